@@ -1,0 +1,396 @@
+import { accumulate, fill, sumOf } from '../kernels/accumulate.ts';
+import { DeitError } from '../kernels/errors.ts';
+import type { Kernel, Launch } from '../kernels/kernel.ts';
+import type { DType } from './dtype.ts';
+import { bytesPerElement } from './dtype.ts';
+import type { AdapterReport, GpuContext } from './gpu/context.ts';
+import type { MemoryReport } from './gpu/pool.ts';
+import { Recorder } from './gpu/recorder.ts';
+import type { SubmittedBatch } from './gpu/recorder.ts';
+import { Recording } from './gpu/recording.ts';
+import { Storage } from './gpu/storage.ts';
+import { formatShape, numel } from './shape.ts';
+import type { Shape } from './shape.ts';
+import { Tensor } from './tensor.ts';
+
+export interface EngineOptions {
+  /** Seed of every random draw. */
+  seed?: number;
+  /** Most bytes of GPU memory that the engine may allocate. */
+  memoryBudget?: number;
+  /** Called once by `close`, to take down what opening the adapter put up. */
+  onClose?: () => void;
+}
+
+/** Tensors of all dtypes are padded to this, so that kernels can read and write whole vectors. */
+const PADDING = 16;
+/** Work outside any scope is handed to the GPU when this much has piled up. */
+const MAX_PENDING = 1024;
+
+/** Launches remembered per kernel; a step needs a few dozen. */
+const MAX_PROBLEMS = 4096;
+
+interface Scope {
+  readonly storages: Storage[];
+  readonly leaves: Tensor[];
+}
+
+/** Owns a GPU device and everything made on it. Close it and the process can end. */
+export class Engine {
+  /** Whether operators record what backward needs. See `noGrad`. */
+  gradEnabled = true;
+  readonly seed: number;
+  /** The step counter that random kernels read: kept on the GPU, so that a replayed step draws afresh. */
+  readonly step: Tensor;
+  private readonly context: GpuContext;
+  private readonly recorder: Recorder;
+  private readonly onClose: (() => void) | undefined;
+  private readonly launches = new Map<Kernel<never>, Map<string, Launch[]>>();
+  private readonly scopes: Scope[] = [];
+  private recording = false;
+  private closed = false;
+
+  constructor(context: GpuContext, options: EngineOptions = {}) {
+    this.context = context;
+    this.onClose = options.onClose;
+    this.seed = options.seed ?? 0;
+    this.recorder = new Recorder(context, options.memoryBudget ?? Infinity);
+    context.device.onuncapturederror = (event) => {
+      this.recorder.fail(new DeitError('gpu-validation', 'The GPU reported an error.', { found: event.error.message }));
+    };
+    void context.device.lost.then((info) => {
+      if (this.closed) return;
+      this.recorder.fail(
+        new DeitError('device-lost', 'The GPU device was lost.', {
+          found: `${info.reason}: ${info.message}`,
+          fix: 'open a new engine and resume from the last checkpoint',
+        }),
+      );
+    });
+    this.step = this.tensor([0], [1], 'u32').keep('engine');
+  }
+
+  get adapter(): AdapterReport {
+    return this.context.report;
+  }
+
+  get profile() {
+    return this.context.profile;
+  }
+
+  get limits(): GPUSupportedLimits {
+    return this.context.limits;
+  }
+
+  /** GPU memory as the engine accounts for it, up to the last submitted list. */
+  memory(): MemoryReport {
+    return this.recorder.pool.report();
+  }
+
+  resetPeakMemory(): void {
+    this.recorder.pool.resetPeak();
+  }
+
+  /** Destroys pooled buffers that nothing uses, and returns how many bytes that freed. */
+  trimMemory(): number {
+    return this.recorder.pool.trim(-1);
+  }
+
+  get statistics(): { dispatches: number; submits: number; pipelines: number } {
+    return { ...this.recorder.statistics, pipelines: this.recorder.pipelines.size };
+  }
+
+  // ---- making tensors
+
+  /** An uninitialised tensor of the current scope. */
+  empty(shape: Shape, dtype: DType = 'f32', label = 'activation'): Tensor {
+    this.throwIfClosed();
+    for (const size of shape) {
+      if (!Number.isInteger(size) || size < 0) {
+        throw new DeitError('bad-argument', 'A shape consists of whole numbers.', { found: formatShape(shape) });
+      }
+    }
+    const bytes = Math.max(1, Math.ceil((numel(shape) * bytesPerElement(dtype)) / PADDING)) * PADDING;
+    const scope = this.scopes.at(-1);
+    const storage = new Storage(bytes, scope ? label : 'kept', !scope);
+    scope?.storages.push(storage);
+    return new Tensor(this, storage, shape, dtype);
+  }
+
+  /** A tensor of the current scope from host data in row-major order. */
+  tensor(data: ArrayLike<number>, shape: Shape = [data.length], dtype: DType = 'f32'): Tensor {
+    const tensor = this.empty(shape, dtype);
+    tensor.write(data);
+    return tensor;
+  }
+
+  /** A tensor filled with one value. */
+  full(shape: Shape, value: number): Tensor {
+    const y = this.empty(shape);
+    if (y.size > 0) this.run('full', fill, { n: y.size, value }, { y });
+    return y;
+  }
+
+  zeros(shape: Shape): Tensor {
+    return this.full(shape, 0);
+  }
+
+  /**
+   * Moves kept tensors into one buffer, each at a 256-byte boundary, so that an update of all of them is one dispatch.
+   * The tensors stay what they are; only their memory moves. Returns the buffer as a flat tensor.
+   */
+  pack(tensors: readonly Tensor[], label: string): Tensor {
+    const offsets: number[] = [];
+    let bytes = 0;
+    for (const tensor of tensors) {
+      offsets.push(bytes);
+      bytes += Math.ceil(tensor.region.size / 256) * 256;
+    }
+    const storage = new Storage(Math.max(256, bytes), label, true);
+    const flat = new Tensor(this, storage, [storage.bytes / 4], 'f32');
+    this.run('pack', fill, { n: flat.size, value: 0 }, { y: flat });
+    tensors.forEach((tensor, i) => {
+      const home = new Tensor(this, storage, tensor.shape, tensor.dtype, offsets[i]);
+      this.copy(tensor, home);
+      if (tensor.storage.state === 'kept') this.free(tensor);
+      tensor.storage = storage;
+      tensor.offset = offsets[i];
+    });
+    return flat;
+  }
+
+  // ---- scopes
+
+  /**
+   * Runs `work`, hands what it recorded to the GPU as one list, and lets go of every tensor that it made and did not
+   * keep. `work` is synchronous: read with `read()` inside it and await the promise outside. If it throws, nothing
+   * that it recorded runs.
+   */
+  scope<Result>(work: () => Result): Result {
+    this.throwIfClosed();
+    const outermost = this.scopes.length === 0;
+    if (outermost) this.recorder.flush();
+    this.scopes.push({ storages: [], leaves: [] });
+    let failed = true;
+    try {
+      const result = work();
+      failed = false;
+      return result;
+    } catch (error) {
+      if (outermost) this.recorder.discard(error);
+      throw error;
+    } finally {
+      this.endScope(this.scopes.pop()!);
+      if (outermost && !failed) this.recorder.flush();
+    }
+  }
+
+  /**
+   * Runs `work` once as a scope and returns a recording that runs the same commands again on the same kept tensors,
+   * without calling any operator. Inside, nothing may be uploaded or read back: write inputs to kept tensors before a
+   * replay, and read kept results after it.
+   */
+  record(work: () => void): Recording {
+    if (this.scopes.length > 0) throw new DeitError('bad-argument', 'record() is called outside of any scope.');
+    const recording = new Recording(this.recorder);
+    this.recorder.flush();
+    this.recording = true;
+    this.scopes.push({ storages: [], leaves: [] });
+    try {
+      work();
+      this.recorder.flush((batch: SubmittedBatch) => recording.adopt(batch));
+    } catch (error) {
+      this.recorder.discard(error);
+      throw error;
+    } finally {
+      this.recording = false;
+      this.endScope(this.scopes.pop()!);
+    }
+    return recording;
+  }
+
+  /** Runs a recording again, in order with the work recorded so far. */
+  replay(recording: Recording): void {
+    this.throwIfClosed();
+    this.recorder.flush();
+    recording.replay();
+  }
+
+  private endScope(scope: Scope): void {
+    for (const storage of scope.storages) if (storage.state === 'scoped') storage.state = 'expired';
+    for (const leaf of scope.leaves) if (leaf.grad?.storage.state === 'expired') leaf.grad = null;
+  }
+
+  /** @internal The gradient of a leaf lives in the scope; drop the reference when it ends. */
+  forgetGradAtScopeEnd(leaf: Tensor): void {
+    this.scopes.at(-1)?.leaves.push(leaf);
+  }
+
+  /** @internal See `Tensor.keep`. */
+  keep(tensor: Tensor, label: string): void {
+    const { storage } = tensor.region;
+    storage.state = 'kept';
+    storage.label = label;
+  }
+
+  /** Gives back the memory of a kept tensor, once the work recorded so far is done with it. */
+  free(tensor: Tensor): void {
+    if (tensor.storage.state !== 'kept') return;
+    this.recorder.record({ kind: 'free', storage: tensor.storage });
+    tensor.storage.state = 'expired';
+  }
+
+  // ---- recording work
+
+  /** Runs `work` with the tape switched off. */
+  noGrad<Result>(work: () => Result): Result {
+    const before = this.gradEnabled;
+    this.gradEnabled = false;
+    try {
+      return work();
+    } finally {
+      this.gradEnabled = before;
+    }
+  }
+
+  /** Records a kernel on tensors given by the names of its bindings. `op` is the operator's name for errors and profiles. */
+  run<Problem extends object>(
+    op: string,
+    kernel: Kernel<Problem>,
+    problem: Problem,
+    tensors: Readonly<Record<string, Tensor>>,
+  ): void {
+    this.throwIfClosed();
+    for (const launch of this.launchesOf(kernel, problem)) {
+      const regions = launch.bindings.map(({ name, access }) => {
+        const tensor = tensors[name];
+        if (!tensor) throw new DeitError('bad-argument', `The kernel ${launch.name} was given no tensor "${name}".`);
+        const { storage, offset, size } = tensor.region;
+        if (access === 'read_write') storage.version++;
+        const range = launch.ranges[name];
+        return range ? { storage, offset: offset + range.offset, size: range.size } : { storage, offset, size };
+      });
+      const tooLarge = regions.findIndex(({ size }) => size > this.profile.maxBindingSize);
+      if (tooLarge >= 0) {
+        throw new DeitError('limit-exceeded', 'A tensor exceeds the largest binding of this device.', {
+          where: `${op}, binding ${launch.bindings[tooLarge].name} of kernel ${launch.name}`,
+          expected: `at most ${this.profile.maxBindingSize} bytes`,
+          found: `${regions[tooLarge].size} bytes`,
+          fix: 'use a smaller batch with gradient accumulation',
+        });
+      }
+      const shapes = Object.entries(tensors).map(([name, tensor]) => `${name}${formatShape(tensor.shape)}`);
+      const where = `${op} (${launch.name}): ${shapes.join(' ')}`;
+      this.recorder.record({ kind: 'dispatch', where, launch, pipeline: this.recorder.pipelines.get(launch), regions });
+    }
+    this.flushIfLong();
+  }
+
+  /** @internal target += source. */
+  accumulate(total: Tensor, source: Tensor): void {
+    this.run('accumulate', accumulate, { n: total.size }, { total, source });
+  }
+
+  /** @internal A new tensor a + b of equal shapes, outside the tape. */
+  sum(a: Tensor, b: Tensor): Tensor {
+    const sum = this.empty(a.shape, 'f32', 'gradient');
+    this.run('sum', sumOf, { n: a.size }, { a, b, sum });
+    return sum;
+  }
+
+  /** Copies the content of one tensor to another of the same size and dtype. */
+  copy(from: Tensor, to: Tensor): void {
+    if (from.size !== to.size || from.dtype !== to.dtype) {
+      throw new DeitError('shape-mismatch', 'copy() needs equal sizes and dtypes.', {
+        expected: to.toString(),
+        found: from.toString(),
+      });
+    }
+    to.storage.version++;
+    this.recorder.record({ kind: 'copy', from: from.region, to: to.region });
+    this.flushIfLong();
+  }
+
+  /** @internal See `Tensor.write`. */
+  write(tensor: Tensor, data: Uint8Array<ArrayBuffer>): void {
+    this.throwIfClosed();
+    if (this.recording) {
+      throw new DeitError('bad-argument', 'Host data cannot be uploaded inside a recorded step: it would be frozen.', {
+        where: tensor.toString(),
+        fix: 'make a kept tensor before recording, and write to it before each replay',
+      });
+    }
+    tensor.storage.version++;
+    if (data.byteLength === 0) return;
+    this.recorder.record({ kind: 'write', to: tensor.region, data });
+    this.flushIfLong();
+  }
+
+  /** @internal See `Tensor.read`. */
+  read(tensor: Tensor): Promise<ArrayBuffer> {
+    this.throwIfClosed();
+    if (this.recording) {
+      throw new DeitError('bad-argument', 'Nothing can be read back inside a recorded step.', {
+        where: tensor.toString(),
+        fix: 'keep the tensor and read it after the replay',
+      });
+    }
+    const from = tensor.region;
+    const content = new Promise<ArrayBuffer>((resolve, reject) => {
+      this.recorder.record({ kind: 'read', from, resolve, reject });
+    });
+    if (this.scopes.length === 0) this.recorder.flush();
+    return content;
+  }
+
+  /** Sets the step number that random kernels draw with. */
+  setStep(step: number): void {
+    this.step.write([step]);
+  }
+
+  /** Hands recorded work to the GPU without waiting for it. Inside a scope this happens at its end. */
+  flush(): void {
+    if (this.scopes.length === 0) this.recorder.flush();
+  }
+
+  /** Waits until the GPU has done all recorded work, and throws what went wrong with it. */
+  async idle(): Promise<void> {
+    this.throwIfClosed();
+    this.flush();
+    await this.recorder.submitted();
+    await this.context.device.queue.onSubmittedWorkDone();
+    this.recorder.throwIfFailed();
+  }
+
+  /** Destroys the device and all memory. Tensors of this engine are unusable afterwards. */
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.recorder.discard(new DeitError('engine-closed', 'The engine was closed before this was read.'));
+    this.recorder.destroy();
+    this.onClose?.();
+  }
+
+  private launchesOf<Problem extends object>(kernel: Kernel<Problem>, problem: Problem): Launch[] {
+    let byProblem = this.launches.get(kernel as Kernel<never>);
+    if (!byProblem) this.launches.set(kernel as Kernel<never>, (byProblem = new Map<string, Launch[]>()));
+    const key = JSON.stringify(problem);
+    let launches = byProblem.get(key);
+    if (!launches) {
+      if (byProblem.size >= MAX_PROBLEMS) byProblem.clear();
+      byProblem.set(key, (launches = kernel(problem, this.profile)));
+    }
+    return launches;
+  }
+
+  private flushIfLong(): void {
+    if (this.scopes.length === 0 && this.recorder.pending >= MAX_PENDING) this.recorder.flush();
+  }
+
+  private throwIfClosed(): void {
+    if (this.closed) {
+      throw new DeitError('engine-closed', 'The engine is closed.', { fix: 'open another with createEngine()' });
+    }
+    this.recorder.throwIfFailed();
+  }
+}

@@ -1,0 +1,86 @@
+import { DeitError } from '../../kernels/errors.ts';
+import type { DeviceProfile } from '../../kernels/device.ts';
+
+/** Where an engine runs, for people and for run folders. */
+export interface AdapterReport {
+  /** Human name, for example `llvmpipe (LLVM 19.1.7, 256 bits)`. */
+  readonly name: string;
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly description: string;
+  readonly software: boolean;
+  /** How the adapter was chosen: `default`, `lavapipe`, `swiftshader`, `browser`, or what the user asked for. */
+  readonly choice: string;
+  /** What to do for a faster adapter, if there is something. */
+  readonly advice: string | null;
+  readonly features: readonly string[];
+}
+
+export interface GpuContext {
+  readonly device: GPUDevice;
+  readonly profile: DeviceProfile;
+  readonly report: AdapterReport;
+  readonly limits: GPUSupportedLimits;
+}
+
+const WANTED_FEATURES: readonly GPUFeatureName[] = ['subgroups', 'shader-f16', 'timestamp-query'];
+const WANTED_LIMITS = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+  'maxComputeWorkgroupSizeY',
+  'maxComputeWorkgroupsPerDimension',
+] as const;
+
+const SOFTWARE = /llvmpipe|lavapipe|swiftshader|software|basic render/i;
+
+export const isSoftwareAdapter = (info: GPUAdapterInfo): boolean =>
+  SOFTWARE.test(`${info.device} ${info.description} ${info.architecture} ${info.vendor}`);
+
+/** Opens the one device that an adapter yields, with every limit and wanted feature that it has. */
+export async function openContext(adapter: GPUAdapter, choice: string, advice: string | null): Promise<GpuContext> {
+  const features = WANTED_FEATURES.filter((feature) => adapter.features.has(feature));
+  const requiredLimits = Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]]));
+  let device: GPUDevice;
+  try {
+    device = await adapter.requestDevice({ requiredFeatures: features, requiredLimits, label: 'deit-webgpu' });
+  } catch (cause) {
+    throw new DeitError('no-adapter', 'The adapter refused to open a device.', {
+      where: adapter.info.description,
+      fix: 'update the GPU driver, or choose another adapter (DEIT_ADAPTER=lavapipe or swiftshader)',
+      cause,
+    });
+  }
+  const { info } = adapter;
+  const software = isSoftwareAdapter(info);
+  const limits = device.limits;
+  return {
+    device,
+    limits,
+    report: {
+      name: info.description || info.device || info.architecture || 'unnamed adapter',
+      vendor: info.vendor,
+      architecture: info.architecture,
+      description: info.description,
+      software,
+      choice,
+      advice: software ? advice : null,
+      features: [...device.features].sort(),
+    },
+    profile: {
+      maxWorkgroupsPerDimension: limits.maxComputeWorkgroupsPerDimension,
+      maxInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+      maxWorkgroupStorage: limits.maxComputeWorkgroupStorageSize,
+      // Offsets are 256-aligned, so a chunk can only use whole multiples of that.
+      maxBindingSize: Math.floor(Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize) / 256) * 256,
+      maxStorageBuffers: limits.maxStorageBuffersPerShaderStage,
+      subgroupSize:
+        device.features.has('subgroups') && info.subgroupMinSize === info.subgroupMaxSize ? info.subgroupMinSize : 0,
+      f16: device.features.has('shader-f16'),
+      cpu: software,
+    },
+  };
+}

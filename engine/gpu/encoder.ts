@@ -1,0 +1,199 @@
+import { DeitError } from '../../kernels/errors.ts';
+import type { Grid } from '../../kernels/device.ts';
+import type { Command, DispatchCommand, ReadCommand, Region } from './recorder.ts';
+import { ReadbackPool } from './readback.ts';
+import type { Staging } from './readback.ts';
+import type { PhysicalBuffer, Storage } from './storage.ts';
+import { UniformTable } from './uniforms.ts';
+
+interface EncodedDispatch {
+  readonly kind: 'dispatch';
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly grid: Grid;
+  readonly source: DispatchCommand;
+}
+interface EncodedCopy {
+  readonly kind: 'copy';
+  readonly from: GPUBuffer;
+  readonly fromOffset: number;
+  readonly to: GPUBuffer;
+  readonly toOffset: number;
+  readonly size: number;
+}
+interface EncodedWrite {
+  readonly kind: 'write';
+  readonly to: GPUBuffer;
+  readonly offset: number;
+  readonly data: Uint8Array<ArrayBuffer>;
+  /** Something earlier in the list uses the target: submit that first, since queue writes run before the next submit. */
+  readonly ordered: boolean;
+}
+interface EncodedRead {
+  readonly kind: 'read';
+  readonly from: GPUBuffer;
+  readonly offset: number;
+  readonly source: ReadCommand;
+}
+type EncodedCommand = EncodedDispatch | EncodedCopy | EncodedWrite | EncodedRead;
+
+/** A command list with everything resolved: encoding it again takes no lookups and no allocation. */
+export interface EncodedBatch {
+  readonly commands: readonly EncodedCommand[];
+}
+
+const MAX_BIND_GROUPS = 16384;
+
+/** Turns placed commands into command buffers. */
+export class Encoder {
+  readonly statistics = { dispatches: 0, submits: 0 };
+  private readonly device: GPUDevice;
+  private readonly onError: (error: DeitError) => void;
+  private readonly uniforms: UniformTable;
+  private readonly readbacks: ReadbackPool;
+  private readonly groups = new Map<string, GPUBindGroup>();
+
+  constructor(device: GPUDevice, onError: (error: DeitError) => void) {
+    this.device = device;
+    this.onError = onError;
+    this.uniforms = new UniformTable(device);
+    this.readbacks = new ReadbackPool(device);
+  }
+
+  encode(commands: readonly Command[], physical: ReadonlyMap<Storage, PhysicalBuffer>): EncodedBatch {
+    const bufferOf = (region: Region): PhysicalBuffer => physical.get(region.storage)!;
+    const touched = new Set<PhysicalBuffer>();
+    const encoded: EncodedCommand[] = [];
+    for (const command of commands) {
+      switch (command.kind) {
+        case 'dispatch': {
+          const group = this.bindGroup(command, command.regions.map(bufferOf));
+          for (const region of command.regions) touched.add(bufferOf(region));
+          const pipeline = command.pipeline.pipeline!;
+          encoded.push({ kind: 'dispatch', pipeline, group, grid: command.launch.grid, source: command });
+          break;
+        }
+        case 'copy': {
+          const [from, to] = [bufferOf(command.from), bufferOf(command.to)];
+          touched.add(from).add(to);
+          encoded.push({
+            kind: 'copy',
+            from: from.buffer,
+            fromOffset: command.from.offset,
+            to: to.buffer,
+            toOffset: command.to.offset,
+            size: command.to.size,
+          });
+          break;
+        }
+        case 'write': {
+          const to = bufferOf(command.to);
+          const write = { kind: 'write' as const, to: to.buffer, offset: command.to.offset, data: command.data };
+          encoded.push({ ...write, ordered: touched.has(to) });
+          break;
+        }
+        case 'read': {
+          const from = bufferOf(command.from);
+          touched.add(from);
+          encoded.push({ kind: 'read', from: from.buffer, offset: command.from.offset, source: command });
+          break;
+        }
+        case 'free':
+          break;
+      }
+    }
+    return { commands: encoded };
+  }
+
+  submit(batch: EncodedBatch): void {
+    this.device.pushErrorScope('out-of-memory');
+    this.device.pushErrorScope('validation');
+    const reads: [EncodedRead, Staging][] = [];
+    let encoder: GPUCommandEncoder | null = null;
+    let pass: GPUComputePassEncoder | null = null;
+    const endPass = (): GPUCommandEncoder => {
+      pass?.end();
+      pass = null;
+      return (encoder ??= this.device.createCommandEncoder());
+    };
+    const submit = (): void => {
+      if (!encoder) return;
+      endPass();
+      this.device.queue.submit([encoder.finish()]);
+      this.statistics.submits++;
+      encoder = null;
+    };
+    for (const command of batch.commands) {
+      switch (command.kind) {
+        case 'dispatch':
+          pass ??= (encoder ??= this.device.createCommandEncoder()).beginComputePass();
+          pass.setPipeline(command.pipeline);
+          pass.setBindGroup(0, command.group);
+          pass.dispatchWorkgroups(command.grid[0], command.grid[1], command.grid[2]);
+          this.statistics.dispatches++;
+          break;
+        case 'copy':
+          endPass().copyBufferToBuffer(command.from, command.fromOffset, command.to, command.toOffset, command.size);
+          break;
+        case 'write':
+          if (command.ordered) submit();
+          this.device.queue.writeBuffer(command.to, command.offset, command.data);
+          break;
+        case 'read': {
+          const staging = this.readbacks.acquire(command.source.from.size);
+          const size = Math.ceil(command.source.from.size / 4) * 4;
+          endPass().copyBufferToBuffer(command.from, command.offset, staging.buffer, 0, size);
+          reads.push([command, staging]);
+          break;
+        }
+      }
+    }
+    submit();
+    const failed = this.popErrors(batch);
+    for (const [{ source }, staging] of reads) {
+      Promise.all([this.readbacks.collect(staging, source.from.size), failed]).then(([content, error]) => {
+        if (error) source.reject(error);
+        else source.resolve(content);
+      }, source.reject);
+    }
+  }
+
+  private async popErrors(batch: EncodedBatch): Promise<DeitError | null> {
+    const [validation, memory] = await Promise.all([this.device.popErrorScope(), this.device.popErrorScope()]).catch(
+      () => [null, null],
+    );
+    if (!validation && !memory) return null;
+    const where = batch.commands.find((c) => c.kind === 'dispatch' && validation?.message.includes(c.source.where));
+    const error = memory
+      ? new DeitError('out-of-memory', 'The GPU ran out of memory.', {
+          found: memory.message,
+          fix: 'use a smaller batch with gradient accumulation',
+        })
+      : new DeitError('gpu-validation', 'The GPU rejected a command list.', {
+          where: where?.kind === 'dispatch' ? where.source.where : undefined,
+          found: validation!.message,
+          fix: 'set DEIT_DEBUG=1 to have every dispatch checked by itself, and report what it says',
+        });
+    this.onError(error);
+    return error;
+  }
+
+  private bindGroup(command: DispatchCommand, buffers: readonly PhysicalBuffer[]): GPUBindGroup {
+    const { launch, regions, pipeline } = command;
+    const uniform = launch.uniforms.length > 0 ? this.uniforms.get(launch.uniforms) : null;
+    let key = `${pipeline.layout.label}:${uniform?.id ?? ''}`;
+    for (let i = 0; i < buffers.length; i++) key += `|${buffers[i].id},${regions[i].offset},${regions[i].size}`;
+    let group = this.groups.get(key);
+    if (!group) {
+      if (this.groups.size >= MAX_BIND_GROUPS) this.groups.clear();
+      const entries: GPUBindGroupEntry[] = regions.map(({ offset, size }, binding) => ({
+        binding,
+        resource: { buffer: buffers[binding].buffer, offset, size },
+      }));
+      if (uniform) entries.push({ binding: entries.length, resource: uniform });
+      group = this.device.createBindGroup({ layout: pipeline.layout, entries, label: command.where });
+      this.groups.set(key, group);
+    }
+    return group;
+  }
+}

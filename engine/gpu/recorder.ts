@@ -1,0 +1,230 @@
+import { DeitError } from '../../kernels/errors.ts';
+import type { Launch } from '../../kernels/kernel.ts';
+import { Encoder } from './encoder.ts';
+import type { EncodedBatch } from './encoder.ts';
+import type { GpuContext } from './context.ts';
+import type { PipelineEntry } from './pipelines.ts';
+import { PipelineCache } from './pipelines.ts';
+import { planMemory } from './plan.ts';
+import type { Lifetime } from './plan.ts';
+import { BufferPool } from './pool.ts';
+import type { PhysicalBuffer, Storage } from './storage.ts';
+
+/** A region of a storage that a command touches. */
+export interface Region {
+  readonly storage: Storage;
+  readonly offset: number;
+  readonly size: number;
+}
+
+export interface DispatchCommand {
+  readonly kind: 'dispatch';
+  /** Operator and shapes, for errors and profiles. */
+  readonly where: string;
+  readonly launch: Launch;
+  readonly pipeline: PipelineEntry;
+  readonly regions: readonly Region[];
+}
+export interface CopyCommand {
+  readonly kind: 'copy';
+  readonly from: Region;
+  readonly to: Region;
+}
+export interface WriteCommand {
+  readonly kind: 'write';
+  readonly to: Region;
+  readonly data: Uint8Array<ArrayBuffer>;
+}
+export interface ReadCommand {
+  readonly kind: 'read';
+  readonly from: Region;
+  readonly resolve: (content: ArrayBuffer) => void;
+  readonly reject: (error: unknown) => void;
+}
+export interface FreeCommand {
+  readonly kind: 'free';
+  readonly storage: Storage;
+}
+export type Command = DispatchCommand | CopyCommand | WriteCommand | ReadCommand | FreeCommand;
+
+/** What a submitted command list was, for replay and for the memory account. */
+export interface SubmittedBatch {
+  readonly encoded: EncodedBatch;
+  /** Buffers that transient storages shared. */
+  readonly slots: readonly PhysicalBuffer[];
+  readonly kept: ReadonlyMap<Storage, PhysicalBuffer>;
+}
+
+/**
+ * Work is recorded first and submitted as a list: memory for transient tensors is then planned over the whole list,
+ * by lifetime, and a step is one submit. Lists reach the GPU in the order they were flushed; a list whose pipelines
+ * are still compiling holds up those behind it, not the caller.
+ */
+export class Recorder {
+  readonly pipelines: PipelineCache;
+  readonly pool: BufferPool;
+  private readonly encoder: Encoder;
+  private commands: Command[] = [];
+  /** Lists waiting for pipelines; null when submission is immediate. */
+  private queue: Promise<void> | null = null;
+  private failure: DeitError | null = null;
+
+  constructor(
+    private readonly context: GpuContext,
+    budget: number,
+  ) {
+    this.pipelines = new PipelineCache(context.device);
+    this.pool = new BufferPool(context.device, budget);
+    this.encoder = new Encoder(context.device, (error) => this.fail(error));
+  }
+
+  get pending(): number {
+    return this.commands.length;
+  }
+
+  get statistics(): { dispatches: number; submits: number } {
+    return this.encoder.statistics;
+  }
+
+  record(command: Command): void {
+    this.commands.push(command);
+  }
+
+  /** Drops what was recorded since the last flush (a scope that threw); reads among it are rejected. */
+  discard(reason: unknown): void {
+    for (const command of this.commands) if (command.kind === 'read') command.reject(reason);
+    this.commands = [];
+  }
+
+  /** Throws the first error that the GPU reported, if there was one: nothing after it can be trusted. */
+  throwIfFailed(): void {
+    if (this.failure) throw this.failure;
+  }
+
+  fail(error: DeitError): void {
+    this.failure ??= error;
+  }
+
+  /** Hands the recorded list to the GPU, at once if its pipelines are compiled. `onSubmitted` sees the encoded list. */
+  flush(onSubmitted?: (batch: SubmittedBatch) => void): void {
+    if (this.commands.length === 0) return;
+    const commands = this.commands;
+    this.commands = [];
+    const compiling = new Set<PipelineEntry>();
+    for (const c of commands) if (c.kind === 'dispatch' && !c.pipeline.pipeline) compiling.add(c.pipeline);
+    this.inOrder([...compiling], () => this.submit(commands, onSubmitted));
+  }
+
+  /** Submits again what was submitted before, with the very same buffers. `batch` is asked for when its turn has come. */
+  replay(batch: () => SubmittedBatch): void {
+    this.inOrder([], () => {
+      this.encoder.submit(batch().encoded);
+      this.pool.endBatch();
+    });
+  }
+
+  private inOrder(compiling: readonly PipelineEntry[], submit: () => void): void {
+    if (!this.queue && compiling.length === 0) {
+      submit();
+      return;
+    }
+    const mine: Promise<void> = (this.queue ?? Promise.resolve())
+      .then(() => Promise.all(compiling.map((entry) => entry.ready)))
+      .then(() => {
+        try {
+          submit();
+        } catch (error) {
+          this.fail(asError(error));
+        }
+        if (this.queue === mine) this.queue = null;
+      });
+    this.queue = mine;
+  }
+
+  /** Resolves once every flushed list has been handed to the GPU's queue. */
+  async submitted(): Promise<void> {
+    while (this.queue) await this.queue;
+    this.throwIfFailed();
+  }
+
+  private submit(commands: Command[], onSubmitted?: (batch: SubmittedBatch) => void): void {
+    try {
+      this.throwIfFailed();
+      for (const c of commands) if (c.kind === 'dispatch' && c.pipeline.error) throw c.pipeline.error;
+      const { physical, slots, kept } = this.place(commands);
+      try {
+        const encoded = this.encoder.encode(commands, physical);
+        this.encoder.submit(encoded);
+        onSubmitted?.({ encoded, slots, kept });
+      } finally {
+        // The queue runs lists in order, so the next list may reuse these at once.
+        for (const slot of slots) this.pool.release(slot);
+        for (const command of commands) if (command.kind === 'free') this.pool.releaseKept(command.storage);
+        this.pool.endBatch();
+      }
+    } catch (error) {
+      for (const command of commands) if (command.kind === 'read') command.reject(error);
+      throw error;
+    }
+  }
+
+  /** Gives every storage of the list a buffer: kept ones their own, transient ones a slot shared by lifetime. */
+  private place(commands: readonly Command[]) {
+    const lifetimes = new Map<Storage, { bytes: number; first: number; last: number; where: string }>();
+    const kept = new Map<Storage, PhysicalBuffer>();
+    commands.forEach((command, index) => {
+      for (const { storage } of regionsOf(command)) {
+        if (storage.state === 'kept' || storage.physical) {
+          if (!storage.physical) this.pool.acquireKept(storage);
+          kept.set(storage, storage.physical!);
+          continue;
+        }
+        const lifetime = lifetimes.get(storage);
+        if (lifetime) lifetime.last = index;
+        else {
+          // Host data is written before the list starts, so its storage is taken from the beginning.
+          const first = command.kind === 'write' ? 0 : index;
+          const where = command.kind === 'dispatch' ? command.where : 'a tensor made from host data';
+          lifetimes.set(storage, { bytes: storage.bytes, first, last: index, where });
+        }
+      }
+    });
+    const ordered: Lifetime[] = [...lifetimes.values()];
+    const plan = planMemory(ordered);
+    const slots: PhysicalBuffer[] = [];
+    const firstUser = plan.slotBytes.map((_, slot) => [...lifetimes.values()][plan.slots.indexOf(slot)].where);
+    try {
+      plan.slotBytes.forEach((bytes, slot) => slots.push(this.pool.acquire(bytes, firstUser[slot])));
+    } catch (error) {
+      for (const slot of slots) this.pool.release(slot);
+      throw error;
+    }
+    const physical = new Map<Storage, PhysicalBuffer>(kept);
+    [...lifetimes.keys()].forEach((storage, i) => physical.set(storage, slots[plan.slots[i]]));
+    return { physical, slots, kept };
+  }
+
+  destroy(): void {
+    this.context.device.destroy();
+  }
+}
+
+export function regionsOf(command: Command): readonly Region[] {
+  switch (command.kind) {
+    case 'dispatch':
+      return command.regions;
+    case 'copy':
+      return [command.from, command.to];
+    case 'write':
+      return [command.to];
+    case 'read':
+      return [command.from];
+    case 'free':
+      return [];
+  }
+}
+
+const asError = (error: unknown): DeitError =>
+  error instanceof DeitError
+    ? error
+    : new DeitError('gpu-validation', 'The GPU rejected a command list.', { found: String(error), cause: error });

@@ -1,0 +1,48 @@
+import { DeitError } from '../../kernels/errors.ts';
+import type { Recorder, SubmittedBatch } from './recorder.ts';
+
+/**
+ * A command list that can be run again: no operator is called, nothing is planned, looked up or allocated. It works on
+ * the tensors that it was recorded with, so what changes from run to run must be written into kept tensors before.
+ */
+export class Recording {
+  private batch: SubmittedBatch | null = null;
+
+  constructor(private readonly recorder: Recorder) {}
+
+  /** Takes over a submitted list: its buffers stay allocated until `release`. */
+  adopt(batch: SubmittedBatch): void {
+    this.batch = batch;
+    for (const physical of this.buffers(batch)) physical.pins++;
+  }
+
+  get dispatches(): number {
+    return this.batch?.encoded.commands.filter((command) => command.kind === 'dispatch').length ?? 0;
+  }
+
+  replay(): void {
+    this.recorder.replay(() => this.checked());
+  }
+
+  private checked(): SubmittedBatch {
+    const { batch } = this;
+    if (!batch) throw new DeitError('bad-argument', 'A recording was replayed after it was released.');
+    for (const [storage, physical] of batch.kept) {
+      if (storage.physical === physical) continue;
+      throw new DeitError('tensor-expired', 'A tensor that a recording works on has been freed or moved.', {
+        where: storage.label,
+        fix: 'record the step again',
+      });
+    }
+    return batch;
+  }
+
+  release(): void {
+    if (this.batch) for (const physical of this.buffers(this.batch)) physical.pins--;
+    this.batch = null;
+  }
+
+  private buffers(batch: SubmittedBatch) {
+    return new Set([...batch.slots, ...batch.kept.values()]);
+  }
+}

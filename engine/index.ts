@@ -1,0 +1,33 @@
+/** The tensor engine, for browsers; `deit-webgpu/engine` resolves to node.ts in Node, which adds the choice of adapter. */
+import { Engine } from './engine.ts';
+import type { EngineOptions } from './engine.ts';
+import { browserAdapter, browserAdvice } from './gpu/browser.ts';
+import { openContext } from './gpu/context.ts';
+
+export { DeitError, errorCatalogue, nearestName } from '../kernels/errors.ts';
+export type { ErrorCode, ErrorDetails } from '../kernels/errors.ts';
+export { PhiloxStream, Purpose, philox4x32 } from '../kernels/philox.ts';
+export { Engine } from './engine.ts';
+export type { EngineOptions } from './engine.ts';
+export { Tensor } from './tensor.ts';
+export type { DType, TypedArray } from './dtype.ts';
+export { broadcastShapes, expectShape, formatShape, normalizeDim, numel, sameShape } from './shape.ts';
+export type { Shape } from './shape.ts';
+export { defineOp, operators } from './op.ts';
+export type { ForwardContext, Op, OpDefinition } from './op.ts';
+export type { BackwardContext } from './tape.ts';
+export type { Recording } from './gpu/recording.ts';
+export type { AdapterReport } from './gpu/context.ts';
+export type { MemoryReport } from './gpu/pool.ts';
+export { formatBytes } from './gpu/pool.ts';
+/** For operators of your own: see `defineOp`. */
+export { f32, i32, input, launch, output, u32 } from '../kernels/kernel.ts';
+export type { Kernel, Launch } from '../kernels/kernel.ts';
+export { elementwise } from '../kernels/elementwise.ts';
+
+/** Opens an engine on the browser's WebGPU adapter. */
+export async function createBrowserEngine(options: EngineOptions = {}): Promise<Engine> {
+  const adapter = await browserAdapter();
+  return new Engine(await openContext(adapter, 'browser', browserAdvice(adapter)), options);
+}
+export * from './ops/index.ts';

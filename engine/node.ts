@@ -1,0 +1,24 @@
+import { Engine } from './engine.ts';
+import type { EngineOptions } from './engine.ts';
+import { openContext } from './gpu/context.ts';
+import { chooseAdapter } from './node/adapter.ts';
+import type { AdapterChoice } from './node/adapter.ts';
+import { installPolling } from './node/polling.ts';
+
+export * from './index.ts';
+
+/**
+ * Opens an engine in Node: on a GPU if there is one, else on a software adapter. Close it and the process can end.
+ * Throws `no-adapter` with what to install where none can be had.
+ */
+export async function createEngine(options: EngineOptions & { adapter?: AdapterChoice } = {}): Promise<Engine> {
+  const stopPolling = installPolling();
+  try {
+    const { adapter, choice, advice } = await chooseAdapter(options.adapter);
+    const context = await openContext(adapter, choice, advice);
+    return new Engine(context, { ...options, onClose: stopPolling });
+  } catch (error) {
+    stopPolling();
+    throw error;
+  }
+}

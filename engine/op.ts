@@ -1,0 +1,114 @@
+import { DeitError } from '../kernels/errors.ts';
+import type { Kernel } from '../kernels/kernel.ts';
+import type { DType } from './dtype.ts';
+import type { Engine } from './engine.ts';
+import type { Shape } from './shape.ts';
+import type { BackwardContext, TapeNode } from './tape.ts';
+import { withoutBackward } from './tape.ts';
+import type { Tensor } from './tensor.ts';
+
+/**
+ * An operator: a forward pass, what it saves, and its backward pass. The built-in operators and a user's own are
+ * defined alike.
+ *
+ *     const square = defineOp<object>({
+ *       name: 'square',
+ *       forward(ctx, [x]) {
+ *         const y = ctx.empty(x!.shape);
+ *         ctx.run(squareForward, { n: x!.size }, { x: x!, y });
+ *         ctx.save(x!);
+ *         return [y];
+ *       },
+ *       backward(ctx, [dy]) {
+ *         ctx.run(squareBackward, { n: dy!.size }, { x: ctx.saved[0], dy: dy!, dx: ctx.gradient(0) });
+ *       },
+ *     });
+ *     const [y] = square([x], {});
+ */
+export interface OpDefinition<Attributes extends object> {
+  readonly name: string;
+  /** Records the forward kernels and returns the outputs. Optional inputs may be null. */
+  forward(ctx: ForwardContext<Attributes>, inputs: readonly (Tensor | null)[]): readonly Tensor[];
+  /**
+   * Records the kernels that turn gradients of the outputs (null where nothing used one) into gradients of the inputs.
+   * `null` says that the operator has no derivative: to use it upstream of a gradient is an error.
+   */
+  readonly backward: ((ctx: BackwardContext<Attributes>, gradOutputs: readonly (Tensor | null)[]) => void) | null;
+}
+
+/** What an operator's forward pass works with. */
+export class ForwardContext<Attributes extends object> {
+  readonly saved: Tensor[] = [];
+
+  constructor(
+    readonly engine: Engine,
+    private readonly name: string,
+    readonly attributes: Attributes,
+    /** Whether backward may follow: only then is there a reason to save anything. */
+    readonly differentiable: boolean,
+    private readonly needed: readonly boolean[],
+  ) {}
+
+  /** Whether input number `input` wants a gradient. */
+  needs(input: number): boolean {
+    return this.needed[input];
+  }
+
+  /** An uninitialised tensor: a kernel must write every element of it. */
+  empty(shape: Shape, dtype: DType = 'f32'): Tensor {
+    return this.engine.empty(shape, dtype);
+  }
+
+  run<Problem extends object>(
+    kernel: Kernel<Problem>,
+    problem: Problem,
+    tensors: Readonly<Record<string, Tensor>>,
+  ): void {
+    this.engine.run(this.name, kernel, problem, tensors);
+  }
+
+  /** Saves tensors for the backward pass. */
+  save(...tensors: Tensor[]): void {
+    if (this.differentiable) this.saved.push(...tensors);
+  }
+}
+
+export type Op<Attributes extends object> = (inputs: readonly (Tensor | null)[], attributes: Attributes) => Tensor[];
+
+/** Operators by name, for documentation and for tests that walk all of them. */
+export const operators = new Map<string, OpDefinition<object>>();
+
+let nextNode = 1;
+
+export function defineOp<Attributes extends object>(definition: OpDefinition<Attributes>): Op<Attributes> {
+  operators.set(definition.name, definition as unknown as OpDefinition<object>);
+  return (inputs, attributes) => {
+    const engine = inputs.find((tensor) => tensor !== null)!.engine;
+    if (inputs.some((tensor) => tensor && tensor.engine !== engine)) {
+      throw new DeitError('bad-argument', 'The operands belong to different engines.', { where: definition.name });
+    }
+    const needed = inputs.map((tensor) => engine.gradEnabled && tensor !== null && tensor.requiresGrad);
+    const differentiable = needed.includes(true);
+    if (differentiable && !definition.backward) throw withoutBackward(definition.name);
+    const ctx = new ForwardContext(engine, definition.name, attributes, differentiable, needed);
+    const outputs = [...engine.noGrad(() => definition.forward(ctx, inputs))];
+    if (differentiable) {
+      const node: TapeNode = {
+        id: nextNode++,
+        definition: definition as unknown as OpDefinition<object>,
+        attributes,
+        inputs: inputs.map((tensor, i) => (needed[i] ? tensor : null)),
+        inputShapes: inputs.map((tensor) => tensor?.shape ?? null),
+        outputShapes: outputs.map((tensor) => tensor.shape),
+        saved: ctx.saved,
+        savedVersions: ctx.saved.map((tensor) => tensor.storage.version),
+      };
+      outputs.forEach((tensor, i) => {
+        tensor.requiresGrad = tensor.dtype === 'f32' || tensor.dtype === 'f16';
+        tensor.node = node;
+        tensor.outputIndex = i;
+      });
+    }
+    return outputs;
+  };
+}

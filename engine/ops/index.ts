@@ -1,0 +1,2 @@
+/** Every operator, one file a family. */
+export {};

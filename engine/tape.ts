@@ -1,0 +1,237 @@
+import { DeitError } from '../kernels/errors.ts';
+import type { Kernel } from '../kernels/kernel.ts';
+import type { DType } from './dtype.ts';
+import type { Engine } from './engine.ts';
+import type { OpDefinition } from './op.ts';
+import { expectShape } from './shape.ts';
+import type { Shape } from './shape.ts';
+import type { Tensor } from './tensor.ts';
+
+/** One applied operator: what backward needs of it. */
+export interface TapeNode {
+  /** Ascending in the order of recording, so that descending ids are a topological order of the backward pass. */
+  readonly id: number;
+  readonly definition: OpDefinition<object>;
+  readonly attributes: object;
+  /** Inputs that require a gradient; null where none is wanted. */
+  readonly inputs: readonly (Tensor | null)[];
+  readonly inputShapes: readonly (Shape | null)[];
+  readonly outputShapes: readonly Shape[];
+  saved: readonly Tensor[];
+  readonly savedVersions: readonly number[];
+}
+
+/** A gradient on its way to a tensor. An owned one was written for it alone and may be added to in place. */
+interface Gradient {
+  tensor: Tensor;
+  owned: boolean;
+}
+
+/** What an operator's backward pass works with. */
+export class BackwardContext<Attributes extends object> {
+  constructor(
+    private readonly engine: Engine,
+    private readonly node: TapeNode,
+    private readonly gradients: GradientTable,
+  ) {}
+
+  get attributes(): Attributes {
+    return this.node.attributes as Attributes;
+  }
+
+  /** Tensors in the order in which forward saved them. */
+  get saved(): readonly Tensor[] {
+    return this.node.saved;
+  }
+
+  inputShape(input: number): Shape {
+    return this.node.inputShapes[input]!;
+  }
+
+  /** Whether input number `input` wants a gradient. */
+  needs(input: number): boolean {
+    return this.node.inputs[input] !== null;
+  }
+
+  /** A destination for the gradient of an input: backward writes every element of it. */
+  gradient(input: number): Tensor {
+    const target = this.target(input);
+    const home = this.gradients.homeFor(target);
+    const tensor = home ?? this.engine.empty(target.shape, 'f32', 'gradient');
+    this.gradients.add(target, { tensor, owned: true });
+    return tensor;
+  }
+
+  /** Hands on an existing tensor as the gradient of an input; it must not be written to afterwards. */
+  pass(input: number, gradient: Tensor): void {
+    const target = this.target(input);
+    expectShape(gradient.shape, target.shape, `backward of ${this.node.definition.name}`, `gradient ${input}`);
+    this.gradients.add(target, { tensor: gradient, owned: false });
+  }
+
+  /**
+   * What has reached this input so far from other uses, if anything. Taking it obliges backward to include it in what
+   * it writes to `gradient(input)`: saves the separate addition at a residual connection.
+   */
+  takePending(input: number): Tensor | null {
+    return this.gradients.take(this.target(input))?.tensor ?? null;
+  }
+
+  /** An uninitialised tensor for intermediate results. */
+  empty(shape: Shape, dtype: DType = 'f32'): Tensor {
+    return this.engine.empty(shape, dtype);
+  }
+
+  run<Problem extends object>(
+    kernel: Kernel<Problem>,
+    problem: Problem,
+    tensors: Readonly<Record<string, Tensor>>,
+  ): void {
+    this.engine.run(`${this.node.definition.name}.backward`, kernel, problem, tensors);
+  }
+
+  private target(input: number): Tensor {
+    const target = this.node.inputs[input];
+    if (!target) {
+      throw new DeitError('bad-argument', 'Backward wrote a gradient that nothing asked for.', {
+        where: `backward of ${this.node.definition.name}, input ${input}`,
+        fix: 'test ctx.needs(input) first',
+      });
+    }
+    return target;
+  }
+}
+
+/** Gradients gathered so far. Results of an operator are keyed by node and output, leaves by themselves. */
+class GradientTable {
+  private readonly table = new Map<TapeNode | Tensor, (Gradient | undefined)[]>();
+  readonly leaves = new Set<Tensor>();
+
+  constructor(private readonly engine: Engine) {}
+
+  private slots(target: Tensor): (Gradient | undefined)[] {
+    const key = target.node ?? target;
+    let slots = this.table.get(key);
+    if (!slots) this.table.set(key, (slots = []));
+    if (!target.node) this.leaves.add(target);
+    return slots;
+  }
+
+  add(target: Tensor, incoming: Gradient): void {
+    const slots = this.slots(target);
+    const present = slots[target.outputIndex];
+    if (!present) slots[target.outputIndex] = incoming;
+    else if (present.owned) this.engine.accumulate(present.tensor, incoming.tensor);
+    else if (incoming.owned) {
+      this.engine.accumulate(incoming.tensor, present.tensor);
+      slots[target.outputIndex] = incoming;
+    } else {
+      const sum = this.engine.sum(present.tensor, incoming.tensor);
+      slots[target.outputIndex] = { tensor: sum, owned: true };
+    }
+  }
+
+  take(target: Tensor): Gradient | null {
+    const slots = this.slots(target);
+    const present = slots[target.outputIndex];
+    slots[target.outputIndex] = undefined;
+    return present ?? null;
+  }
+
+  /** A leaf's own place for its gradient, if it has one and nothing has been written there in this or an earlier pass. */
+  homeFor(target: Tensor): Tensor | null {
+    if (target.node || !target.gradHome || target.grad) return null;
+    return this.slots(target)[0] ? null : target.gradHome;
+  }
+
+  ofNode(node: TapeNode): (Tensor | null)[] | null {
+    const slots = this.table.get(node);
+    if (!slots) return null;
+    this.table.delete(node);
+    return node.outputShapes.map((_, i) => slots[i]?.tensor ?? null);
+  }
+
+  ofLeaf(leaf: Tensor): Gradient | undefined {
+    return this.table.get(leaf)?.[0];
+  }
+}
+
+/** See `Tensor.backward`. */
+export function backward(root: Tensor, gradient?: Tensor): void {
+  const { engine } = root;
+  if (!root.requiresGrad) {
+    throw new DeitError('no-gradient', 'backward() was called on a tensor that depends on nothing differentiable.', {
+      where: root.toString(),
+      fix: 'mark parameters with requiresGrad_(), and do not compute the loss under noGrad',
+    });
+  }
+  if (gradient) expectShape(gradient.shape, root.shape, 'backward', 'the upstream gradient');
+  else if (root.size !== 1) {
+    throw new DeitError('shape-mismatch', 'backward() without an upstream gradient starts from a scalar.', {
+      where: root.toString(),
+      fix: 'reduce to a scalar first, or pass the upstream gradient',
+    });
+  }
+  const gradients = new GradientTable(engine);
+  engine.noGrad(() => {
+    gradients.add(root, { tensor: gradient ?? engine.full(root.shape, 1), owned: false });
+    for (const node of reachable(root)) {
+      const outputs = gradients.ofNode(node);
+      if (!outputs) continue;
+      const { definition } = node;
+      if (!definition.backward) throw withoutBackward(definition.name);
+      checkVersions(node);
+      definition.backward(new BackwardContext(engine, node, gradients), outputs);
+      node.saved = [];
+    }
+    for (const leaf of gradients.leaves) deliver(engine, leaf, gradients.ofLeaf(leaf));
+  });
+}
+
+function deliver(engine: Engine, leaf: Tensor, gradient: Gradient | undefined): void {
+  if (!gradient) return;
+  if (leaf.grad) {
+    engine.accumulate(leaf.grad, gradient.tensor);
+    return;
+  }
+  if (leaf.gradHome && gradient.tensor !== leaf.gradHome) {
+    engine.copy(gradient.tensor, leaf.gradHome);
+    leaf.grad = leaf.gradHome;
+    return;
+  }
+  // A gradient that was handed on may be somebody else's too; the leaf's own is added to in place later.
+  if (gradient.owned) leaf.grad = gradient.tensor;
+  else {
+    leaf.grad = engine.empty(leaf.shape, 'f32', 'gradient');
+    engine.copy(gradient.tensor, leaf.grad);
+  }
+  engine.forgetGradAtScopeEnd(leaf);
+}
+
+/** Nodes upstream of `root`, latest first: every use of a result comes before the node that made it. */
+function reachable(root: Tensor): TapeNode[] {
+  const seen = new Set<TapeNode>();
+  const stack = root.node ? [root.node] : [];
+  for (let node = stack.pop(); node; node = stack.pop()) {
+    if (seen.has(node)) continue;
+    seen.add(node);
+    for (const input of node.inputs) if (input?.node) stack.push(input.node);
+  }
+  return [...seen].sort((a, b) => b.id - a.id);
+}
+
+function checkVersions(node: TapeNode): void {
+  node.saved.forEach((tensor, i) => {
+    if (tensor.storage.version === node.savedVersions[i]) return;
+    throw new DeitError('tape-modified', 'A tensor that backward needs was modified in place after forward.', {
+      where: `${node.definition.name}, saved tensor ${i} ${tensor.toString()}`,
+      fix: 'call backward() before the optimizer step, or clone the tensor before changing it',
+    });
+  });
+}
+
+export const withoutBackward = (name: string): DeitError =>
+  new DeitError('no-gradient', `The operator ${name} has no backward pass, but a gradient is needed through it.`, {
+    where: name,
+    fix: 'call it on detach()ed tensors or inside engine.noGrad(...)',
+  });

@@ -1,0 +1,43 @@
+import { elementwise } from './elementwise.ts';
+import { f32, input, output } from './kernel.ts';
+import type { Kernel } from './kernel.ts';
+
+/** total += source, both of n elements. Gradients that meet are added with this. */
+export const accumulate: Kernel<{ n: number }> = ({ n }, device) =>
+  elementwise(
+    {
+      name: 'accumulate',
+      n,
+      bindings: [output('total', 'vec4f'), input('source', 'vec4f')],
+      body: 'total[i] += source[i];',
+      flopsPerElement: 1,
+    },
+    device,
+  );
+
+/** sum = a + b, all of n elements. */
+export const sumOf: Kernel<{ n: number }> = ({ n }, device) =>
+  elementwise(
+    {
+      name: 'sum_of',
+      n,
+      bindings: [input('a', 'vec4f'), input('b', 'vec4f'), output('sum', 'vec4f')],
+      body: 'sum[i] = a[i] + b[i];',
+      flopsPerElement: 1,
+    },
+    device,
+  );
+
+/** y = value in all n elements. */
+export const fill: Kernel<{ n: number; value: number }> = ({ n, value }, device) =>
+  elementwise(
+    {
+      name: 'fill',
+      n,
+      bindings: [output('y', 'vec4f')],
+      uniforms: { value: f32(value) },
+      body: 'y[i] = vec4f(params.value);',
+      flopsPerElement: 0,
+    },
+    device,
+  );

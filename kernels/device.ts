@@ -1,0 +1,42 @@
+/** What a kernel may know of the device it will run on. Plain data, so that launch geometry is testable without a GPU. */
+export interface DeviceProfile {
+  /** Workgroups in one dimension of a dispatch (65,535 on most devices). */
+  readonly maxWorkgroupsPerDimension: number;
+  readonly maxInvocationsPerWorkgroup: number;
+  /** Bytes of `var<workgroup>` memory. */
+  readonly maxWorkgroupStorage: number;
+  /** Bytes of one storage binding. */
+  readonly maxBindingSize: number;
+  readonly maxStorageBuffers: number;
+  /** Width of a subgroup if it is the same for every kernel, else 0 (kernels that need subgroups are then not chosen). */
+  readonly subgroupSize: number;
+  readonly f16: boolean;
+  /** A software adapter: lanes of a CPU core, where workgroup memory and barriers cost more than cached loads. */
+  readonly cpu: boolean;
+}
+
+/** Storage binding offsets are multiples of this on every device that WebGPU allows. */
+export const BINDING_ALIGNMENT = 256;
+
+export type Grid = readonly [number, number, number];
+
+export const ceilDiv = (a: number, b: number): number => Math.floor((a + b - 1) / b);
+
+/**
+ * A one-dimensional grid of `workgroups` folded into (x, y) where it exceeds the limit of one dimension.
+ * The shader recovers the linear index with `linear_workgroup(workgroup_id, num_workgroups)` and must test it
+ * against its count, since x * y may exceed `workgroups`.
+ */
+export function foldGrid(workgroups: number, device: DeviceProfile): Grid {
+  const limit = device.maxWorkgroupsPerDimension;
+  if (workgroups <= limit) return [Math.max(1, workgroups), 1, 1];
+  const y = ceilDiv(workgroups, limit);
+  return [ceilDiv(workgroups, y), y, 1];
+}
+
+/** WGSL twin of `foldGrid`. */
+export const linearWorkgroupWgsl = /* wgsl */ `
+fn linear_workgroup(workgroup: vec3u, workgroups: vec3u) -> u32 {
+  return workgroup.y * workgroups.x + workgroup.x;
+}
+`;

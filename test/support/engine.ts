@@ -1,0 +1,13 @@
+import { afterAll, beforeAll } from 'vitest';
+import { createEngine } from '../../engine/node.ts';
+import type { Engine } from '../../engine/node.ts';
+
+/** One engine for a test file: `const engine = useEngine();`, then `engine()` inside tests. */
+export function useEngine(seed = 0): () => Engine {
+  let engine: Engine | null = null;
+  beforeAll(async () => {
+    engine = await createEngine({ seed });
+  });
+  afterAll(() => engine?.close());
+  return () => engine!;
+}
