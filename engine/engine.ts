@@ -372,8 +372,8 @@ export class Engine {
   }
 
   private launchesOf<Problem extends object>(kernel: Kernel<Problem>, problem: Problem): Launch[] {
-    let byProblem = this.launches.get(kernel as Kernel<never>);
-    if (!byProblem) this.launches.set(kernel as Kernel<never>, (byProblem = new Map<string, Launch[]>()));
+    let byProblem = this.launches.get(kernel);
+    if (!byProblem) this.launches.set(kernel, (byProblem = new Map<string, Launch[]>()));
     const key = JSON.stringify(problem);
     let launches = byProblem.get(key);
     if (!launches) {

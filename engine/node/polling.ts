@@ -47,7 +47,7 @@ function install(): () => void {
     }
     return setTimeout(callback, TIMER_MS, ...args);
   };
-  globalThis.setImmediate = Object.assign(gentle, original) as unknown as typeof setImmediate;
+  globalThis.setImmediate = Object.assign(gentle, original);
   return () => {
     globalThis.setImmediate = original;
   };
