@@ -152,7 +152,7 @@ export class Engine {
     tensors.forEach((tensor, i) => {
       const home = new Tensor(this, storage, tensor.shape, tensor.dtype, offsets[i]);
       this.copy(tensor, home);
-      if (tensor.storage.state === 'kept') this.free(tensor);
+      if (tensor.storage.kept) this.free(tensor);
       tensor.storage = storage;
       tensor.offset = offsets[i];
     });
@@ -217,8 +217,8 @@ export class Engine {
   }
 
   private endScope(scope: Scope): void {
-    for (const storage of scope.storages) if (storage.state === 'scoped') storage.state = 'expired';
-    for (const leaf of scope.leaves) if (leaf.grad?.storage.state === 'expired') leaf.grad = null;
+    for (const storage of scope.storages) if (!storage.kept) storage.expired = true;
+    for (const leaf of scope.leaves) if (leaf.grad?.storage.expired) leaf.grad = null;
   }
 
   /** @internal The gradient of a leaf lives in the scope; drop the reference when it ends. */
@@ -229,15 +229,15 @@ export class Engine {
   /** @internal See `Tensor.keep`. */
   keep(tensor: Tensor, label: string): void {
     const { storage } = tensor.region;
-    storage.state = 'kept';
+    storage.kept = true;
     storage.label = label;
   }
 
   /** Gives back the memory of a kept tensor, once the work recorded so far is done with it. */
   free(tensor: Tensor): void {
-    if (tensor.storage.state !== 'kept') return;
+    if (!tensor.storage.kept || tensor.storage.expired) return;
     this.recorder.record({ kind: 'free', storage: tensor.storage });
-    tensor.storage.state = 'expired';
+    tensor.storage.expired = true;
   }
 
   // ---- recording work

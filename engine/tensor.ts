@@ -54,7 +54,7 @@ export class Tensor {
 
   /** The memory of this tensor, padded to 16 bytes: kernels may read and write that padding. */
   get region(): Region {
-    if (this.storage.state === 'expired') {
+    if (this.storage.expired) {
       throw new DeitError('tensor-expired', 'This tensor was released when the scope that made it ended.', {
         where: this.toString(),
         fix: 'call keep() on it inside the scope, or read() it there',
@@ -111,9 +111,8 @@ export class Tensor {
   }
 
   /** The content, once the work recorded so far is done. f16 comes as bit patterns. */
-  async read(): Promise<TypedArray> {
-    const content = await this.engine.read(this);
-    return typedArray(this.dtype, content.slice(0, this.bytes));
+  read(): Promise<TypedArray> {
+    return this.engine.read(this).then((content) => typedArray(this.dtype, content.slice(0, this.bytes)));
   }
 
   /** The value of a tensor of one element. */

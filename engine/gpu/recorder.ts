@@ -96,9 +96,15 @@ export class Recorder {
     this.commands = [];
   }
 
-  /** Throws the first error that the GPU reported, if there was one: nothing after it can be trusted. */
+  /**
+   * Throws the first error that came up since, if there was one. After a rejected or lost device nothing can be trusted
+   * and every call throws; a list that found no memory simply did not run, which is said once.
+   */
   throwIfFailed(): void {
-    if (this.failure) throw this.failure;
+    const { failure } = this;
+    if (!failure) return;
+    if (failure.code === 'out-of-memory') this.failure = null;
+    throw failure;
   }
 
   fail(error: DeitError): void {
@@ -174,7 +180,7 @@ export class Recorder {
     const kept = new Map<Storage, PhysicalBuffer>();
     commands.forEach((command, index) => {
       for (const { storage } of regionsOf(command)) {
-        if (storage.state === 'kept' || storage.physical) {
+        if (storage.kept) {
           if (!storage.physical) this.pool.acquireKept(storage);
           kept.set(storage, storage.physical!);
           continue;

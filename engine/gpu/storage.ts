@@ -17,16 +17,15 @@ let nextId = 1;
 export class Storage {
   readonly id = nextId++;
   physical: PhysicalBuffer | null = null;
-  /** `scoped` storages expire with their scope; an `expired` one has lost its content. */
-  state: 'scoped' | 'kept' | 'expired';
+  /** Its scope has ended, or it was freed: no new work may refer to it. */
+  expired = false;
   /** Counts in-place writes, so that the tape notices when something saved for backward was changed. */
   version = 0;
 
   constructor(
     readonly bytes: number,
     public label: string,
-    kept: boolean,
-  ) {
-    this.state = kept ? 'kept' : 'scoped';
-  }
+    /** Outlives its scope, until freed. */
+    public kept: boolean,
+  ) {}
 }
