@@ -20,6 +20,9 @@ export type { Recording } from './gpu/recording.ts';
 export type { AdapterReport } from './gpu/context.ts';
 export type { MemoryReport } from './gpu/pool.ts';
 export { formatBytes } from './gpu/pool.ts';
+export { parseStrictJson } from './json.ts';
+export type { JsonObject, JsonValue } from './json.ts';
+export * from './safetensors.ts';
 /** For operators of your own: see `defineOp`. */
 export { f32, i32, input, launch, output, u32 } from '../kernels/kernel.ts';
 export type { Kernel, Launch } from '../kernels/kernel.ts';

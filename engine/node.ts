@@ -6,6 +6,8 @@ import type { AdapterChoice } from './node/adapter.ts';
 import { installPolling } from './node/polling.ts';
 
 export * from './index.ts';
+export { writeFileAtomically } from './node/atomic-file.ts';
+export { readSafetensors, readSafetensorsFile, writeSafetensors } from './node/safetensors-files.ts';
 
 /**
  * Opens an engine in Node: on a GPU if there is one, else on a software adapter. Close it and the process can end.
