@@ -1,2 +1,4 @@
 /** Every operator, one file a family. */
-export {};
+export { linear } from './linear.ts';
+export { matmul } from './matmul.ts';
+export type { MatmulOptions } from './matmul.ts';

@@ -1,0 +1,63 @@
+import type { BatchAxis, MatmulProblem } from './problem.ts';
+
+/**
+ * A problem with any number of batch axes as problems with at most two each, to be run one after the other. Axes are
+ * merged with each other, or into m or k, where the strides allow; axes to be summed over become additions to y.
+ */
+export function planMatmul(problem: MatmulProblem): MatmulProblem[] {
+  let { m, k } = problem;
+  const { a, b, y } = problem;
+  let axes = (problem.batch ?? []).filter((axis) => axis.size > 1);
+  const rowsFollow = (axis: BatchAxis): boolean =>
+    !a.transposed && axis.b === 0 && axis.a === m * a.ld && axis.y === m * y.ld;
+  const sumFollows = (axis: BatchAxis): boolean =>
+    a.transposed && !b.transposed && axis.y === 0 && axis.a === k * a.ld && axis.b === k * b.ld;
+  for (let axis = axes.at(-1); axis; axis = axes.at(-1)) {
+    if (rowsFollow(axis)) m *= axis.size;
+    else if (sumFollows(axis)) k *= axis.size;
+    else break;
+    axes = axes.slice(0, -1);
+  }
+  const free = mergeAxes(axes.filter((axis) => axis.y !== 0));
+  const summed = axes.filter((axis) => axis.y === 0);
+  const looped = [...free.slice(0, -2), ...summed];
+  const inDispatch = free.slice(-2);
+  const summands = summed.reduce((product, axis) => product * axis.size, 1);
+  return offsetsOf(looped).map((at, i) => ({
+    ...problem,
+    m,
+    k,
+    a: { ...a, offset: (a.offset ?? 0) + at.a },
+    b: { ...b, offset: (b.offset ?? 0) + at.b },
+    y: { ...y, offset: (y.offset ?? 0) + at.y },
+    batch: inDispatch,
+    epilogue: i % summands === 0 ? problem.epilogue : { ...problem.epilogue, accumulate: true },
+  }));
+}
+
+/** Joins neighbouring axes that step like one. */
+function mergeAxes(axes: readonly BatchAxis[]): BatchAxis[] {
+  const merged: BatchAxis[] = [];
+  for (const axis of axes) {
+    const outer = merged.at(-1);
+    const joins = (['a', 'b', 'y'] as const).every((key) => outer?.[key] === axis[key] * axis.size);
+    if (outer && joins) merged[merged.length - 1] = { ...axis, size: outer.size * axis.size };
+    else merged.push(axis);
+  }
+  return merged;
+}
+
+/** The offset of every combination of indices, the last axis fastest. */
+function offsetsOf(axes: readonly BatchAxis[]): { a: number; b: number; y: number }[] {
+  let offsets = [{ a: 0, b: 0, y: 0 }];
+  for (const axis of axes) {
+    offsets = offsets.flatMap((at) =>
+      Array.from({ length: axis.size }, (_, i) => ({
+        a: at.a + i * axis.a,
+        b: at.b + i * axis.b,
+        y: at.y + i * axis.y,
+      })),
+    );
+  }
+  return offsets;
+}

@@ -1,0 +1,61 @@
+import type { Kernel } from '../kernel.ts';
+import { launch } from '../kernel.ts';
+import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
+import type { MatmulProblem } from './problem.ts';
+
+/** An invocation computes ROWS x COLUMNS elements, a workgroup 8 x 8 times that. */
+const ROWS = 4;
+const COLUMNS = 4;
+
+/**
+ * The plain variant: any size and stride on any device, no workgroup memory, no subgroups. Rows and columns past the
+ * edge read the last valid one and are not stored.
+ */
+export const matmulGeneral: Kernel<MatmulProblem> = (problem, device) => {
+  const tiles = tiling(problem, 8 * ROWS, 8 * COLUMNS);
+  const a = problem.a.transposed ? 'a[at.a + k * params.a_ld + rows[r]]' : 'a[at.a + rows[r] * params.a_ld + k]';
+  const b = problem.b.transposed ? 'b[at.b + columns[c] * params.b_ld + k]' : 'b[at.b + k * params.b_ld + columns[c]]';
+  const { bias, accumulate } = problem.epilogue ?? {};
+  const value = `params.scale * sum[r][c]${bias ? ' + bias[column + c]' : ''}${accumulate ? ' + y[index]' : ''}`;
+  return [
+    launch({
+      name: 'matmul/general',
+      bindings: matmulBindings(problem, { a: 'f32', b: 'f32', y: 'f32' }),
+      uniforms: matmulUniforms(problem, tiles),
+      wgsl: /* wgsl */ `
+${placeWgsl}
+@compute @workgroup_size(8, 8)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
+        @builtin(local_invocation_id) local: vec3u) {
+  let tile = linear_workgroup(workgroup, workgroups);
+  if (tile >= params.tiles) { return; }
+  let at = place(tile);
+  let row = (at.row * 8 + local.y) * ${ROWS};
+  let column = (at.column * 8 + local.x) * ${COLUMNS};
+  var rows: array<u32, ${ROWS}>;
+  var columns: array<u32, ${COLUMNS}>;
+  for (var r = 0u; r < ${ROWS}; r++) { rows[r] = min(row + r, params.m - 1); }
+  for (var c = 0u; c < ${COLUMNS}; c++) { columns[c] = min(column + c, params.n - 1); }
+  var sum: array<array<f32, ${COLUMNS}>, ${ROWS}>;
+  for (var k = 0u; k < params.k; k++) {
+    var right: array<f32, ${COLUMNS}>;
+    for (var c = 0u; c < ${COLUMNS}; c++) { right[c] = ${b}; }
+    for (var r = 0u; r < ${ROWS}; r++) {
+      let left = ${a};
+      for (var c = 0u; c < ${COLUMNS}; c++) { sum[r][c] += left * right[c]; }
+    }
+  }
+  for (var r = 0u; r < ${ROWS}; r++) {
+    for (var c = 0u; c < ${COLUMNS}; c++) {
+      if (row + r < params.m && column + c < params.n) {
+        let index = at.y + (row + r) * params.y_ld + column + c;
+        y[index] = ${value};
+      }
+    }
+  }
+}`,
+      grid: tileGrid(tiles, device),
+      cost: matmulCost(problem),
+    }),
+  ];
+};

@@ -1,0 +1,142 @@
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../device.ts';
+import type { DeviceProfile } from '../device.ts';
+import { f32, input, output, require, u32 } from '../kernel.ts';
+import type { Binding, Cost, Uniforms } from '../kernel.ts';
+
+/**
+ * y[z, i, j] = scale * sum_k a[z, i, k] b[z, k, j] + epilogue, for every batch index z.
+ *
+ * Every operand is addressed by strides, so that transposes, heads of a fused projection and broadcast batches need no
+ * copy: stored rows are `ld` elements apart and have their elements next to each other. The sum over k runs in f32, in
+ * an order that depends on the variant but not on timing.
+ */
+export interface MatmulProblem {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly a: MatmulOperand;
+  readonly b: MatmulOperand;
+  readonly y: MatmulTarget;
+  /** Batch axes, outermost first. */
+  readonly batch?: readonly BatchAxis[];
+  /** Factor of the sum; 1 if left out. */
+  readonly scale?: number;
+  readonly epilogue?: Epilogue;
+}
+
+export interface MatmulTarget {
+  /** Elements from one stored row to the next. */
+  readonly ld: number;
+  /** Elements before the first one. */
+  readonly offset?: number;
+}
+
+export interface MatmulOperand extends MatmulTarget {
+  /** a is stored as [k, m], or b as [n, k]. */
+  readonly transposed: boolean;
+}
+
+/** Elements from one index to the next in each operand: 0 where it broadcasts; 0 in y sums over the axis. */
+export interface BatchAxis {
+  readonly size: number;
+  readonly a: number;
+  readonly b: number;
+  readonly y: number;
+}
+
+/** What happens to a sum before it is written, in this order. */
+export interface Epilogue {
+  /** Adds bias[j]. */
+  readonly bias?: boolean;
+  /** Adds what y holds already. */
+  readonly accumulate?: boolean;
+}
+
+/** Bindings in the order of the WGSL; `elements` are the element types of the arrays. */
+export function matmulBindings(problem: MatmulProblem, elements: { a: string; b: string; y: string }): Binding[] {
+  const bindings = [input('a', elements.a), input('b', elements.b), output('y', elements.y)];
+  if (problem.epilogue?.bias) bindings.push(input('bias', elements.y));
+  return bindings;
+}
+
+export interface Tiling {
+  readonly tiles: number;
+  readonly tilesM: number;
+  readonly tilesN: number;
+}
+
+/** Tiles of `rows` x `columns` over all batches. */
+export function tiling(problem: MatmulProblem, rows: number, columns: number): Tiling {
+  const tilesM = ceilDiv(problem.m, rows);
+  const tilesN = ceilDiv(problem.n, columns);
+  return { tilesM, tilesN, tiles: tilesM * tilesN * batchSize(problem) };
+}
+
+export const batchSize = (problem: MatmulProblem): number =>
+  (problem.batch ?? []).reduce((product, axis) => product * axis.size, 1);
+
+export const tileGrid = (tiles: Tiling, device: DeviceProfile) => foldGrid(tiles.tiles, device);
+
+const NO_AXIS: BatchAxis = { size: 1, a: 0, b: 0, y: 0 };
+
+/** Uniforms that every variant shares; at most two batch axes (see `planMatmul`). Strides are in elements. */
+export function matmulUniforms(problem: MatmulProblem, tiles: Tiling): Uniforms {
+  const { a, b, y, batch = [] } = problem;
+  const inner = batch.at(-1) ?? NO_AXIS;
+  const outer = batch.at(-2) ?? NO_AXIS;
+  return {
+    m: u32(problem.m),
+    n: u32(problem.n),
+    k: u32(problem.k),
+    tiles: u32(tiles.tiles),
+    tiles_m: u32(tiles.tilesM),
+    tiles_n: u32(tiles.tilesN),
+    batch_inner: u32(inner.size),
+    a_ld: u32(a.ld),
+    a_offset: u32(a.offset ?? 0),
+    a_outer: u32(outer.a),
+    a_inner: u32(inner.a),
+    b_ld: u32(b.ld),
+    b_offset: u32(b.offset ?? 0),
+    b_outer: u32(outer.b),
+    b_inner: u32(inner.b),
+    y_ld: u32(y.ld),
+    y_offset: u32(y.offset ?? 0),
+    y_outer: u32(outer.y),
+    y_inner: u32(inner.y),
+    scale: f32(problem.scale ?? 1),
+  };
+}
+
+/** Where a workgroup's tile lies: its tile row and column, and the first elements of its batch in each operand. */
+export const placeWgsl = /* wgsl */ `
+${linearWorkgroupWgsl}
+struct Place { row: u32, column: u32, a: u32, b: u32, y: u32 }
+fn place(tile: u32) -> Place {
+  let t = tile / params.tiles_n;
+  let z = t / params.tiles_m;
+  let outer = z / params.batch_inner;
+  let inner = z % params.batch_inner;
+  return Place(
+    t % params.tiles_m, tile % params.tiles_n,
+    params.a_offset + outer * params.a_outer + inner * params.a_inner,
+    params.b_offset + outer * params.b_outer + inner * params.b_inner,
+    params.y_offset + outer * params.y_outer + inner * params.y_inner);
+}
+`;
+
+export function matmulCost(problem: MatmulProblem): Cost {
+  const { m, n, k } = problem;
+  const batch = batchSize(problem);
+  return { flops: 2 * m * n * k * batch, bytes: 4 * batch * (m * k + k * n + m * n) };
+}
+
+export function checkMatmul(problem: MatmulProblem): void {
+  const { m, n, k, a, b, y } = problem;
+  require(m > 0 && n > 0 && k > 0, 'matmul', 'sizes of at least 1', { m, n, k });
+  require(a.ld >= (a.transposed ? m : k), 'matmul', 'rows of a that do not overlap', a);
+  require(b.ld >= (b.transposed ? k : n), 'matmul', 'rows of b that do not overlap', b);
+  require(y.ld >= n, 'matmul', 'rows of y that do not overlap', y);
+  const sums = (problem.batch ?? []).some((axis) => axis.y === 0 && axis.size > 1);
+  require(!sums || !problem.epilogue?.bias, 'matmul', 'no bias where batches are summed', problem.epilogue);
+}
