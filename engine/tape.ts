@@ -29,6 +29,9 @@ interface Gradient {
 
 /** What an operator's backward pass works with. */
 export class BackwardContext<Attributes extends object> {
+  /** Gradients to be added to others: only once the kernels that write them have been recorded. */
+  private readonly additions: [Tensor, Gradient][] = [];
+
   constructor(
     private readonly engine: Engine,
     private readonly node: TapeNode,
@@ -58,7 +61,7 @@ export class BackwardContext<Attributes extends object> {
     const target = this.target(input);
     const home = this.gradients.homeFor(target);
     const tensor = home ?? this.engine.empty(target.shape, 'f32', 'gradient');
-    this.gradients.add(target, { tensor, owned: true });
+    this.add(target, { tensor, owned: true });
     return tensor;
   }
 
@@ -66,7 +69,7 @@ export class BackwardContext<Attributes extends object> {
   pass(input: number, gradient: Tensor): void {
     const target = this.target(input);
     expectShape(gradient.shape, target.shape, `backward of ${this.node.definition.name}`, `gradient ${input}`);
-    this.gradients.add(target, { tensor: gradient, owned: false });
+    this.add(target, { tensor: gradient, owned: false });
   }
 
   /**
@@ -88,6 +91,16 @@ export class BackwardContext<Attributes extends object> {
     tensors: Readonly<Record<string, Tensor>>,
   ): void {
     this.engine.run(`${this.node.definition.name}.backward`, kernel, problem, tensors);
+  }
+
+  /** Adds up gradients that meet, after backward has recorded its kernels. */
+  finish(): void {
+    for (const [target, gradient] of this.additions) this.gradients.add(target, gradient);
+  }
+
+  private add(target: Tensor, gradient: Gradient): void {
+    if (this.gradients.has(target)) this.additions.push([target, gradient]);
+    else this.gradients.add(target, gradient);
   }
 
   private target(input: number): Tensor {
@@ -115,6 +128,10 @@ class GradientTable {
     if (!slots) this.table.set(key, (slots = []));
     if (!target.node) this.leaves.add(target);
     return slots;
+  }
+
+  has(target: Tensor): boolean {
+    return this.slots(target)[target.outputIndex] !== undefined;
   }
 
   add(target: Tensor, incoming: Gradient): void {
@@ -181,7 +198,9 @@ export function backward(root: Tensor, gradient?: Tensor): void {
       const { definition } = node;
       if (!definition.backward) throw withoutBackward(definition.name);
       checkVersions(node);
-      definition.backward(new BackwardContext(engine, node, gradients), outputs);
+      const ctx = new BackwardContext(engine, node, gradients);
+      definition.backward(ctx, outputs);
+      ctx.finish();
       node.saved = [];
     }
     for (const leaf of gradients.leaves) deliver(engine, leaf, gradients.ofLeaf(leaf));

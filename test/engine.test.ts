@@ -202,6 +202,9 @@ describe('autograd', () => {
     });
     // x + x + x^2: 2 + 2x
     expect(await grad((_, x) => add([add([x, x], {})[0], square(x)], {})[0], [1, 2, 5])).toEqual([4, 6, 12]);
+    // h = x^2, y = h^2 + h^2 = 2 x^4: two gradients of h, both written by kernels, before they are added
+    const twice = (h: Tensor) => add([square(h), square(h)], {})[0];
+    expect(await grad((_, x) => twice(square(x)), [1, 2, 3])).toEqual([8, 64, 216]);
   });
 
   it('accumulates over several backward passes until grad is cleared', async () => {
