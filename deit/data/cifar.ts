@@ -3,7 +3,7 @@
  * Format: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. A record is one label byte
  * (CIFAR-100: a coarse and a fine label byte) and 3072 pixel bytes: the red, green and blue planes of 32 x 32 pixels.
  */
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../engine/index.ts';
 import { MemoryDataset } from './dataset.ts';
 import type { Split } from './dataset.ts';
 

@@ -1,5 +1,5 @@
 /** What every source of labelled images looks like to the rest of the program. Browser-safe. */
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../engine/index.ts';
 
 /** An 8-bit RGB picture, row by row, three bytes a pixel (HWC). */
 export interface RgbImage {

@@ -7,7 +7,7 @@
  * than twice as many pixels as the width. Pillow up to 12 is always horizontal first; both agree on every photo that is
  * reduced with its aspect kept, unless it is more than twice as tall as wide.
  */
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../engine/index.ts';
 import type { RgbImage } from './dataset.ts';
 
 export type Interpolation = 'bilinear' | 'bicubic';

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { DeitError } from '../../../kernels/errors.ts';
+import { DeitError } from '../../../engine/index.ts';
 
 const packageName = 'deit-webgpu';
 

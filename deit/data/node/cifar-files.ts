@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DeitError } from '../../../kernels/errors.ts';
+import { DeitError } from '../../../engine/index.ts';
 import { cifar10, cifar100, cifar10Classes, parseCifar, parseClassNames } from '../cifar.ts';
 import type { CifarKind } from '../cifar.ts';
 import type { Dataset } from '../dataset.ts';

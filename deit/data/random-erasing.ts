@@ -1,0 +1,82 @@
+/**
+ * Random erasing (Zhong et al. 2017) of a normalized image, as timm's RandomErasing. Browser-safe.
+ */
+import type { PhiloxStream } from '../../engine/index.ts';
+import type { Rect } from './transforms.ts';
+import { roundHalfEven } from './transforms.ts';
+
+export interface RandomErasing {
+  /** Probability that an image is erased at all. */
+  probability: number;
+  /** `pixel`: normal noise for every element; `rand`: one normal value a channel; `const`: zeros (the mean colour). */
+  mode: 'pixel' | 'rand' | 'const';
+  /** Boxes an image; the area of each is divided by it. */
+  count: number;
+  /** Range of the erased part of the area. */
+  area: readonly [number, number];
+  /** Range of height / width, log-uniform. */
+  aspect: readonly [number, number];
+}
+
+/** DeiT's: probability 0.25, one box of 2 % to a third of the area, normal noise. */
+export const deitErasing: RandomErasing = {
+  probability: 0.25,
+  mode: 'pixel',
+  count: 1,
+  area: [0.02, 1 / 3],
+  aspect: [0.3, 1 / 0.3],
+};
+
+/** One box, or undefined if ten tries found none that is smaller than the image on both sides. */
+export function erasingRect(
+  width: number,
+  height: number,
+  erasing: RandomErasing,
+  draws: PhiloxStream,
+): Rect | undefined {
+  for (let attempt = 0; attempt < 10; attempt++) {
+    const area = (draws.uniform(erasing.area[0], erasing.area[1]) * width * height) / erasing.count;
+    const aspect = Math.exp(draws.uniform(Math.log(erasing.aspect[0]), Math.log(erasing.aspect[1])));
+    const h = roundHalfEven(Math.sqrt(area * aspect));
+    const w = roundHalfEven(Math.sqrt(area / aspect));
+    if (w < width && h < height) {
+      const top = draws.integer(height - h + 1);
+      return { top, left: draws.integer(width - w + 1), width: w, height: h };
+    }
+  }
+  return undefined;
+}
+
+/** Erases in place in planes [3, height, width] that start at `offset`. */
+export function eraseRandomly(
+  planes: Float32Array,
+  offset: number,
+  width: number,
+  height: number,
+  erasing: RandomErasing,
+  draws: PhiloxStream,
+): void {
+  if (draws.uniform() > erasing.probability) return;
+  for (let box = 0; box < erasing.count; box++) {
+    const rect = erasingRect(width, height, erasing, draws);
+    if (rect) fill(planes, offset, width, height, rect, erasing.mode, draws);
+  }
+}
+
+function fill(
+  planes: Float32Array,
+  offset: number,
+  width: number,
+  height: number,
+  rect: Rect,
+  mode: RandomErasing['mode'],
+  draws: PhiloxStream,
+): void {
+  for (let channel = 0; channel < 3; channel++) {
+    const colour = mode === 'rand' ? draws.normal() : 0;
+    for (let y = rect.top; y < rect.top + rect.height; y++) {
+      const row = offset + (channel * height + y) * width + rect.left;
+      for (let x = row; x < row + rect.width; x++) planes[x] = mode === 'pixel' ? draws.normal() : colour;
+    }
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * Which images an epoch shows, in which order and in which batches: plain shuffling, or repeated augmentation (Berman et
+ * al. 2019, Hoffer et al. 2020) as DeiT's RASampler. A function of (seed, epoch) alone, so a run can be resumed at any
+ * batch. Browser-safe.
+ */
+import { DeitError, PhiloxStream, Purpose } from '../../engine/index.ts';
+
+/** A showing of an image: repeated augmentation shows the same image `copy` times, each time augmented differently. */
+export interface Sample {
+  index: number;
+  /** 0 for the first showing of the image in this epoch. */
+  copy: number;
+}
+
+export interface SamplerOptions {
+  /** Number of images of the data set. */
+  length: number;
+  /** Off for evaluation: images in order. */
+  shuffle: boolean;
+  /** Showings of an image in a row; 1: no repeated augmentation. DeiT: 3. */
+  repeats?: number;
+  /** Number of processes that share an epoch, and which of them this is. */
+  processes?: number;
+  rank?: number;
+  /** With repeated augmentation, an epoch has the largest multiple of this many samples that the set allows. DeiT: 256. */
+  roundTo?: number;
+}
+
+/** A random order of 0 .. length - 1, or that order itself. */
+export function epochOrder(length: number, shuffle: boolean, seed: number, epoch: number): Uint32Array {
+  if (!shuffle) return Uint32Array.from({ length }, (_, i) => i);
+  return new PhiloxStream(seed, Purpose.shuffle, epoch).permutation(length);
+}
+
+/**
+ * The samples of one process in one epoch. Without repeats every process gets its share (the set padded by wrapping, so
+ * that all shares are equal); with repeats the rules are DeiT's: about as many samples as images, so about 1 / repeats of the
+ * images are seen, and the copies of an image go to consecutive processes.
+ */
+export function epochSamples(options: SamplerOptions, seed: number, epoch: number): Sample[] {
+  return selectSamples(epochOrder(options.length, options.shuffle, seed, epoch), options);
+}
+
+/** As `epochSamples`, of a given order of the images. */
+export function selectSamples(order: Uint32Array, options: SamplerOptions): Sample[] {
+  const { length } = order;
+  const { repeats = 1, processes = 1, rank = 0, roundTo = repeats > 1 ? 256 : 1 } = options;
+  const share = Math.ceil((length * repeats) / processes);
+  const kept = repeats > 1 ? Math.floor((Math.floor(length / roundTo) * roundTo) / processes) : share;
+  if (kept === 0 && length > 0) {
+    throw new DeitError('bad-config', 'An epoch of repeated augmentation would have no samples.', {
+      where: `${length} images rounded down to a multiple of ${roundTo}, for ${processes} processes`,
+      expected: `at least ${Math.max(roundTo, processes)} images`,
+      found: `${length} images`,
+      fix: 'Turn repeated augmentation off, or use more images.',
+    });
+  }
+  const shown = length * repeats;
+  return Array.from({ length: Math.min(kept, share) }, (_, i) => {
+    // Past the end of the repeated list it wraps to its beginning.
+    const position = (rank + i * processes) % shown;
+    return { index: order[Math.floor(position / repeats)], copy: position % repeats };
+  });
+}
+
+/** Number of batches of `samples` samples. */
+export const batchCount = (samples: number, batchSize: number, dropLast: boolean): number =>
+  dropLast ? Math.floor(samples / batchSize) : Math.ceil(samples / batchSize);
+
+/** The draws of one showing of one image: a function of (seed, epoch, image, copy). */
+export const sampleStream = (seed: number, epoch: number, sample: Sample): PhiloxStream =>
+  // 2^28 images and 16 copies share the 32 bits of a stream number.
+  new PhiloxStream(seed, Purpose.augment, epoch, (sample.copy * 2 ** 28 + sample.index) >>> 0);
