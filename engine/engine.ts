@@ -5,6 +5,8 @@ import type { DType } from './dtype.ts';
 import { bytesPerElement } from './dtype.ts';
 import type { AdapterReport, GpuContext } from './gpu/context.ts';
 import type { MemoryReport } from './gpu/pool.ts';
+import { Profiler } from './gpu/profiler.ts';
+import type { DispatchTime } from './gpu/profiler.ts';
 import { Recorder } from './gpu/recorder.ts';
 import type { SubmittedBatch } from './gpu/recorder.ts';
 import { Recording } from './gpu/recording.ts';
@@ -307,7 +309,8 @@ export class Engine {
       });
     }
     to.storage.version++;
-    this.recorder.record({ kind: 'copy', from: from.region, to: to.region });
+    const size = Math.ceil(from.bytes / 4) * 4;
+    this.recorder.record({ kind: 'copy', from: { ...from.region, size }, to: { ...to.region, size } });
     this.flushIfLong();
   }
 
@@ -360,6 +363,29 @@ export class Engine {
     await this.recorder.submitted();
     await this.context.device.queue.onSubmittedWorkDone();
     this.recorder.throwIfFailed();
+  }
+
+  /**
+   * Times every dispatch of what `work` records, by timestamps on the GPU, one compute pass a dispatch: kernels are timed
+   * truly, the gaps between them are larger than otherwise. Throws `feature-missing` without `timestamp-query`.
+   */
+  async timeDispatches(work: () => void | Promise<void>): Promise<DispatchTime[]> {
+    if (!this.context.device.features.has('timestamp-query')) {
+      throw new DeitError('feature-missing', 'This adapter has no timestamp queries, so kernels cannot be timed.', {
+        where: this.adapter.name,
+        fix: 'profile on another adapter, or time whole steps',
+      });
+    }
+    await this.idle();
+    const profiler = new Profiler(this.context.device);
+    this.recorder.encoder.profiler = profiler;
+    try {
+      await work();
+      await this.idle();
+    } finally {
+      this.recorder.encoder.profiler = null;
+    }
+    return profiler.finish();
   }
 
   /** Destroys the device and all memory. Tensors of this engine are unusable afterwards. */

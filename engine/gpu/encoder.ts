@@ -1,6 +1,7 @@
 import { DeitError } from '../../kernels/errors.ts';
 import type { Grid } from '../../kernels/device.ts';
 import type { Command, DispatchCommand, ReadCommand, Region } from './recorder.ts';
+import type { Profiler } from './profiler.ts';
 import { ReadbackPool } from './readback.ts';
 import type { Staging } from './readback.ts';
 import type { PhysicalBuffer, Storage } from './storage.ts';
@@ -47,6 +48,8 @@ const MAX_BIND_GROUPS = 16384;
 /** Turns placed commands into command buffers. */
 export class Encoder {
   readonly statistics = { dispatches: 0, submits: 0 };
+  /** While set, every dispatch is timed. */
+  profiler: Profiler | null = null;
   private readonly device: GPUDevice;
   private readonly onError: (error: DeitError) => void;
   private readonly uniforms: UniformTable;
@@ -119,14 +122,18 @@ export class Encoder {
     const submit = (): void => {
       if (!encoder) return;
       endPass();
+      const afterwards = this.profiler?.resolve(encoder);
       this.device.queue.submit([encoder.finish()]);
+      afterwards?.();
       this.statistics.submits++;
       encoder = null;
     };
     for (const command of batch.commands) {
       switch (command.kind) {
         case 'dispatch':
-          pass ??= (encoder ??= this.device.createCommandEncoder()).beginComputePass();
+          pass = this.profiler
+            ? this.timedPass(command, endPass, submit)
+            : (pass ?? (encoder ??= this.device.createCommandEncoder()).beginComputePass());
           pass.setPipeline(command.pipeline);
           pass.setBindGroup(0, command.group);
           pass.dispatchWorkgroups(command.grid[0], command.grid[1], command.grid[2]);
@@ -156,6 +163,17 @@ export class Encoder {
         else source.resolve(content);
       }, source.reject);
     }
+  }
+
+  /** A pass for one dispatch with timestamps; a full set of queries is submitted first. */
+  private timedPass(command: EncodedDispatch, endPass: () => GPUCommandEncoder, submit: () => void) {
+    const { launch, where } = command.source;
+    let descriptor = this.profiler!.pass(launch, where);
+    if (!descriptor) {
+      submit();
+      descriptor = this.profiler!.pass(launch, where)!;
+    }
+    return endPass().beginComputePass(descriptor);
   }
 
   private async popErrors(batch: EncodedBatch): Promise<DeitError | null> {

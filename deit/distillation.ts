@@ -1,0 +1,49 @@
+import { add, crossEntropy, klDistillation, mul, softTargetCrossEntropy } from '../engine/index.ts';
+import type { Tensor } from '../engine/index.ts';
+import type { Logits } from './models/deit.ts';
+
+/** How a teacher's logits enter the loss (DeiT paper §4, facebookresearch/deit losses.py). */
+export interface Distillation {
+  readonly type: 'none' | 'soft' | 'hard';
+  /** Weight of the distillation term; the label term has 1 - alpha. */
+  readonly alpha: number;
+  /** Temperature of soft distillation. */
+  readonly tau: number;
+  /** The KL sum is divided by batch x classes (`all`, the released code) or by the batch (`batchmean`). */
+  readonly scaling: 'all' | 'batchmean';
+}
+
+/** The label term's target: class numbers, or a distribution over classes (after mixup or cutmix). */
+export type Target = { readonly labels: Tensor; readonly smoothing: number } | { readonly distribution: Tensor };
+
+export interface Losses {
+  /** What is differentiated. Scalar. */
+  readonly total: Tensor;
+  /** The label term, before weighting. Scalar. */
+  readonly label: Tensor;
+  /** The distillation term, before weighting; null without one. Scalar. */
+  readonly distillation: Tensor | null;
+}
+
+/**
+ * The loss of a student with two heads: the class head learns from the labels, the distillation head from the teacher.
+ * A student without distillation token uses its only logits for both terms. `teacher` is [B, K] and takes no gradient.
+ */
+export function distillationLoss(
+  { type, alpha, tau, scaling }: Distillation,
+  student: Logits,
+  target: Target,
+  teacher: Tensor | null,
+): Losses {
+  const label =
+    'labels' in target
+      ? crossEntropy(student.cls, target.labels, { labelSmoothing: target.smoothing })
+      : softTargetCrossEntropy(student.cls, target.distribution);
+  if (type === 'none' || !teacher) return { total: label, label, distillation: null };
+  const imitating = student.dist ?? student.cls;
+  const distillation =
+    type === 'soft'
+      ? klDistillation(imitating, teacher.detach(), { tau, scaling })
+      : hardDistillation(imitating, teacher.detach());
+  return { total: add(mul(label, 1 - alpha), mul(distillation, alpha)), label, distillation };
+}

@@ -1,0 +1,231 @@
+/**
+ * Every hyper-parameter, once: its default, its range, what it means and where the paper has it. Recipe files, `--set`,
+ * the resolved configuration of a run and the reference in the documentation all come from this table.
+ * Defaults are those of the DeiT paper's Table 9 (arXiv 2012.12877 v2) and facebookresearch/deit's arguments.
+ */
+interface Described {
+  readonly about: string;
+  /** Table or section of the paper, or the argument of facebookresearch/deit that it follows. */
+  readonly source?: string;
+}
+export interface NumberSetting extends Described {
+  readonly kind: 'number' | 'integer';
+  readonly default: number;
+  readonly min?: number;
+  readonly max?: number;
+}
+export interface OptionalNumberSetting extends Described {
+  readonly kind: 'number?';
+  readonly default: number | null;
+  readonly min?: number;
+  readonly max?: number;
+}
+export interface FlagSetting extends Described {
+  readonly kind: 'flag';
+  readonly default: boolean;
+}
+export interface TextSetting extends Described {
+  readonly kind: 'text';
+  readonly default: string;
+}
+export interface OptionalTextSetting extends Described {
+  readonly kind: 'text?';
+  readonly default: string | null;
+}
+export interface ChoiceSetting<Choice extends string> extends Described {
+  readonly kind: 'choice';
+  readonly default: Choice;
+  readonly choices: readonly Choice[];
+}
+export type Setting =
+  NumberSetting | OptionalNumberSetting | FlagSetting | TextSetting | OptionalTextSetting | ChoiceSetting<string>;
+
+type Rest<S extends Setting> = Omit<S, 'kind' | 'default' | 'about'>;
+const number = (value: number, about: string, rest: Rest<NumberSetting> = {}): NumberSetting => ({
+  kind: 'number',
+  default: value,
+  about,
+  ...rest,
+});
+const integer = (value: number, about: string, rest: Rest<NumberSetting> = {}): NumberSetting => ({
+  ...number(value, about, rest),
+  kind: 'integer',
+});
+const optional = (value: number | null, about: string, rest: Rest<NumberSetting> = {}): OptionalNumberSetting => ({
+  kind: 'number?',
+  default: value,
+  about,
+  ...rest,
+});
+const flag = (value: boolean, about: string, source?: string): FlagSetting => ({
+  kind: 'flag',
+  default: value,
+  about,
+  source,
+});
+const text = (value: string, about: string, source?: string): TextSetting => ({
+  kind: 'text',
+  default: value,
+  about,
+  source,
+});
+const optionalText = (value: string | null, about: string, source?: string): OptionalTextSetting => ({
+  kind: 'text?',
+  default: value,
+  about,
+  source,
+});
+const choice = <Choice extends string>(
+  choices: readonly Choice[],
+  value: Choice,
+  about: string,
+  source?: string,
+): ChoiceSetting<Choice> => ({ kind: 'choice', default: value, choices, about, source });
+
+const probability = { min: 0, max: 1 };
+
+export const settings = {
+  'model.name': text('deit_tiny_distilled_patch16_224', 'timm model name, with options as `key=value`', 'Table 1'),
+  'model.weights': optionalText(null, 'safetensors to start from; null starts from random weights'),
+  'model.dropPath': number(0.1, 'stochastic depth: rate of the last block, rising linearly from 0', {
+    ...probability,
+    source: 'Table 9',
+  }),
+  'model.posEmbed': choice(
+    ['bicubic', 'timm'],
+    'bicubic',
+    'rule for resizing position embeddings to another resolution',
+    '§6',
+  ),
+
+  'data.path': text(
+    'cifar10-sample',
+    'folder of images, of CIFAR binaries, or a list file; `cifar10-sample` ships with the package',
+  ),
+  'data.valFraction': number(0.2, 'part held out by seed where the data has no validation split', probability),
+  'data.batchSize': integer(1024, 'images in one optimizer step', { min: 1, source: 'Table 9' }),
+  'data.accumulate': integer(1, 'micro-batches that one optimizer step is gathered from', { min: 1 }),
+  'data.workers': integer(1, 'threads that decode and augment; 0 does it in the main thread', { min: 0, max: 64 }),
+  'data.unreadable': choice(['fatal', 'skip'], 'fatal', 'what to do with an image that cannot be read'),
+
+  'augment.crop': choice(
+    ['auto', 'resized', 'padded'],
+    'auto',
+    'random resized crop, or padded crop for images of 32 pixels',
+    'datasets.py',
+  ),
+  'augment.padding': integer(4, 'pixels around a padded crop', { min: 0, source: 'datasets.py' }),
+  'augment.scaleMin': number(0.08, 'smallest part of the area that a resized crop keeps', { min: 1e-3, max: 1 }),
+  'augment.flip': number(0.5, 'probability of a horizontal flip', probability),
+  'augment.policy': optionalText(
+    'rand-m9-mstd0.5-inc1',
+    'RandAugment or AutoAugment in timm notation; null for none',
+    'Table 9, --aa',
+  ),
+  'augment.colorJitter': number(0.3, 'strength of colour jitter; used only without a policy', {
+    min: 0,
+    source: '--color-jitter',
+  }),
+  'augment.erasing': number(0.25, 'probability of random erasing', { ...probability, source: 'Table 9, --reprob' }),
+  'augment.mixup': number(0.8, 'alpha of mixup; 0 switches it off', { min: 0, source: 'Table 9, --mixup' }),
+  'augment.cutmix': number(1, 'alpha of cutmix; 0 switches it off', { min: 0, source: 'Table 9, --cutmix' }),
+  'augment.mixProbability': number(1, 'probability that a batch is mixed', { ...probability, source: '--mixup-prob' }),
+  'augment.mixSwitch': number(0.5, 'probability of cutmix where both are on', {
+    ...probability,
+    source: '--mixup-switch-prob',
+  }),
+  'augment.repeats': integer(3, 'views of an image in one epoch (repeated augmentation)', {
+    min: 1,
+    source: 'Table 9',
+  }),
+  'augment.interpolation': choice(['bicubic', 'bilinear'], 'bicubic', 'resampling of crops', '--train-interpolation'),
+  'augment.smoothing': number(0.1, 'label smoothing', { ...probability, source: 'Table 9' }),
+
+  'optim.name': choice(['adamw', 'sgd'], 'adamw', 'optimizer', 'Table 9'),
+  'optim.lr': number(5e-4, 'base learning rate', { min: 0, source: 'Table 9' }),
+  'optim.scaleLr': flag(true, 'scale the learning rate by batch / 512', 'Table 9, --unscale-lr'),
+  'optim.weightDecay': number(0.05, 'weight decay', { min: 0, source: 'Table 9' }),
+  'optim.decayDistToken': flag(true, 'decay dist_token too, as the released code does', 'timm 0.3.2'),
+  'optim.beta1': number(0.9, 'AdamW', { min: 0, max: 1 }),
+  'optim.beta2': number(0.999, 'AdamW', { min: 0, max: 1 }),
+  'optim.eps': number(1e-8, 'AdamW', { min: 0, source: '--opt-eps' }),
+  'optim.momentum': number(0.9, 'SGD', { min: 0, max: 1, source: '--momentum' }),
+  'optim.clip': optional(null, 'largest global gradient norm; null for no clipping', {
+    min: 0,
+    source: 'Table 9, --clip-grad',
+  }),
+  'optim.freeze': text('', 'comma-separated name prefixes of parameters that are not trained'),
+  'optim.headOnly': flag(false, 'train the heads alone'),
+  'optim.ema': optional(null, 'decay of the moving average of the weights; null for none', {
+    min: 0,
+    max: 1,
+    source: '--model-ema-decay',
+  }),
+
+  'schedule.epochs': number(300, 'passes over the training images', { min: 0, source: 'Table 9' }),
+  'schedule.minutes': optional(null, 'stop after about this long: the number of steps is fitted to the machine', {
+    min: 0,
+  }),
+  'schedule.steps': optional(null, 'number of optimizer steps; overrides epochs', { min: 1 }),
+  'schedule.warmupEpochs': number(5, 'linear warmup', { min: 0, source: 'Table 9' }),
+  'schedule.warmupLr': number(1e-6, 'learning rate at the start of the warmup', { min: 0, source: '--warmup-lr' }),
+  'schedule.minLr': number(1e-5, 'learning rate at the end', { min: 0, source: '--min-lr' }),
+  'schedule.per': choice(
+    ['epoch', 'step'],
+    'epoch',
+    'how often the learning rate changes; the original changes it each epoch',
+    '--sched cosine',
+  ),
+
+  'distillation.type': choice(['none', 'soft', 'hard'], 'none', 'how the teacher is used', '§4, --distillation-type'),
+  'distillation.alpha': number(0.5, 'weight of the distillation term', {
+    ...probability,
+    source: '--distillation-alpha',
+  }),
+  'distillation.tau': number(1, 'temperature of soft distillation', { min: 1e-3, source: '--distillation-tau' }),
+  'distillation.scaling': choice(
+    ['all', 'batchmean'],
+    'all',
+    'KL divided by batch x classes (the released code) or by batch',
+    'losses.py',
+  ),
+  'teacher.model': optionalText(null, 'model name of the teacher', '§5.2'),
+  'teacher.weights': optionalText(null, 'safetensors of the teacher; null trains it first', '--teacher-path'),
+  'teacher.share': number(0.3, 'part of the time or steps that training the teacher takes', { min: 0.01, max: 0.9 }),
+  'teacher.lr': number(0.1, "peak learning rate of the teacher's SGD, per 256 images", { min: 0 }),
+  'teacher.weightDecay': number(5e-5, "weight decay of the teacher's SGD", { min: 0 }),
+
+  'run.seed': integer(0, 'seed of every random draw', { min: 0, max: 2 ** 32 - 1, source: '--seed' }),
+  'run.trainMode': flag(
+    true,
+    'train with stochastic depth; off when fine-tuning at another resolution',
+    '--no-train-mode',
+  ),
+  'run.evaluateEvery': number(1, 'epochs between evaluations', { min: 0 }),
+  'run.checkpointEvery': integer(500, 'steps between checkpoints', { min: 1 }),
+  'run.keep': integer(2, 'checkpoints that are kept', { min: 1 }),
+} as const satisfies Record<string, Setting>;
+
+export type SettingName = keyof typeof settings;
+
+type ValueOf<S> =
+  S extends ChoiceSetting<infer Choice>
+    ? Choice
+    : S extends { kind: 'number' | 'integer' }
+      ? number
+      : S extends { kind: 'number?' }
+        ? number | null
+        : S extends { kind: 'flag' }
+          ? boolean
+          : S extends { kind: 'text?' }
+            ? string | null
+            : string;
+
+/** A complete set of hyper-parameters, by their dotted names. */
+export type Recipe = { -readonly [Name in SettingName]: ValueOf<(typeof settings)[Name]> };
+export type SettingValue = number | string | boolean | null;
+
+export const settingNames = Object.keys(settings) as SettingName[];
+
+export const defaultRecipe = (): Recipe =>
+  Object.fromEntries(settingNames.map((name) => [name, settings[name].default])) as Recipe;
