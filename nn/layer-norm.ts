@@ -1,0 +1,24 @@
+import { layerNorm } from '../engine/index.ts';
+import type { Engine, Tensor } from '../engine/index.ts';
+import { Module } from './module.ts';
+
+/** Normalisation over the last dimension with biased variance, then `weight` and `bias`, at first ones and zeros. */
+export class LayerNorm extends Module {
+  readonly weight: Tensor;
+  readonly bias: Tensor;
+
+  constructor(
+    engine: Engine,
+    readonly features: number,
+    readonly eps = 1e-6,
+  ) {
+    super();
+    this.weight = this.parameter('weight', engine.full([features], 1));
+    this.bias = this.parameter('bias', engine.zeros([features]));
+  }
+
+  /** x [..., features] -> the same shape. */
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.weight, this.bias, this.eps);
+  }
+}

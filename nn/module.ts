@@ -1,0 +1,162 @@
+import { DeitError, formatShape, sameShape } from '../engine/index.ts';
+import type { Shape, Tensor } from '../engine/index.ts';
+
+/** A tensor's content on the host, in row-major order. */
+export interface StateValue {
+  readonly shape: Shape;
+  readonly data: ArrayLike<number>;
+}
+
+/** An integer of the state dict that lives on the host, such as BatchNorm's `num_batches_tracked`. */
+export interface Counter {
+  value: number;
+}
+
+export interface LoadOptions {
+  /** Whether tensors that are missing or left over are errors (default), or are returned. Shapes must always fit. */
+  strict?: boolean;
+}
+
+/** What a lenient load left undone. */
+export interface LoadReport {
+  readonly missing: string[];
+  readonly unexpected: string[];
+}
+
+/**
+ * Base class of layers and models: a tree of modules with named parameters (trained), buffers (such as running
+ * statistics) and counters. Names are joined with dots and, in the models of this package, are timm's.
+ */
+export class Module {
+  /** Whether dropout and the like are active: set for the whole tree by `train` and `eval`. */
+  training = true;
+  private readonly ownModules = new Map<string, Module>();
+  private readonly ownParameters = new Map<string, Tensor>();
+  private readonly ownBuffers = new Map<string, Tensor>();
+  private readonly ownCounters = new Map<string, Counter>();
+
+  /** Registers a part under `name` (which may contain dots), and returns it. */
+  protected child<Part extends Module>(name: string, module: Part): Part {
+    this.ownModules.set(name, module);
+    return module;
+  }
+
+  /** Registers a trained tensor, which is kept from now on, and returns it. */
+  protected parameter(name: string, tensor: Tensor): Tensor {
+    this.ownParameters.set(name, tensor.keep('parameter').requiresGrad_());
+    return tensor;
+  }
+
+  /** Registers a tensor that belongs to the state but is not trained; it is kept from now on. */
+  protected buffer(name: string, tensor: Tensor): Tensor {
+    this.ownBuffers.set(name, tensor.keep('buffer'));
+    return tensor;
+  }
+
+  /** Registers an integer of the state, at first 0. */
+  protected counter(name: string): Counter {
+    const counter = { value: 0 };
+    this.ownCounters.set(name, counter);
+    return counter;
+  }
+
+  /** This module under `prefix`, and all below it, parents first. */
+  *namedModules(prefix = ''): Generator<[string, Module]> {
+    yield [prefix, this];
+    for (const [name, module] of this.ownModules) yield* module.namedModules(join(prefix, name));
+  }
+
+  /** Parameters with their full names, in the order of the state dict. */
+  namedParameters(prefix = ''): [string, Tensor][] {
+    return this.collect(prefix, (module) => module.ownParameters);
+  }
+
+  parameters(): Tensor[] {
+    return this.namedParameters().map(([, tensor]) => tensor);
+  }
+
+  /** Buffers with their full names. */
+  namedBuffers(prefix = ''): [string, Tensor][] {
+    return this.collect(prefix, (module) => module.ownBuffers);
+  }
+
+  /** Counters with their full names. */
+  namedCounters(prefix = ''): [string, Counter][] {
+    return this.collect(prefix, (module) => module.ownCounters);
+  }
+
+  /** Parameters and buffers by name, in PyTorch's order: those of a module before those of its parts. */
+  stateDict(): Map<string, Tensor> {
+    return new Map(this.collect<Tensor>('', (module) => [...module.ownParameters, ...module.ownBuffers]));
+  }
+
+  /**
+   * Replaces parameters, buffers and counters by host data. Throws `state-mismatch`, before anything is changed, with
+   * every tensor that is missing, unexpected or misshapen. Counters may be missing: older checkpoints have none.
+   */
+  loadStateDict(given: ReadonlyMap<string, StateValue>, { strict = true }: LoadOptions = {}): LoadReport {
+    const tensors = this.stateDict();
+    const counters = new Map(this.namedCounters());
+    const missing: string[] = [];
+    const misshapen: string[] = [];
+    for (const [name, { shape }] of tensors) {
+      const value = given.get(name);
+      if (!value) missing.push(name);
+      else if (!sameShape(value.shape, shape)) {
+        misshapen.push(`${name} ${formatShape(value.shape)} instead of ${formatShape(shape)}`);
+      }
+    }
+    const unexpected = [...given.keys()].filter((name) => !tensors.has(name) && !counters.has(name));
+    if (misshapen.length > 0 || (strict && missing.length + unexpected.length > 0)) {
+      throw mismatch(missing, unexpected, misshapen);
+    }
+    for (const [name, value] of given) {
+      tensors.get(name)?.write(value.data);
+      const counter = counters.get(name);
+      if (counter) counter.value = value.data[0] ?? 0;
+    }
+    return { missing, unexpected };
+  }
+
+  /** Switches the whole tree to training mode (or out of it), and returns this. */
+  train(mode = true): this {
+    for (const [, module] of this.namedModules()) module.training = mode;
+    return this;
+  }
+
+  eval(): this {
+    return this.train(false);
+  }
+
+  /** Says of every parameter whether it is trained: `requiresGrad_(false)` freezes a model. */
+  requiresGrad_(flag = true): this {
+    for (const parameter of this.parameters()) parameter.requiresGrad_(flag);
+    return this;
+  }
+
+  /** Trained numbers, as the model tables of papers count them. */
+  numParameters(): number {
+    return this.parameters().reduce((sum, { size }) => sum + size, 0);
+  }
+
+  private collect<Item>(prefix: string, own: (module: Module) => Iterable<[string, Item]>): [string, Item][] {
+    const items: [string, Item][] = [];
+    for (const [path, module] of this.namedModules(prefix)) {
+      for (const [name, item] of own(module)) items.push([join(path, name), item]);
+    }
+    return items;
+  }
+}
+
+const join = (prefix: string, name: string): string => (prefix ? `${prefix}.${name}` : name);
+
+function mismatch(missing: string[], unexpected: string[], misshapen: string[]): DeitError {
+  const list = (what: string, names: string[]): string[] =>
+    names.length === 0 ? [] : [`${names.length} ${what}: ${names.join(', ')}`];
+  return new DeitError('state-mismatch', 'The weights do not fit the model.', {
+    found: [...list('missing', missing), ...list('unexpected', unexpected), ...list('misshapen', misshapen)].join(
+      '\n    ',
+    ),
+    fix: 'check the model name and its options (image size, patch, classes, distilled or not) against the checkpoint',
+  });
+}
