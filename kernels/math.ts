@@ -1,0 +1,131 @@
+/**
+ * Elementary functions in WGSL where the built-ins are not good enough: WGSL allows `tanh`, `log` and `pow` errors of
+ * thousands of units in the last place (and software adapters use that), and has no `erf`. Each snippet is
+ * self-contained and declares a scalar function and its twin on vec4f (suffix 4). NaN in gives NaN out; tests for NaN
+ * are on the bit pattern, because a WGSL compiler may assume that there is none.
+ */
+
+/** The types of a snippet's two instances. */
+interface Types {
+  readonly F: string;
+  readonly U: string;
+  readonly I: string;
+  /** Suffix of the function's name. */
+  readonly S: string;
+}
+
+const SCALAR: Types = { F: 'f32', U: 'u32', I: 'i32', S: '' };
+const VECTOR: Types = { F: 'vec4f', U: 'vec4u', I: 'vec4i', S: '4' };
+
+const both = (snippet: (types: Types) => string): string => snippet(SCALAR) + snippet(VECTOR);
+
+/** `is_nan(x)`, `is_nan4(x)`: by bit pattern. */
+export const isNanWgsl = both(
+  ({ F, U, S }) => /* wgsl */ `
+fn is_nan${S}(x: ${F}) -> ${F.replace('f32', 'bool').replace('vec4f', 'vec4<bool>')} {
+  return (bitcast<${U}>(x) & ${U}(0x7fffffffu)) > ${U}(0x7f800000u);
+}
+`,
+);
+
+/**
+ * `erf(x)`, `erf4(x)`: the error function within 2 ulp (2.4e-7 relative) for all x. Two polynomials by N. Juffa: an odd
+ * one up to 475/512, above it 1 - exp(p(|x|)).
+ */
+export const erfWgsl = both(
+  ({ F, U, S }) => /* wgsl */ `
+fn erf${S}(x: ${F}) -> ${F} {
+  // From 3.92 on, erf rounds to 1.
+  let t = min(abs(x), ${F}(3.92));
+  let s = t * t;
+  var near = s * -5.96761703e-4 + 4.99119423e-3;
+  near = near * s - 2.67681349e-2;
+  near = near * s + 1.12819925e-1;
+  near = near * s - 3.76125336e-1;
+  near = near * s + 1.28379166e-1;
+  near = near * x + x;
+  var far = (t * -1.72853470e-5 + 3.83197126e-4) * s + (t * -3.88396438e-3 + 2.42546219e-2);
+  far = far * t - 1.06777877e-1;
+  far = far * t - 6.34846687e-1;
+  far = far * t - 1.28717512e-1;
+  far = 1.0 - exp(far * t - t);
+  far = select(far, -far, x < ${F}(0.0));
+  let finite = select(near, far, t > ${F}(0.927734375));
+  return select(finite, x, (bitcast<${U}>(x) & ${U}(0x7fffffffu)) > ${U}(0x7f800000u));
+}
+`,
+);
+
+/** `accurate_exp(x)`, `accurate_exp4(x)`: within 2 ulp wherever the result is a normal number (the built-in is allowed 3 + 2 |x|). */
+export const expWgsl = both(
+  ({ F, U, I, S }) => /* wgsl */ `
+fn accurate_exp${S}(x: ${F}) -> ${F} {
+  // exp(x) = 2^k exp(f), |f| <= ln(2) / 2; the first part of ln(2) has so few bits that k times it is exact.
+  let bounded = clamp(x, ${F}(-104.0), ${F}(89.0));
+  let k = round(bounded * 1.442695041);
+  let f = (bounded - k * 0.693145752) - k * 1.42860677e-6;
+  var y = f * 1.37805939e-3 + 8.37312452e-3;
+  y = y * f + 4.16695364e-2;
+  y = y * f + 1.66664720e-1;
+  y = y * f + 4.99999851e-1;
+  y = y * f * f + f + 1.0;
+  // 2^k in two factors, since k reaches beyond the exponents of normal numbers.
+  let half = ${I}(k) >> ${U}(1u);
+  let rest = ${I}(k) - half;
+  y = y * bitcast<${F}>((half + ${I}(127)) << ${U}(23u)) * bitcast<${F}>((rest + ${I}(127)) << ${U}(23u));
+  return select(y, x, (bitcast<${U}>(x) & ${U}(0x7fffffffu)) > ${U}(0x7f800000u));
+}
+`,
+);
+
+/**
+ * `accurate_log(x)`, `accurate_log4(x)`: the natural logarithm within 2 ulp, near 1 too, for subnormal x as well.
+ * Method and coefficients of FreeBSD's e_logf.c: log(2^k (1 + f)) with s = f / (2 + f).
+ */
+export const logWgsl = both(
+  ({ F, U, I, S }) => /* wgsl */ `
+fn accurate_log${S}(x: ${F}) -> ${F} {
+  let bits = bitcast<${U}>(x);
+  // A subnormal number is its bits times 2^-149; taken as an integer it survives devices that flush subnormals.
+  let subnormal = bits < ${U}(0x00800000u);
+  let normal = select(bits, bitcast<${U}>(${F}(bits)), subnormal);
+  let shifted = normal + ${U}(0x3f800000u - 0x3f3504f3u);
+  let k = ${F}(${I}(shifted >> ${U}(23u)) - ${I}(127) - select(${I}(0), ${I}(149), subnormal));
+  let f = bitcast<${F}>((shifted & ${U}(0x007fffffu)) + ${U}(0x3f3504f3u)) - 1.0;
+  let s = f / (2.0 + f);
+  let z = s * s;
+  let w = z * z;
+  let r = z * (0.66666662693 + w * 0.28498786688) + w * (0.40000972152 + w * 0.24279078841);
+  let half_square = 0.5 * f * f;
+  let y = s * (half_square + r) + k * 9.0580006145e-06 - half_square + f + k * 0.69313812256;
+  // Infinity and NaN pass through, zero gives -infinity, what is negative gives NaN.
+  let special = select(x, bitcast<${F}>(bits | ${U}(0x7fc00000u)), bits > ${U}(0x80000000u));
+  let negative_infinity = bitcast<${F}>(bits | ${U}(0xff800000u));
+  let zero = (bits & ${U}(0x7fffffffu)) == ${U}(0u);
+  return select(select(y, special, bits >= ${U}(0x7f800000u)), negative_infinity, zero);
+}
+`,
+);
+
+/**
+ * `accurate_tanh(x)`, `accurate_tanh4(x)`: within 4 ulp for all x; an odd polynomial (Cephes' tanhf) up to 0.625, above
+ * it 1 - 2 / (exp(2 |x|) + 1).
+ */
+export const tanhWgsl = both(
+  ({ F, U, S }) => /* wgsl */ `
+fn accurate_tanh${S}(x: ${F}) -> ${F} {
+  // From 9.02 on, tanh rounds to 1; the bound keeps exp finite.
+  let t = min(abs(x), ${F}(9.1));
+  let z = t * t;
+  var near = z * -5.70498872745e-3 + 2.06390887954e-2;
+  near = near * z - 5.37397155531e-2;
+  near = near * z + 1.33314422036e-1;
+  near = near * z - 3.33332819422e-1;
+  near = near * z * x + x;
+  var far = 1.0 - 2.0 / (exp(2.0 * t) + 1.0);
+  far = select(far, -far, x < ${F}(0.0));
+  let finite = select(near, far, t > ${F}(0.625));
+  return select(finite, x, (bitcast<${U}>(x) & ${U}(0x7fffffffu)) > ${U}(0x7f800000u));
+}
+`,
+);
