@@ -20,6 +20,11 @@ export interface EngineOptions {
   seed?: number;
   /** Most bytes of GPU memory that the engine may allocate. */
   memoryBudget?: number;
+  /**
+   * Freed memory is never reused, and all memory starts as NaN; every dispatch is submitted and validated by itself.
+   * Slow. In Node the environment variable DEIT_DEBUG=1 switches it on.
+   */
+  debug?: boolean;
   /** Called once by `close`, to take down what opening the adapter put up. */
   onClose?: () => void;
 }
@@ -56,7 +61,7 @@ export class Engine {
     this.context = context;
     this.onClose = options.onClose;
     this.seed = options.seed ?? 0;
-    this.recorder = new Recorder(context, options.memoryBudget ?? Infinity);
+    this.recorder = new Recorder(context, options.memoryBudget ?? Infinity, options.debug ?? false);
     context.device.onuncapturederror = (event) => {
       this.recorder.fail(new DeitError('gpu-validation', 'The GPU reported an error.', { found: event.error.message }));
     };

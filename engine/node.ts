@@ -18,7 +18,8 @@ export async function createEngine(options: EngineOptions & { adapter?: AdapterC
   try {
     const { adapter, choice, advice } = await chooseAdapter(options.adapter);
     const context = await openContext(adapter, choice, advice);
-    return new Engine(context, { ...options, onClose: stopPolling });
+    const debug = options.debug ?? process.env.DEIT_DEBUG === '1';
+    return new Engine(context, { ...options, debug, onClose: stopPolling });
   } catch (error) {
     stopPolling();
     throw error;

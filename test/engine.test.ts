@@ -125,7 +125,7 @@ describe('scopes', () => {
   });
 
   it('holds no more memory than the live tensors of a long chain need', async () => {
-    const own = await createEngine();
+    const own = await createEngine({ debug: false });
     own.scope(() => {
       let x = own.full([1 << 18], 1.0001);
       for (let i = 0; i < 40; i++) x = square(x);
@@ -143,6 +143,24 @@ describe('scopes', () => {
     await expect(read).rejects.toThrow(/out-of-memory[\s\S]*full[\s\S]*smaller batch/);
     await expect(own.idle()).rejects.toThrow(/out-of-memory/);
     expect(await own.scope(() => square(own.full([4], 3)).read())).toEqual(new Float32Array([9, 9, 9, 9]));
+    own.close();
+  });
+});
+
+describe('debug mode', () => {
+  it('shows NaN to whoever reads memory that nothing has written', async () => {
+    const own = await createEngine({ debug: true });
+    const read = own.scope(() => square(own.empty([3])).read());
+    expect([...(await read)]).toEqual([NaN, NaN, NaN]);
+    own.close();
+  });
+
+  it('gives the same results, replays included', async () => {
+    const own = await createEngine({ debug: true });
+    const total = own.tensor([1]).keep();
+    const recording = own.record(() => own.accumulate(total, square(own.full([1], 3))));
+    own.replay(recording);
+    expect(await total.item()).toBe(19);
     own.close();
   });
 });

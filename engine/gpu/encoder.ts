@@ -56,8 +56,11 @@ export class Encoder {
   private readonly readbacks: ReadbackPool;
   private readonly groups = new Map<string, GPUBindGroup>();
 
-  constructor(device: GPUDevice, onError: (error: DeitError) => void) {
+  private readonly debug: boolean;
+
+  constructor(device: GPUDevice, debug: boolean, onError: (error: DeitError) => void) {
     this.device = device;
+    this.debug = debug;
     this.onError = onError;
     this.uniforms = new UniformTable(device);
     this.readbacks = new ReadbackPool(device);
@@ -138,6 +141,10 @@ export class Encoder {
           pass.setBindGroup(0, command.group);
           pass.dispatchWorkgroups(command.grid[0], command.grid[1], command.grid[2]);
           this.statistics.dispatches++;
+          if (this.debug) {
+            submit();
+            this.checkAlone(command.source.where);
+          }
           break;
         case 'copy':
           endPass().copyBufferToBuffer(command.from, command.fromOffset, command.to, command.toOffset, command.size);
@@ -174,6 +181,16 @@ export class Encoder {
       descriptor = this.profiler!.pass(launch, where)!;
     }
     return endPass().beginComputePass(descriptor);
+  }
+
+  /** Debug mode: closes the validation scope after one dispatch, so that an error names it, and opens the next. */
+  private checkAlone(where: string): void {
+    void this.device.popErrorScope().then((error) => {
+      if (!error) return;
+      const found = error.message;
+      this.onError(new DeitError('gpu-validation', 'The GPU rejected a dispatch.', { where, found }));
+    });
+    this.device.pushErrorScope('validation');
   }
 
   private async popErrors(batch: EncodedBatch): Promise<DeitError | null> {

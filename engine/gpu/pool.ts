@@ -109,6 +109,18 @@ export class BufferPool {
     this.peak = this.total;
   }
 
+  /** A new buffer full of NaNs (debug mode): whoever reads it before writing it, or after it was freed, sees them. */
+  acquirePoisoned(bytes: number, purpose: string): PhysicalBuffer {
+    const physical = this.create(Math.max(256, Math.ceil(bytes / 256) * 256), purpose);
+    this.device.queue.writeBuffer(physical.buffer, 0, new Uint8Array(physical.bytes).fill(0xff));
+    return physical;
+  }
+
+  /** Gives back a buffer that nothing may reuse (debug mode). */
+  discard(physical: PhysicalBuffer): void {
+    if (physical.pins === 0) this.destroy(physical);
+  }
+
   private create(size: number, purpose: string): PhysicalBuffer {
     if (size > this.device.limits.maxBufferSize) {
       throw new DeitError('limit-exceeded', 'A tensor is larger than the largest buffer of this device.', {

@@ -6,7 +6,7 @@ import type { GpuContext } from './context.ts';
 import type { PipelineEntry } from './pipelines.ts';
 import { PipelineCache } from './pipelines.ts';
 import { planMemory } from './plan.ts';
-import type { Lifetime } from './plan.ts';
+import type { Lifetime, MemoryPlan } from './plan.ts';
 import { BufferPool } from './pool.ts';
 import type { PhysicalBuffer, Storage } from './storage.ts';
 
@@ -72,10 +72,12 @@ export class Recorder {
   constructor(
     private readonly context: GpuContext,
     budget: number,
+    /** No reuse, poisoned buffers, every dispatch checked by itself. */
+    private readonly debug: boolean,
   ) {
     this.pipelines = new PipelineCache(context.device);
     this.pool = new BufferPool(context.device, budget);
-    this.encoder = new Encoder(context.device, (error) => this.fail(error));
+    this.encoder = new Encoder(context.device, debug, (error) => this.fail(error));
   }
 
   get pending(): number {
@@ -164,7 +166,7 @@ export class Recorder {
         onSubmitted?.({ encoded, slots, kept });
       } finally {
         // The queue runs lists in order, so the next list may reuse these at once.
-        for (const slot of slots) this.pool.release(slot);
+        for (const slot of slots) this.giveBack(slot);
         for (const command of commands) if (command.kind === 'free') this.pool.releaseKept(command.storage);
         this.pool.endBatch();
       }
@@ -196,18 +198,27 @@ export class Recorder {
       }
     });
     const ordered: Lifetime[] = [...lifetimes.values()];
-    const plan = planMemory(ordered);
+    const plan = this.debug ? separately(ordered) : planMemory(ordered);
     const slots: PhysicalBuffer[] = [];
     const firstUser = plan.slotBytes.map((_, slot) => [...lifetimes.values()][plan.slots.indexOf(slot)].where);
     try {
-      plan.slotBytes.forEach((bytes, slot) => slots.push(this.pool.acquire(bytes, firstUser[slot])));
+      plan.slotBytes.forEach((bytes, slot) => {
+        const user = firstUser[slot];
+        slots.push(this.debug ? this.pool.acquirePoisoned(bytes, user) : this.pool.acquire(bytes, user));
+      });
     } catch (error) {
-      for (const slot of slots) this.pool.release(slot);
+      for (const slot of slots) this.giveBack(slot);
       throw error;
     }
     const physical = new Map<Storage, PhysicalBuffer>(kept);
     [...lifetimes.keys()].forEach((storage, i) => physical.set(storage, slots[plan.slots[i]]));
     return { physical, slots, kept };
+  }
+
+  private giveBack(slot: PhysicalBuffer): void {
+    if (!this.debug) this.pool.release(slot);
+    // A recording was just made of them: they are its own from now on.
+    else if (slot.pins === 0) this.pool.discard(slot);
   }
 
   destroy(): void {
@@ -229,6 +240,12 @@ export function regionsOf(command: Command): readonly Region[] {
       return [];
   }
 }
+
+/** No two lifetimes share memory. */
+const separately = (lifetimes: readonly Lifetime[]): MemoryPlan => ({
+  slots: lifetimes.map((_, i) => i),
+  slotBytes: lifetimes.map(({ bytes }) => bytes),
+});
 
 const asError = (error: unknown): DeitError =>
   error instanceof DeitError
