@@ -32,34 +32,58 @@ export function epochOrder(length: number, shuffle: boolean, seed: number, epoch
   return new PhiloxStream(seed, Purpose.shuffle, epoch).permutation(length);
 }
 
-/**
- * The samples of one process in one epoch. Without repeats every process gets its share (the set padded by wrapping, so
- * that all shares are equal); with repeats the rules are DeiT's: about as many samples as images, so about 1 / repeats of the
- * images are seen, and the copies of an image go to consecutive processes.
- */
-export function epochSamples(options: SamplerOptions, seed: number, epoch: number): Sample[] {
-  return selectSamples(epochOrder(options.length, options.shuffle, seed, epoch), options);
+/** The samples of one process in one epoch, in order, worked out when asked for. */
+export class EpochSamples {
+  readonly length: number;
+
+  /** `order` is the epoch's order of all images. */
+  constructor(
+    private readonly order: Uint32Array,
+    private readonly options: SamplerOptions,
+  ) {
+    this.length = sampleCount({ ...options, length: order.length });
+  }
+
+  at(position: number): Sample {
+    const { repeats = 1, processes = 1, rank = 0 } = this.options;
+    // Past the end of the list of repeated images it wraps to its beginning.
+    const place = (rank + position * processes) % (this.order.length * repeats);
+    return { index: this.order[Math.floor(place / repeats)], copy: place % repeats };
+  }
+
+  /** Samples [from, to), cut at the end. */
+  slice(from: number, to: number): Sample[] {
+    return Array.from({ length: Math.max(0, Math.min(to, this.length) - from) }, (_, i) => this.at(from + i));
+  }
 }
 
-/** As `epochSamples`, of a given order of the images. */
-export function selectSamples(order: Uint32Array, options: SamplerOptions): Sample[] {
-  const { length } = order;
-  const { repeats = 1, processes = 1, rank = 0, roundTo = repeats > 1 ? 256 : 1 } = options;
-  const share = Math.ceil((length * repeats) / processes);
-  const kept = repeats > 1 ? Math.floor((Math.floor(length / roundTo) * roundTo) / processes) : share;
-  if (kept === 0 && length > 0) {
-    throw new DeitError('bad-config', 'An epoch of repeated augmentation would have no samples.', {
-      where: `${length} images rounded down to a multiple of ${roundTo}, for ${processes} processes`,
-      expected: `at least ${Math.max(roundTo, processes)} images`,
-      found: `${length} images`,
-      fix: 'Turn repeated augmentation off, or use more images.',
+/** The samples of an epoch by seed. */
+export const epochSamples = (options: SamplerOptions, seed: number, epoch: number): EpochSamples =>
+  new EpochSamples(epochOrder(options.length, options.shuffle, seed, epoch), options);
+
+/**
+ * Samples of one process in an epoch. Without repeats every process gets its share (the set padded by wrapping, so that all
+ * shares are equal). With repeats the rules are DeiT's: about as many samples as images, so about 1 / repeats of the images
+ * are seen, and the copies of an image go to consecutive processes.
+ */
+export function sampleCount(options: SamplerOptions): number {
+  const { length, repeats = 1, processes = 1, rank = 0, roundTo = 256 } = options;
+  const isWhole = [repeats, processes, roundTo].every((n) => Number.isInteger(n) && n >= 1);
+  if (!isWhole || !Number.isInteger(rank) || rank < 0 || rank >= processes || repeats > 16) {
+    throw new DeitError('bad-config', 'The sampler cannot work with these numbers.', {
+      where: 'sampler',
+      expected: 'repeats from 1 to 16, at least 1 process, a rank below the number of processes',
+      found: `repeats ${repeats}, processes ${processes}, rank ${rank}, rounding to ${roundTo}`,
     });
   }
-  const shown = length * repeats;
-  return Array.from({ length: Math.min(kept, share) }, (_, i) => {
-    // Past the end of the repeated list it wraps to its beginning.
-    const position = (rank + i * processes) % shown;
-    return { index: order[Math.floor(position / repeats)], copy: position % repeats };
+  if (repeats === 1) return Math.ceil(length / processes);
+  const kept = Math.floor((Math.floor(length / roundTo) * roundTo) / processes);
+  if (kept > 0) return kept;
+  throw new DeitError('bad-config', 'An epoch of repeated augmentation would have no samples.', {
+    where: `${length} images rounded down to a multiple of ${roundTo}, for ${processes} processes`,
+    expected: `at least ${Math.max(roundTo, processes)} images`,
+    found: `${length} images`,
+    fix: 'Turn repeated augmentation off, or use more images.',
   });
 }
 

@@ -51,7 +51,7 @@ export async function downloadCifar10(
   const target = resolve(folder);
   const isEmpty = existsSync(target) && (await readdir(target).catch(() => ['not a folder'])).length === 0;
   if (existsSync(target) && !isEmpty) {
-    await verify(target);
+    await verifyCifar10(target);
     return { folder: target, fetched: false };
   }
   const work = await makeWorkFolder(target);
@@ -64,7 +64,7 @@ export async function downloadCifar10(
     const set = join(work, 'set');
     await mkdir(set);
     await writeSet(join(work, 'package'), set, onProgress);
-    await verify(set);
+    await verifyCifar10(set);
     if (isEmpty) await rmdir(target); // Windows does not rename over a folder, even an empty one
     await rename(set, target);
     return { folder: target, fetched: true };
@@ -178,7 +178,7 @@ async function writeDurably(file: string, bytes: Uint8Array): Promise<void> {
 }
 
 /** Throws unless the folder holds the whole set, bit by bit. */
-export async function verify(folder: string): Promise<void> {
+export async function verifyCifar10(folder: string): Promise<void> {
   for (const [name, expected] of Object.entries(checksums)) {
     const file = join(folder, name);
     const found = existsSync(file) ? await md5(file) : 'no such file';

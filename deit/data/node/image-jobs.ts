@@ -1,0 +1,65 @@
+/** Decoding and transforming a few samples: what a worker thread does, and the main thread where there are none. Node only. */
+import { DeitError } from '../../../engine/index.ts';
+import type { RgbImage } from '../dataset.ts';
+import { makeTransform } from '../pipeline.ts';
+import type { Pipeline, Transform } from '../pipeline.ts';
+import { sampleStream } from '../sampler.ts';
+import type { Sample } from '../sampler.ts';
+import { cachedDecoder } from './cache.ts';
+import type { CacheOptions } from './cache.ts';
+import { decodeImage } from './decode.ts';
+
+/** Where the pixels of a sample come from: a file to decode, or an image at hand. */
+export type SampleSource = { path: string } | { image: RgbImage };
+
+/** Plain data, so that it can be sent to a thread. */
+export interface ImageJob {
+  seed: number;
+  epoch: number;
+  pipeline: Pipeline;
+  /** Files must lie inside this folder. */
+  root: string | undefined;
+  cache: CacheOptions | undefined;
+  samples: (Sample & SampleSource)[];
+}
+
+/** A sample that could not be read; `position` counts within the job. */
+export interface ImageFailure {
+  position: number;
+  error: { code: DeitError['code']; message: string };
+}
+
+export interface ImageJobResult {
+  /** Planes [samples, 3, imageSize, imageSize]; zeros where a sample failed. */
+  images: Float32Array<ArrayBuffer>;
+  failures: ImageFailure[];
+}
+
+let transform: { key: string; apply: Transform } | undefined;
+
+function transformFor(pipeline: Pipeline): Transform {
+  const key = JSON.stringify(pipeline);
+  if (transform?.key !== key) transform = { key, apply: makeTransform(pipeline) };
+  return transform.apply;
+}
+
+/** Errors of the files themselves become failures; anything else is thrown. */
+export async function runImageJob(job: ImageJob): Promise<ImageJobResult> {
+  const apply = transformFor(job.pipeline);
+  const { imageSize } = job.pipeline;
+  const size = 3 * imageSize * imageSize;
+  const images = new Float32Array(job.samples.length * size);
+  const failures: ImageFailure[] = [];
+  const decode = job.cache ? cachedDecoder(job.cache) : decodeImage;
+  for (const [position, sample] of job.samples.entries()) {
+    try {
+      const image = 'image' in sample ? sample.image : await decode(sample.path, job.root);
+      apply(image, sampleStream(job.seed, job.epoch, sample), images, position * size);
+    } catch (error) {
+      // A cache that cannot be written is not the image's fault.
+      if (!(error instanceof DeitError) || error.code === 'file-unwritable') throw error;
+      failures.push({ position, error: { code: error.code, message: error.message } });
+    }
+  }
+  return { images, failures };
+}

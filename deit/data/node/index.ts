@@ -1,0 +1,12 @@
+/** Data from files, with worker threads. Node only; the part for browsers too: ../index.ts. */
+export * from './assets.ts';
+export * from './cache.ts';
+export * from './cifar-download.ts';
+export * from './cifar-files.ts';
+export * from './decode.ts';
+export * from './file-dataset.ts';
+export * from './folder.ts';
+export * from './image-workers.ts';
+export * from './list-file.ts';
+export * from './loader.ts';
+export * from './open.ts';
