@@ -75,6 +75,11 @@ export class Tensor {
     return new Tensor(this.engine, this.storage, shape, this.dtype, this.offset);
   }
 
+  /** Elements `first` to `first + count` of a flat tensor as a target of `engine.copy`; kernels cannot bind it. */
+  slot(first: number, count: number): Tensor {
+    return new Tensor(this.engine, this.storage, [count], this.dtype, this.offset + first * bytesPerElement(this.dtype));
+  }
+
   /** The same values without history: no gradient flows through it. Shares memory. */
   detach(): Tensor {
     return this.viewAs(this.shape);

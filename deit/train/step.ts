@@ -1,0 +1,129 @@
+import { collect, countCorrect, mul } from '../../engine/index.ts';
+import type { Engine, Recording, Tensor } from '../../engine/index.ts';
+import type { Optimizer } from '../../nn/index.ts';
+import { distillationLoss } from '../distillation.ts';
+import type { Distillation } from '../distillation.ts';
+import type { Classifier } from '../models/classifier.ts';
+import type { Batch } from './batches.ts';
+
+export interface TrainStepOptions {
+  readonly engine: Engine;
+  readonly student: Classifier;
+  /** Frozen, in evaluation mode; sees the very tensor that the student sees. Null without distillation. */
+  readonly teacher: Classifier | null;
+  readonly optimizer: Optimizer;
+  readonly distillation: Distillation;
+  readonly smoothing: number;
+  /** Images in one micro-batch, and micro-batches in one optimizer step. */
+  readonly batchSize: number;
+  readonly accumulate: number;
+  readonly imageSize: number;
+}
+
+/** What one optimizer step did, averaged over its micro-batches. */
+export interface StepMetrics {
+  readonly loss: number;
+  readonly lossLabel: number;
+  /** Null without distillation. */
+  readonly lossDistillation: number | null;
+  /** Share of the (augmented) training images that each head gets right. */
+  readonly accuracy: number;
+  readonly accuracyDistillation: number | null;
+  /** Global norm of the gradient before clipping. */
+  readonly gradNorm: number;
+  /** Elements of the gradient that are NaN or infinite; the step was not applied if there are any. */
+  readonly nonFinite: number;
+}
+
+/** One forward and backward pass, first or last of an optimizer step: these differ in what they record. */
+interface Phase {
+  readonly first: boolean;
+  readonly last: boolean;
+}
+
+/**
+ * The training step as recordings: recorded once for each phase of gradient accumulation, replayed ever after. Images,
+ * labels, learning rate and step number live in kept tensors that are written before each replay.
+ */
+export class TrainStep {
+  private readonly images: Tensor;
+  private readonly labels: Tensor;
+  private readonly metrics: Tensor;
+  private readonly recordings = new Map<string, Recording>();
+
+  constructor(private readonly options: TrainStepOptions) {
+    const { engine, batchSize, imageSize } = options;
+    this.images = engine.empty([batchSize, 3, imageSize, imageSize]).keep('input');
+    this.labels = engine.empty([batchSize], 'i32').keep('input');
+    this.metrics = engine.zeros([7]).keep('metrics');
+  }
+
+  /** Commands that one optimizer step takes, once it has been recorded. */
+  get dispatches(): number {
+    return [...this.recordings.values()].reduce((sum, recording) => sum + recording.dispatches, 0);
+  }
+
+  /** Runs one optimizer step on `accumulate` micro-batches. The figures arrive when the GPU is done with it. */
+  run(batches: readonly Batch[], step: number, lr: number): Promise<StepMetrics> {
+    const { engine, optimizer } = this.options;
+    optimizer.prepareStep(lr);
+    const reads = batches.map((batch, micro) => {
+      engine.setStep(step * batches.length + micro);
+      this.images.write(batch.images);
+      this.labels.write(batch.labels);
+      this.replay({ first: micro === 0, last: micro === batches.length - 1 });
+      return this.metrics.read();
+    });
+    return Promise.all(reads).then((rows) => this.summarize(rows));
+  }
+
+  release(): void {
+    for (const recording of this.recordings.values()) recording.release();
+    for (const tensor of [this.images, this.labels, this.metrics]) this.options.engine.free(tensor);
+  }
+
+  private replay(phase: Phase): void {
+    const { engine } = this.options;
+    const key = JSON.stringify(phase);
+    const recording = this.recordings.get(key);
+    if (recording) engine.replay(recording);
+    else
+      this.recordings.set(
+        key,
+        engine.record(() => this.record(phase)),
+      );
+  }
+
+  private record(phase: Phase): void {
+    const { engine, student, teacher, optimizer, distillation, smoothing, accumulate } = this.options;
+    if (phase.first) optimizer.zeroGrad();
+    const teacherLogits = teacher ? engine.noGrad(() => teacher.heads(this.images).cls) : null;
+    const output = student.heads(this.images);
+    const losses = distillationLoss(distillation, output, { labels: this.labels, smoothing }, teacherLogits);
+    (accumulate === 1 ? losses.total : mul(losses.total, 1 / accumulate)).backward();
+    const norm = phase.last ? optimizer.step() : null;
+    const zero = engine.zeros([1]);
+    const correct = countCorrect(output.cls.detach(), this.labels);
+    const imitated = output.dist ? countCorrect(output.dist.detach(), this.labels) : zero;
+    const scalars = [losses.total, losses.label, losses.distillation ?? zero, correct, imitated];
+    const summary = collect(scalars);
+    // The norm has two elements: it is copied behind the five scalars.
+    engine.copy(summary, this.metrics.slot(0, 5));
+    if (norm) engine.copy(norm, this.metrics.slot(5, 2));
+  }
+
+  private summarize(rows: readonly ArrayLike<number>[]): StepMetrics {
+    const { batchSize, distillation, student } = this.options;
+    const mean = (i: number): number => rows.reduce((sum, row) => sum + row[i], 0) / rows.length;
+    const last = rows[rows.length - 1];
+    return {
+      loss: mean(0),
+      lossLabel: mean(1),
+      lossDistillation: distillation.type === 'none' ? null : mean(2),
+      accuracy: mean(3) / batchSize,
+      accuracyDistillation: student.distilled ? mean(4) / batchSize : null,
+      gradNorm: last[5],
+      nonFinite: last[6],
+    };
+  }
+}
