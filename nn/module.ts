@@ -1,27 +1,6 @@
-import { DeitError, formatShape, sameShape } from '../engine/index.ts';
-import type { Shape, Tensor } from '../engine/index.ts';
-
-/** A tensor's content on the host, in row-major order. */
-export interface StateValue {
-  readonly shape: Shape;
-  readonly data: ArrayLike<number>;
-}
-
-/** An integer of the state dict that lives on the host, such as BatchNorm's `num_batches_tracked`. */
-export interface Counter {
-  value: number;
-}
-
-export interface LoadOptions {
-  /** Whether tensors that are missing or left over are errors (default), or are returned. Shapes must always fit. */
-  strict?: boolean;
-}
-
-/** What a lenient load left undone. */
-export interface LoadReport {
-  readonly missing: string[];
-  readonly unexpected: string[];
-}
+import type { Tensor } from '../engine/index.ts';
+import { writeState } from './state.ts';
+import type { Counter, LoadOptions, LoadReport, StateValue } from './state.ts';
 
 /**
  * Base class of layers and models: a tree of modules with named parameters (trained), buffers (such as running
@@ -94,28 +73,8 @@ export class Module {
    * Replaces parameters, buffers and counters by host data. Throws `state-mismatch`, before anything is changed, with
    * every tensor that is missing, unexpected or misshapen. Counters may be missing: older checkpoints have none.
    */
-  loadStateDict(given: ReadonlyMap<string, StateValue>, { strict = true }: LoadOptions = {}): LoadReport {
-    const tensors = this.stateDict();
-    const counters = new Map(this.namedCounters());
-    const missing: string[] = [];
-    const misshapen: string[] = [];
-    for (const [name, { shape }] of tensors) {
-      const value = given.get(name);
-      if (!value) missing.push(name);
-      else if (!sameShape(value.shape, shape)) {
-        misshapen.push(`${name} ${formatShape(value.shape)} instead of ${formatShape(shape)}`);
-      }
-    }
-    const unexpected = [...given.keys()].filter((name) => !tensors.has(name) && !counters.has(name));
-    if (misshapen.length > 0 || (strict && missing.length + unexpected.length > 0)) {
-      throw mismatch(missing, unexpected, misshapen);
-    }
-    for (const [name, value] of given) {
-      tensors.get(name)?.write(value.data);
-      const counter = counters.get(name);
-      if (counter) counter.value = value.data[0] ?? 0;
-    }
-    return { missing, unexpected };
+  loadStateDict(given: ReadonlyMap<string, StateValue>, options: LoadOptions = {}): LoadReport {
+    return writeState(this.stateDict(), given, options, new Map(this.namedCounters()));
   }
 
   /** Switches the whole tree to training mode (or out of it), and returns this. */
@@ -149,14 +108,3 @@ export class Module {
 }
 
 const join = (prefix: string, name: string): string => (prefix ? `${prefix}.${name}` : name);
-
-function mismatch(missing: string[], unexpected: string[], misshapen: string[]): DeitError {
-  const list = (what: string, names: string[]): string[] =>
-    names.length === 0 ? [] : [`${names.length} ${what}: ${names.join(', ')}`];
-  return new DeitError('state-mismatch', 'The weights do not fit the model.', {
-    found: [...list('missing', missing), ...list('unexpected', unexpected), ...list('misshapen', misshapen)].join(
-      '\n    ',
-    ),
-    fix: 'check the model name and its options (image size, patch, classes, distilled or not) against the checkpoint',
-  });
-}

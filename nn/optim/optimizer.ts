@@ -1,0 +1,149 @@
+import { DeitError, Tensor, blockTable, flatGradients, gradNorm } from '../../engine/index.ts';
+import type { Engine, HyperRow, UpdateOptions } from '../../engine/index.ts';
+import type { ParameterGroup } from '../param-groups.ts';
+import { writeState } from '../state.ts';
+import type { LoadReport, StateValue } from '../state.ts';
+import { unpack } from '../unpack.ts';
+
+export interface OptimizerOptions {
+  /** Gradients are scaled down to this global L2 norm where they exceed it. Default null: no clipping. */
+  maxNorm?: number | null;
+  /** Leave everything as it is in a step with a NaN or infinite gradient element. Always so when clipping. Default false. */
+  skipNonFinite?: boolean;
+  /** Multiplies every gradient, for example 1 / (number of micro-batches). Default 1. */
+  gradientScale?: number;
+}
+
+/**
+ * What optimizers share. The parameters move into one flat buffer, their gradients are written by backward into
+ * another of the same layout, and a step is one dispatch over both (three more with clipping).
+ *
+ *     optimizer.prepareStep(lr);   // on the host, before each step
+ *     optimizer.zeroGrad();        // may be recorded, with all that follows
+ *     loss.backward();             // several times to accumulate gradients
+ *     optimizer.step();
+ *
+ * A step may be recorded once and replayed: what varies comes from a small tensor that `prepareStep` rewrites.
+ */
+export abstract class Optimizer {
+  /** Steps prepared so far. */
+  steps = 0;
+  readonly engine: Engine;
+  /** All parameters, flat. */
+  readonly flat: Tensor;
+  /** [norm of all gradients, number of non-finite elements] of the last step; null if nothing asks for it. */
+  readonly norm: Tensor | null;
+  /** Parameters in the order in which they lie in `flat`. */
+  readonly parameters: readonly (readonly [string, Tensor])[];
+  private readonly gradients: Tensor;
+  private readonly blocks: Tensor;
+  private readonly hyper: Tensor;
+  private readonly maxNorm: number;
+  private readonly gradientScale: number;
+  private readonly moments = new Map<string, Tensor>();
+
+  constructor(
+    private readonly groups: readonly ParameterGroup[],
+    { maxNorm = null, skipNonFinite = false, gradientScale = 1 }: OptimizerOptions,
+  ) {
+    const groupOf: number[] = [];
+    this.parameters = groups.flatMap(({ parameters }, group) => {
+      groupOf.push(...parameters.map(() => group));
+      return parameters;
+    });
+    const tensors = this.parameters.map(([, parameter]) => parameter);
+    if (tensors.length === 0) {
+      throw new DeitError('bad-argument', 'An optimizer needs parameters.', {
+        fix: 'do not freeze the whole model',
+      });
+    }
+    const taken = this.parameters.filter(([, { gradHome }]) => gradHome).map(([name]) => name);
+    if (taken.length > 0) {
+      throw new DeitError('bad-argument', 'Parameters belong to another optimizer already.', {
+        where: taken.join(', '),
+        fix: 'free() that one first',
+      });
+    }
+    this.engine = tensors[0].engine;
+    this.flat = this.engine.pack(tensors, 'parameter');
+    this.gradients = flatGradients(tensors, this.flat);
+    this.blocks = blockTable(this.engine, tensors, (index) => groupOf[index]).keep('optimizer');
+    this.hyper = this.engine.zeros([groups.length, 4]).keep('optimizer');
+    this.norm = maxNorm !== null || skipNonFinite ? this.engine.zeros([2]).keep('optimizer') : null;
+    // The norm is measured before the scale is applied.
+    this.maxNorm = (maxNorm ?? 0) / gradientScale;
+    this.gradientScale = gradientScale;
+  }
+
+  /** Sets the learning rate and the step number of the step to come. Called outside of a recorded step. */
+  prepareStep(lr: number): void {
+    this.steps++;
+    const rows = this.groups.map(({ weightDecay, lrScale = 1 }) =>
+      this.hyperRow(lr * lrScale, weightDecay, this.gradientScale),
+    );
+    this.hyper.write(rows.flat());
+  }
+
+  /** Forgets the gradients, so that the next backward pass overwrites them. */
+  zeroGrad(): void {
+    for (const [, parameter] of this.parameters) parameter.grad = null;
+  }
+
+  /** Updates all parameters from their gradients. */
+  step(): void {
+    const without = this.parameters.filter(([, { grad }]) => !grad).map(([name]) => name);
+    if (without.length > 0) {
+      throw new DeitError('no-gradient', 'Parameters have no gradient: nothing that led to the loss used them.', {
+        where: without.join(', '),
+        fix: 'call backward() before step(), and freeze with requiresGrad_(false), before the optimizer is made, what is not to be trained',
+      });
+    }
+    const { flat, gradients, blocks, hyper, norm, maxNorm } = this;
+    if (norm) gradNorm({ gradients, blocks, out: norm });
+    this.update({ parameters: flat, gradients, blocks, hyper, norm, maxNorm: norm ? maxNorm : 0 });
+  }
+
+  protected abstract hyperRow(lr: number, weightDecay: number, gradientScale: number): HyperRow;
+  protected abstract update(options: UpdateOptions): void;
+
+  /** A flat buffer of zeros of the same layout, saved in the state under `name`. */
+  protected moment(name: string): Tensor {
+    const moment = this.engine.zeros(this.flat.shape).keep('optimizer');
+    this.moments.set(name, moment);
+    return moment;
+  }
+
+  /** The place of each parameter in a flat buffer of the same layout, by name. */
+  slots(flat: Tensor): Map<string, Tensor> {
+    return new Map(
+      this.parameters.map(([name, { shape, offset }]) => [
+        name,
+        new Tensor(this.engine, flat.storage, shape, 'f32', flat.offset + offset - this.flat.offset),
+      ]),
+    );
+  }
+
+  /** The moments of every parameter under PyTorch's names: `exp_avg.blocks.0.attn.qkv.weight` and so on. */
+  stateDict(): Map<string, Tensor> {
+    const named = [...this.moments].flatMap(([moment, flat]) =>
+      [...this.slots(flat)].map(([name, slot]): [string, Tensor] => [`${moment}.${name}`, slot]),
+    );
+    return new Map(named);
+  }
+
+  /** Takes up moments and the number of steps done. Throws `state-mismatch` with everything that does not fit. */
+  loadStateDict(given: ReadonlyMap<string, StateValue>, steps: number): LoadReport {
+    const report = writeState(this.stateDict(), given);
+    this.steps = steps;
+    return report;
+  }
+
+  /** Gives back the memory of gradients and moments. The parameters stay, in memory of their own. */
+  free(): void {
+    const parameters = this.parameters.map(([, parameter]) => parameter);
+    for (const parameter of parameters) parameter.grad = parameter.gradHome = null;
+    unpack(this.flat, parameters);
+    const tensors = [this.gradients, this.blocks, this.hyper, this.norm, ...this.moments.values()];
+    for (const tensor of tensors) if (tensor) this.engine.free(tensor);
+  }
+}
