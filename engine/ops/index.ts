@@ -4,3 +4,5 @@ export { matmul } from './matmul.ts';
 export type { MatmulOptions } from './matmul.ts';
 export * from './optim.ts';
 export * from './collect.ts';
+export * from './gelu.ts';
+export * from './softmax.ts';

@@ -1,0 +1,88 @@
+import { input, output, require } from './kernel.ts';
+import type { Kernel } from './kernel.ts';
+import { logWgsl } from './math.ts';
+import { eachColumn, planRows, rowKernel } from './rows.ts';
+import type { RowShape } from './rows.ts';
+
+/*
+ * Softmax and its logarithm over the rows of a tensor [outer, width, inner] (rows.ts):
+ *
+ *     softmax:     y = exp(x - m) / s          dx = y (dy - sum(y dy))
+ *     log-softmax: y = x - m - log(s)          dx = dy - exp(y) sum(dy)
+ *
+ * with m = max(x) and s = sum(exp(x - m)) of the row. Backward needs y alone. Gradients are written.
+ */
+
+export interface SoftmaxProblem extends RowShape {
+  readonly log: boolean;
+}
+
+const check = ({ outer, width, inner }: RowShape, kernel: string): void =>
+  require(outer > 0 && width > 0 && inner > 0, kernel, 'sizes of at least 1', [outer, width, inner]);
+
+/** Bindings: x, y. */
+export const softmaxForward: Kernel<SoftmaxProblem> = (problem, device) => {
+  const name = problem.log ? 'log_softmax.forward' : 'softmax.forward';
+  check(problem, name);
+  const plan = planRows(problem, device, true);
+  const element = plan.vector === 4 ? 'vec4f' : 'f32';
+  const bytes = problem.width * problem.inner * 4;
+  const elements = problem.outer * problem.inner * problem.width;
+  const { held } = plan;
+  const value = held ? 'held[k]' : 'x[i]';
+  const body = /* wgsl */ `
+  ${held ? `var held: array<V, ${held}>;` : ''}
+  var largest = V(LOWEST);
+  ${eachColumn(plan, `let value = x[i]; ${held ? 'held[k] = value;' : ''} largest = max(largest, value);`)}
+  let m = row_max(largest);
+  var sum = V(0);
+  ${eachColumn(plan, `let e = exp(${value} - m); ${held && !problem.log ? 'held[k] = e;' : ''} sum += e;`)}
+  ${problem.log ? 'let log_sum = accurate_log(row_sum(sum));' : 'let scale = 1.0 / row_sum(sum);'}
+  ${eachColumn(
+    plan,
+    problem.log
+      ? `y[i] = (${value} - m) - log_sum;`
+      : held
+        ? 'y[i] = held[k] * scale;'
+        : 'y[i] = exp(x[i] - m) * scale;',
+  )}`;
+  return rowKernel(
+    {
+      name,
+      shape: problem,
+      plan,
+      bindings: [input('x', element), output('y', element)],
+      bytesPerSlice: { x: bytes, y: bytes },
+      functions: problem.log ? logWgsl : '',
+      body,
+      cost: { flops: 8 * elements, bytes: 8 * elements },
+    },
+    device,
+  );
+};
+
+/** Bindings: y, dy, dx. */
+export const softmaxBackward: Kernel<SoftmaxProblem> = (problem, device) => {
+  const name = problem.log ? 'log_softmax.backward' : 'softmax.backward';
+  check(problem, name);
+  const plan = planRows(problem, device);
+  const element = plan.vector === 4 ? 'vec4f' : 'f32';
+  const bytes = problem.width * problem.inner * 4;
+  const elements = problem.outer * problem.inner * problem.width;
+  return rowKernel(
+    {
+      name,
+      shape: problem,
+      plan,
+      bindings: [input('y', element), input('dy', element), output('dx', element)],
+      bytesPerSlice: { y: bytes, dy: bytes, dx: bytes },
+      body: /* wgsl */ `
+  var part = V(0);
+  ${eachColumn(plan, problem.log ? 'part += dy[i];' : 'part += y[i] * dy[i];')}
+  let sum = row_sum(part);
+  ${eachColumn(plan, problem.log ? 'dx[i] = dy[i] - exp(y[i]) * sum;' : 'dx[i] = y[i] * (dy[i] - sum);')}`,
+      cost: { flops: (problem.log ? 7 : 4) * elements, bytes: 12 * elements },
+    },
+    device,
+  );
+};
