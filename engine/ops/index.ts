@@ -6,3 +6,4 @@ export * from './optim.ts';
 export * from './collect.ts';
 export * from './gelu.ts';
 export * from './softmax.ts';
+export * from './tokens.ts';
