@@ -74,10 +74,12 @@ export class BackwardContext<Attributes extends object> {
 
   /**
    * What has reached this input so far from other uses, if anything. Taking it obliges backward to include it in what
-   * it writes to `gradient(input)`: saves the separate addition at a residual connection.
+   * it writes to `gradient(input)`: saves the separate addition at a residual connection. Leaves have none to take: what
+   * reached them may already lie where `gradient(input)` will be written.
    */
   takePending(input: number): Tensor | null {
-    return this.gradients.take(this.target(input))?.tensor ?? null;
+    const target = this.target(input);
+    return target.node ? (this.gradients.take(target)?.tensor ?? null) : null;
   }
 
   /** An uninitialised tensor for intermediate results. */

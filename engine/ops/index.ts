@@ -7,3 +7,4 @@ export * from './collect.ts';
 export * from './gelu.ts';
 export * from './softmax.ts';
 export * from './tokens.ts';
+export * from './layer-norm.ts';

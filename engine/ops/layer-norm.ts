@@ -1,0 +1,166 @@
+import { fill } from '../../kernels/accumulate.ts';
+import { layerNormBackward, layerNormForward } from '../../kernels/layer-norm.ts';
+import { layerNormColumns, layerNormPartials } from '../../kernels/layer-norm-columns.ts';
+import { DeitError } from '../../kernels/errors.ts';
+import { defineOp } from '../op.ts';
+import { expectShape, formatShape, numel } from '../shape.ts';
+import type { BackwardContext } from '../tape.ts';
+import type { Tensor } from '../tensor.ts';
+import { expectFloat } from './matmul.ts';
+
+interface LayerNormAttributes {
+  rows: number;
+  width: number;
+  eps: number;
+}
+
+const layerNormOp = defineOp<LayerNormAttributes>({
+  name: 'layerNorm',
+  forward(ctx, [x, weight, bias]) {
+    const { rows, width } = ctx.attributes;
+    const y = ctx.empty(x!.shape);
+    const stats = ctx.empty([rows, 2]);
+    const problem = { ...ctx.attributes, weight: weight !== null, bias: bias !== null, add: false };
+    const affine = { ...(weight && { weight }), ...(bias && { bias }) };
+    if (rows * width > 0) ctx.run(layerNormForward, problem, { x: x!, y, stats, ...affine });
+    ctx.save(x!, stats, ...(weight ? [weight] : []));
+    return [y];
+  },
+  backward(ctx, [dy]) {
+    const [x, stats, weight] = ctx.saved;
+    if (ctx.needs(0)) {
+      const pending = ctx.takePending(0);
+      inputGradient(ctx, { x, stats, weight, dy: dy!, pending }, ctx.gradient(0));
+    }
+    columnGradients(ctx, { x, stats, dy: dy! }, [1, 2]);
+  },
+});
+
+/**
+ * Normalises the last dimension of x to mean 0 and variance 1, then scales by `weight` and adds `bias`, both
+ * [width of x] or null. Shape of x, f32. PyTorch's `F.layer_norm` over one dimension; eps as timm's ViTs have it.
+ */
+export function layerNorm(x: Tensor, weight: Tensor | null, bias: Tensor | null, eps = 1e-6): Tensor {
+  return layerNormOp([x, weight, bias], attributesOf(x, weight, bias, eps, 'layerNorm'))[0];
+}
+
+const addLayerNormOp = defineOp<LayerNormAttributes>({
+  name: 'addLayerNorm',
+  forward(ctx, [residual, branch, weight, bias]) {
+    const { rows, width } = ctx.attributes;
+    const sum = ctx.empty(residual!.shape);
+    const y = ctx.empty(residual!.shape);
+    const stats = ctx.empty([rows, 2]);
+    const problem = { ...ctx.attributes, weight: weight !== null, bias: bias !== null, add: true };
+    const affine = { ...(weight && { weight }), ...(bias && { bias }) };
+    const tensors = { residual: residual!, branch: branch!, sum, y, stats, ...affine };
+    if (rows * width > 0) ctx.run(layerNormForward, problem, tensors);
+    ctx.save(sum, stats, ...(weight ? [weight] : []));
+    return [sum, y];
+  },
+  backward(ctx, [dsum, dy]) {
+    const [sum, stats, weight] = ctx.saved;
+    const terms = [0, 1].filter((i) => ctx.needs(i));
+    if (!dy) {
+      for (const i of terms) ctx.pass(i, dsum!);
+      for (const i of [2, 3]) if (ctx.needs(i)) zero(ctx, i);
+      return;
+    }
+    if (terms.length > 0) {
+      // Both terms of the sum have the same gradient: one tensor is handed on to both.
+      const dx = ctx.empty(sum.shape);
+      inputGradient(ctx, { x: sum, stats, weight, dy, pending: dsum }, dx);
+      for (const i of terms) ctx.pass(i, dx);
+    }
+    columnGradients(ctx, { x: sum, stats, dy }, [2, 3]);
+  },
+});
+
+/**
+ * [residual + branch, layerNorm(residual + branch, weight, bias, eps)] in one pass forward and one backward: what happens
+ * between the blocks of a pre-norm transformer. Shapes of residual and branch are equal; weight and bias as in `layerNorm`.
+ */
+export function addLayerNorm(
+  residual: Tensor,
+  branch: Tensor,
+  weight: Tensor | null,
+  bias: Tensor | null,
+  eps = 1e-6,
+): [sum: Tensor, normalised: Tensor] {
+  expectFloat(branch, 'addLayerNorm');
+  expectShape(branch.shape, residual.shape, 'addLayerNorm', 'branch');
+  const attributes = attributesOf(residual, weight, bias, eps, 'addLayerNorm');
+  const [sum, normalised] = addLayerNormOp([residual, branch, weight, bias], attributes);
+  return [sum, normalised];
+}
+
+function attributesOf(
+  x: Tensor,
+  weight: Tensor | null,
+  bias: Tensor | null,
+  eps: number,
+  where: string,
+): LayerNormAttributes {
+  expectFloat(x, where);
+  if (x.rank === 0) {
+    throw new DeitError('shape-mismatch', 'A scalar has no dimension to normalise.', {
+      where,
+      expected: 'at least one dimension',
+      found: formatShape(x.shape),
+    });
+  }
+  if (!(eps >= 0)) {
+    throw new DeitError('bad-argument', 'eps is a number that is not negative.', { where, found: String(eps) });
+  }
+  const width = x.shape.at(-1)!;
+  for (const [name, tensor] of Object.entries({ weight, bias })) {
+    if (!tensor) continue;
+    expectFloat(tensor, where);
+    expectShape(tensor.shape, [width], where, name);
+  }
+  return { rows: numel(x.shape.slice(0, -1)), width, eps };
+}
+
+type Context = BackwardContext<LayerNormAttributes>;
+
+interface InputGradientOperands {
+  x: Tensor;
+  stats: Tensor;
+  weight: Tensor | undefined;
+  dy: Tensor;
+  /** A gradient that is added. */
+  pending: Tensor | null;
+}
+
+function inputGradient(ctx: Context, operands: InputGradientOperands, dx: Tensor): void {
+  const { x, stats, weight, dy, pending } = operands;
+  const { rows, width } = ctx.attributes;
+  if (rows * width === 0) return;
+  const problem = { rows, width, weight: weight !== undefined, pending: pending !== null };
+  const tensors = { x, stats, dy, dx, ...(weight && { weight }), ...(pending && { pending }) };
+  ctx.run(layerNormBackward, problem, tensors);
+}
+
+/** Gradients of weight and bias, which are the inputs of these numbers. */
+function columnGradients(
+  ctx: Context,
+  operands: { x: Tensor; stats: Tensor; dy: Tensor },
+  [weight, bias]: readonly [number, number],
+): void {
+  if (!ctx.needs(weight) && !ctx.needs(bias)) return;
+  const { rows, width } = ctx.attributes;
+  if (rows * width === 0) {
+    for (const i of [weight, bias]) if (ctx.needs(i)) zero(ctx, i);
+    return;
+  }
+  const dweight = ctx.needs(weight) ? ctx.gradient(weight) : ctx.empty([width]);
+  const dbias = ctx.needs(bias) ? ctx.gradient(bias) : ctx.empty([width]);
+  const scratch = layerNormPartials({ rows, width }, operands.x.engine.profile);
+  const partials: Record<string, Tensor> = scratch > 0 ? { partials: ctx.empty([scratch]) } : {};
+  ctx.run(layerNormColumns, { rows, width }, { ...operands, dweight, dbias, ...partials });
+}
+
+function zero(ctx: Context, i: number): void {
+  const gradient = ctx.gradient(i);
+  if (gradient.size > 0) ctx.run(fill, { n: gradient.size, value: 0 }, { y: gradient });
+}
