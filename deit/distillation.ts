@@ -1,6 +1,6 @@
 import { add, crossEntropy, klDistillation, mul, softTargetCrossEntropy } from '../engine/index.ts';
 import type { Tensor } from '../engine/index.ts';
-import type { Logits } from './models/deit.ts';
+import type { Logits } from './models/classifier.ts';
 
 /** How a teacher's logits enter the loss (DeiT paper §4, facebookresearch/deit losses.py). */
 export interface Distillation {

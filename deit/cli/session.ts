@@ -1,3 +1,6 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../data/node/index.ts';
 import { createEngine } from '../../engine/node.ts';
 import type { Engine } from '../../engine/node.ts';
 import { DeitError } from '../../engine/index.ts';
@@ -50,4 +53,10 @@ export function parseNumber(text: string, option: string): number {
     throw new DeitError('bad-config', `${option} takes a number.`, { found: text });
   }
   return value;
+}
+
+/** Version of the installed package. */
+export function packageVersion(): string {
+  const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string };
+  return version;
 }

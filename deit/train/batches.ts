@@ -1,18 +1,19 @@
 /** One batch as it reaches the GPU. */
 export interface Batch {
+  /** Images in the batch: the batch size, or fewer at the end of a validation set. */
+  readonly size: number;
   /** [size, 3, H, W], normalised. */
   readonly images: Float32Array;
-  /** Class numbers; -1 for the filling of an incomplete evaluation batch. */
+  /** Class numbers [size]. */
   readonly labels: Int32Array;
 }
 
-/** Where a training loop gets its batches from: epochs that are a pure function of (seed, epoch), resumable anywhere. */
+/** Where a loop gets its batches from: epochs that are a pure function of (seed, epoch), resumable at any batch. */
 export interface BatchSource {
   readonly batchSize: number;
-  /** Batches in one epoch. */
   readonly batchesPerEpoch: number;
   /** The batches of an epoch, from batch number `first` on. */
   epoch(epoch: number, first?: number): AsyncIterable<Batch>;
-  /** Milliseconds that the consumer has waited for batches so far. */
-  readonly waitedMs: number;
+  /** Seconds that the consumer has waited for batches so far. */
+  readonly waitSeconds: number;
 }

@@ -12,6 +12,13 @@ export interface Accuracy {
   readonly images: number;
 }
 
+function filled(data: Float32Array | Int32Array, size: number, filling: number): Float32Array | Int32Array {
+  if (data.length === size) return data;
+  const whole = data instanceof Float32Array ? new Float32Array(size) : new Int32Array(size);
+  whole.fill(filling, data.length).set(data);
+  return whole;
+}
+
 /** Counts right answers over a validation set, with one recorded forward pass. */
 export class Evaluator {
   private readonly images: Tensor;
@@ -38,9 +45,11 @@ export class Evaluator {
     this.counts.write([0, 0, 0]);
     let images = 0;
     for await (const batch of this.source.epoch(0)) {
-      this.images.write(batch.images);
-      this.labels.write(batch.labels);
-      images += batch.labels.reduce((sum, label) => sum + (label >= 0 ? 1 : 0), 0);
+      const { size } = this.images;
+      // The last batch is filled up with zeros of class -1, which no answer equals.
+      this.images.write(batch.size === this.source.batchSize ? batch.images : filled(batch.images, size, 0));
+      this.labels.write(filled(batch.labels, this.source.batchSize, -1));
+      images += batch.size;
       if (this.recording) engine.replay(this.recording);
       else this.recording = engine.record(() => engine.noGrad(() => this.record()));
     }

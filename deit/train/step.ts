@@ -1,4 +1,4 @@
-import { collect, countCorrect, mul } from '../../engine/index.ts';
+import { collect, countCorrect } from '../../engine/index.ts';
 import type { Engine, Recording, Tensor } from '../../engine/index.ts';
 import type { Optimizer } from '../../nn/index.ts';
 import { distillationLoss } from '../distillation.ts';
@@ -11,6 +11,7 @@ export interface TrainStepOptions {
   readonly student: Classifier;
   /** Frozen, in evaluation mode; sees the very tensor that the student sees. Null without distillation. */
   readonly teacher: Classifier | null;
+  /** Scales gradients by 1 / accumulate, and measures their norm. */
   readonly optimizer: Optimizer;
   readonly distillation: Distillation;
   readonly smoothing: number;
@@ -95,13 +96,13 @@ export class TrainStep {
   }
 
   private record(phase: Phase): void {
-    const { engine, student, teacher, optimizer, distillation, smoothing, accumulate } = this.options;
+    const { engine, student, teacher, optimizer, distillation, smoothing } = this.options;
     if (phase.first) optimizer.zeroGrad();
     const teacherLogits = teacher ? engine.noGrad(() => teacher.heads(this.images).cls) : null;
     const output = student.heads(this.images);
     const losses = distillationLoss(distillation, output, { labels: this.labels, smoothing }, teacherLogits);
-    (accumulate === 1 ? losses.total : mul(losses.total, 1 / accumulate)).backward();
-    const norm = phase.last ? optimizer.step() : null;
+    losses.total.backward();
+    if (phase.last) optimizer.step();
     const zero = engine.zeros([1]);
     const correct = countCorrect(output.cls.detach(), this.labels);
     const imitated = output.dist ? countCorrect(output.dist.detach(), this.labels) : zero;
@@ -109,7 +110,7 @@ export class TrainStep {
     const summary = collect(scalars);
     // The norm has two elements: it is copied behind the five scalars.
     engine.copy(summary, this.metrics.slot(0, 5));
-    if (norm) engine.copy(norm, this.metrics.slot(5, 2));
+    if (phase.last && optimizer.norm) engine.copy(optimizer.norm, this.metrics.slot(5, 2));
   }
 
   private summarize(rows: readonly ArrayLike<number>[]): StepMetrics {
@@ -122,7 +123,7 @@ export class TrainStep {
       lossDistillation: distillation.type === 'none' ? null : mean(2),
       accuracy: mean(3) / batchSize,
       accuracyDistillation: student.distilled ? mean(4) / batchSize : null,
-      gradNorm: last[5],
+      gradNorm: last[5] / rows.length,
       nonFinite: last[6],
     };
   }

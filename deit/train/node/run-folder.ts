@@ -1,17 +1,6 @@
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { DeitError } from '../../../engine/index.ts';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { DeitError, writeFileAtomically } from '../../../engine/node.ts';
 
 /**
  * The folder of one training run:
@@ -46,8 +35,8 @@ export class RunFolder {
     return join(this.path, name);
   }
 
-  writeJson(name: string, content: unknown): void {
-    writeAtomically(this.file(name), `${JSON.stringify(content, null, 2)}\n`);
+  async writeJson(name: string, content: unknown): Promise<void> {
+    await writeFileAtomically(this.file(name), [Buffer.from(`${JSON.stringify(content, null, 2)}\n`)]);
   }
 
   appendMetrics(line: object): void {
@@ -57,24 +46,6 @@ export class RunFolder {
   close(): void {
     closeSync(this.metrics);
   }
-}
-
-/** Writes to a temporary file, flushes it to the disk and renames it: a reader sees the old content or the new, whole. */
-export function writeAtomically(path: string, content: string | Uint8Array): void {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
-  attempt(path, () => {
-    const file = openSync(temporary, 'w');
-    try {
-      writeFileSync(file, content);
-      fsyncSync(file);
-    } catch (error) {
-      rmSync(temporary, { force: true });
-      throw error;
-    } finally {
-      closeSync(file);
-    }
-    renameSync(temporary, path);
-  });
 }
 
 function nextFree(root: string, name: string): string {

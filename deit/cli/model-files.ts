@@ -1,0 +1,66 @@
+import { DeitError, readSafetensors, toFloat32 } from '../../engine/node.ts';
+import type { Engine, StoredTensor, Tensor } from '../../engine/node.ts';
+import { stateValues } from '../../nn/index.ts';
+import type { Classifier } from '../models/classifier.ts';
+import { createModel, describeModel } from '../models/registry.ts';
+import { openCheckpoint } from '../train/node/checkpoint.ts';
+import type { ModelCard } from '../train/node/checkpoint.ts';
+import { loadWeights } from '../weights/index.ts';
+
+export interface OpenedModel {
+  readonly model: Classifier;
+  /** Name with options. */
+  readonly spec: string;
+  readonly card: ModelCard | null;
+}
+
+/** Builds the model that `spec`, or else the checkpoint itself, names, and loads the checkpoint into it. */
+export async function openModel(
+  engine: Engine,
+  weights: string,
+  spec: string | undefined,
+  options: { dropPath?: number } = {},
+): Promise<OpenedModel> {
+  const { tensors, card } = await openCheckpoint(weights);
+  const name = spec ?? card?.model;
+  if (name === undefined) {
+    throw new DeitError('bad-config', 'The checkpoint does not say which model it is of.', {
+      where: weights,
+      fix: 'name it, for example --model deit_tiny_patch16_224',
+    });
+  }
+  const model = createModel(engine, name, options);
+  loadWeights(model, stateValues(tensors));
+  return { model, spec: name, card };
+}
+
+/** Images [B, 3, H, W] of an input file, checked against what the model takes. */
+export async function readImages(engine: Engine, path: string, spec: string) {
+  const { tensors } = await readSafetensors(path);
+  const stored = named(tensors, 'images', path);
+  const { imageSize } = describeModel(spec);
+  const [, channels, height, width] = stored.shape;
+  if (stored.shape.length !== 4 || channels !== 3 || height !== imageSize || width !== imageSize) {
+    throw new DeitError('shape-mismatch', 'The images do not fit the model.', {
+      where: `${path}, tensor images`,
+      expected: `[B, 3, ${imageSize}, ${imageSize}]`,
+      found: `[${stored.shape.join(', ')}]`,
+      fix: 'resize the images, or give the model another img_size',
+    });
+  }
+  return { images: floats(engine, stored), tensors };
+}
+
+/** The tensor of this name in a file, or an error that lists what there is. */
+export function named(tensors: ReadonlyMap<string, StoredTensor>, name: string, path: string): StoredTensor {
+  const found = tensors.get(name);
+  if (found) return found;
+  throw new DeitError('state-mismatch', `The file has no tensor "${name}".`, {
+    where: path,
+    found: [...tensors.keys()].slice(0, 10).join(', ') || 'no tensors',
+  });
+}
+
+/** A stored tensor of any float dtype on the GPU, kept. */
+export const floats = (engine: Engine, stored: StoredTensor): Tensor =>
+  engine.tensor(toFloat32(stored), stored.shape).keep('input');

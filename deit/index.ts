@@ -1,0 +1,16 @@
+/** DeiT, RegNetY, distillation, recipes and training, for browsers; `deit-webgpu/deit` resolves to node.ts in Node. */
+export * from './data/index.ts';
+export { distillationLoss } from './distillation.ts';
+export type { Distillation, Losses, Target } from './distillation.ts';
+export type { Classifier, Logits } from './models/classifier.ts';
+export { nestRecipe, parseAssignment, parseRecipe, resolveRecipe } from './recipe/resolve.ts';
+export type { Overrides } from './recipe/resolve.ts';
+export { defaultRecipe, settingNames, settings } from './recipe/settings.ts';
+export type { Recipe, Setting, SettingName, SettingValue } from './recipe/settings.ts';
+export type { BatchSource } from './train/batches.ts';
+export { Evaluator } from './train/evaluate.ts';
+export type { Accuracy } from './train/evaluate.ts';
+export { fit } from './train/fit.ts';
+export type { FitOptions, FitProgress, Length } from './train/fit.ts';
+export { TrainStep } from './train/step.ts';
+export type { StepMetrics, TrainStepOptions } from './train/step.ts';

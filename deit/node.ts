@@ -1,0 +1,9 @@
+/** All of `deit-webgpu/deit`, with what needs files: data sets, checkpoints, whole training runs. */
+export * from './index.ts';
+export * from './data/node/index.ts';
+export { openCheckpoint, saveModel } from './train/node/checkpoint.ts';
+export type { ModelCard } from './train/node/checkpoint.ts';
+export { RunFolder } from './train/node/run-folder.ts';
+export { openSources } from './train/node/sources.ts';
+export { trainRecipe } from './train/node/training-run.ts';
+export type { Reporter, Role, TrainResult } from './train/node/training-run.ts';

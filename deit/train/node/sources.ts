@@ -1,0 +1,64 @@
+import { DataLoader, ImageWorkers, openData } from '../../data/node/index.ts';
+import { equalJitter, evaluationPipeline, trainingPipeline } from '../../data/index.ts';
+import type { Dataset } from '../../data/index.ts';
+import type { Recipe } from '../../recipe/settings.ts';
+
+/** The data of a run: loaders over the training and the validation images, on shared worker threads. */
+export interface Sources {
+  readonly name: string;
+  readonly classes: readonly string[];
+  readonly train: Dataset;
+  readonly validation: Dataset;
+  /** Batches for training; several loaders may exist at a time (teacher, student). */
+  training(batchSize: number): DataLoader;
+  evaluation(batchSize: number): DataLoader;
+  close(): Promise<void>;
+}
+
+/** Opens the data set that a recipe names, with its augmentation for images of `imageSize`. */
+export async function openSources(recipe: Recipe, imageSize: number): Promise<Sources> {
+  const seed = recipe['run.seed'];
+  const data = await openData(recipe['data.path'], { valFraction: recipe['data.valFraction'], seed });
+  const workers = new ImageWorkers(data.train.path ? recipe['data.workers'] : 0);
+  const unreadable = recipe['data.unreadable'];
+  const common = { seed, workers, unreadable };
+  const jitter = recipe['augment.colorJitter'];
+  const pipeline = trainingPipeline({
+    imageSize,
+    crop: recipe['augment.crop'],
+    padding: recipe['augment.padding'],
+    scale: [recipe['augment.scaleMin'], 1],
+    interpolation: recipe['augment.interpolation'],
+    flipProbability: recipe['augment.flip'],
+    autoAugment: recipe['augment.policy'],
+    colorJitter: jitter > 0 ? equalJitter(jitter) : null,
+    ...(recipe['augment.erasing'] > 0 ? {} : { erasing: null }),
+  });
+  if (pipeline.erasing) pipeline.erasing = { ...pipeline.erasing, probability: recipe['augment.erasing'] };
+  return {
+    name: data.train.name,
+    classes: data.train.classes,
+    train: data.train,
+    validation: data.val,
+    training: (batchSize) =>
+      new DataLoader({
+        ...common,
+        dataset: data.train,
+        pipeline,
+        batchSize,
+        shuffle: true,
+        dropLast: true,
+        repeats: recipe['augment.repeats'],
+      }),
+    evaluation: (batchSize) =>
+      new DataLoader({
+        ...common,
+        dataset: data.val,
+        pipeline: evaluationPipeline({ imageSize }),
+        batchSize,
+        shuffle: false,
+        dropLast: false,
+      }),
+    close: () => workers.close(),
+  };
+}
