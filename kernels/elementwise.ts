@@ -3,6 +3,8 @@ import type { DeviceProfile } from './device.ts';
 import { launch, splitRows, u32 } from './kernel.ts';
 import type { Binding, Launch, Uniforms } from './kernel.ts';
 
+const vectorBytes = (binding: Binding): number => (/vec4(h|<f16>)/.test(binding.type) ? 8 : 16);
+
 /** Invocations a workgroup, and vec4 elements an invocation: what saturates memory on GPUs and on lavapipe alike. */
 const WORKGROUP = 64;
 const VECTORS = 4;
@@ -14,6 +16,8 @@ export interface ElementwiseSpec {
   n: number;
   /** Bindings of arrays of `vec4<...>`, all of n elements (padded to whole vectors). */
   bindings: readonly Binding[];
+  /** Bindings of any size, bound whole to every launch; of these, vector `i + params.first_vector` is meant. */
+  shared?: readonly Binding[];
   uniforms?: Uniforms;
   /** WGSL functions that the body calls. */
   functions?: string;
@@ -28,11 +32,12 @@ export interface ElementwiseSpec {
  */
 export function elementwise(spec: ElementwiseSpec, device: DeviceProfile): Launch[] {
   const vectors = ceilDiv(spec.n, GRANULE);
-  const bytesPerRow = Object.fromEntries(spec.bindings.map((binding) => [binding.name, 16]));
+  const bytesPerRow = Object.fromEntries(spec.bindings.map((binding) => [binding.name, vectorBytes(binding)]));
+  const shared = spec.shared ?? [];
   return splitRows(vectors, bytesPerRow, device, spec.name).map(({ start, rows, ranges }) =>
     launch({
       name: spec.name,
-      bindings: spec.bindings,
+      bindings: [...spec.bindings, ...shared],
       uniforms: { vectors: u32(rows), first_vector: u32(start), ...spec.uniforms },
       ranges,
       wgsl: /* wgsl */ `
@@ -50,7 +55,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   }
 }`,
       grid: foldGrid(ceilDiv(rows, WORKGROUP * VECTORS), device),
-      cost: { flops: spec.flopsPerElement * rows * GRANULE, bytes: rows * 16 * spec.bindings.length },
+      cost: {
+        flops: spec.flopsPerElement * rows * GRANULE,
+        bytes: rows * Object.values(bytesPerRow).reduce((sum, bytes) => sum + bytes, 0),
+      },
     }),
   );
 }

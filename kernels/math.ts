@@ -129,3 +129,77 @@ fn accurate_tanh${S}(x: ${F}) -> ${F} {
 }
 `,
 );
+
+/**
+ * `accurate_pow(x, y)`, `accurate_pow4(x, y)`: x^y within 4 ulp, with C's special cases (pow(x, 0) = pow(1, y) = 1,
+ * a negative base takes whole exponents only). The method is that of FreeBSD's e_powf.c: log2(x) to about 30 bits, as a
+ * head of 12 bits, whose products with the halves of y are exact, and a tail.
+ */
+export const powWgsl = /* wgsl */ `
+fn pow_head(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u); }
+fn accurate_pow(x: f32, y: f32) -> f32 {
+  let x_bits = bitcast<u32>(x);
+  let y_bits = bitcast<u32>(y);
+  let magnitude_bits = x_bits & 0x7fffffffu;
+  let y_magnitude_bits = y_bits & 0x7fffffffu;
+  if (y_magnitude_bits == 0u || x_bits == 0x3f800000u) { return 1.0; }
+  if (magnitude_bits > 0x7f800000u) { return x; }
+  if (y_magnitude_bits > 0x7f800000u) { return y; }
+  // Whether y is whole, and odd: beyond 2^24 every number is even.
+  let y_magnitude = bitcast<f32>(y_magnitude_bits);
+  let large = y_magnitude_bits >= 0x4b800000u;
+  let y_whole = u32(min(y_magnitude, 16777216.0));
+  let whole = large || f32(y_whole) == y_magnitude;
+  let odd = whole && !large && (y_whole & 1u) == 1u;
+  let sign = select(0u, x_bits & 0x80000000u, odd);
+  let growing = (magnitude_bits > 0x3f800000u) == (y_bits < 0x80000000u);
+  let infinity = (magnitude_bits | 0x7f800000u) & 0xff800000u;
+  if (magnitude_bits == 0u || magnitude_bits == 0x7f800000u || y_magnitude_bits == 0x7f800000u) {
+    if (magnitude_bits == 0x3f800000u) { return 1.0; }
+    return bitcast<f32>(select(0u, infinity, growing) | sign);
+  }
+  if ((x_bits >> 31u) == 1u && !whole) { return bitcast<f32>(x_bits | 0x7fc00000u); }
+
+  // |x| = 2^e m with m in [sqrt(1/2), sqrt(2)); subnormal numbers are taken as integers times 2^-149.
+  let subnormal = magnitude_bits < 0x00800000u;
+  let normal = select(magnitude_bits, bitcast<u32>(f32(magnitude_bits)), subnormal);
+  let shifted = normal + (0x3f800000u - 0x3f3504f3u);
+  let e = f32(i32(shifted >> 23u) - 127 - select(0, 149, subnormal));
+  let m = bitcast<f32>((shifted & 0x007fffffu) + 0x3f3504f3u);
+  // ln(m) = 2 (s + s^3 / 3 + ...), s = f / (2 + f), with s and the divisor in head and tail.
+  let f = m - 1.0;
+  let divisor = pow_head(2.0 + f);
+  let divisor_tail = f - (divisor - 2.0);
+  let s = pow_head(f / (2.0 + f));
+  let s_tail = ((f - s * divisor) - s * divisor_tail) / (2.0 + f);
+  let sum = s + s_tail;
+  let z = sum * sum;
+  let series = sum * z * (0.66666666667 + z * (0.4 + z * (0.28571428571 + z * (0.22222222222 + z * 0.18181818182))));
+  // log2(m) = ln(m) / ln(2), with 1 / ln(2) in head and tail too.
+  let ln_tail = 2.0 * s_tail + series;
+  let product = 2.0 * s * 1.4423828125;
+  let head = pow_head(product);
+  let tail = (product - head) + 2.0 * s * 3.12228389e-4 + ln_tail * 1.4426950409;
+
+  let estimate = y * (e + (head + tail));
+  if (estimate >= 129.0) { return bitcast<f32>(infinity | sign); }
+  if (estimate <= -151.0) { return bitcast<f32>(sign); }
+  let k = round(estimate);
+  let y_head = pow_head(y);
+  let y_tail = y - y_head;
+  var r = (y_head * e - k) + y_head * head;
+  r = r + (y_tail * e + y_tail * head);
+  r = (r + y * tail) * 0.69314718056;
+  var p = r * 1.37805939e-3 + 8.37312452e-3;
+  p = p * r + 4.16695364e-2;
+  p = p * r + 1.66664720e-1;
+  p = p * r + 4.99999851e-1;
+  p = p * r * r + r + 1.0;
+  let half = i32(k) >> 1u;
+  p = p * bitcast<f32>(u32(half + 127) << 23u) * bitcast<f32>(u32(i32(k) - half + 127) << 23u);
+  return bitcast<f32>(bitcast<u32>(p) | sign);
+}
+fn accurate_pow4(x: vec4f, y: vec4f) -> vec4f {
+  return vec4f(accurate_pow(x.x, y.x), accurate_pow(x.y, y.y), accurate_pow(x.z, y.z), accurate_pow(x.w, y.w));
+}
+`;

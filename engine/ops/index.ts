@@ -8,3 +8,6 @@ export * from './gelu.ts';
 export * from './softmax.ts';
 export * from './tokens.ts';
 export * from './layer-norm.ts';
+export * from './unary.ts';
+export * from './binary.ts';
+export { amax, argmax, mean, sum } from './reduce.ts';
