@@ -1,0 +1,85 @@
+import { add, dropPath, dropout, gelu, scaledDotProductAttention } from '../../engine/index.ts';
+import type { Engine, Tensor } from '../../engine/index.ts';
+import { LayerNorm, Linear, Module } from '../../nn/index.ts';
+import { dropPathRate } from './deit-config.ts';
+import type { DeitConfig } from './deit-config.ts';
+
+/** Standard deviation of the initial weights of all linear layers. */
+export const INIT_STD = 0.02;
+
+/** Streams of dropout in one block, so that no two places draw the same mask. */
+const DROPOUTS_PER_BLOCK = 3;
+
+class Attention extends Module {
+  private readonly qkv: Linear;
+  private readonly proj: Linear;
+  private readonly heads: number;
+
+  constructor(engine: Engine, { width, heads }: DeitConfig) {
+    super();
+    this.heads = heads;
+    this.qkv = this.child('qkv', new Linear(engine, width, 3 * width, { std: INIT_STD }));
+    this.proj = this.child('proj', new Linear(engine, width, width, { std: INIT_STD }));
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.proj.forward(scaledDotProductAttention(this.qkv.forward(x), this.heads));
+  }
+}
+
+class Mlp extends Module {
+  private readonly fc1: Linear;
+  private readonly fc2: Linear;
+
+  constructor(engine: Engine, { width, dFf }: DeitConfig) {
+    super();
+    this.fc1 = this.child('fc1', new Linear(engine, width, dFf, { std: INIT_STD }));
+    this.fc2 = this.child('fc2', new Linear(engine, dFf, width, { std: INIT_STD }));
+  }
+
+  forward(x: Tensor, drop: (hidden: Tensor) => Tensor): Tensor {
+    return this.fc2.forward(drop(gelu(this.fc1.forward(x))));
+  }
+}
+
+/** x + attention(norm1(x)), then x + mlp(norm2(x)); stochastic depth on both branches. */
+export class Block extends Module {
+  private readonly norm1: LayerNorm;
+  private readonly attn: Attention;
+  private readonly norm2: LayerNorm;
+  private readonly mlp: Mlp;
+  private readonly dropPath: number;
+
+  constructor(
+    engine: Engine,
+    private readonly config: DeitConfig,
+    private readonly index: number,
+  ) {
+    super();
+    const { width, eps } = config;
+    this.dropPath = dropPathRate(config, index);
+    this.norm1 = this.child('norm1', new LayerNorm(engine, width, eps));
+    this.attn = this.child('attn', new Attention(engine, config));
+    this.norm2 = this.child('norm2', new LayerNorm(engine, width, eps));
+    this.mlp = this.child('mlp', new Mlp(engine, config));
+  }
+
+  /** x [B, N, D] -> the same shape. */
+  forward(x: Tensor): Tensor {
+    const attended = this.attn.forward(this.norm1.forward(x));
+    const y = this.residual(x, this.drop(attended, 0), 0);
+    const transformed = this.mlp.forward(this.norm2.forward(y), (hidden) => this.drop(hidden, 1));
+    return this.residual(y, this.drop(transformed, 2), 1);
+  }
+
+  private residual(x: Tensor, branch: Tensor, which: 0 | 1): Tensor {
+    if (!this.training || this.dropPath === 0) return add(x, branch);
+    return add(x, dropPath(branch, this.dropPath, 2 * this.index + which));
+  }
+
+  private drop(x: Tensor, place: number): Tensor {
+    const { dropout: rate } = this.config;
+    // Stream 0 is that of the embeddings.
+    return this.training && rate > 0 ? dropout(x, rate, 1 + DROPOUTS_PER_BLOCK * this.index + place) : x;
+  }
+}

@@ -1,0 +1,124 @@
+import {
+  DeitError,
+  add,
+  assembleTokens,
+  cat,
+  dropout,
+  expectShape,
+  mul,
+  patchEmbed,
+  reshape,
+  slice,
+} from '../../engine/index.ts';
+import type { Engine, Tensor } from '../../engine/index.ts';
+import { LayerNorm, Linear, Module, kaimingUniform, normal } from '../../nn/index.ts';
+import type { Classifier, Logits } from './classifier.ts';
+import { Block, INIT_STD } from './deit-block.ts';
+import { deitConfig, prefixTokens, tokenCount } from './deit-config.ts';
+import type { DeitConfig } from './deit-config.ts';
+
+class PatchEmbed extends Module {
+  private readonly weight: Tensor;
+  private readonly bias: Tensor;
+
+  constructor(engine: Engine, { inChans, patchSize, width }: DeitConfig) {
+    super();
+    const fanIn = inChans * patchSize * patchSize;
+    const weight = kaimingUniform(engine, [width, inChans, patchSize, patchSize], fanIn);
+    this.weight = this.parameter('proj.weight', weight);
+    this.bias = this.parameter('proj.bias', kaimingUniform(engine, [width], fanIn));
+  }
+
+  forward(images: Tensor): Tensor {
+    return patchEmbed(images, this.weight, this.bias);
+  }
+}
+
+/** What a forward pass gives: the logits of every head, or one set of logits made of them. */
+export type DeitOutput = 'heads' | 'average' | 'concatenation';
+
+/**
+ * DeiT (Touvron et al. 2021): a vision transformer with a class token and, if distilled, a distillation token, each with
+ * a linear head. Names of parameters are timm's.
+ */
+export class VisionTransformer extends Module implements Classifier {
+  readonly config: DeitConfig;
+  private readonly clsToken: Tensor;
+  private readonly posEmbed: Tensor;
+  private readonly distToken: Tensor | null;
+  private readonly patchEmbed: PatchEmbed;
+  private readonly blocks: Block[];
+  private readonly norm: LayerNorm;
+  private readonly head: Linear;
+  private readonly headDist: Linear | null;
+
+  constructor(engine: Engine, options: Partial<DeitConfig> = {}) {
+    super();
+    const config = deitConfig(options);
+    const { width, depth, classes, distilled, eps } = config;
+    this.config = config;
+    this.clsToken = this.parameter('cls_token', normal(engine, [1, 1, width], INIT_STD));
+    this.posEmbed = this.parameter('pos_embed', normal(engine, [1, tokenCount(config), width], INIT_STD));
+    this.distToken = distilled ? this.parameter('dist_token', normal(engine, [1, 1, width], INIT_STD)) : null;
+    this.patchEmbed = this.child('patch_embed', new PatchEmbed(engine, config));
+    this.blocks = Array.from({ length: depth }, (_, i) => this.child(`blocks.${i}`, new Block(engine, config, i)));
+    this.norm = this.child('norm', new LayerNorm(engine, width, eps));
+    const head = (name: string): Linear => this.child(name, new Linear(engine, width, classes, { std: INIT_STD }));
+    this.head = head('head');
+    this.headDist = distilled ? head('head_dist') : null;
+  }
+
+  get classes(): number {
+    return this.config.classes;
+  }
+
+  get distilled(): boolean {
+    return this.config.distilled;
+  }
+
+  /** Images [B, C, H, W], normalised, to the tokens after the last block, [B, N, D], not yet normed. */
+  features(images: Tensor): Tensor {
+    const { inChans, imageSize, dropout: rate } = this.config;
+    if (images.rank !== 4) {
+      throw new DeitError('shape-mismatch', 'Images are [batch, channels, height, width].', {
+        where: 'DeiT',
+        found: images.toString(),
+      });
+    }
+    expectShape(images.shape, [images.shape[0], inChans, imageSize, imageSize], 'DeiT', 'the images');
+    let x = assembleTokens(this.patchEmbed.forward(images), this.clsToken, this.distToken, this.posEmbed);
+    if (this.training && rate > 0) x = dropout(x, rate, 0);
+    for (const block of this.blocks) x = block.forward(x);
+    return x;
+  }
+
+  heads(images: Tensor): Logits {
+    const prefix = prefixTokens(this.config);
+    // The norm works token by token: only those that the heads see need it.
+    const tokens = this.norm.forward(slice(this.features(images), 1, 0, prefix));
+    const token = (index: number): Tensor => {
+      const one = prefix === 1 ? tokens : slice(tokens, 1, index, index + 1);
+      return reshape(one, [images.shape[0], this.config.width]);
+    };
+    return {
+      cls: this.head.forward(token(0)),
+      dist: this.headDist ? this.headDist.forward(token(1)) : null,
+    };
+  }
+
+  /**
+   * Images [B, C, H, W], normalised, to logits. In training mode those of both heads; in evaluation mode the average of
+   * both heads, [B, classes]. `output` chooses otherwise; the concatenation is [class head, distillation head],
+   * [B, 2 * classes]. Without distillation token, average and concatenation are the class head's logits.
+   */
+  forward(images: Tensor, output: 'heads'): Logits;
+  forward(images: Tensor, output: 'average' | 'concatenation'): Tensor;
+  forward(images: Tensor, output?: DeitOutput): Logits | Tensor;
+  forward(images: Tensor, output: DeitOutput = this.training ? 'heads' : 'average'): Logits | Tensor {
+    const logits = this.heads(images);
+    if (output === 'heads') return logits;
+    const { cls, dist } = logits;
+    if (!dist) return cls;
+    return output === 'average' ? mul(add(cls, dist), 0.5) : cat([cls, dist], 1);
+  }
+}
