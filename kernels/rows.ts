@@ -77,7 +77,8 @@ export interface RowKernelSpec {
   /**
    * Statements for one row, executed by each of its lanes: `row`, `lane`, `base` (index of the row's first element),
    * `row_sum(V)`, `row_max(V)` (over the row, known to all lanes), `total(V)`, `highest(V)` (within a vector), `LOWEST`.
-   * `V` is f32 or vec4f; `params.columns` counts loads a row, `params.width` elements.
+   * `V` is f32 or vec4f; `params.columns` counts loads a row, `params.width` elements; `columns_of(c)` are the columns of
+   * the elements of load `c`.
    */
   body: string;
   /** Of all rows. */
@@ -107,6 +108,8 @@ export function rowKernel(spec: RowKernelSpec, device: DeviceProfile): Launch[] 
       wgsl: /* wgsl */ `
 ${linearWorkgroupWgsl}
 alias V = ${vector === 4 ? 'vec4f' : 'f32'};
+alias Columns = ${vector === 4 ? 'vec4u' : 'u32'};
+fn columns_of(c: u32) -> Columns { return ${vector === 4 ? 'c * 4u + vec4u(0u, 1u, 2u, 3u)' : 'c'}; }
 fn total(v: V) -> f32 { return ${vector === 4 ? '(v.x + v.y) + (v.z + v.w)' : 'v'}; }
 fn highest(v: V) -> f32 { return ${vector === 4 ? 'max(max(v.x, v.y), max(v.z, v.w))' : 'v'}; }
 /** The most negative number: where a search for a maximum starts. */

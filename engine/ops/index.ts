@@ -11,3 +11,4 @@ export * from './layer-norm.ts';
 export * from './unary.ts';
 export * from './binary.ts';
 export { amax, argmax, mean, sum } from './reduce.ts';
+export * from './losses.ts';
