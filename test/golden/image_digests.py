@@ -81,6 +81,10 @@ def cases():
                     yield case("shorterSideAndCenterCrop", [size, crop, "bicubic"], result)
 
 
-if __name__ == "__main__":
+def main(out):
     rows = ",\n".join(json.dumps(case) for case in cases())
-    pathlib.Path(__file__).with_name("image_digests.json").write_text(f"[\n{rows}\n]\n")
+    (out / "image_digests.json").write_text(f"[\n{rows}\n]\n")
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(__file__).parent)

@@ -1,7 +1,7 @@
 """Makes every golden file again and rewrites SHA256SUMS.
 
   python make.py             regenerate all
-  python make.py NAME...     only these scripts (generator models ops optim posembed pillow names training)
+  python make.py NAME...     only these scripts (those of SCRIPTS below)
   python make.py --check     the files here are those that SHA256SUMS lists, to the byte
   python make.py --compare   regenerate elsewhere and compare values: another processor may differ in the last bits
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-SCRIPTS = ["generator", "models", "ops", "optim", "posembed", "pillow", "names", "training"]
+SCRIPTS = ["generator", "models", "ops", "optim", "posembed", "pillow", "image_digests", "names", "training"]
 SUMS = HERE / "SHA256SUMS"
 
 
