@@ -1,4 +1,11 @@
-import { add, crossEntropy, klDistillation, mul, softTargetCrossEntropy } from '../engine/index.ts';
+import {
+  add,
+  crossEntropy,
+  distillationHardLoss,
+  klDistillation,
+  mul,
+  softTargetCrossEntropy,
+} from '../engine/index.ts';
 import type { Tensor } from '../engine/index.ts';
 import type { Logits } from './models/classifier.ts';
 
@@ -44,6 +51,6 @@ export function distillationLoss(
   const distillation =
     type === 'soft'
       ? klDistillation(imitating, teacher.detach(), { tau, scaling })
-      : hardDistillation(imitating, teacher.detach());
+      : distillationHardLoss(imitating, teacher.detach());
   return { total: add(mul(label, 1 - alpha), mul(distillation, alpha)), label, distillation };
 }

@@ -1,5 +1,8 @@
 /** One batch as it reaches the GPU. */
 export interface Batch {
+  readonly epoch: number;
+  /** Number of the batch in its epoch. */
+  readonly number: number;
   /** Images in the batch: the batch size, or fewer at the end of a validation set. */
   readonly size: number;
   /** [size, 3, H, W], normalised. */

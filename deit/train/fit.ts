@@ -24,12 +24,18 @@ export interface FitOptions {
   readonly source: BatchSource;
   readonly accumulate: number;
   readonly length: Length;
+  /** Steps done by an earlier, interrupted run. */
+  readonly firstStep?: number;
   /** Learning rate of step number `step` of `steps`. */
   readonly schedule: (step: number, steps: number) => number;
   /** Called in order, once for each step, some steps late. */
   readonly onStep: (progress: FitProgress) => void;
-  /** Called between epochs, after all steps of the epoch. */
-  readonly onEpoch?: (epoch: number, step: number, steps: number) => Promise<void>;
+  /** Whether something is to be done after this many steps, such as a checkpoint; `onPause` is then called. */
+  readonly pauseAfter?: (step: number) => boolean;
+  /** Called with no step under way. */
+  readonly onPause?: (step: number, steps: number) => Promise<void>;
+  /** Ends the training after the step under way. */
+  readonly signal?: AbortSignal;
 }
 
 /** Steps whose figures may be outstanding: enough to keep the GPU busy, few enough to bound memory. */
@@ -37,54 +43,77 @@ const IN_FLIGHT = 2;
 /** Steps after which the number of steps is fitted to the time. The first compiles and is not counted. */
 const CALIBRATION = 5;
 
-/** Trains for the given length. Returns the number of steps made. */
-export async function fit(options: FitOptions): Promise<number> {
-  const { trainStep, source, accumulate, length, schedule, onStep, onEpoch } = options;
-  const start = performance.now();
-  const seconds = (): number => (performance.now() - start) / 1000;
+/** Trains for the given length. Returns the number of steps done in all, and how many were planned. */
+export async function fit(options: FitOptions): Promise<{ done: number; steps: number }> {
+  const { trainStep, source, accumulate, length, schedule, onStep, signal, firstStep = 0 } = options;
+  const stepsPerEpoch = Math.max(1, Math.floor(source.batchesPerEpoch / accumulate));
+  const clock = new StepClock();
   const pending: Promise<void>[] = [];
-  let steps = length.steps;
-  let done = 0;
-  let firstDone = 0;
-  let reported = 0;
-
+  let { steps } = length;
+  let done = firstStep;
+  let reported = firstStep;
+  const drain = async (atMost: number): Promise<void> => {
+    while (pending.length > atMost) await pending.shift();
+  };
   const report = async (metrics: Promise<StepMetrics>, epoch: number, lr: number): Promise<void> => {
     const values = await metrics;
     reported++;
-    if (reported === 1) firstDone = seconds();
-    const perStep = reported > 1 ? (seconds() - firstDone) / (reported - 1) : seconds();
+    clock.tick();
     onStep({
       ...values,
       step: reported,
       steps,
       epoch,
       lr,
-      imagesPerSecond: (source.batchSize * accumulate) / perStep,
-      secondsLeft: perStep * (steps - reported),
+      imagesPerSecond: (source.batchSize * accumulate) / clock.secondsPerStep,
+      secondsLeft: clock.secondsPerStep * (steps - reported),
     });
   };
 
-  for (let epoch = 0; done < steps; epoch++) {
+  while (done < steps && !signal?.aborted) {
+    const epoch = Math.floor(done / stepsPerEpoch);
     const micro: Batch[] = [];
-    for await (const batch of source.epoch(epoch)) {
+    for await (const batch of source.epoch(epoch, (done % stepsPerEpoch) * accumulate)) {
       micro.push(batch);
       if (micro.length < accumulate) continue;
       const lr = schedule(done, steps);
-      const failed = report(trainStep.run(micro.splice(0), done, lr), epoch, lr);
+      const reporting = report(trainStep.run(micro.splice(0), done, lr), epoch, lr);
       // An error is thrown where the promise is awaited, in order.
-      failed.catch(() => undefined);
-      pending.push(failed);
+      reporting.catch(() => undefined);
+      pending.push(reporting);
       done++;
-      while (pending.length > IN_FLIGHT) await pending.shift();
-      if (done === CALIBRATION && length.seconds !== null) {
-        await Promise.all(pending.splice(0));
-        const perStep = (seconds() - firstDone) / (CALIBRATION - 1);
-        steps = Math.max(done, Math.min(length.steps, done + Math.floor((length.seconds - seconds()) / perStep)));
+      await drain(IN_FLIGHT);
+      if (length.seconds !== null && done === firstStep + CALIBRATION) {
+        await drain(0);
+        const fitting = Math.floor((length.seconds - clock.seconds) / clock.secondsPerStep);
+        steps = Math.max(done, Math.min(length.steps, done + fitting));
       }
-      if (done >= steps) break;
+      if (options.pauseAfter?.(done) && done < steps) {
+        await drain(0);
+        await options.onPause?.(done, steps);
+      }
+      if (done >= steps || signal?.aborted || done % stepsPerEpoch === 0) break;
     }
-    await Promise.all(pending.splice(0));
-    await onEpoch?.(epoch, done, steps);
   }
-  return done;
+  await drain(0);
+  return { done, steps };
+}
+
+/** Times steps, leaving out the first, which compiles. */
+class StepClock {
+  private readonly start = performance.now();
+  private first = 0;
+  private ticks = 0;
+
+  get seconds(): number {
+    return (performance.now() - this.start) / 1000;
+  }
+
+  tick(): void {
+    if (this.ticks++ === 0) this.first = this.seconds;
+  }
+
+  get secondsPerStep(): number {
+    return this.ticks > 1 ? (this.seconds - this.first) / (this.ticks - 1) : this.seconds;
+  }
 }

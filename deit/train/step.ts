@@ -1,8 +1,10 @@
-import { collect, countCorrect } from '../../engine/index.ts';
+import { collect, countCorrect, mixOnGpu, mixedTargets } from '../../engine/index.ts';
 import type { Engine, Recording, Tensor } from '../../engine/index.ts';
-import type { Optimizer } from '../../nn/index.ts';
+import type { Ema, Optimizer } from '../../nn/index.ts';
+import { checkMixBatch, drawMix, mixStream } from '../data/index.ts';
+import type { MixOptions, MixParameters } from '../data/index.ts';
 import { distillationLoss } from '../distillation.ts';
-import type { Distillation } from '../distillation.ts';
+import type { Distillation, Target } from '../distillation.ts';
 import type { Classifier } from '../models/classifier.ts';
 import type { Batch } from './batches.ts';
 
@@ -15,6 +17,10 @@ export interface TrainStepOptions {
   readonly optimizer: Optimizer;
   readonly distillation: Distillation;
   readonly smoothing: number;
+  /** Mixup and cutmix, on the GPU; null for none. */
+  readonly mixing: MixOptions | null;
+  /** Moving average of the student, updated after each step. */
+  readonly ema: Ema | null;
   /** Images in one micro-batch, and micro-batches in one optimizer step. */
   readonly batchSize: number;
   readonly accumulate: number;
@@ -36,6 +42,13 @@ export interface StepMetrics {
   readonly nonFinite: number;
 }
 
+const KINDS = { none: 0, mixup: 1, cutmix: 2 } as const;
+
+function mixRow(mix: MixParameters): number[] {
+  const { top, left, bottom, right } = mix.kind === 'cutmix' ? mix.box : { top: 0, left: 0, bottom: 0, right: 0 };
+  return [KINDS[mix.kind], mix.lambda, top, left, bottom, right];
+}
+
 /** One forward and backward pass, first or last of an optimizer step: these differ in what they record. */
 interface Phase {
   readonly first: boolean;
@@ -49,6 +62,8 @@ interface Phase {
 export class TrainStep {
   private readonly images: Tensor;
   private readonly labels: Tensor;
+  /** Kind, lambda and box of the batch's mixing: see `mixOnGpu`. */
+  private readonly mix: Tensor;
   private readonly metrics: Tensor;
   private readonly recordings = new Map<string, Recording>();
 
@@ -56,7 +71,9 @@ export class TrainStep {
     const { engine, batchSize, imageSize } = options;
     this.images = engine.empty([batchSize, 3, imageSize, imageSize]).keep('input');
     this.labels = engine.empty([batchSize], 'i32').keep('input');
+    this.mix = engine.zeros([6]).keep('input');
     this.metrics = engine.zeros([7]).keep('metrics');
+    if (options.mixing) checkMixBatch(batchSize);
   }
 
   /** Commands that one optimizer step takes, once it has been recorded. */
@@ -72,6 +89,7 @@ export class TrainStep {
       engine.setStep(step * batches.length + micro);
       this.images.write(batch.images);
       this.labels.write(batch.labels);
+      this.writeMix(batch);
       this.replay({ first: micro === 0, last: micro === batches.length - 1 });
       return this.metrics.read();
     });
@@ -80,7 +98,7 @@ export class TrainStep {
 
   release(): void {
     for (const recording of this.recordings.values()) recording.release();
-    for (const tensor of [this.images, this.labels, this.metrics]) this.options.engine.free(tensor);
+    for (const tensor of [this.images, this.labels, this.mix, this.metrics]) this.options.engine.free(tensor);
   }
 
   private replay(phase: Phase): void {
@@ -96,21 +114,37 @@ export class TrainStep {
   }
 
   private record(phase: Phase): void {
-    const { engine, student, teacher, optimizer, distillation, smoothing } = this.options;
+    const { engine, student, teacher, optimizer, ema, distillation, smoothing, mixing } = this.options;
+    const { labels, mix } = this;
     if (phase.first) optimizer.zeroGrad();
-    const teacherLogits = teacher ? engine.noGrad(() => teacher.heads(this.images).cls) : null;
-    const output = student.heads(this.images);
-    const losses = distillationLoss(distillation, output, { labels: this.labels, smoothing }, teacherLogits);
+    const images = mixing ? mixOnGpu(this.images, mix) : this.images;
+    const target: Target = mixing
+      ? { distribution: mixedTargets(labels, mix, { classes: student.classes, smoothing }) }
+      : { labels, smoothing };
+    // The teacher sees the very tensor that the student sees.
+    const teacherLogits = teacher ? engine.noGrad(() => teacher.heads(images).cls) : null;
+    const output = student.heads(images);
+    const losses = distillationLoss(distillation, output, target, teacherLogits);
     losses.total.backward();
-    if (phase.last) optimizer.step();
+    if (phase.last) {
+      optimizer.step();
+      ema?.update();
+    }
     const zero = engine.zeros([1]);
-    const correct = countCorrect(output.cls.detach(), this.labels);
-    const imitated = output.dist ? countCorrect(output.dist.detach(), this.labels) : zero;
+    const correct = countCorrect(output.cls.detach(), labels);
+    const imitated = output.dist ? countCorrect(output.dist.detach(), labels) : zero;
     const scalars = [losses.total, losses.label, losses.distillation ?? zero, correct, imitated];
     const summary = collect(scalars);
     // The norm has two elements: it is copied behind the five scalars.
     engine.copy(summary, this.metrics.slot(0, 5));
     if (phase.last && optimizer.norm) engine.copy(optimizer.norm, this.metrics.slot(5, 2));
+  }
+
+  private writeMix({ epoch, number }: Batch): void {
+    const { engine, mixing, imageSize } = this.options;
+    if (!mixing) return;
+    const size = { width: imageSize, height: imageSize };
+    this.mix.write(mixRow(drawMix(mixing, size, mixStream(engine.seed, epoch, number))));
   }
 
   private summarize(rows: readonly ArrayLike<number>[]): StepMetrics {

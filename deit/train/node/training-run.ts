@@ -2,6 +2,7 @@ import type { Engine } from '../../../engine/node.ts';
 import { DeitError } from '../../../engine/index.ts';
 import { AdamW, SGD, decayGroups, learningRate, stateValues } from '../../../nn/index.ts';
 import type { Optimizer, Schedule } from '../../../nn/index.ts';
+import type { MixOptions } from '../../data/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
 import { createModel, describeModel } from '../../models/registry.ts';
 import type { Recipe } from '../../recipe/settings.ts';
@@ -150,6 +151,8 @@ class TrainingRun {
         scaling: recipe['distillation.scaling'],
       },
       smoothing: recipe['augment.smoothing'],
+      mixing: role === 'student' ? this.mixing() : null,
+      ema: null,
       batchSize,
       accumulate,
       imageSize,
@@ -158,7 +161,7 @@ class TrainingRun {
     const length = this.length(role, stepsPerEpoch, !!teacher);
     let last: FitProgress | null = null;
     reporter.begin(role, length.steps);
-    const steps = await fit({
+    const { done: steps } = await fit({
       trainStep,
       source,
       accumulate,
@@ -245,6 +248,17 @@ class TrainingRun {
     const whole = minutes * 60;
     if (role === 'teacher') return { steps, seconds: whole * share };
     return { steps, seconds: distilled ? whole - this.seconds() : whole };
+  }
+
+  private mixing(): MixOptions | null {
+    const { recipe } = this;
+    const mixing: MixOptions = {
+      mixupAlpha: recipe['augment.mixup'],
+      cutmixAlpha: recipe['augment.cutmix'],
+      probability: recipe['augment.mixProbability'],
+      switchProbability: recipe['augment.mixSwitch'],
+    };
+    return mixing.mixupAlpha > 0 || mixing.cutmixAlpha > 0 ? mixing : null;
   }
 
   private microBatch(): number {

@@ -1,0 +1,50 @@
+import { DeitError } from '../../kernels/errors.ts';
+import { mix as mixKernel } from '../../kernels/mix.ts';
+import { softTargets as softTargetsKernel } from '../../kernels/soft-targets.ts';
+import { defineOp } from '../op.ts';
+import { expectShape } from '../shape.ts';
+import type { Tensor } from '../tensor.ts';
+
+const mixOp = defineOp<object>({
+  name: 'mixImages',
+  forward(ctx, [x, mix]) {
+    const [batch, channels, height, width] = x!.shape;
+    const y = ctx.empty(x!.shape);
+    ctx.run(mixKernel, { batch, channels, height, width }, { x: x!, mix: mix!, y });
+    return [y];
+  },
+  backward: null,
+});
+
+/**
+ * Mixup or cutmix of images [B, C, H, W] with the same batch in reverse. `mix` is f32 [6]: kind (0 none, 1 mixup,
+ * 2 cutmix), lambda, and the box top, left, bottom, right. Not differentiable. timm's `Mixup`, mode `batch`.
+ */
+export function mixOnGpu(images: Tensor, mix: Tensor): Tensor {
+  if (images.rank !== 4) {
+    throw new DeitError('shape-mismatch', 'Images are [batch, channels, height, width].', {
+      where: 'mixOnGpu',
+      found: images.toString(),
+    });
+  }
+  expectShape(mix.shape, [6], 'mixOnGpu', 'mix');
+  return mixOp([images, mix], {})[0];
+}
+
+const softTargetsOp = defineOp<{ classes: number; smoothing: number }>({
+  name: 'softTargets',
+  forward(ctx, [labels, mix]) {
+    const { classes, smoothing } = ctx.attributes;
+    const batch = labels!.size;
+    const targets = ctx.empty([batch, classes]);
+    ctx.run(softTargetsKernel, { batch, classes, smoothing }, { labels: labels!, mix: mix!, targets });
+    return [targets];
+  },
+  backward: null,
+});
+
+/** Targets [B, classes] of a mixed batch from labels i32 [B] and `mix` as in `mixOnGpu`. timm's `mixup_target`. */
+export function mixedTargets(labels: Tensor, mix: Tensor, options: { classes: number; smoothing: number }): Tensor {
+  expectShape(mix.shape, [6], 'mixedTargets', 'mix');
+  return softTargetsOp([labels, mix], options)[0];
+}
