@@ -1,0 +1,90 @@
+import { DeitError } from '../../kernels/errors.ts';
+import { channelSum, channelSumPartialSize } from '../../kernels/batch-norm.ts';
+import { convOutput } from '../../kernels/conv-geometry.ts';
+import type { ConvProblem } from '../../kernels/conv-geometry.ts';
+import { convForward, convInputGradient } from '../../kernels/conv-product.ts';
+import { convPartialSize, convWeightGradient } from '../../kernels/conv-weight.ts';
+import { defineOp } from '../op.ts';
+import { expectShape, formatShape } from '../shape.ts';
+import type { Tensor } from '../tensor.ts';
+import { expectFloat } from './matmul.ts';
+
+export interface ConvOptions {
+  /** Pixels from one output to the next, both ways; 1 if left out. */
+  stride?: number;
+  /** Rows and columns of zeros around the image; 0 if left out. */
+  padding?: number;
+  /** Groups of channels that do not see each other; 1 if left out. */
+  groups?: number;
+}
+
+const convOp = defineOp<ConvProblem>({
+  name: 'conv2d',
+  forward(ctx, [x, weight, bias]) {
+    const problem = ctx.attributes;
+    const y = ctx.empty([problem.batch, problem.filters, ...convOutput(problem)]);
+    const tensors = { source: x!, weight: weight!, target_image: y, ...(bias && { bias }) };
+    ctx.run(convForward, { ...problem, bias: bias !== null }, tensors);
+    ctx.save(x!, weight!);
+    return [y];
+  },
+  backward(ctx, [dy]) {
+    const problem = ctx.attributes;
+    const [x, weight] = ctx.saved;
+    const { profile } = x.engine;
+    if (ctx.needs(0)) ctx.run(convInputGradient, problem, { source: dy!, weight, target_image: ctx.gradient(0) });
+    if (ctx.needs(1)) {
+      const partial = ctx.empty([convPartialSize(problem, profile)]);
+      ctx.run(convWeightGradient, problem, { x, dy: dy!, partial, dw: ctx.gradient(1) });
+    }
+    if (ctx.needs(2)) {
+      const [height, width] = convOutput(problem);
+      const shape = { batch: problem.batch, channels: problem.filters, plane: height * width };
+      const partial = ctx.empty([channelSumPartialSize(shape, profile)]);
+      ctx.run(channelSum, shape, { dy: dy!, partial, dbias: ctx.gradient(2) });
+    }
+  },
+});
+
+/**
+ * Two-dimensional convolution with zero padding: x [B, C, H, W], weight [O, C / groups, kh, kw], bias [O] or null, to
+ * [B, O, (H + 2 padding - kh) / stride + 1, (W + 2 padding - kw) / stride + 1], rounded down. As
+ * torch.nn.functional.conv2d (a cross-correlation: the kernel is not flipped).
+ */
+export function conv2d(x: Tensor, weight: Tensor, bias: Tensor | null, options: ConvOptions = {}): Tensor {
+  for (const tensor of [x, weight, bias]) if (tensor) expectFloat(tensor, 'conv2d');
+  const { stride = 1, padding = 0, groups = 1 } = options;
+  const mismatch = (problem: string, expected: string): DeitError =>
+    new DeitError('shape-mismatch', problem, {
+      where: `conv2d(stride ${stride}, padding ${padding}, groups ${groups})`,
+      expected,
+      found: `x ${formatShape(x.shape)}, weight ${formatShape(weight.shape)}`,
+    });
+  if (x.rank !== 4 || weight.rank !== 4 || x.size === 0 || weight.size === 0) {
+    throw mismatch('The operands of a convolution have four dimensions, none of them empty.', 'x [B, C, H, W]');
+  }
+  const whole = [stride, groups].every((n) => Number.isInteger(n) && n >= 1);
+  if (!whole || !Number.isInteger(padding) || padding < 0) {
+    throw new DeitError('bad-argument', 'Stride and groups are whole numbers from 1, the padding from 0.', {
+      where: 'conv2d',
+      found: `stride ${stride}, padding ${padding}, groups ${groups}`,
+    });
+  }
+  const [batch, channels, height, width] = x.shape;
+  const [filters, depth, kernelHeight, kernelWidth] = weight.shape;
+  if (channels !== depth * groups || filters % groups !== 0) {
+    throw mismatch(
+      'The channels do not fit the weight.',
+      `x with ${depth * groups} channels, and filters divisible by ${groups}`,
+    );
+  }
+  const problem = { batch, channels, height, width, filters, kernelHeight, kernelWidth, stride, padding, groups };
+  if (convOutput(problem).some((size) => size < 1)) {
+    throw mismatch(
+      'The kernel is larger than the padded image.',
+      `an image of at least ${kernelHeight} x ${kernelWidth}`,
+    );
+  }
+  if (bias) expectShape(bias.shape, [filters], 'conv2d', 'the bias');
+  return convOp([x, weight, bias], problem)[0];
+}

@@ -1,0 +1,384 @@
+import { convOutput, forwardTaps, gradientTaps, requireConv } from './conv-geometry.ts';
+import type { ConvProblem, Taps } from './conv-geometry.ts';
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
+import type { DeviceProfile } from './device.ts';
+import { i32, input, launch, output, splitRows, u32 } from './kernel.ts';
+import type { Kernel, Launch } from './kernel.ts';
+import { laneRows } from './lane-rows.ts';
+import type { LaneRows } from './lane-rows.ts';
+
+/**
+ * The two convolution passes that write an image: the forward pass, y from x (see ConvProblem), and the input gradient,
+ *   dx[b, c, h, w] = sum over o, i, j of weight[o, c, i, j] * dy[b, o, (h + padding - i) / stride, (w + padding - j) / stride]
+ * over the outputs for which the divisions are whole and in range. Both are one product, of weights and pixels gathered
+ * from a source image: a gradient with stride s falls into s * s phases of pixels, each meeting its own taps, and each
+ * is a product with stride 1. An invocation computes four pixels of several channels (rows) of one group in registers;
+ * the weights are the same for all lanes of a workgroup. Gradients are written, not added. Sums run in f32.
+ *
+ * Variants: `plane` where 1x1 kernels map whole vectors of pixels to themselves; `rows` for kernels three wide at
+ * stride 1, which use each loaded vector for three taps; `pixel` for images of one pixel, where four source channels
+ * are one vector; `general` for all else.
+ */
+export const convForward: Kernel<ConvProblem & { bias: boolean }> = (problem, device) => {
+  requireConv(problem, 'conv2d');
+  const p = problem;
+  const [height, width] = convOutput(p);
+  const taps = p.kernelHeight * p.kernelWidth;
+  const depth = p.channels / p.groups;
+  const rows = p.filters / p.groups;
+  return splitImages(p, device, 'conv2d.forward').flatMap(({ batch, ranges }) =>
+    product(
+      {
+        name: 'conv2d.forward',
+        batch,
+        groups: p.groups,
+        depth,
+        rows,
+        source: { height: p.height, width: p.width },
+        target: { height, width },
+        pixels: { height, width },
+        phase: { step: 1, y: 0, x: 0 },
+        sourceStep: p.stride,
+        direction: 1,
+        tapsY: forwardTaps(p.height, height, p.kernelHeight, p.stride, p.padding),
+        tapsX: forwardTaps(p.width, width, p.kernelWidth, p.stride, p.padding),
+        kernelWidth: p.kernelWidth,
+        weight: { group: rows * depth * taps, row: depth * taps, depth: taps },
+        bias: problem.bias,
+        ranges: { source: ranges.x, target: ranges.y },
+      },
+      device,
+    ),
+  );
+};
+
+/** See `convForward`. The source is dy, the target dx. */
+export const convInputGradient: Kernel<ConvProblem> = (problem, device) => {
+  requireConv(problem, 'conv2d.input_gradient');
+  const p = problem;
+  const [outHeight, outWidth] = convOutput(p);
+  const taps = p.kernelHeight * p.kernelWidth;
+  const depth = p.filters / p.groups;
+  const rows = p.channels / p.groups;
+  const phases = Array.from({ length: p.stride }, (_, i) => i);
+  const pixels = (size: number, phase: number): number => Math.max(0, ceilDiv(size - phase, p.stride));
+  const { stride, padding } = p;
+  return splitImages(p, device, 'conv2d.input_gradient').flatMap(({ batch, ranges }) =>
+    phases.flatMap((y) =>
+      phases.flatMap((x) => {
+        const [height, width] = [pixels(p.height, y), pixels(p.width, x)];
+        if (height * width === 0) return [];
+        const ofY = { pixels: height, outputs: outHeight, kernel: p.kernelHeight, stride, padding };
+        const ofX = { pixels: width, outputs: outWidth, kernel: p.kernelWidth, stride, padding };
+        return product(
+          {
+            name: 'conv2d.input_gradient',
+            batch,
+            groups: p.groups,
+            depth,
+            rows,
+            source: { height: outHeight, width: outWidth },
+            target: { height: p.height, width: p.width },
+            pixels: { height, width },
+            phase: { step: stride, y, x },
+            sourceStep: 1,
+            direction: -1,
+            tapsY: gradientTaps(ofY, y),
+            tapsX: gradientTaps(ofX, x),
+            kernelWidth: p.kernelWidth,
+            weight: { group: rows * depth * taps, row: taps, depth: rows * taps },
+            bias: false,
+            ranges: { source: ranges.y, target: ranges.x },
+          },
+          device,
+        );
+      }),
+    ),
+  );
+};
+
+function splitImages(p: ConvProblem, device: DeviceProfile, name: string) {
+  const [height, width] = convOutput(p);
+  const bytes = { x: 4 * p.channels * p.height * p.width, y: 4 * p.filters * height * width };
+  return splitRows(p.batch, bytes, device, name).map(({ rows, ranges }) => ({ batch: rows, ranges }));
+}
+
+interface Plane {
+  readonly height: number;
+  readonly width: number;
+}
+
+/** target[b, g, r, u * step + phase] = sum over k and taps of weight(g, r, k, tap) * source[b, g, k, u * sourceStep + origin + tap * direction]. */
+interface Product {
+  readonly name: string;
+  readonly batch: number;
+  readonly groups: number;
+  /** Source and target channels of a group. */
+  readonly depth: number;
+  readonly rows: number;
+  readonly source: Plane;
+  readonly target: Plane;
+  /** Pixels of this phase. */
+  readonly pixels: Plane;
+  readonly phase: { readonly step: number; readonly y: number; readonly x: number };
+  readonly sourceStep: number;
+  readonly direction: 1 | -1;
+  readonly tapsY: Taps;
+  readonly tapsX: Taps;
+  readonly kernelWidth: number;
+  /** Elements from one group, row or source channel to the next. */
+  readonly weight: { readonly group: number; readonly row: number; readonly depth: number };
+  readonly bias: boolean;
+  readonly ranges: Readonly<Record<string, { offset: number; size: number } | undefined>>;
+}
+
+type Variant = 'plane' | 'rows' | 'pixel' | 'general';
+
+function chooseVariant(p: Product): Variant {
+  const sourcePlane = p.source.height * p.source.width;
+  const targetPlane = p.target.height * p.target.width;
+  const oneTap = p.tapsY.count === 1 && p.tapsX.count === 1;
+  const samePlane = p.source.height === p.target.height && p.source.width === p.target.width;
+  const dense = samePlane && p.sourceStep === 1 && p.phase.step === 1;
+  if (sourcePlane === 1 && targetPlane === 1 && oneTap && p.depth % 4 === 0) return 'pixel';
+  if (dense && oneTap && p.tapsY.origin === 0 && p.tapsX.origin === 0 && sourcePlane % 4 === 0) return 'plane';
+  const threeWide = p.tapsX.count === 3 && p.tapsX.origin === -p.direction;
+  if (dense && threeWide && p.source.width % 4 === 0) return 'rows';
+  return 'general';
+}
+
+/** Channels that an invocation computes. */
+const rowTile = (rows: number): number => (rows >= 8 ? (rows % 16 === 0 ? 16 : 8) : rows >= 4 ? 4 : rows >= 2 ? 2 : 1);
+
+function product(p: Product, device: DeviceProfile): Launch[] {
+  const variant = chooseVariant(p);
+  const vector = variant === 'plane' || variant === 'rows';
+  const tile = variant === 'rows' ? Math.min(8, rowTile(p.rows)) : rowTile(p.rows);
+  const lanes = laneRows(tile, device);
+  const positions = p.batch * p.pixels.height * p.pixels.width;
+  const columnBlocks = ceilDiv(ceilDiv(positions, 4), lanes.lanes);
+  const groupTiles = ceilDiv(p.rows, tile);
+  const workgroups = columnBlocks * groupTiles * p.groups;
+  const sourcePlane = p.source.height * p.source.width;
+  const macs = positions * p.groups * p.rows * p.depth * p.tapsY.count * p.tapsX.count;
+  const { source, target } = p.ranges;
+  return [
+    launch({
+      name: `${p.name}/${variant}`,
+      bindings: [
+        input('source', variant === 'general' ? 'f32' : 'vec4f'),
+        input('weight'),
+        output('target_image', vector ? 'vec4f' : 'f32'),
+        ...(p.bias ? [input('bias')] : []),
+      ],
+      uniforms: {
+        positions: u32(positions),
+        workgroups: u32(workgroups),
+        groups: u32(p.groups),
+        group_tiles: u32(groupTiles),
+        depth: u32(p.depth),
+        rows: u32(p.rows),
+        source_height: i32(p.source.height),
+        source_width: i32(p.source.width),
+        source_plane: u32(sourcePlane),
+        target_plane: u32(p.target.height * p.target.width),
+        target_width: u32(p.target.width),
+        pixels: u32(p.pixels.height * p.pixels.width),
+        pixel_width: u32(p.pixels.width),
+        phase_step: u32(p.phase.step),
+        phase_y: u32(p.phase.y),
+        phase_x: u32(p.phase.x),
+        source_step: i32(p.sourceStep),
+        origin_y: i32(p.tapsY.origin),
+        origin_x: i32(p.tapsX.origin),
+        direction: i32(p.direction),
+        taps_y: i32(p.tapsY.count),
+        taps_x: i32(p.tapsX.count),
+        // Weight of the first tap, and from one tap to the next.
+        first_tap: u32(p.tapsY.first * p.kernelWidth + p.tapsX.first),
+        tap_y: u32(p.tapsY.step * p.kernelWidth),
+        tap_x: u32(p.tapsX.step),
+        weight_group: u32(p.weight.group),
+        weight_row: u32(p.weight.row),
+        weight_depth: u32(p.weight.depth),
+      },
+      enables: lanes.enables,
+      wgsl: shader(variant, tile, lanes, p.bias),
+      grid: foldGrid(workgroups, device),
+      cost: {
+        flops: 2 * macs,
+        bytes: 4 * (p.batch * p.groups * p.depth * sourcePlane + positions * p.groups * p.rows + macs / positions),
+      },
+      ranges: { ...(source && { source }), ...(target && { target_image: target }) },
+    }),
+  ];
+}
+
+/** Everything but the loop over taps and source channels, which the variant supplies. */
+function shader(variant: Variant, tile: number, lanes: LaneRows, bias: boolean): string {
+  const rows = Array.from({ length: tile }, (_, r) => r);
+  const { index, loop, store } = variants[variant](tile, lanes);
+  return /* wgsl */ `
+${linearWorkgroupWgsl}
+@compute @workgroup_size(${lanes.lanes})
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let number = linear_workgroup(workgroup, workgroups);
+  if (number >= params.workgroups) { return; }
+  // Channels vary fastest, so that neighbouring workgroups read the same pixels.
+  let tiles = params.groups * params.group_tiles;
+  let block = number / tiles;
+  let tile = number % tiles;
+  let group = tile / params.group_tiles;
+  let first_row = (tile % params.group_tiles) * ${tile}u;
+  let column = block * ${lanes.lanes}u + lane;
+  let position = min(vec4u(column * 4u) + vec4u(0u, 1u, 2u, 3u), vec4u(params.positions - 1u));
+  ${lanes.prepare((r) => `min(first_row + ${r}, params.rows - 1u) * params.weight_row`)}
+  let weight_group = group * params.weight_group + params.first_tap;
+  let source_channels = params.groups * params.depth;
+  let target_channel = group * params.rows + first_row;
+  let target_channels = params.groups * params.rows;
+  ${rows.map((r) => `var sum${r} = vec4f(${bias ? `bias[min(target_channel + ${r}u, target_channels - 1u)]` : ''});`).join('\n  ')}
+  ${index}
+  ${loop}
+  if (column * 4u >= params.positions) { return; }
+  ${rows.map((r) => `if (first_row + ${r}u < params.rows) { ${store(r)} }`).join('\n  ')}
+}`;
+}
+
+interface VariantCode {
+  readonly index: string;
+  readonly loop: string;
+  readonly store: (row: number) => string;
+}
+
+/** sum0.. += weights * value for one tap and source channel; `at` is the weight's place before the row's offset. */
+const multiply = (tile: number, lanes: LaneRows, at: string, value: string, name = 'w'): string =>
+  `${lanes.load(name, (row) => `weight[${at} + ${row}]`)}
+      ${Array.from({ length: tile }, (_, r) => `sum${r} += ${name}${r} * ${value};`).join(' ')}`;
+
+/** Place and store of four pixels anywhere in the target. */
+const scatter = {
+  index: /* wgsl */ `
+  let image = position / params.pixels;
+  let pixel = position % params.pixels;
+  let v = pixel / params.pixel_width;
+  let u = pixel % params.pixel_width;
+  let place = (image * target_channels + target_channel) * params.target_plane +
+    (v * params.phase_step + params.phase_y) * params.target_width + u * params.phase_step + params.phase_x;
+  let count = min(4u, params.positions - min(column * 4u, params.positions));`,
+  store: (r: number): string =>
+    ['x', 'y', 'z', 'w']
+      .map((e, i) => {
+        const write = `target_image[place.${e} + ${r}u * params.target_plane] = sum${r}.${e};`;
+        return i === 0 ? write : `if (count > ${i}u) { ${write} }`;
+      })
+      .join(' '),
+};
+
+const variants: Readonly<Record<Variant, (tile: number, lanes: LaneRows) => VariantCode>> = {
+  general: (tile, lanes) => ({
+    ...scatter,
+    loop: /* wgsl */ `
+  let y = vec4i(v) * params.source_step + params.origin_y;
+  let x = vec4i(u) * params.source_step + params.origin_x;
+  let base = (image * source_channels + group * params.depth) * params.source_plane;
+  for (var i = 0; i < params.taps_y; i++) {
+    let row = y + i * params.direction;
+    let row_inside = (row >= vec4i(0)) & (row < vec4i(params.source_height));
+    for (var j = 0; j < params.taps_x; j++) {
+      let pixel_x = x + j * params.direction;
+      let inside = row_inside & (pixel_x >= vec4i(0)) & (pixel_x < vec4i(params.source_width));
+      var source_at = base + select(vec4u(0u), vec4u(row * params.source_width + pixel_x), inside);
+      var at = weight_group + u32(i) * params.tap_y + u32(j) * params.tap_x;
+      for (var k = 0u; k < params.depth; k++) {
+        let value = select(vec4f(), vec4f(source[source_at.x], source[source_at.y], source[source_at.z], source[source_at.w]), inside);
+        ${multiply(tile, lanes, 'at', 'value')}
+        source_at += params.source_plane;
+        at += params.weight_depth;
+      }
+    }
+  }`,
+  }),
+
+  plane: (tile, lanes) => ({
+    index: /* wgsl */ `
+  // Vectors of four pixels; a plane is a whole number of them.
+  let vectors = params.source_plane / 4u;
+  let image = (position.x / 4u) / vectors;
+  let within = (position.x / 4u) % vectors;
+  let place = (image * target_channels + target_channel) * vectors + within;`,
+    loop: /* wgsl */ `
+  var source_at = (image * source_channels + group * params.depth) * vectors + within;
+  var at = weight_group;
+  for (var k = 0u; k < params.depth; k++) {
+    let value = source[source_at];
+    ${multiply(tile, lanes, 'at', 'value')}
+    source_at += vectors;
+    at += params.weight_depth;
+  }`,
+    store: (r) => `target_image[place + ${r}u * vectors] = sum${r};`,
+  }),
+
+  rows: (tile, lanes) => ({
+    index: /* wgsl */ `
+  let vectors = params.source_plane / 4u;
+  let row_vectors = u32(params.source_width) / 4u;
+  let image = (position.x / 4u) / vectors;
+  let within = (position.x / 4u) % vectors;
+  let place = (image * target_channels + target_channel) * vectors + within;`,
+    loop: /* wgsl */ `
+  let y = i32(within / row_vectors) + params.origin_y;
+  let x = within % row_vectors;
+  let base = (image * source_channels + group * params.depth) * vectors + x;
+  let has_left = x > 0u;
+  let has_right = x + 1u < row_vectors;
+  // The tap that reads the pixel to the left: the first going forward, the last going backward.
+  let left_tap = select(0u, 2u, params.direction < 0) * params.tap_x;
+  let right_tap = select(2u, 0u, params.direction < 0) * params.tap_x;
+  for (var i = 0; i < params.taps_y; i++) {
+    let row = y + i * params.direction;
+    let inside = row >= 0 && row < params.source_height;
+    var source_at = base + select(0u, u32(row) * row_vectors, inside);
+    var at = weight_group + u32(i) * params.tap_y;
+    for (var k = 0u; k < params.depth; k++) {
+      let middle = select(vec4f(), source[source_at], inside);
+      let before = select(0.0, source[max(source_at, 1u) - 1u].w, inside && has_left);
+      let after = select(0.0, source[source_at + select(0u, 1u, has_right)].x, inside && has_right);
+      let left = vec4f(before, middle.xyz);
+      let right = vec4f(middle.yzw, after);
+      ${multiply(tile, lanes, 'at + left_tap', 'left', 'p')}
+      ${multiply(tile, lanes, 'at + params.tap_x', 'middle', 'q')}
+      ${multiply(tile, lanes, 'at + right_tap', 'right', 'r')}
+      source_at += vectors;
+      at += params.weight_depth;
+    }
+  }`,
+    store: (r) => `target_image[place + ${r}u * vectors] = sum${r};`,
+  }),
+
+  pixel: (tile, lanes) => ({
+    index: scatter.index,
+    loop: /* wgsl */ `
+  // Four images a lane; the source channels of an image are contiguous.
+  var source_at = (image * source_channels + group * params.depth) / 4u;
+  var at = weight_group;
+  for (var k = 0u; k < params.depth; k += 4u) {
+    let a = source[source_at.x];
+    let b = source[source_at.y];
+    let c = source[source_at.z];
+    let d = source[source_at.w];
+    ${['x', 'y', 'z', 'w']
+      .map(
+        (e, i) => `{
+      let value = vec4f(a.${e}, b.${e}, c.${e}, d.${e});
+      ${multiply(tile, lanes, `at + ${i}u * params.weight_depth`, 'value')}
+    }`,
+      )
+      .join(' ')}
+    source_at += 1u;
+    at += 4u * params.weight_depth;
+  }`,
+    store: scatter.store,
+  }),
+};

@@ -1,0 +1,346 @@
+import { convOutput, forwardTaps, requireConv } from './conv-geometry.ts';
+import type { ConvProblem } from './conv-geometry.ts';
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
+import type { DeviceProfile } from './device.ts';
+import { elementwise } from './elementwise.ts';
+import { i32, input, launch, output, splitRows, u32 } from './kernel.ts';
+import type { Kernel, Launch } from './kernel.ts';
+import { laneRows } from './lane-rows.ts';
+import type { LaneRows } from './lane-rows.ts';
+
+/**
+ * Weight gradient of a convolution (see ConvProblem):
+ *   dw[o, c, i, j] = sum over b, p, q of dy[b, o, p, q] * x[b, group(o) * C/g + c, p * stride - padding + i, q * stride - padding + j]
+ * It is written, not added. Lanes own columns (source channel, tap) of a group, an invocation several filters (rows) in
+ * registers; the long sum over images and pixels is cut into chunks, each of which writes a partial result, and a
+ * second kernel adds the chunks in order: the same result every time.
+ *
+ * Variants as in conv-product.ts: `plane` and `rows` multiply whole vectors of four pixels; `pixel` (images of one
+ * pixel) four source channels; `general` single pixels.
+ */
+export const convWeightGradient: Kernel<ConvProblem> = (problem, device) => {
+  requireConv(problem, 'conv2d.weight_gradient');
+  const plan = planWeightGradient(problem, device);
+  return [...plan.parts.map((part) => partial(problem, plan, part, device)), ...total(problem, plan, device)];
+};
+
+/** Elements of the tensor `partial` that `convWeightGradient` works in. */
+export function convPartialSize(problem: ConvProblem, device: DeviceProfile): number {
+  const plan = planWeightGradient(problem, device);
+  return plan.stride * plan.chunks;
+}
+
+type Variant = 'plane' | 'rows' | 'pixel' | 'general';
+
+/** A run of images, bound at once, and the chunks it is cut into. */
+interface Part {
+  readonly batch: number;
+  readonly firstChunk: number;
+  readonly chunks: number;
+  readonly itemsPerChunk: number;
+  readonly ranges: Readonly<Record<string, { offset: number; size: number } | undefined>>;
+}
+
+interface Plan {
+  readonly variant: Variant;
+  readonly tile: number;
+  readonly lanes: LaneRows;
+  /** Columns of a group, counted in lanes. */
+  readonly columns: number;
+  /** What the long sum runs over, an image: vectors of pixels, rows of pixels, or the image itself. */
+  readonly itemsPerImage: number;
+  readonly parts: readonly Part[];
+  readonly chunks: number;
+  /** Elements from one chunk's partial result to the next. */
+  readonly stride: number;
+  /** The one tap that is not all padding, for `pixel`, whose partial results leave out the others. */
+  readonly tap: number;
+}
+
+function planWeightGradient(p: ConvProblem, device: DeviceProfile): Plan {
+  const [height, width] = convOutput(p);
+  const depth = p.channels / p.groups;
+  const rows = p.filters / p.groups;
+  const variant = chooseVariant(p);
+  const tile = rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+  const lanes = laneRows(tile, device);
+  const allTaps = p.kernelHeight * p.kernelWidth;
+  const columns = {
+    plane: depth,
+    rows: depth * p.kernelHeight,
+    pixel: depth / 4,
+    general: depth * allTaps,
+  }[variant];
+  const itemsPerImage = { plane: (height * width) / 4, rows: (height * width) / 4, pixel: 1, general: height }[variant];
+  const workPerItem = variant === 'general' ? width : 1;
+  const tiles = p.groups * ceilDiv(rows, tile) * ceilDiv(columns, lanes.lanes);
+  const wanted = ceilDiv(device.cpu ? 24 : 2048, tiles);
+  const least = ceilDiv(device.cpu ? 32 : 16, workPerItem);
+  const bytes = { x: 4 * p.channels * p.height * p.width, dy: 4 * p.filters * height * width };
+  let chunks = 0;
+  const parts = splitRows(p.batch, bytes, device, 'conv2d.weight_gradient').map(({ rows: batch, ranges }) => {
+    const items = batch * itemsPerImage;
+    const itemsPerChunk = Math.max(least, ceilDiv(items, wanted));
+    const part = { batch, firstChunk: chunks, chunks: ceilDiv(items, itemsPerChunk), itemsPerChunk, ranges };
+    chunks += part.chunks;
+    return part;
+  });
+  const elements = p.filters * depth * (variant === 'pixel' ? 1 : allTaps);
+  const tap =
+    forwardTaps(p.height, height, p.kernelHeight, p.stride, p.padding).first * p.kernelWidth +
+    forwardTaps(p.width, width, p.kernelWidth, p.stride, p.padding).first;
+  return { variant, tile, lanes, columns, itemsPerImage, parts, chunks, stride: ceilDiv(elements, 4) * 4, tap };
+}
+
+function chooseVariant(p: ConvProblem): Variant {
+  const [height, width] = convOutput(p);
+  const depth = p.channels / p.groups;
+  if (p.height * p.width === 1 && height * width === 1 && depth % 4 === 0) return 'pixel';
+  if (p.stride !== 1 || height !== p.height || width !== p.width) return 'general';
+  if (p.kernelHeight * p.kernelWidth === 1 && (height * width) % 4 === 0) return 'plane';
+  if (p.kernelWidth === 3 && width % 4 === 0) return 'rows';
+  return 'general';
+}
+
+/** Sums of one part of the batch, chunk by chunk. */
+function partial(p: ConvProblem, plan: Plan, part: Part, device: DeviceProfile): Launch {
+  const [height, width] = convOutput(p);
+  const { variant, tile, lanes, columns } = plan;
+  const depth = p.channels / p.groups;
+  const rows = p.filters / p.groups;
+  const rowTiles = ceilDiv(rows, tile);
+  const columnTiles = ceilDiv(columns, lanes.lanes);
+  const workgroups = p.groups * rowTiles * columnTiles * part.chunks;
+  const macs = part.batch * p.filters * depth * p.kernelHeight * p.kernelWidth * height * width;
+  const { x, dy } = part.ranges;
+  return launch({
+    name: `conv2d.weight_gradient/${variant}`,
+    bindings: [
+      input('x', variant === 'general' ? 'f32' : 'vec4f'),
+      input('dy', variant === 'plane' || variant === 'rows' ? 'vec4f' : 'f32'),
+      output('partial'),
+    ],
+    uniforms: {
+      workgroups: u32(workgroups),
+      groups: u32(p.groups),
+      row_tiles: u32(rowTiles),
+      column_tiles: u32(columnTiles),
+      rows: u32(rows),
+      columns: u32(columns),
+      depth: u32(depth),
+      height: i32(p.height),
+      width: i32(p.width),
+      plane: u32(p.height * p.width),
+      out_height: u32(height),
+      out_width: u32(width),
+      out_plane: u32(height * width),
+      kernel_height: u32(p.kernelHeight),
+      kernel_width: u32(p.kernelWidth),
+      conv_stride: i32(p.stride),
+      padding: i32(p.padding),
+      items: u32(part.batch * plan.itemsPerImage),
+      items_per_image: u32(plan.itemsPerImage),
+      items_per_chunk: u32(part.itemsPerChunk),
+      first_chunk: u32(part.firstChunk),
+      chunk_stride: u32(plan.stride),
+    },
+    enables: lanes.enables,
+    wgsl: shader(variant, tile, lanes),
+    grid: foldGrid(workgroups, device),
+    cost: { flops: 2 * macs, bytes: 4 * part.batch * (p.channels * p.height * p.width + p.filters * height * width) },
+    ranges: { ...(x && { x }), ...(dy && { dy }) },
+  });
+}
+
+/** dw = the sum of the partial results, in order; zero for taps that `pixel` left out. */
+function total(p: ConvProblem, plan: Plan, device: DeviceProfile): Launch[] {
+  const n = (p.filters * p.channels * p.kernelHeight * p.kernelWidth) / p.groups;
+  const taps = p.kernelHeight * p.kernelWidth;
+  const expand = plan.variant === 'pixel' && taps > 1;
+  const type = expand ? 'f32' : 'vec4f';
+  return elementwise(
+    {
+      name: `conv2d.weight_gradient/total${expand ? '_one_tap' : ''}`,
+      n,
+      bindings: [output('dw', 'vec4f')],
+      shared: [input('partial', type)],
+      uniforms: {
+        chunks: u32(plan.chunks),
+        chunk_stride: u32(expand ? plan.stride : plan.stride / 4),
+        taps: u32(taps),
+        tap: u32(plan.tap),
+      },
+      body: /* wgsl */ `
+      var sum = vec4f();
+      ${
+        expand
+          ? /* wgsl */ `
+      for (var e = 0u; e < 4u; e++) {
+        let element = (params.first_vector + i) * 4u + e;
+        if (element % params.taps == params.tap) {
+          for (var chunk = 0u; chunk < params.chunks; chunk++) {
+            sum[e] += partial[chunk * params.chunk_stride + element / params.taps];
+          }
+        }
+      }`
+          : /* wgsl */ `
+      for (var chunk = 0u; chunk < params.chunks; chunk++) {
+        sum += partial[chunk * params.chunk_stride + params.first_vector + i];
+      }`
+      }
+      dw[i] = sum;`,
+      flopsPerElement: plan.chunks,
+    },
+    device,
+  );
+}
+
+/** Everything but the loop over the items of a chunk, which the variant supplies. */
+function shader(variant: Variant, tile: number, lanes: LaneRows): string {
+  const { vectorRows, sums, loop, store } = variants[variant](tile, lanes);
+  const rows = Array.from({ length: tile }, (_, r) => r);
+  const plane = vectorRows ? 'params.out_plane / 4u' : 'params.out_plane';
+  return /* wgsl */ `
+${linearWorkgroupWgsl}
+@compute @workgroup_size(${lanes.lanes})
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  var number = linear_workgroup(workgroup, workgroups);
+  if (number >= params.workgroups) { return; }
+  let column_tile = number % params.column_tiles;
+  number /= params.column_tiles;
+  let first_row = (number % params.row_tiles) * ${tile}u;
+  number /= params.row_tiles;
+  let group = number % params.groups;
+  let chunk = number / params.groups;
+  let own_column = column_tile * ${lanes.lanes}u + lane;
+  let column = min(own_column, params.columns - 1u);
+  let first_item = chunk * params.items_per_chunk;
+  let end_item = min(first_item + params.items_per_chunk, params.items);
+  let channels = params.groups * params.depth;
+  let filters = params.groups * params.rows;
+  // Place of a row of dy within an image.
+  let dy_plane = ${plane};
+  ${lanes.prepare((r) => `(group * params.rows + min(first_row + ${r}, params.rows - 1u)) * dy_plane`)}
+  ${rows.map((r) => sums(r)).join('\n  ')}
+  ${loop}
+  if (own_column >= params.columns) { return; }
+  let result = (params.first_chunk + chunk) * params.chunk_stride;
+  let filter_first = group * params.rows + first_row;
+  ${rows.map((r) => `if (first_row + ${r}u < params.rows) { ${store(r)} }`).join('\n  ')}
+}`;
+}
+
+interface VariantCode {
+  /** Whether dy is read as vectors of four pixels. */
+  readonly vectorRows: boolean;
+  readonly sums: (row: number) => string;
+  readonly loop: string;
+  readonly store: (row: number) => string;
+}
+
+const each = (tile: number, code: (r: number) => string): string =>
+  Array.from({ length: tile }, (_, r) => code(r)).join(' ');
+const loadRows = (lanes: LaneRows, at: string): string => lanes.load('d', (row) => `dy[${at} + ${row}]`);
+
+const variants: Readonly<Record<Variant, (tile: number, lanes: LaneRows) => VariantCode>> = {
+  plane: (tile, lanes) => ({
+    vectorRows: true,
+    sums: (r) => `var sum${r} = vec4f();`,
+    loop: /* wgsl */ `
+  let image = first_item / params.items_per_image;
+  var within = first_item % params.items_per_image;
+  var x_at = (image * channels + group * params.depth + column) * params.items_per_image + within;
+  var at = image * filters * dy_plane + within;
+  for (var item = first_item; item < end_item; item++) {
+    let value = x[x_at];
+    ${loadRows(lanes, 'at')}
+    ${each(tile, (r) => `sum${r} += d${r} * value;`)}
+    // On to the next vector, which may be the first of the next image.
+    within += 1u;
+    let wraps = within == params.items_per_image;
+    within = select(within, 0u, wraps);
+    x_at += select(1u, 1u + (channels - 1u) * params.items_per_image, wraps);
+    at += select(1u, 1u + (filters - 1u) * params.items_per_image, wraps);
+  }`,
+    store: (r) => `partial[result + (filter_first + ${r}u) * params.depth + column] = dot(sum${r}, vec4f(1.0));`,
+  }),
+
+  rows: (tile, lanes) => ({
+    vectorRows: true,
+    sums: (r) => `var left${r} = vec4f(); var middle${r} = vec4f(); var right${r} = vec4f();`,
+    loop: /* wgsl */ `
+  let channel = column / params.kernel_height;
+  let tap_y = column % params.kernel_height;
+  let row_vectors = u32(params.width) / 4u;
+  var image = first_item / params.items_per_image;
+  var y = (first_item % params.items_per_image) / row_vectors;
+  var column_x = first_item % row_vectors;
+  for (var item = first_item; item < end_item; item++) {
+    let row = i32(y + tap_y) - params.padding;
+    let inside = row >= 0 && row < params.height;
+    let base = (image * channels + group * params.depth + channel) * params.items_per_image + column_x;
+    let x_at = base + select(0u, u32(row) * row_vectors, inside);
+    let value = select(vec4f(), x[x_at], inside);
+    let before = select(0.0, x[max(x_at, 1u) - 1u].w, inside && column_x > 0u);
+    let has_right = column_x + 1u < row_vectors;
+    let after = select(0.0, x[x_at + select(0u, 1u, has_right)].x, inside && has_right);
+    let value_left = vec4f(before, value.xyz);
+    let value_right = vec4f(value.yzw, after);
+    ${loadRows(lanes, 'image * filters * dy_plane + y * row_vectors + column_x')}
+    ${each(tile, (r) => `left${r} += d${r} * value_left; middle${r} += d${r} * value; right${r} += d${r} * value_right;`)}
+    column_x += 1u;
+    if (column_x == row_vectors) { column_x = 0u; y += 1u; }
+    if (y == params.out_height) { y = 0u; image += 1u; }
+  }`,
+    store: (r) => `{
+    let at = result + ((filter_first + ${r}u) * params.depth + channel) * params.kernel_height * 3u + tap_y * 3u;
+    partial[at] = dot(left${r}, vec4f(1.0));
+    partial[at + 1u] = dot(middle${r}, vec4f(1.0));
+    partial[at + 2u] = dot(right${r}, vec4f(1.0));
+  }`,
+  }),
+
+  pixel: (tile, lanes) => ({
+    vectorRows: false,
+    sums: (r) => `var sum${r} = vec4f();`,
+    loop: /* wgsl */ `
+  for (var image = first_item; image < end_item; image++) {
+    let value = x[(image * channels + group * params.depth) / 4u + column];
+    ${loadRows(lanes, 'image * filters')}
+    ${each(tile, (r) => `sum${r} += d${r} * value;`)}
+  }`,
+    store: (r) => `{
+    let at = result + (filter_first + ${r}u) * params.depth + column * 4u;
+    partial[at] = sum${r}.x; partial[at + 1u] = sum${r}.y; partial[at + 2u] = sum${r}.z; partial[at + 3u] = sum${r}.w;
+  }`,
+  }),
+
+  general: (tile, lanes) => ({
+    vectorRows: false,
+    sums: (r) => `var sum${r} = 0.0;`,
+    loop: /* wgsl */ `
+  let taps = params.kernel_height * params.kernel_width;
+  let channel = column / taps;
+  let tap_y = i32((column % taps) / params.kernel_width) - params.padding;
+  let tap_x = i32(column % params.kernel_width) - params.padding;
+  // An item is a row of pixels.
+  for (var item = first_item; item < end_item; item++) {
+    let image = item / params.out_height;
+    let y = item % params.out_height;
+    let row = i32(y) * params.conv_stride + tap_y;
+    let row_inside = row >= 0 && row < params.height;
+    let x_at = (image * channels + group * params.depth + channel) * params.plane +
+      select(0u, u32(row * params.width), row_inside);
+    let at = image * filters * dy_plane + y * params.out_width;
+    for (var q = 0u; q < params.out_width; q++) {
+      let pixel = i32(q) * params.conv_stride + tap_x;
+      let inside = row_inside && pixel >= 0 && pixel < params.width;
+      let value = select(0.0, x[x_at + select(0u, u32(pixel), inside)], inside);
+      ${loadRows(lanes, 'at + q')}
+      ${each(tile, (r) => `sum${r} += d${r} * value;`)}
+    }
+  }`,
+    store: (r) => `partial[result + (filter_first + ${r}u) * params.depth * taps + column] = sum${r};`,
+  }),
+};
