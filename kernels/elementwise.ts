@@ -19,6 +19,8 @@ export interface ElementwiseSpec {
   /** Bindings of any size, bound whole to every launch; of these, vector `i + params.first_vector` is meant. */
   shared?: readonly Binding[];
   uniforms?: Uniforms;
+  /** Directives such as `f16`. */
+  enables?: readonly string[];
   /** WGSL functions that the body calls. */
   functions?: string;
   /** Statements for vector number `i`, for example `y[i] = max(x[i], vec4f(0));`. */
@@ -39,6 +41,7 @@ export function elementwise(spec: ElementwiseSpec, device: DeviceProfile): Launc
       name: spec.name,
       bindings: [...spec.bindings, ...shared],
       uniforms: { vectors: u32(rows), first_vector: u32(start), ...spec.uniforms },
+      enables: spec.enables,
       ranges,
       wgsl: /* wgsl */ `
 ${linearWorkgroupWgsl}

@@ -18,3 +18,5 @@ export * from './pool.ts';
 export { cat, expand, flip, pad, permute, reshape, slice, transpose } from './shape.ts';
 export * from './index-select.ts';
 export * from './mix.ts';
+export * from './cast.ts';
+export * from './random.ts';

@@ -1,0 +1,146 @@
+import { DeitError } from '../../kernels/errors.ts';
+import { Purpose } from '../../kernels/philox.ts';
+import {
+  dropPath as dropPathKernel,
+  dropout as dropoutKernel,
+  randomNormal as normalKernel,
+  randomUniform as uniformKernel,
+} from '../../kernels/random.ts';
+import type { DropPathProblem, DropoutProblem } from '../../kernels/random.ts';
+import type { Engine } from '../engine.ts';
+import { defineOp } from '../op.ts';
+import { expectShape, numel } from '../shape.ts';
+import type { Shape } from '../shape.ts';
+import type { Tensor } from '../tensor.ts';
+import { add } from './binary.ts';
+import { expectFloat } from './matmul.ts';
+
+/*
+ * The masks of dropout and stochastic depth are drawn again in the backward pass, from the same step number: saving the
+ * step tensor makes the tape notice if it was changed in between.
+ */
+
+const dropoutOp = defineOp<DropoutProblem>({
+  name: 'dropout',
+  forward(ctx, [x]) {
+    const { step } = ctx.engine;
+    const y = ctx.empty(x!.shape);
+    ctx.run(dropoutKernel, ctx.attributes, { x: x!, y, step });
+    ctx.save(step);
+    return [y];
+  },
+  backward(ctx, [dy]) {
+    ctx.run(dropoutKernel, ctx.attributes, { x: dy!, y: ctx.gradient(0), step: ctx.saved[0] });
+  },
+});
+
+const dropPathOp = defineOp<DropPathProblem>({
+  name: 'dropPath',
+  forward(ctx, [x]) {
+    const { step } = ctx.engine;
+    const y = ctx.empty(x!.shape);
+    ctx.run(dropPathKernel, ctx.attributes, { x: x!, y, step });
+    ctx.save(step);
+    return [y];
+  },
+  backward(ctx, [dy]) {
+    ctx.run(dropPathKernel, ctx.attributes, { x: dy!, y: ctx.gradient(0), step: ctx.saved[0] });
+  },
+});
+
+const dropPathAddOp = defineOp<DropPathProblem>({
+  name: 'dropPathAdd',
+  forward(ctx, inputs) {
+    const [residual, x] = [inputs[0]!, inputs[1]!];
+    const { step } = ctx.engine;
+    const y = ctx.empty(x.shape);
+    ctx.run(dropPathKernel, ctx.attributes, { residual, x, y, step });
+    ctx.save(step);
+    return [y];
+  },
+  backward(ctx, [dy]) {
+    if (ctx.needs(0)) ctx.pass(0, dy!);
+    if (!ctx.needs(1)) return;
+    const problem = { ...ctx.attributes, add: false };
+    ctx.run(dropPathKernel, problem, { x: dy!, y: ctx.gradient(1), step: ctx.saved[0] });
+  },
+});
+
+function expectRate(rate: number, where: string): void {
+  if (rate >= 0 && rate <= 1) return;
+  throw new DeitError('bad-argument', 'A probability is from 0 to 1.', { where, found: String(rate) });
+}
+
+/**
+ * Zeroes each element with probability p and divides the others by 1 - p. `stream` tells the dropouts of one step apart.
+ * Without `training`, or at p = 0, x itself.
+ */
+export function dropout(x: Tensor, p: number, stream: number, training = true): Tensor {
+  expectFloat(x, 'dropout');
+  expectRate(p, 'dropout');
+  if (!training || p === 0 || x.size === 0) return x;
+  return dropoutOp([x], { n: x.size, rate: p, seed: x.engine.seed, purpose: Purpose.dropout, stream })[0];
+}
+
+const pathProblem = (x: Tensor, rate: number, stream: number, add: boolean): DropPathProblem => ({
+  samples: x.shape[0] ?? 1,
+  inner: numel(x.shape.slice(1)),
+  rate,
+  seed: x.engine.seed,
+  purpose: Purpose.dropPath,
+  stream,
+  add,
+});
+
+/**
+ * Stochastic depth: zeroes each sample (index of the first dimension) with probability `rate` and divides the others by
+ * 1 - rate. `stream` tells the blocks of one step apart. Without `training`, or at rate 0, x itself. timm's drop_path.
+ */
+export function dropPath(x: Tensor, rate: number, stream: number, training = true): Tensor {
+  expectFloat(x, 'dropPath');
+  expectRate(rate, 'dropPath');
+  if (!training || rate === 0 || x.size === 0) return x;
+  return dropPathOp([x], pathProblem(x, rate, stream, false))[0];
+}
+
+/** residual + dropPath(branch, rate, stream) in one pass. The shapes are equal. */
+export function dropPathAdd(residual: Tensor, branch: Tensor, rate: number, stream: number, training = true): Tensor {
+  expectFloat(residual, 'dropPathAdd');
+  expectFloat(branch, 'dropPathAdd');
+  expectShape(branch.shape, residual.shape, 'dropPathAdd', 'the branch');
+  expectRate(rate, 'dropPathAdd');
+  if (!training || rate === 0 || branch.size === 0) return add(residual, branch);
+  return dropPathAddOp([residual, branch], pathProblem(branch, rate, stream, true))[0];
+}
+
+export interface FillOptions {
+  /** Tells the fills of one purpose and step apart. */
+  stream?: number;
+  purpose?: Purpose;
+}
+
+/** A tensor of independent normal draws. Its step is that of `engine.step`. */
+export function randomNormal(
+  engine: Engine,
+  shape: Shape,
+  options: FillOptions & { mean?: number; std?: number } = {},
+): Tensor {
+  const { mean = 0, std = 1, stream = 0, purpose = Purpose.sample } = options;
+  const y = engine.empty(shape);
+  const problem = { n: y.size, mean, std, seed: engine.seed, purpose, stream };
+  if (y.size > 0) engine.run('randomNormal', normalKernel, problem, { y, step: engine.step });
+  return y;
+}
+
+/** A tensor of independent draws, uniform in [low, high). Its step is that of `engine.step`. */
+export function randomUniform(
+  engine: Engine,
+  shape: Shape,
+  options: FillOptions & { low?: number; high?: number } = {},
+): Tensor {
+  const { low = 0, high = 1, stream = 0, purpose = Purpose.sample } = options;
+  const y = engine.empty(shape);
+  const problem = { n: y.size, low, high, seed: engine.seed, purpose, stream };
+  if (y.size > 0) engine.run('randomUniform', uniformKernel, problem, { y, step: engine.step });
+  return y;
+}
