@@ -1,0 +1,28 @@
+import { afterAll, beforeAll } from 'vitest';
+import { createEngine } from '../../engine/node.ts';
+import type { Engine } from '../../engine/node.ts';
+import type { DeviceProfile } from '../../kernels/device.ts';
+
+/**
+ * An engine that takes its device for another one, so that kernels choose the variants they would choose there.
+ * What is claimed must be something that the real device can do.
+ */
+export function useEngineAs(claims: Partial<DeviceProfile>): () => Engine {
+  let engine: Engine | null = null;
+  beforeAll(async () => {
+    engine = await createEngine();
+    const profile: DeviceProfile = { ...engine.profile, ...claims };
+    Object.defineProperty(engine, 'profile', { value: profile });
+  });
+  afterAll(() => engine?.close());
+  return () => engine!;
+}
+
+/** Devices that kernels choose differently for; the first is the real one. */
+export const PROFILES: readonly { name: string; claims: Partial<DeviceProfile> }[] = [
+  { name: 'this device', claims: {} },
+  { name: 'a GPU', claims: { cpu: false } },
+  { name: 'a GPU without fixed subgroups', claims: { cpu: false, subgroupSize: 0 } },
+  { name: 'a processor without subgroups', claims: { cpu: true, subgroupSize: 0 } },
+  { name: 'small bindings', claims: { maxBindingSize: 65536 } },
+];
