@@ -2,7 +2,7 @@
  * Initial values of parameters. Every tensor draws from a stream of its own (see kernels/philox.ts, purpose `init`), so
  * the values depend on the engine's seed and on the place in the model alone.
  */
-import { DeitError, PhiloxStream, Purpose, numel } from '../engine/index.ts';
+import { DeitError, Purpose, randomNormal, randomUniform } from '../engine/index.ts';
 import type { Engine, Shape, Tensor } from '../engine/index.ts';
 
 const nextStream = new WeakMap<Engine, number>();
@@ -15,11 +15,13 @@ function takeStream(engine: Engine): number {
 
 /**
  * Runs `build` with the streams of initial values counted from a number that follows from `name`: a model then starts
- * with the same values whatever else was built before it.
+ * with the same values whatever else was built or trained before it. Sets the engine's step back to 0, since random
+ * kernels draw by it; a training step sets its own.
  */
 export function initScope<Result>(engine: Engine, name: string, build: () => Result): Result {
   const before = nextStream.get(engine) ?? 0;
   nextStream.set(engine, hash(name));
+  engine.setStep(0);
   try {
     return build();
   } finally {
@@ -39,20 +41,17 @@ function hash(name: string): number {
  * absolute values, 100 standard deviations away.
  */
 export function normal(engine: Engine, shape: Shape, std: number): Tensor {
-  return draw(engine, shape, (stream) => stream.normal(0, std));
+  return randomNormal(engine, shape, { std, purpose: Purpose.init, stream: takeStream(engine) });
 }
 
 /** U(-bound, bound). */
 export function uniform(engine: Engine, shape: Shape, bound: number): Tensor {
-  return draw(engine, shape, (stream) => stream.uniform(-bound, bound));
-}
-
-function draw(engine: Engine, shape: Shape, next: (stream: PhiloxStream) => number): Tensor {
-  const stream = new PhiloxStream(engine.seed, Purpose.init, 0, takeStream(engine));
-  return engine.tensor(
-    Float32Array.from({ length: numel(shape) }, () => next(stream)),
-    shape,
-  );
+  return randomUniform(engine, shape, {
+    low: -bound,
+    high: bound,
+    purpose: Purpose.init,
+    stream: takeStream(engine),
+  });
 }
 
 /** The default of PyTorch's Linear and Conv layers, weight and bias alike: U(-1/sqrt(fanIn), 1/sqrt(fanIn)). */

@@ -86,7 +86,17 @@ export async function saveState(module: Module): Promise<Map<string, StoredTenso
   return state;
 }
 
-/** Stored tensors of any dtype as host data for `loadStateDict`. Stored f32 is not copied. */
+/** Stored tensors of any dtype as host data for `loadStateDict`, converted when first asked for. f32 is not copied. */
 export function stateValues(tensors: ReadonlyMap<string, StoredTensor>): Map<string, StateValue> {
-  return new Map([...tensors].map(([name, tensor]) => [name, { shape: tensor.shape, data: toFloat32(tensor) }]));
+  return new Map([...tensors].map(([name, tensor]) => [name, stateValue(tensor)]));
+}
+
+function stateValue(tensor: StoredTensor): StateValue {
+  let data: Float32Array | null = null;
+  return {
+    shape: tensor.shape,
+    get data() {
+      return (data ??= toFloat32(tensor));
+    },
+  };
 }

@@ -1,4 +1,4 @@
-import { add, dropPath, dropout, gelu, scaledDotProductAttention } from '../../engine/index.ts';
+import { dropPathAdd, dropout, gelu, scaledDotProductAttention } from '../../engine/index.ts';
 import type { Engine, Tensor } from '../../engine/index.ts';
 import { LayerNorm, Linear, Module } from '../../nn/index.ts';
 import { dropPathRate } from './deit-config.ts';
@@ -73,13 +73,11 @@ export class Block extends Module {
   }
 
   private residual(x: Tensor, branch: Tensor, which: 0 | 1): Tensor {
-    if (!this.training || this.dropPath === 0) return add(x, branch);
-    return add(x, dropPath(branch, this.dropPath, 2 * this.index + which));
+    return dropPathAdd(x, branch, this.dropPath, 2 * this.index + which, this.training);
   }
 
   private drop(x: Tensor, place: number): Tensor {
-    const { dropout: rate } = this.config;
     // Stream 0 is that of the embeddings.
-    return this.training && rate > 0 ? dropout(x, rate, 1 + DROPOUTS_PER_BLOCK * this.index + place) : x;
+    return dropout(x, this.config.dropout, 1 + DROPOUTS_PER_BLOCK * this.index + place, this.training);
   }
 }

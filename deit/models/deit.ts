@@ -86,8 +86,8 @@ export class VisionTransformer extends Module implements Classifier {
       });
     }
     expectShape(images.shape, [images.shape[0], inChans, imageSize, imageSize], 'DeiT', 'the images');
-    let x = assembleTokens(this.patchEmbed.forward(images), this.clsToken, this.distToken, this.posEmbed);
-    if (this.training && rate > 0) x = dropout(x, rate, 0);
+    const tokens = assembleTokens(this.patchEmbed.forward(images), this.clsToken, this.distToken, this.posEmbed);
+    let x = dropout(tokens, rate, 0, this.training);
     for (const block of this.blocks) x = block.forward(x);
     return x;
   }

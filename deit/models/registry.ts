@@ -1,0 +1,87 @@
+/** Models by timm's names, with `key=value` options: `deit_tiny_distilled_patch16_224 img_size=32 num_classes=10`. */
+import { DeitError, nearestName } from '../../engine/index.ts';
+import type { Engine } from '../../engine/index.ts';
+import { initScope } from '../../nn/index.ts';
+import type { Classifier } from './classifier.ts';
+import { deitFamily } from './deit-family.ts';
+import type { ModelDescription } from './describe.ts';
+import type { ModelFamily } from './family.ts';
+import { formatOptions, parseOptions } from './options.ts';
+import type { OptionNames } from './options.ts';
+
+/** What training code sets besides the name: an option here wins over the same one in the name. */
+export interface ModelOverrides {
+  /** Stochastic depth; ignored by models without it. */
+  dropPath?: number;
+  classes?: number;
+  imageSize?: number;
+}
+
+export interface NamedModelDescription extends ModelDescription {
+  /** Name and options, in one form whatever aliases they were given under. */
+  readonly spec: string;
+  readonly imageSize: number;
+  readonly classes: number;
+  readonly distilled: boolean;
+}
+
+/** A family with its configuration type forgotten. */
+interface Entry {
+  resolve(name: string, pairs: readonly string[], overrides: ModelOverrides): Resolved;
+}
+interface Resolved {
+  readonly spec: string;
+  create(engine: Engine): Classifier;
+  describe(): NamedModelDescription;
+}
+
+function entryOf<Config extends object>(family: ModelFamily<Config>): Entry {
+  const names = family.options as OptionNames<Config>;
+  return {
+    resolve(name, pairs, overrides) {
+      const given = parseOptions(pairs, names, name);
+      const known = Object.entries(overrides).filter(([key, value]) => value !== undefined && key in names);
+      const options = { ...given, ...Object.fromEntries(known) };
+      const config = family.config({ ...family.models[name], ...options });
+      const spec = [name, ...formatOptions(options, names)].join(' ');
+      return {
+        spec,
+        // The seeds of initial values follow from the name, not from what else was built before.
+        create: (engine) => initScope(engine, name, () => family.create(engine, config)),
+        describe: () => ({ spec, ...family.facts(config), ...family.describe(config) }),
+      };
+    },
+  };
+}
+
+const entries = new Map<string, Entry>();
+function register<Config extends object>(family: ModelFamily<Config>): void {
+  const entry = entryOf(family);
+  for (const name of Object.keys(family.models)) entries.set(name, entry);
+}
+register(deitFamily);
+
+/** All names that `createModel` takes. */
+export const modelNames = (): string[] => [...entries.keys()];
+
+function resolve(spec: string, overrides: ModelOverrides): Resolved {
+  const [name = '', ...pairs] = spec.trim().split(/\s+/);
+  const entry = entries.get(name);
+  if (entry) return entry.resolve(name, pairs, overrides);
+  const near = nearestName(name, entries.keys());
+  throw new DeitError('unknown-name', 'There is no model of this name.', {
+    found: name,
+    expected: `one of ${modelNames().join(', ')}`,
+    fix: near ? `did you mean ${near}?` : undefined,
+  });
+}
+
+/** A model in training mode, with initial values drawn from the engine's seed. Throws `unknown-name` or `bad-config`. */
+export function createModel(engine: Engine, spec: string, overrides: ModelOverrides = {}): Classifier {
+  return resolve(spec, overrides).create(engine);
+}
+
+/** What `createModel` would make: tensors, layers, parameters and multiply-adds, without a GPU. */
+export function describeModel(spec: string, overrides: ModelOverrides = {}): NamedModelDescription {
+  return resolve(spec, overrides).describe();
+}

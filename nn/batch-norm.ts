@@ -1,0 +1,59 @@
+import { batchNorm } from '../engine/index.ts';
+import type { Engine, Tensor } from '../engine/index.ts';
+import { Module } from './module.ts';
+import type { Counter } from './state.ts';
+
+export interface BatchNormLayerOptions {
+  /** Added to the variance; default 1e-5. */
+  eps?: number;
+  /** Share of a batch in the running statistics; default 0.1. */
+  momentum?: number;
+  /** Initial value of the weight; default 1. */
+  weight?: number;
+  /** Ends with a ReLU, in the same kernel; default false. */
+  relu?: boolean;
+}
+
+/**
+ * Batch normalisation by channel: `weight`, `bias`, `running_mean`, `running_var` [channels], `num_batches_tracked`.
+ * In training mode it normalises by the batch and moves the running statistics; in evaluation mode it uses them. The
+ * count of batches lives on the host and nothing depends on it; a loop that replays recorded steps, in which `forward`
+ * is not called, keeps it with `trackBatches`.
+ */
+export class BatchNorm2d extends Module {
+  readonly weight: Tensor;
+  readonly bias: Tensor;
+  readonly runningMean: Tensor;
+  readonly runningVar: Tensor;
+  readonly numBatchesTracked: Counter;
+  private readonly options: { eps: number; momentum: number; relu: boolean };
+
+  constructor(
+    engine: Engine,
+    readonly channels: number,
+    { eps = 1e-5, momentum = 0.1, weight = 1, relu = false }: BatchNormLayerOptions = {},
+  ) {
+    super();
+    this.options = { eps, momentum, relu };
+    this.weight = this.parameter('weight', engine.full([channels], weight));
+    this.bias = this.parameter('bias', engine.zeros([channels]));
+    this.runningMean = this.buffer('running_mean', engine.zeros([channels]));
+    this.runningVar = this.buffer('running_var', engine.full([channels], 1));
+    this.numBatchesTracked = this.counter('num_batches_tracked');
+  }
+
+  /** x [B, C, H, W] or [B, C] -> the same shape. */
+  forward(x: Tensor): Tensor {
+    const { training } = this;
+    if (training) this.numBatchesTracked.value++;
+    const { weight, bias, runningMean, runningVar } = this;
+    return batchNorm(x, weight, bias, runningMean, runningVar, { training, ...this.options });
+  }
+}
+
+/** Counts batches that the batch norms below `module` saw without `forward` being called: replays of a recorded step. */
+export function trackBatches(module: Module, batches: number): void {
+  for (const [, part] of module.namedModules()) {
+    if (part instanceof BatchNorm2d && part.training) part.numBatchesTracked.value += batches;
+  }
+}
