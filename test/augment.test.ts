@@ -4,7 +4,7 @@ import type { AugmentOp, AugmentOpName } from '../deit/data/augment-ops.ts';
 import { policies } from '../deit/data/auto-augment-policies.ts';
 import { equalJitter, jitterColors } from '../deit/data/color-jitter.ts';
 import type { RgbImage } from '../deit/data/dataset.ts';
-import { invert } from '../deit/data/pixel-ops.ts';
+import { adjustBrightness, adjustColor, adjustContrast, adjustHue, invert } from '../deit/data/pixel-ops.ts';
 import { applyAugment, parseAugment } from '../deit/data/rand-augment.ts';
 import type { RandAugment } from '../deit/data/rand-augment.ts';
 import { deitErasing, eraseRandomly, erasingRect } from '../deit/data/random-erasing.ts';
@@ -211,12 +211,42 @@ describe('colour jitter', () => {
     for (let i = 0; i < 20; i++) expect(jitterColors(grey(77), rest, draws(i)).data).toEqual(grey(77).data);
   });
 
-  it('applies its steps in all 24 orders', () => {
-    const colourful: RgbImage = { width: 2, height: 1, data: Uint8Array.of(200, 40, 90, 10, 120, 60) };
+  it('applies its steps in all 24 orders, equally often', () => {
+    const colourful: RgbImage = {
+      width: 4,
+      height: 1,
+      data: Uint8Array.of(200, 40, 90, 10, 120, 60, 255, 3, 130, 90, 9, 77),
+    };
     const strong = { brightness: 0.5, contrast: 0.5, saturation: 0.5, hue: 0.4 };
-    const results = new Set<string>();
-    for (let i = 0; i < 200; i++) results.add(jitterColors(colourful, strong, draws(i)).data.join());
-    expect(results.size).toBeGreaterThan(190);
+    const orders = [0, 1, 2, 3].flatMap((a) =>
+      [0, 1, 2, 3].flatMap((b) => [0, 1, 2, 3].map((c) => [a, b, c, 6 - a - b - c])),
+    );
+    const permutations = orders.filter((order) => new Set(order).size === 4);
+    expect(permutations).toHaveLength(24);
+    const counts = new Map<string, number>();
+    let told = 0;
+    for (let i = 0; i < 2400; i++) {
+      const stream = draws(i);
+      stream.permutation(4);
+      const factor = (): number => stream.uniform(0.5, 1.5);
+      const factors = [factor(), factor(), factor(), stream.uniform(-0.4, 0.4)];
+      const steps = [adjustBrightness, adjustContrast, adjustColor, adjustHue];
+      const results = permutations.map((order) =>
+        order.reduce((image, step) => steps[step](image, factors[step]), colourful).data.join(),
+      );
+      const found = jitterColors(colourful, strong, draws(i)).data.join();
+      expect(results).toContain(found);
+      // Where no two orders agree, the result tells the order.
+      if (new Set(results).size < 24) continue;
+      told++;
+      const order = String(permutations[results.indexOf(found)]);
+      counts.set(order, (counts.get(order) ?? 0) + 1);
+    }
+    expect(told).toBeGreaterThan(480);
+    expect(counts.size).toBe(24);
+    const expected = told / 24;
+    // Chi-squared with 23 degrees of freedom exceeds 49.7 once in a thousand seeds.
+    expect([...counts.values()].reduce((sum, c) => sum + (c - expected) ** 2 / expected, 0)).toBeLessThan(49.7);
   });
 });
 

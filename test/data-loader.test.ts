@@ -103,6 +103,26 @@ describe('batches', () => {
     }
   });
 
+  it('show an image in the same way whatever its place: draws are of seed, epoch and image alone', async () => {
+    const views = async (extra: Partial<LoaderOptions>): Promise<string[]> => {
+      const shown: string[] = [];
+      for (const batch of await collect({ workers: 0, dropLast: false, ...extra })) {
+        const size = batch.images.length / batch.size;
+        batch.indices.forEach((index, i) => {
+          shown[index] = Buffer.from(batch.images.slice(i * size, (i + 1) * size).buffer).toString('base64');
+        });
+      }
+      return shown;
+    };
+    const reference = await views({});
+    expect(reference).toHaveLength(26);
+    expect(new Set(reference).size).toBe(26);
+    expect(await views({ shuffle: false, batchSize: 5 })).toEqual(reference);
+    const halves = await Promise.all([0, 1].map((rank) => views({ processes: 2, rank })));
+    expect(reference.map((_, index) => halves[0][index] ?? halves[1][index])).toEqual(reference);
+    expect((await views({ seed: 10 })).filter((view, index) => view === reference[index])).toEqual([]);
+  });
+
   it('come from memory without threads, and through threads alike', async () => {
     const { val } = await openCifar(cifar10SampleFolder());
     const pipeline = trainingPipeline({ imageSize: 32 });

@@ -40,9 +40,7 @@ function sampleBilinear(image: RgbImage, x: number, y: number, data: Uint8Array,
   const left = clamp(column, width) * 3;
   const right = clamp(column + 1, width) * 3;
   const top = clamp(row, height) * width * 3;
-  // Past the last row Pillow repeats the interpolated line above; so does the clamped row, except above the first.
-  const hasNext = row + 1 >= 0 && row + 1 < height;
-  const bottom = hasNext ? (row + 1) * width * 3 : top;
+  const bottom = row + 1 < height ? (row + 1) * width * 3 : top;
   for (let p = 0; p < 3; p++) {
     const upper = linear(source[top + left + p], source[top + right + p], dx);
     const lower = linear(source[bottom + left + p], source[bottom + right + p], dx);
@@ -72,10 +70,10 @@ function sampleBicubic(image: RgbImage, x: number, y: number, data: Uint8Array, 
   const x3 = clamp(column + 2, width) * 3;
   const stride = width * 3;
   const y0 = clamp(row - 1, height) * stride;
-  // A row outside repeats the line before it: at the top that is the clamped first row, below it the last row.
-  const y1 = row >= 0 && row < height ? row * stride : y0;
-  const y2 = row + 1 >= 0 && row + 1 < height ? (row + 1) * stride : y1;
-  const y3 = row + 2 >= 0 && row + 2 < height ? (row + 2) * stride : y2;
+  // The position is inside the image, so row is -1 at the least; a row outside repeats the one before it.
+  const y1 = row >= 0 ? row * stride : y0;
+  const y2 = row + 1 < height ? (row + 1) * stride : y1;
+  const y3 = row + 2 < height ? (row + 2) * stride : y2;
   for (let p = 0; p < 3; p++) {
     const v0 = cubic(source[y0 + x0 + p], source[y0 + x1 + p], source[y0 + x2 + p], source[y0 + x3 + p], dx);
     const v1 = cubic(source[y1 + x0 + p], source[y1 + x1 + p], source[y1 + x2 + p], source[y1 + x3 + p], dx);

@@ -123,7 +123,7 @@ function smoothed(image: RgbImage): Uint8Array {
   const { width, height, data: source } = image;
   const { fround } = Math;
   const stride = width * 3;
-  const data = source.slice();
+  const data = new Uint8Array(source); // not slice(): a Buffer's shares its memory
   const row = (i: number, center: number): number =>
     fround(
       fround(fround(source[i - 3] * edgeWeight) + fround(source[i] * center)) + fround(source[i + 3] * edgeWeight),

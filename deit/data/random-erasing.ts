@@ -31,8 +31,8 @@ export const deitErasing: RandomErasing = {
 export function erasingRect(
   width: number,
   height: number,
-  erasing: RandomErasing,
-  draws: PhiloxStream,
+  erasing: Pick<RandomErasing, 'area' | 'aspect' | 'count'>,
+  draws: Pick<PhiloxStream, 'uniform' | 'integer'>,
 ): Rect | undefined {
   for (let attempt = 0; attempt < 10; attempt++) {
     const area = (draws.uniform(erasing.area[0], erasing.area[1]) * width * height) / erasing.count;

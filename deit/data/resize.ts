@@ -106,7 +106,7 @@ export function resize(
   }
   if (isHorizontal) return resizeColumns(image, columns);
   if (isVertical) return resizeRows(image, rows);
-  return { ...image, data: image.data.slice() };
+  return { ...image, data: new Uint8Array(image.data) }; // not slice(): a Buffer's shares its memory
 }
 
 const verticalFirst = (image: RgbImage, width: number, height: number): boolean =>

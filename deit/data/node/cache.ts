@@ -55,7 +55,7 @@ async function readEntry(entry: string): Promise<RgbImage | undefined> {
   const width = bytes.readUInt32LE(magic.length);
   const height = bytes.readUInt32LE(magic.length + 4);
   if (bytes.length !== headerBytes + width * height * 3) return undefined;
-  return { width, height, data: bytes.subarray(headerBytes) };
+  return { width, height, data: new Uint8Array(bytes.buffer, bytes.byteOffset + headerBytes, width * height * 3) };
 }
 
 async function writeEntry(entry: string, image: RgbImage): Promise<void> {

@@ -89,7 +89,12 @@ export async function decodeBytes(bytes: Uint8Array, name: string): Promise<RgbI
     const colours: Sharp = space === 'cmyk' ? input.pipelineColourspace('cmyk').toColourspace('cmyk') : input;
     const rgb = space === 'cmyk' ? colours : colours.toColourspace('srgb').removeAlpha();
     const { data, info } = await rgb.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
-    if (info.channels === 3) return { width: info.width, height: info.height, data };
+    if (info.channels === 3)
+      return {
+        width: info.width,
+        height: info.height,
+        data: new Uint8Array(data.buffer, data.byteOffset, data.length),
+      };
     if (space === 'cmyk' && info.channels === 4) {
       return { width: info.width, height: info.height, data: cmykToRgb(data) };
     }
