@@ -1,0 +1,144 @@
+import {
+  DeitError,
+  add,
+  formatShape,
+  globalAvgPool,
+  relu,
+  reshape,
+  scaleChannels,
+  sigmoid,
+} from '../../engine/index.ts';
+import type { Engine, Tensor } from '../../engine/index.ts';
+import { BatchNorm2d, Conv2d, Linear, Module } from '../../nn/index.ts';
+import type { Classifier, Logits } from './classifier.ts';
+import { regnetyBlocks, regnetyConfig } from './regnety-config.ts';
+import type { BlockPlan, RegNetYConfig } from './regnety-config.ts';
+
+interface ConvNormOptions {
+  readonly stride?: number;
+  readonly groups?: number;
+  /** Initial weight of the norm. */
+  readonly weight?: number;
+  readonly relu?: boolean;
+}
+
+/** Convolution without bias, batch norm and, unless told otherwise, ReLU. */
+class ConvNorm extends Module {
+  private readonly conv: Conv2d;
+  private readonly bn: BatchNorm2d;
+
+  constructor(engine: Engine, inputs: number, outputs: number, kernel: number, options: ConvNormOptions = {}) {
+    super();
+    const { stride = 1, groups = 1, weight = 1, relu: activated = true } = options;
+    const convOptions = {
+      stride,
+      groups,
+      padding: (kernel - 1) / 2,
+      bias: false,
+      std: convStd(kernel, outputs, groups),
+    };
+    this.conv = this.child('conv', new Conv2d(engine, inputs, outputs, kernel, convOptions));
+    this.bn = this.child('bn', new BatchNorm2d(engine, outputs, { weight, relu: activated }));
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.bn.forward(this.conv.forward(x));
+  }
+}
+
+/** timm's: sqrt(2 / fan out), the fan out being that of one group. */
+const convStd = (kernel: number, outputs: number, groups: number): number =>
+  Math.sqrt((2 * groups) / (kernel * kernel * outputs));
+
+/** Squeeze-and-excitation: channels are scaled by a gate computed from their means. */
+class SqueezeExcite extends Module {
+  private readonly fc1: Conv2d;
+  private readonly fc2: Conv2d;
+
+  constructor(engine: Engine, channels: number, squeezed: number) {
+    super();
+    this.fc1 = this.child('fc1', new Conv2d(engine, channels, squeezed, 1, { std: convStd(1, squeezed, 1) }));
+    this.fc2 = this.child('fc2', new Conv2d(engine, squeezed, channels, 1, { std: convStd(1, channels, 1) }));
+  }
+
+  forward(x: Tensor): Tensor {
+    const means = reshape(globalAvgPool(x), [x.shape[0], x.shape[1], 1, 1]);
+    return scaleChannels(x, sigmoid(this.fc2.forward(relu(this.fc1.forward(means)))));
+  }
+}
+
+/** y = relu(shortcut(x) + F(x)), F a 1x1, a grouped 3x3 that takes the stride, squeeze-and-excitation and a 1x1. */
+class Bottleneck extends Module {
+  private readonly conv1: ConvNorm;
+  private readonly conv2: ConvNorm;
+  private readonly se: SqueezeExcite;
+  private readonly conv3: ConvNorm;
+  private readonly downsample: ConvNorm | null;
+
+  constructor(engine: Engine, plan: BlockPlan, { zeroInitLast }: RegNetYConfig) {
+    super();
+    const { inputs, width, stride, groups, squeezed } = plan;
+    this.conv1 = this.child('conv1', new ConvNorm(engine, inputs, width, 1));
+    this.conv2 = this.child('conv2', new ConvNorm(engine, width, width, 3, { stride, groups }));
+    this.se = this.child('se', new SqueezeExcite(engine, width, squeezed));
+    const weight = zeroInitLast ? 0 : 1;
+    this.conv3 = this.child('conv3', new ConvNorm(engine, width, width, 1, { weight, relu: false }));
+    const shortcut = (): ConvNorm => new ConvNorm(engine, inputs, width, 1, { stride, relu: false });
+    this.downsample = plan.downsample ? this.child('downsample', shortcut()) : null;
+  }
+
+  forward(x: Tensor): Tensor {
+    const residual = this.conv3.forward(this.se.forward(this.conv2.forward(this.conv1.forward(x))));
+    return relu(add(this.downsample ? this.downsample.forward(x) : x, residual));
+  }
+}
+
+/**
+ * RegNetY (Radosavovic et al. 2020, "Designing Network Design Spaces"): a stem, stages of bottleneck blocks with
+ * grouped convolutions and squeeze-and-excitation, global average pooling and a linear head. Names of parameters,
+ * structure and initial values are timm's.
+ */
+export class RegNetY extends Module implements Classifier {
+  readonly config: RegNetYConfig;
+  readonly distilled = false;
+  private readonly stem: ConvNorm;
+  private readonly blocks: Bottleneck[];
+  private readonly head: Linear;
+
+  constructor(engine: Engine, options: Partial<RegNetYConfig>) {
+    super();
+    const config = regnetyConfig(options);
+    this.config = config;
+    const { inChans, stemWidth, stemStride, classes } = config;
+    this.stem = this.child('stem', new ConvNorm(engine, inChans, stemWidth, 3, { stride: stemStride }));
+    const plans = regnetyBlocks(config);
+    this.blocks = plans.map((plan) => this.child(plan.name, new Bottleneck(engine, plan, config)));
+    const width = plans.at(-1)?.width ?? stemWidth;
+    this.head = this.child('head.fc', new Linear(engine, width, classes, { std: 0.01 }));
+  }
+
+  get classes(): number {
+    return this.config.classes;
+  }
+
+  /** Images [B, C, H, W], normalised, of any size, to the features after the last block, [B, width, H', W']. */
+  features(images: Tensor): Tensor {
+    if (images.rank !== 4 || images.shape[1] !== this.config.inChans) {
+      throw new DeitError('shape-mismatch', 'The images do not fit the model.', {
+        where: 'RegNetY',
+        expected: `[batch, ${this.config.inChans}, height, width]`,
+        found: formatShape(images.shape),
+      });
+    }
+    return this.blocks.reduce((x, block) => block.forward(x), this.stem.forward(images));
+  }
+
+  /** Images [B, C, H, W], normalised, to logits [B, classes]. */
+  forward(images: Tensor): Tensor {
+    return this.head.forward(globalAvgPool(this.features(images)));
+  }
+
+  heads(images: Tensor): Logits {
+    return { cls: this.forward(images), dist: null };
+  }
+}
