@@ -188,7 +188,7 @@ export const randomNormal: Kernel<RandomFillProblem & { mean: number; std: numbe
       n,
       bindings: [output('y', 'vec4f')],
       shared: [input('step', 'u32')],
-      uniforms: { ...drawUniforms(draw), mean: f32(mean), std: f32(std) },
+      uniforms: { ...drawUniforms(draw), mean: f32(mean), deviation: f32(std) },
       functions: /* wgsl */ `
 ${drawWgsl}
 ${logWgsl}
@@ -202,7 +202,7 @@ fn normal(radius_word: u32, angle_word: u32) -> f32 {
       let a = draw(block);
       let b = draw(block + 1u);
       let z = vec4f(normal(a.x, a.y), normal(a.z, a.w), normal(b.x, b.y), normal(b.z, b.w));
-      y[i] = params.mean + params.std * z;`,
+      y[i] = params.mean + params.deviation * z;`,
       flopsPerElement: 50,
     },
     device,
