@@ -5,5 +5,5 @@ export { openCheckpoint, saveModel } from './train/node/checkpoint.ts';
 export type { ModelCard } from './train/node/checkpoint.ts';
 export { RunFolder } from './train/node/run-folder.ts';
 export { openSources } from './train/node/sources.ts';
-export { trainRecipe } from './train/node/training-run.ts';
-export type { Reporter, Role, TrainResult } from './train/node/training-run.ts';
+export { Interrupted, trainRecipe } from './train/node/training-run.ts';
+export type { Reporter, RunOptions, TrainResult } from './train/node/training-run.ts';

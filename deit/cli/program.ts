@@ -25,6 +25,7 @@ export function buildProgram(): Command {
     .option('--minutes <n>', 'same as --set schedule.minutes=...')
     .option('--seed <n>', 'same as --set run.seed=...')
     .option('--output <folder>', 'run folder (default: runs/<recipe>-<number>)')
+    .option('--resume <folder>', 'go on with the run in this folder; `auto` with --output begins one if there is none')
     .addOption(json())
     .addHelpText(
       'after',

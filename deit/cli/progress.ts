@@ -21,6 +21,7 @@ export class Progress {
   constructor(
     private readonly label: string,
     private total: number,
+    first = 0,
   ) {
     this.bar = process.stderr.isTTY
       ? new SingleBar({
@@ -31,7 +32,7 @@ export class Progress {
           autopadding: true,
         })
       : null;
-    this.bar?.start(total, 0, { text: '' });
+    this.bar?.start(total, first, { text: '' });
   }
 
   /** The number of steps has become known. */

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, join } from 'node:path';
 import { DeitError } from '../../engine/index.ts';
 import { assetPath } from '../data/node/index.ts';
 import { nestRecipe, parseAssignment, parseRecipe, resolveRecipe } from '../recipe/resolve.ts';
@@ -9,8 +9,9 @@ import { settings } from '../recipe/settings.ts';
 import type { Accuracy } from '../train/evaluate.ts';
 import type { FitProgress } from '../train/fit.ts';
 import { RunFolder } from '../train/node/run-folder.ts';
-import { trainRecipe } from '../train/node/training-run.ts';
-import type { Reporter, Role, TrainResult } from '../train/node/training-run.ts';
+import { Interrupted, trainRecipe } from '../train/node/training-run.ts';
+import type { Reporter, TrainResult } from '../train/node/training-run.ts';
+import type { Role } from '../train/setup.ts';
 import { Progress, formatDuration, percent } from './progress.ts';
 import { shippedRecipes } from './recipes.ts';
 import { packageVersion, parseNumber, withEngine } from './session.ts';
@@ -25,33 +26,76 @@ interface TrainOptions extends GlobalOptions {
   minutes?: string;
   seed?: string;
   output?: string;
+  resume?: string;
 }
 
 /** `deit train`. */
 export async function train(options: TrainOptions): Promise<void> {
-  const { name, overrides } = await readRecipe(options.recipe);
-  const recipe = resolveRecipe(overrides, ...options.set.map(parseAssignment), shortcuts(options));
-  const folder = RunFolder.create(name, options.output);
+  const { name, recipe, folder, resume } = await openRun(options);
+  const stop = new AbortController();
+  const caught = onSignals(stop);
   try {
     await withEngine({ ...options, seed: recipe['run.seed'] }, async (engine, say) => {
-      await folder.writeJson('config.json', {
-        version: packageVersion(),
-        command: process.argv.slice(2),
-        recipe: nestRecipe(recipe),
-      });
       await folder.writeJson('adapter.json', engine.adapter);
       say(`recipe: ${name} (all settings in ${folder.file('config.json')})`);
       for (const [section, values] of Object.entries(nestRecipe(recipe, true))) {
         const shown = Object.entries(values).map(([key, value]) => `${key}=${String(value)}`);
         say(`  ${section}: ${shown.join('  ')}`);
       }
-      const result = await trainRecipe(engine, recipe, folder, new ConsoleReporter(say));
+      const reporter = new ConsoleReporter(say);
+      const result = await trainRecipe(engine, { recipe, folder, reporter, resume, signal: stop.signal });
       summarize(result, say);
       if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
     });
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+    process.stderr.write(`${error.message}; go on with: deit train --resume ${folder.path}\n`);
+    process.exitCode = caught.exitCode;
   } finally {
+    caught.release();
     folder.close();
   }
+}
+
+/** The recipe and the folder: of a new run, or of the one to go on with. */
+async function openRun(options: TrainOptions) {
+  const resumed = options.resume === 'auto' ? options.output : options.resume;
+  if (options.resume === 'auto' && resumed === undefined) {
+    throw new DeitError('bad-config', '--resume auto needs to know the run folder.', { fix: 'add --output FOLDER' });
+  }
+  if (resumed !== undefined && (options.resume !== 'auto' || existsSync(join(resumed, 'config.json')))) {
+    if (options.resume !== 'auto' && options.set.length > 0) {
+      throw new DeitError('bad-config', 'A resumed run keeps its recipe.', { found: `--set ${options.set.join(' ')}` });
+    }
+    const folder = RunFolder.open(resumed);
+    const config = folder.file('config.json');
+    const { name, recipe } = JSON.parse(await readFile(config, 'utf8')) as { name: string; recipe: object };
+    return { name, recipe: resolveRecipe(parseRecipe(JSON.stringify(recipe), config)), folder, resume: true };
+  }
+  const { name, overrides } = await readRecipe(options.recipe);
+  const recipe = resolveRecipe(overrides, ...options.set.map(parseAssignment), shortcuts(options));
+  const folder = RunFolder.create(name, options.output);
+  const config = { version: packageVersion(), command: process.argv.slice(2), name, recipe: nestRecipe(recipe) };
+  await folder.writeJson('config.json', config);
+  return { name, recipe, folder, resume: false };
+}
+
+/** Ctrl-C and SIGTERM end the training after the step under way; a second Ctrl-C ends the process at once. */
+function onSignals(stop: AbortController): { exitCode: number; release(): void } {
+  const caught = { exitCode: 0, release: () => undefined as void };
+  const listen = (name: NodeJS.Signals, exitCode: number): (() => void) => {
+    const listener = (): void => {
+      if (stop.signal.aborted) process.exit(exitCode);
+      caught.exitCode = exitCode;
+      process.stderr.write('\nfinishing the step and saving; once more to end at once\n');
+      stop.abort();
+    };
+    process.on(name, listener);
+    return () => process.off(name, listener);
+  };
+  const releases = [listen('SIGINT', 130), listen('SIGTERM', 143)];
+  caught.release = () => releases.forEach((release) => release());
+  return caught;
 }
 
 async function readRecipe(nameOrFile: string): Promise<{ name: string; overrides: Overrides }> {
@@ -91,8 +135,8 @@ class ConsoleReporter implements Reporter {
 
   constructor(readonly say: (line: string) => void) {}
 
-  begin(role: Role, steps: number): void {
-    this.bar = new Progress(role.padEnd(7), steps);
+  begin(role: Role, steps: number, firstStep: number): void {
+    this.bar = new Progress(role.padEnd(7), steps, firstStep);
   }
 
   step(_role: Role, progress: FitProgress): void {
@@ -110,13 +154,14 @@ class ConsoleReporter implements Reporter {
     this.bar?.update(step, text.join('  '));
   }
 
-  end(role: Role, accuracy: Accuracy): void {
+  end(role: Role, accuracy: Accuracy, ema: Accuracy | null): void {
     this.bar?.stop();
     this.bar = null;
     const heads = [`class ${percent(accuracy.class)}`];
     if (accuracy.distillation !== null) {
       heads.push(`distillation ${percent(accuracy.distillation)}`, `average ${percent(accuracy.average)}`);
     }
+    if (ema) heads.push(`moving average of the weights ${percent(ema.average)}`);
     this.say(`${role}: held-out accuracy on ${accuracy.images} images: ${heads.join(', ')}`);
   }
 }
@@ -130,10 +175,12 @@ function summarize(
     ['class head', accuracy.class],
     ['distillation head', accuracy.distillation],
     ['average of both', accuracy.distillation === null ? null : accuracy.average],
+    ['moving average', ema?.average ?? null],
   ];
   say('\nheld-out accuracy');
   for (const [name, share] of rows) if (share !== null) say(`  ${name.padEnd(18)} ${percent(share).padStart(7)}`);
   say(
-    `${steps} student steps at ${imagesPerSecond.toFixed(1)} images/s, ${formatDuration(seconds)} in all; everything is in ${runFolder}`,
+    `${steps} student steps at ${imagesPerSecond.toFixed(1)} images/s, ${percent(dataWait)} of the time waiting for data`,
   );
+  say(`${formatDuration(seconds)} in all; everything is in ${runFolder}`);
 }

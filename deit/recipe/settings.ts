@@ -203,6 +203,7 @@ export const settings = {
   ),
   'run.evaluateEvery': number(1, 'epochs between evaluations', { min: 0 }),
   'run.checkpointEvery': integer(500, 'steps between checkpoints', { min: 1 }),
+  'run.onSaveError': choice(['stop', 'continue'], 'stop', 'when a checkpoint cannot be written'),
   'run.keep': integer(2, 'checkpoints that are kept', { min: 1 }),
 } as const;
 

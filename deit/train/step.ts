@@ -1,5 +1,6 @@
 import { collect, countCorrect, mixOnGpu, mixedTargets } from '../../engine/index.ts';
 import type { Engine, Recording, Tensor } from '../../engine/index.ts';
+import { trackBatches } from '../../nn/index.ts';
 import type { Ema, Optimizer } from '../../nn/index.ts';
 import { checkMixBatch, drawMix, mixStream } from '../data/index.ts';
 import type { MixOptions, MixParameters } from '../data/index.ts';
@@ -102,11 +103,14 @@ export class TrainStep {
   }
 
   private replay(phase: Phase): void {
-    const { engine } = this.options;
+    const { engine, student } = this.options;
     const key = JSON.stringify(phase);
     const recording = this.recordings.get(key);
-    if (recording) engine.replay(recording);
-    else
+    if (recording) {
+      engine.replay(recording);
+      // No layer is called in a replay, so what it counts on the host is counted here.
+      trackBatches(student, 1);
+    } else
       this.recordings.set(
         key,
         engine.record(() => this.record(phase)),

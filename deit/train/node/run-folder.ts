@@ -1,6 +1,20 @@
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { DeitError, writeFileAtomically } from '../../../engine/node.ts';
+
+const LOCK = 'run.lock';
+const METRICS = 'metrics.jsonl';
 
 /**
  * The folder of one training run:
@@ -8,27 +22,41 @@ import { DeitError, writeFileAtomically } from '../../../engine/node.ts';
  *     config.json        the resolved recipe, versions, the command
  *     adapter.json       what it ran on
  *     metrics.jsonl      one JSON object a line: steps and evaluations
+ *     checkpoints/       the whole state of the run, to resume from
  *     student.safetensors, teacher.safetensors
  *     result.json        the final figures
+ *     run.lock           the process that writes here
  */
 export class RunFolder {
   private readonly metrics: number;
 
   private constructor(readonly path: string) {
-    this.metrics = attempt(join(path, 'metrics.jsonl'), () => openSync(join(path, 'metrics.jsonl'), 'a'));
+    lock(path);
+    this.metrics = attempt(join(path, METRICS), () => openSync(join(path, METRICS), 'a'));
   }
 
   /** A new folder: `path`, which must be empty or absent, or else the next free `runs/<name>-<number>`. */
   static create(name: string, path?: string): RunFolder {
     const chosen = path ?? nextFree('runs', name);
-    if (existsSync(chosen) && readdirSync(chosen).length > 0) {
+    attempt(chosen, () => mkdirSync(chosen, { recursive: true }));
+    if (readdirSync(chosen).length > 0) {
       throw new DeitError('file-unwritable', 'The run folder is not empty; nothing in it is overwritten.', {
         where: chosen,
-        fix: 'choose another with --output, or remove it',
+        fix: `continue that run with --resume ${chosen}, choose another folder with --output, or remove it`,
       });
     }
-    attempt(chosen, () => mkdirSync(chosen, { recursive: true }));
     return new RunFolder(chosen);
+  }
+
+  /** The folder of an earlier run, to continue it. */
+  static open(path: string): RunFolder {
+    if (!existsSync(join(path, 'config.json'))) {
+      throw new DeitError('file-unreadable', 'There is no training run in this folder.', {
+        where: path,
+        expected: 'config.json, as `deit train` writes it',
+      });
+    }
+    return new RunFolder(path);
   }
 
   file(name: string): string {
@@ -40,11 +68,64 @@ export class RunFolder {
   }
 
   appendMetrics(line: object): void {
-    attempt(this.file('metrics.jsonl'), () => writeSync(this.metrics, `${JSON.stringify(line)}\n`));
+    attempt(this.file(METRICS), () => writeSync(this.metrics, `${JSON.stringify(line)}\n`));
+  }
+
+  /** Drops the lines for which `keep` says no, and a last line that was cut off: steps that a resumed run makes again. */
+  filterMetrics(keep: (line: Record<string, unknown>) => boolean): void {
+    const lines = readFileSync(this.file(METRICS), 'utf8').split('\n');
+    const kept = lines.filter((line) => {
+      try {
+        return line !== '' && keep(JSON.parse(line) as Record<string, unknown>);
+      } catch {
+        return false;
+      }
+    });
+    attempt(this.file(METRICS), () => {
+      ftruncateSync(this.metrics, 0);
+      writeSync(this.metrics, kept.map((line) => `${line}\n`).join(''));
+    });
   }
 
   close(): void {
     closeSync(this.metrics);
+    rmSync(this.file(LOCK), { force: true });
+  }
+}
+
+/** One process a folder. A lock whose process is gone (killed, crashed) is taken over. */
+function lock(folder: string): void {
+  const path = join(folder, LOCK);
+  for (;;) {
+    const isMine = attempt(path, () => {
+      try {
+        writeFileSync(path, String(process.pid), { flag: 'wx' });
+        return true;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+        throw error;
+      }
+    });
+    if (isMine) return;
+    const owner = Number(readFileSync(path, 'utf8'));
+    if (owner !== process.pid && isAlive(owner)) {
+      throw new DeitError('file-unwritable', 'Another run is writing to this folder.', {
+        where: folder,
+        found: `process ${owner}`,
+        fix: 'wait for it or end it, or choose another folder with --output',
+      });
+    }
+    rmSync(path, { force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid <= 0) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 

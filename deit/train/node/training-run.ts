@@ -1,8 +1,6 @@
 import type { Engine } from '../../../engine/node.ts';
 import { DeitError } from '../../../engine/index.ts';
-import { AdamW, SGD, decayGroups, learningRate, stateValues } from '../../../nn/index.ts';
-import type { Optimizer, Schedule } from '../../../nn/index.ts';
-import type { MixOptions } from '../../data/index.ts';
+import { Ema, learningRate, stateValues } from '../../../nn/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
 import { createModel, describeModel } from '../../models/registry.ts';
 import type { Recipe } from '../../recipe/settings.ts';
@@ -11,89 +9,103 @@ import { Evaluator } from '../evaluate.ts';
 import type { Accuracy } from '../evaluate.ts';
 import { fit } from '../fit.ts';
 import type { FitProgress } from '../fit.ts';
+import { distillationOf, lengthOf, microBatch, mixingOf, optimizerOf, scheduleOf } from '../setup.ts';
+import type { Role } from '../setup.ts';
 import { TrainStep } from '../step.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
 import type { ModelCard } from './checkpoint.ts';
-import { RunFolder } from './run-folder.ts';
+import type { RunFolder } from './run-folder.ts';
+import { latestCheckpoint, saveCheckpoint } from './run-state.ts';
+import type { ReadCheckpoint, Trained } from './run-state.ts';
 import { openSources } from './sources.ts';
 import type { Sources } from './sources.ts';
-
-/** Who is being trained, for reports. */
-export type Role = 'teacher' | 'student';
 
 /** Where a run tells what it does. */
 export interface Reporter {
   say(line: string): void;
-  begin(role: Role, steps: number): void;
+  begin(role: Role, steps: number, firstStep: number): void;
   step(role: Role, progress: FitProgress): void;
-  end(role: Role, accuracy: Accuracy): void;
+  end(role: Role, accuracy: Accuracy, ema: Accuracy | null): void;
 }
 
 export interface TrainResult {
+  /** Held-out, of the raw weights. */
   readonly accuracy: {
     readonly teacher: number | null;
     readonly class: number;
     readonly distillation: number | null;
     readonly average: number;
   };
+  /** The same of the moving average, if there is one. */
+  readonly ema: Accuracy | null;
   readonly steps: number;
   readonly seconds: number;
   readonly imagesPerSecond: number;
+  /** Share of the training time spent waiting for data. */
+  readonly dataWait: number;
   readonly adapter: string;
   readonly runFolder: string;
 }
 
-/** Trains what a recipe describes, writes its run folder, and returns the held-out accuracies. */
-export async function trainRecipe(
-  engine: Engine,
-  recipe: Recipe,
-  folder: RunFolder,
-  reporter: Reporter,
-): Promise<TrainResult> {
-  return new TrainingRun(engine, recipe, folder, reporter).run();
+/** The run was told to stop. Its state is saved. */
+export class Interrupted extends Error {}
+
+export interface RunOptions {
+  readonly recipe: Recipe;
+  readonly folder: RunFolder;
+  readonly reporter: Reporter;
+  /** Goes on from the latest checkpoint in the folder, if there is one. */
+  readonly resume?: boolean;
+  readonly signal?: AbortSignal;
 }
 
+/** Trains what a recipe describes, writes its run folder, and returns the held-out accuracies. Throws `Interrupted`. */
+export const trainRecipe = (engine: Engine, options: RunOptions): Promise<TrainResult> =>
+  new TrainingRun(engine, options).run();
+
 class TrainingRun {
+  private readonly recipe: Recipe;
+  private readonly folder: RunFolder;
+  private readonly reporter: Reporter;
   private readonly start = performance.now();
+  private checkpoint: ReadCheckpoint | null = null;
 
   constructor(
     private readonly engine: Engine,
-    private readonly recipe: Recipe,
-    private readonly folder: RunFolder,
-    private readonly reporter: Reporter,
-  ) {}
+    private readonly options: RunOptions,
+  ) {
+    ({ recipe: this.recipe, folder: this.folder, reporter: this.reporter } = options);
+  }
 
   async run(): Promise<TrainResult> {
     const { engine, recipe, folder, reporter } = this;
-    const student = describeModel(recipe['model.name']);
-    const sources = await openSources(recipe, student.imageSize);
+    const { imageSize, classes } = describeModel(recipe['model.name']);
+    const sources = await openSources(recipe, imageSize);
     try {
-      this.checkClasses(recipe['model.name'], student.classes, sources);
-      reporter.say(
-        `data: ${sources.name}, ${sources.train.length} training and ${sources.validation.length} held-out images`,
-      );
-      const teacher = await this.teacher(sources, student.imageSize);
+      this.checkClasses(recipe['model.name'], classes, sources);
+      const { train, validation } = sources;
+      reporter.say(`data: ${sources.name}, ${train.length} training and ${validation.length} held-out images`);
+      if (this.options.resume) await this.findCheckpoint();
+      const teacher = await this.teacher(sources, imageSize);
       const model = createModel(engine, recipe['model.name'], { dropPath: recipe['model.dropPath'] });
-      if (recipe['model.weights']) await this.load(model, recipe['model.weights']);
+      if (recipe['model.weights']) await this.load(model, recipe['model.weights'], true);
       if (teacher && !model.distilled) {
         reporter.say('the student has no distillation token: its class logits serve the labels and the teacher alike');
       }
-      const { accuracy, steps, imagesPerSecond } = await this.train('student', model, teacher?.model ?? null, sources);
-      await saveModel(
-        folder.file('student.safetensors'),
-        model,
-        this.card(recipe['model.name'], student.imageSize, sources),
-      );
+      const student = await this.train('student', model, teacher?.model ?? null, sources, imageSize);
+      await saveModel(folder.file('student.safetensors'), model, this.card(recipe['model.name'], imageSize, sources));
       const result: TrainResult = {
         accuracy: {
           teacher: teacher?.accuracy.class ?? null,
-          class: accuracy.class,
-          distillation: accuracy.distillation,
-          average: accuracy.average,
+          class: student.accuracy.class,
+          distillation: student.accuracy.distillation,
+          average: student.accuracy.average,
         },
-        steps,
+        ema: student.ema,
+        steps: student.steps,
         seconds: this.seconds(),
-        imagesPerSecond,
+        imagesPerSecond: student.imagesPerSecond,
+        dataWait: student.dataWait,
         adapter: engine.adapter.name,
         runFolder: folder.path,
       };
@@ -102,6 +114,20 @@ class TrainingRun {
     } finally {
       await sources.close();
     }
+  }
+
+  private async findCheckpoint(): Promise<void> {
+    const { folder, reporter } = this;
+    this.checkpoint = await latestCheckpoint(folder.path, (path, error) =>
+      reporter.say(`${path} cannot be read (${String(error).split('\n')[0]}); trying an earlier one`),
+    );
+    if (!this.checkpoint) {
+      folder.filterMetrics(() => false);
+      return;
+    }
+    const { role, step, steps } = this.checkpoint.position;
+    reporter.say(`resuming the ${role} after step ${step} of ${steps}`);
+    folder.filterMetrics((line) => (line.role === role ? Number(line.step) <= step : role === 'student'));
   }
 
   /** The teacher, loaded or trained here, in evaluation mode and frozen; null without distillation. */
@@ -120,156 +146,101 @@ class TrainingRun {
     }
     const model = createModel(engine, spec);
     this.checkClasses(spec, model.classes, sources);
-    if (recipe['teacher.weights']) {
-      await this.load(model, recipe['teacher.weights']);
-      model.requiresGrad_(false).eval();
-      return { model, accuracy: await this.evaluate(model, sources, imageSize) };
+    const own = folder.file('teacher.safetensors');
+    const isTrained = this.checkpoint?.position.role === 'student' && !recipe['teacher.weights'];
+    const weights = recipe['teacher.weights'] ?? (isTrained ? own : null);
+    if (weights) {
+      await this.load(model, weights, false);
+      return { model: frozen(model), accuracy: await this.evaluate(model, sources, imageSize) };
     }
-    const { accuracy } = await this.train('teacher', model, null, sources);
-    model.requiresGrad_(false).eval();
-    await saveModel(folder.file('teacher.safetensors'), model, this.card(spec, imageSize, sources));
-    return { model, accuracy };
+    const { accuracy } = await this.train('teacher', model, null, sources, imageSize);
+    await saveModel(own, model, this.card(spec, imageSize, sources));
+    return { model: frozen(model), accuracy };
   }
 
-  private async train(role: Role, model: Classifier, teacher: Classifier | null, sources: Sources) {
+  private async train(role: Role, model: Classifier, teacher: Classifier | null, sources: Sources, imageSize: number) {
     const { engine, recipe, reporter, folder } = this;
-    const { imageSize } = describeModel(recipe['model.name']);
     const accumulate = recipe['data.accumulate'];
-    const batchSize = this.microBatch();
-    const source = sources.training(batchSize);
-    const optimizer = this.optimizer(role, model);
+    const source = sources.training(microBatch(recipe));
+    const stepsPerEpoch = Math.max(1, Math.floor(source.batchesPerEpoch / accumulate));
+    const optimizer = optimizerOf(recipe, role, model);
+    const decay = role === 'student' ? recipe['optim.ema'] : null;
+    const ema = decay === null ? null : new Ema(model, optimizer, decay);
+    const trained: Trained = { model, optimizer, ema };
+    const position = this.checkpoint?.position.role === role ? this.checkpoint.position : null;
+    if (position) this.checkpoint!.restore(trained);
+    const firstStep = position?.step ?? 0;
+    // A resumed training has the length that was found for it before.
+    const length = position
+      ? { steps: position.steps, seconds: null }
+      : lengthOf(recipe, role, stepsPerEpoch, this.seconds());
     model.train(role === 'teacher' || recipe['run.trainMode']);
     const trainStep = new TrainStep({
       engine,
       student: model,
       teacher,
       optimizer,
-      distillation: {
-        type: teacher ? recipe['distillation.type'] : 'none',
-        alpha: recipe['distillation.alpha'],
-        tau: recipe['distillation.tau'],
-        scaling: recipe['distillation.scaling'],
-      },
+      ema,
+      distillation: distillationOf(recipe, teacher !== null),
       smoothing: recipe['augment.smoothing'],
-      mixing: role === 'student' ? this.mixing() : null,
-      ema: null,
-      batchSize,
+      mixing: mixingOf(recipe, role),
+      batchSize: source.batchSize,
       accumulate,
       imageSize,
     });
-    const stepsPerEpoch = Math.max(1, Math.floor(source.batchesPerEpoch / accumulate));
-    const length = this.length(role, stepsPerEpoch, !!teacher);
-    let last: FitProgress | null = null;
-    reporter.begin(role, length.steps);
-    const { done: steps } = await fit({
+    const every = recipe['run.checkpointEvery'];
+    let imagesPerSecond = 0;
+    const began = this.seconds();
+    reporter.begin(role, length.steps, firstStep);
+    const { done, steps } = await fit({
       trainStep,
       source,
       accumulate,
       length,
-      schedule: (step, total) => learningRate(this.schedule(role, total / stepsPerEpoch), step, stepsPerEpoch),
+      firstStep,
+      schedule: (step, total) => learningRate(scheduleOf(recipe, role, total / stepsPerEpoch), step, stepsPerEpoch),
       onStep: (progress) => {
-        last = progress;
+        imagesPerSecond = progress.imagesPerSecond;
         folder.appendMetrics({ role, ...progress });
         reporter.step(role, progress);
       },
+      pauseAfter: (step) => step % every === 0,
+      onPause: (step, total) => this.save(role, step, total, trained),
+      signal: this.options.signal,
     });
+    const dataWait = source.waitSeconds / Math.max(1e-9, this.seconds() - began);
+    if (done < steps) {
+      await this.save(role, done, steps, trained);
+      throw new Interrupted(`stopped the ${role} after step ${done} of ${steps}`);
+    }
     trainStep.release();
-    optimizer.free();
     const accuracy = await this.evaluate(model, sources, imageSize);
-    folder.appendMetrics({ role, step: steps, accuracy });
-    reporter.end(role, accuracy);
-    return { accuracy, steps, imagesPerSecond: (last as FitProgress | null)?.imagesPerSecond ?? 0 };
+    const averaged = ema ? await ema.withAverages(() => this.evaluate(model, sources, imageSize)) : null;
+    ema?.free();
+    optimizer.free();
+    folder.appendMetrics({ role, step: done, accuracy, ema: averaged });
+    reporter.end(role, accuracy, averaged);
+    return { accuracy, ema: averaged, steps: done, imagesPerSecond, dataWait };
+  }
+
+  private async save(role: Role, step: number, steps: number, trained: Trained): Promise<void> {
+    const { recipe, folder, reporter } = this;
+    try {
+      const position = { role, step, steps, seconds: this.seconds() };
+      await saveCheckpoint(folder.path, recipe['run.keep'], position, trained);
+    } catch (error) {
+      if (recipe['run.onSaveError'] === 'stop' || !(error instanceof DeitError)) throw error;
+      reporter.say(`checkpoint after step ${step} not written, going on: ${error.message}`);
+    }
   }
 
   private async evaluate(model: Classifier, sources: Sources, imageSize: number): Promise<Accuracy> {
-    const evaluator = new Evaluator(this.engine, model, sources.evaluation(this.microBatch()), imageSize);
+    const evaluator = new Evaluator(this.engine, model, sources.evaluation(microBatch(this.recipe)), imageSize);
     try {
       return await evaluator.run();
     } finally {
       evaluator.release();
     }
-  }
-
-  private optimizer(role: Role, model: Classifier): Optimizer {
-    const { recipe } = this;
-    const common = { skipNonFinite: true, gradientScale: 1 / recipe['data.accumulate'] };
-    if (role === 'teacher') {
-      const groups = decayGroups(model.namedParameters(), recipe['teacher.weightDecay']);
-      return new SGD(groups, { ...common, momentum: 0.9, nesterov: true, maxNorm: 5 });
-    }
-    for (const [name, parameter] of model.namedParameters()) parameter.requiresGrad_(this.isTrained(name));
-    const rule = recipe['optim.decayDistToken'] ? 'deit' : 'timm';
-    const groups = decayGroups(model.namedParameters(), recipe['optim.weightDecay'], rule);
-    const settings = { ...common, maxNorm: recipe['optim.clip'] };
-    return recipe['optim.name'] === 'sgd'
-      ? new SGD(groups, { ...settings, momentum: recipe['optim.momentum'] })
-      : new AdamW(groups, {
-          ...settings,
-          betas: [recipe['optim.beta1'], recipe['optim.beta2']],
-          eps: recipe['optim.eps'],
-        });
-  }
-
-  private isTrained(name: string): boolean {
-    const { recipe } = this;
-    const isHead = name.startsWith('head');
-    // Without a teacher nothing reaches the distillation head; PyTorch's optimizers skip a parameter without gradient.
-    if (name.startsWith('head_dist') && recipe['distillation.type'] === 'none') return false;
-    if (recipe['optim.headOnly'] && !isHead) return false;
-    const frozen = recipe['optim.freeze'].split(',').filter((prefix) => prefix.trim() !== '');
-    return !frozen.some((prefix) => name.startsWith(prefix.trim()));
-  }
-
-  private schedule(role: Role, epochs: number): Schedule {
-    const { recipe } = this;
-    const batch = recipe['data.batchSize'];
-    if (role === 'teacher') {
-      const base = (recipe['teacher.lr'] * batch) / 256;
-      return { base, epochs, warmupEpochs: Math.min(0.1 * epochs, 5), warmupLr: base / 10, minLr: 0, per: 'step' };
-    }
-    return {
-      base: recipe['optim.lr'] * (recipe['optim.scaleLr'] ? batch / 512 : 1),
-      epochs,
-      warmupEpochs: recipe['schedule.warmupEpochs'],
-      warmupLr: recipe['schedule.warmupLr'],
-      minLr: recipe['schedule.minLr'],
-      per: recipe['schedule.per'],
-    };
-  }
-
-  /** Steps and seconds for the teacher or the student. With a time limit each has its share of what is left. */
-  private length(role: Role, stepsPerEpoch: number, distilled: boolean) {
-    const { recipe } = this;
-    const share = recipe['teacher.share'];
-    const total = recipe['schedule.steps'] ?? Math.round(recipe['schedule.epochs'] * stepsPerEpoch);
-    const steps = Math.max(1, role === 'teacher' ? Math.round((total * share) / (1 - share)) : total);
-    const minutes = recipe['schedule.minutes'];
-    if (minutes === null) return { steps, seconds: null };
-    const whole = minutes * 60;
-    if (role === 'teacher') return { steps, seconds: whole * share };
-    return { steps, seconds: distilled ? whole - this.seconds() : whole };
-  }
-
-  private mixing(): MixOptions | null {
-    const { recipe } = this;
-    const mixing: MixOptions = {
-      mixupAlpha: recipe['augment.mixup'],
-      cutmixAlpha: recipe['augment.cutmix'],
-      probability: recipe['augment.mixProbability'],
-      switchProbability: recipe['augment.mixSwitch'],
-    };
-    return mixing.mixupAlpha > 0 || mixing.cutmixAlpha > 0 ? mixing : null;
-  }
-
-  private microBatch(): number {
-    const { recipe } = this;
-    const [batch, accumulate] = [recipe['data.batchSize'], recipe['data.accumulate']];
-    if (batch % accumulate === 0) return batch / accumulate;
-    throw new DeitError('bad-config', 'The batch cannot be divided into the micro-batches asked for.', {
-      where: 'data.batchSize, data.accumulate',
-      found: `${batch} and ${accumulate}`,
-      fix: 'choose a divisor of the batch size',
-    });
   }
 
   private checkClasses(spec: string, classes: number, sources: Sources): void {
@@ -282,23 +253,24 @@ class TrainingRun {
     });
   }
 
-  private async load(model: Classifier, path: string): Promise<void> {
+  private async load(model: Classifier, path: string, newHead: boolean): Promise<void> {
     const { tensors } = await openCheckpoint(path);
-    loadWeights(model, stateValues(tensors));
+    const { notes } = loadWeights(model, stateValues(tensors), { newHead, posEmbed: this.recipe['model.posEmbed'] });
+    for (const note of notes) this.reporter.say(`${path}: ${note}`);
   }
 
   private card(model: string, imageSize: number, sources: Sources): ModelCard {
-    return {
-      model,
-      classes: sources.classes,
-      imageSize,
-      cropPct: 0.875,
-      interpolation: 'bicubic',
-      data: this.recipe['data.path'],
-    };
+    const { classes } = sources;
+    const data = this.recipe['data.path'];
+    return { model, classes, imageSize, cropPct: 0.875, interpolation: 'bicubic', data };
   }
 
   private seconds(): number {
-    return (performance.now() - this.start) / 1000;
+    return (this.checkpoint?.position.seconds ?? 0) + (performance.now() - this.start) / 1000;
   }
+}
+
+function frozen(model: Classifier): Classifier {
+  model.requiresGrad_(false).eval();
+  return model;
 }

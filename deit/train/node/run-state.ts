@@ -1,0 +1,116 @@
+import { readdir, rm } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { DeitError, readSafetensors, writeSafetensors } from '../../../engine/node.ts';
+import type { StoredTensor } from '../../../engine/node.ts';
+import { readTensors, saveState, stateValues } from '../../../nn/index.ts';
+import type { Ema, Module, Optimizer } from '../../../nn/index.ts';
+
+/** Everything that a training step changes. With the recipe and the step number it is all that a run consists of. */
+export interface Trained {
+  readonly model: Module;
+  readonly optimizer: Optimizer;
+  readonly ema: Ema | null;
+}
+
+/** Where a run stands. The position in the data and in all random streams follows from the step number. */
+export interface Position {
+  readonly role: 'teacher' | 'student';
+  /** Optimizer steps done, and planned. */
+  readonly step: number;
+  readonly steps: number;
+  /** Wall-clock seconds that the run has taken so far, over all its sessions. */
+  readonly seconds: number;
+}
+
+const KEY = 'deit-webgpu-run';
+const NAME = /^(teacher|student)-(\d{8})\.safetensors$/;
+const PARTS = ['model', 'optimizer', 'ema'] as const;
+
+/** Writes a checkpoint of the whole run and removes all but the newest `keep` of its role. */
+export async function saveCheckpoint(
+  folder: string,
+  keep: number,
+  position: Position,
+  trained: Trained,
+): Promise<string> {
+  const { model, optimizer, ema } = trained;
+  const parts = [
+    await saveState(model),
+    await readTensors(optimizer.stateDict()),
+    ema ? await readTensors(ema.stateDict()) : new Map<string, StoredTensor>(),
+  ];
+  const tensors = new Map<string, StoredTensor>();
+  parts.forEach((part, i) => part.forEach((tensor, name) => tensors.set(`${PARTS[i]}/${name}`, tensor)));
+  const checkpoints = join(folder, 'checkpoints');
+  mkdirSync(checkpoints, { recursive: true });
+  const path = join(checkpoints, `${position.role}-${String(position.step).padStart(8, '0')}.safetensors`);
+  await writeSafetensors(path, tensors, new Map([[KEY, JSON.stringify(position)]]));
+  for (const old of (await listCheckpoints(folder)).filter(({ role }) => role === position.role).slice(keep)) {
+    await rm(old.path, { force: true });
+  }
+  return path;
+}
+
+/** Checkpoints of a run folder, the furthest first: those of the student come after those of its teacher. */
+export async function listCheckpoints(folder: string) {
+  const names = await readdir(join(folder, 'checkpoints')).catch(() => [] as string[]);
+  return names
+    .flatMap((name) => {
+      const match = NAME.exec(name);
+      return match ? [{ path: join(folder, 'checkpoints', name), role: match[1], step: Number(match[2]) }] : [];
+    })
+    .sort((a, b) => a.role.localeCompare(b.role) || b.step - a.step);
+}
+
+export interface ReadCheckpoint {
+  readonly path: string;
+  readonly position: Position;
+  restore(trained: Trained): void;
+}
+
+/** The furthest checkpoint that can be read, or null. `onDamaged` hears of those that cannot. */
+export async function latestCheckpoint(
+  folder: string,
+  onDamaged: (path: string, error: unknown) => void,
+): Promise<ReadCheckpoint | null> {
+  for (const { path } of await listCheckpoints(folder)) {
+    try {
+      return await readCheckpoint(path);
+    } catch (error) {
+      onDamaged(path, error);
+    }
+  }
+  return null;
+}
+
+async function readCheckpoint(path: string): Promise<ReadCheckpoint> {
+  const { tensors, metadata } = await readSafetensors(path);
+  const position = parsePosition(metadata.get(KEY), path);
+  const part = (name: (typeof PARTS)[number]) => {
+    const prefix = `${name}/`;
+    const own = [...tensors].filter(([key]) => key.startsWith(prefix));
+    return stateValues(new Map(own.map(([key, tensor]) => [key.slice(prefix.length), tensor])));
+  };
+  return {
+    path,
+    position,
+    restore({ model, optimizer, ema }) {
+      model.loadStateDict(part('model'));
+      optimizer.loadStateDict(part('optimizer'), position.step);
+      ema?.loadStateDict(part('ema'));
+    },
+  };
+}
+
+function parsePosition(text: string | undefined, path: string): Position {
+  const position = text === undefined ? null : (JSON.parse(text) as Position);
+  const whole = (n: unknown): boolean => Number.isInteger(n) && (n as number) >= 0;
+  if (position && /^(teacher|student)$/.test(position.role) && whole(position.step) && whole(position.steps)) {
+    return position;
+  }
+  throw new DeitError('file-corrupt', 'The checkpoint does not say where its run stood.', {
+    where: path,
+    fix: 'it may hold a model only: start a new run from it with --set model.weights=FILE',
+  });
+}

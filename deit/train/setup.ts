@@ -1,0 +1,94 @@
+/** From a recipe to the parts of a training: optimizer, schedule, length, mixing. Browser-safe. */
+import { DeitError } from '../../engine/index.ts';
+import { AdamW, SGD, decayGroups } from '../../nn/index.ts';
+import type { Module, Optimizer, Schedule } from '../../nn/index.ts';
+import type { MixOptions } from '../data/index.ts';
+import type { Distillation } from '../distillation.ts';
+import type { Recipe } from '../recipe/settings.ts';
+import type { Length } from './fit.ts';
+
+/** Who is being trained. */
+export type Role = 'teacher' | 'student';
+
+/** Images in one micro-batch. */
+export function microBatch(recipe: Recipe): number {
+  const [batch, accumulate] = [recipe['data.batchSize'], recipe['data.accumulate']];
+  if (batch % accumulate === 0) return batch / accumulate;
+  throw new DeitError('bad-config', 'The batch cannot be divided into the micro-batches asked for.', {
+    where: 'data.batchSize, data.accumulate',
+    found: `${batch} and ${accumulate}`,
+    fix: 'choose a divisor of the batch size',
+  });
+}
+
+export function distillationOf(recipe: Recipe, hasTeacher: boolean): Distillation {
+  return {
+    type: hasTeacher ? recipe['distillation.type'] : 'none',
+    alpha: recipe['distillation.alpha'],
+    tau: recipe['distillation.tau'],
+    scaling: recipe['distillation.scaling'],
+  };
+}
+
+/** Mixup and cutmix of the student's batches; a teacher trained along the way goes without. */
+export function mixingOf(recipe: Recipe, role: Role): MixOptions | null {
+  const mixing: MixOptions = {
+    mixupAlpha: recipe['augment.mixup'],
+    cutmixAlpha: recipe['augment.cutmix'],
+    probability: recipe['augment.mixProbability'],
+    switchProbability: recipe['augment.mixSwitch'],
+  };
+  return role === 'student' && (mixing.mixupAlpha > 0 || mixing.cutmixAlpha > 0) ? mixing : null;
+}
+
+/** Freezes what the recipe does not train, and packs the rest into an optimizer. */
+export function optimizerOf(recipe: Recipe, role: Role, model: Module): Optimizer {
+  const common = { skipNonFinite: true, gradientScale: 1 / recipe['data.accumulate'] };
+  if (role === 'teacher') {
+    // The original teacher was trained by SGD; its momentum and clipping are not published.
+    const groups = decayGroups(model.namedParameters(), recipe['teacher.weightDecay']);
+    return new SGD(groups, { ...common, momentum: 0.9, nesterov: true, maxNorm: 5 });
+  }
+  for (const [name, parameter] of model.namedParameters()) parameter.requiresGrad_(isTrained(recipe, name));
+  const rule = recipe['optim.decayDistToken'] ? 'deit' : 'timm';
+  const groups = decayGroups(model.namedParameters(), recipe['optim.weightDecay'], rule);
+  const settings = { ...common, maxNorm: recipe['optim.clip'] };
+  if (recipe['optim.name'] === 'sgd') return new SGD(groups, { ...settings, momentum: recipe['optim.momentum'] });
+  const betas = [recipe['optim.beta1'], recipe['optim.beta2']] as const;
+  return new AdamW(groups, { ...settings, betas, eps: recipe['optim.eps'] });
+}
+
+function isTrained(recipe: Recipe, name: string): boolean {
+  // Without a teacher nothing reaches the distillation head; PyTorch's optimizers skip a parameter without gradient.
+  if (name.startsWith('head_dist') && recipe['distillation.type'] === 'none') return false;
+  if (recipe['optim.headOnly'] && !name.startsWith('head')) return false;
+  const frozen = recipe['optim.freeze'].split(',').map((prefix) => prefix.trim());
+  return !frozen.some((prefix) => prefix !== '' && name.startsWith(prefix));
+}
+
+/** The learning-rate curve of a training of `epochs` epochs (whole or not). */
+export function scheduleOf(recipe: Recipe, role: Role, epochs: number): Schedule {
+  const batch = recipe['data.batchSize'];
+  if (role === 'teacher') {
+    const base = (recipe['teacher.lr'] * batch) / 256;
+    return { base, epochs, warmupEpochs: Math.min(0.1 * epochs, 5), warmupLr: base / 10, minLr: 0, per: 'step' };
+  }
+  return {
+    base: recipe['optim.lr'] * (recipe['optim.scaleLr'] ? batch / 512 : 1),
+    epochs,
+    warmupEpochs: recipe['schedule.warmupEpochs'],
+    warmupLr: recipe['schedule.warmupLr'],
+    minLr: recipe['schedule.minLr'],
+    per: recipe['schedule.per'],
+  };
+}
+
+/** Steps and seconds of a training that begins `elapsed` seconds into the run. With a time limit each role has its share. */
+export function lengthOf(recipe: Recipe, role: Role, stepsPerEpoch: number, elapsed: number): Length {
+  const share = recipe['teacher.share'];
+  const student = recipe['schedule.steps'] ?? Math.round(recipe['schedule.epochs'] * stepsPerEpoch);
+  const steps = Math.max(1, role === 'teacher' ? Math.round((student * share) / (1 - share)) : student);
+  const minutes = recipe['schedule.minutes'];
+  if (minutes === null) return { steps, seconds: null };
+  return { steps, seconds: role === 'teacher' ? 60 * minutes * share : 60 * minutes - elapsed };
+}
