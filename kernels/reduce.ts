@@ -9,7 +9,7 @@
  * Where there are few results for long sums, `reduce` is cut into segments, one more stage sums those, and so on; the
  * partial results live in the scratch bindings `partial0` and `partial1` of `reduceScratch(...)` elements.
  */
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
+import { BINDING_ALIGNMENT, ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { f32, input, launch, output, require, splitRows, u32 } from './kernel.ts';
 import type { Kernel, Launch } from './kernel.ts';
@@ -102,22 +102,34 @@ interface Stage {
   readonly segments: number;
 }
 
+/** Fewest rows of so many bytes that end at an aligned offset. */
+function alignedRows(bytes: number): number {
+  let rows = 1;
+  while ((rows * bytes) % BINDING_ALIGNMENT !== 0) rows *= 2;
+  return rows;
+}
+
 /** The choice of variant, and the stages that a reduction takes. */
 export function reduceStages(problem: ReduceProblem, device: DeviceProfile): Stage[] {
   const { outer, inner } = problem;
   const stages: Stage[] = [];
   let reduce = problem.reduce;
   do {
+    const bytes = outer * reduce * inner * 4;
+    const oversize = bytes > device.maxBindingSize;
     let access: Access = 'strided';
     if (inner > 1) access = inner % 4 === 0 ? 'columns' : 'strided';
-    else if (!device.cpu && reduce >= 32) access = 'row';
+    else if (!device.cpu && reduce >= 32 && !oversize) access = 'row';
     else if (reduce % 4 === 0) access = 'along';
     const lanes = rowLanes(device);
     const granule = access === 'along' ? 4 : access === 'row' ? lanes : 1;
     const results = (outer * inner) / (access === 'columns' ? 4 : 1);
     const parallel = (device.cpu ? 256 : 16_384) / (access === 'row' ? lanes : 1);
     const loads = ceilDiv(reduce, granule);
-    const wanted = Math.max(ceilDiv(loads, LONGEST), Math.min(ceilDiv(parallel, results), ceilDiv(loads, SHORTEST)));
+    let wanted = Math.max(ceilDiv(loads, LONGEST), Math.min(ceilDiv(parallel, results), ceilDiv(loads, SHORTEST)));
+    // One outer index whose bytes exceed a binding is split between segments, at offsets that are aligned on both sides.
+    if (oversize && outer === 1)
+      wanted = Math.max(wanted, ceilDiv(2 * bytes * alignedRows(inner * 4), device.maxBindingSize));
     const segment = ceilDiv(ceilDiv(reduce, wanted), granule) * granule;
     const segments = ceilDiv(reduce, segment);
     stages.push({ access, outer, reduce, inner, segment, segments });
@@ -181,11 +193,14 @@ function serialStage(
   const vectorIn = access !== 'strided';
   const vectorOut = access === 'columns';
   const width = access === 'along' ? 4 : 1;
-  // Bindings too large for the device: launches over runs of outer, or of segments where there is one outer.
+  // A binding too large for the device: launches over runs of outer, or of segments where there is one outer.
   const bySegments = outer === 1;
-  const bytes = bySegments
-    ? { [from]: segment * inner * 4, [to]: inner * 4 }
-    : { [from]: length * inner * 4, [to]: segments * inner * 4 };
+  const perRow = bySegments ? inner : segments * inner;
+  const whole = outer * segments * inner * 4 <= device.maxBindingSize;
+  const bytes = {
+    [from]: (bySegments ? segment : length) * inner * 4,
+    ...(whole ? {} : { [to]: perRow * 4 }),
+  };
   const columns = vectorOut ? inner / 4 : inner;
   const value = monoid.load(`${from}[at + r * params.columns]`, vectorIn);
   const accumulator = vectorIn ? monoid.vector : monoid.scalar;
@@ -206,13 +221,14 @@ function serialStage(
       ],
       uniforms: {
         results: u32(results),
+        first_result: u32(whole ? (start * perRow) / (vectorOut ? 4 : 1) : 0),
         columns: u32(columns),
         length: u32(chunkLength / width),
         segment: u32(segment / width),
         segments: u32(chunkSegments),
         divisor: f32(divisor),
       },
-      ranges: clipped(ranges, from, length * inner * 4),
+      ranges: clipped(ranges, from, outer * length * inner * 4),
       wgsl: /* wgsl */ `
 ${linearWorkgroupWgsl}
 ${monoid.functions}
@@ -235,7 +251,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     }
     total = ${monoid.combine('total', 'part')};
   }
-  ${to}[result] = ${monoid.store(total, vectorOut)};
+  ${to}[result + params.first_result] = ${monoid.store(total, vectorOut)};
 }`,
       grid: foldGrid(ceilDiv(results, WORKGROUP), device),
       cost: { flops: elements, bytes: 4 * (elements + results * (vectorOut ? 4 : 1)) },
