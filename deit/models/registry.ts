@@ -8,6 +8,7 @@ import type { ModelDescription } from './describe.ts';
 import type { ModelFamily } from './family.ts';
 import { formatOptions, parseOptions } from './options.ts';
 import type { OptionNames } from './options.ts';
+import { regnetyFamily } from './regnety-family.ts';
 
 /** What training code sets besides the name: an option here wins over the same one in the name. */
 export interface ModelOverrides {
@@ -60,6 +61,7 @@ function register<Config extends object>(family: ModelFamily<Config>): void {
   for (const name of Object.keys(family.models)) entries.set(name, entry);
 }
 register(deitFamily);
+register(regnetyFamily);
 
 /** All names that `createModel` takes. */
 export const modelNames = (): string[] => [...entries.keys()];
