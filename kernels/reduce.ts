@@ -37,11 +37,12 @@ interface Monoid {
 }
 
 /**
- * `order(bits)` maps the bits of an f32 to an unsigned integer that grows with it: -infinity ... infinity, NaN. Zero is
- * below all of them.
+ * `order(bits)` maps the bits of an f32 to an unsigned integer that grows with it: -infinity ... infinity, NaN; both
+ * zeros are one. 0 is below all of them.
  */
 export const orderWgsl = /* wgsl */ `
-fn order4(bits: vec4u) -> vec4u {
+fn order4(raw: vec4u) -> vec4u {
+  let bits = select(raw, vec4u(0u), raw == vec4u(0x80000000u));
   let ordered = select(bits ^ vec4u(0x80000000u), ~bits, (bits >> vec4u(31u)) == vec4u(1u));
   return select(ordered, vec4u(0xffffffffu), (bits & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
 }

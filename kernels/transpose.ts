@@ -54,14 +54,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let n = group % params.tiles_n * 8u + lane / 8u;
   if (m >= params.m || n >= params.n) { return; }
   let matrix = tile / params.tiles_m * (4u * params.m * params.n);
-  let from = matrix + 4u * m * params.n + n;
-  let a = x[from];
-  let b = x[from + params.n];
-  let c = x[from + 2u * params.n];
-  let d = x[from + 3u * params.n];
-  let to = matrix + 4u * n * params.m + m;
-  y[to] = vec4u(a.x, b.x, c.x, d.x);
-  y[to + params.m] = vec4u(a.y, b.y, c.y, d.y);
-  y[to + 2u * params.m] = vec4u(a.z, b.z, c.z, d.z);
-  y[to + 3u * params.m] = vec4u(a.w, b.w, c.w, d.w);
+  let source = matrix + 4u * m * params.n + n;
+  let a = x[source];
+  let b = x[source + params.n];
+  let c = x[source + 2u * params.n];
+  let d = x[source + 3u * params.n];
+  let destination = matrix + 4u * n * params.m + m;
+  y[destination] = vec4u(a.x, b.x, c.x, d.x);
+  y[destination + params.m] = vec4u(a.y, b.y, c.y, d.y);
+  y[destination + 2u * params.m] = vec4u(a.z, b.z, c.z, d.z);
+  y[destination + 3u * params.m] = vec4u(a.w, b.w, c.w, d.w);
 }`;

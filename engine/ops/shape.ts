@@ -219,7 +219,7 @@ export function slice(x: Tensor, dim: number, start = 0, end = Infinity): Tensor
   return sliceOp([x], { ...partOf(x.shape, d, clamped[0], size), dim: d, start: clamped[0] })[0];
 }
 
-const catOp = defineOp<{ dim: number; shape: Shape }>({
+const catOp = defineOp<{ dim: number; shape: Shape; count: number }>({
   name: 'cat',
   forward(ctx, xs) {
     const { dim, shape } = ctx.attributes;
@@ -233,12 +233,13 @@ const catOp = defineOp<{ dim: number; shape: Shape }>({
     return [y];
   },
   backward(ctx, [dy]) {
-    const { dim, shape } = ctx.attributes;
+    const { dim, shape, count } = ctx.attributes;
     let start = 0;
-    for (let i = 0; start < shape[dim]; i++) {
+    for (let i = 0; i < count; i++) {
       const size = ctx.inputShape(i)[dim];
-      if (ctx.needs(i) && numel(ctx.inputShape(i)) > 0) {
-        ctx.run(gather, partOf(shape, dim, start, size).problem, { x: dy!, y: ctx.gradient(i) });
+      if (ctx.needs(i)) {
+        const dx = ctx.gradient(i);
+        if (dx.size > 0) ctx.run(gather, partOf(shape, dim, start, size).problem, { x: dy!, y: dx });
       }
       start += size;
     }
@@ -261,7 +262,8 @@ export function cat(xs: readonly Tensor[], dim = 0): Tensor {
     });
   }
   const total = xs.reduce((sum, x) => sum + x.shape[d], 0);
-  return catOp(xs, { dim: d, shape: first.shape.map((size, i) => (i === d ? total : size)) })[0];
+  const shape = first.shape.map((size, i) => (i === d ? total : size));
+  return catOp(xs, { dim: d, shape, count: xs.length })[0];
 }
 
 /** Zeros around the last two dimensions: left, right, top, bottom. */
