@@ -167,7 +167,7 @@ class ConsoleReporter implements Reporter {
 }
 
 function summarize(
-  { accuracy, steps, seconds, imagesPerSecond, runFolder }: TrainResult,
+  { accuracy, ema, steps, seconds, imagesPerSecond, dataWait, runFolder }: TrainResult,
   say: (line: string) => void,
 ): void {
   const rows: [string, number | null][] = [

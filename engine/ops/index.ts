@@ -20,3 +20,5 @@ export * from './index-select.ts';
 export * from './mix.ts';
 export * from './cast.ts';
 export * from './random.ts';
+export * from './patch-embed.ts';
+export * from './attention.ts';

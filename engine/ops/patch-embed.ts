@@ -1,0 +1,65 @@
+import { DeitError } from '../../kernels/errors.ts';
+import {
+  patchEmbedForward,
+  patchEmbedImage,
+  patchEmbedWeight,
+  patchEmbedWeightParts,
+} from '../../kernels/patch-embed.ts';
+import type { PatchEmbedProblem } from '../../kernels/patch-embed.ts';
+import { defineOp } from '../op.ts';
+import { expectShape, formatShape } from '../shape.ts';
+import type { Tensor } from '../tensor.ts';
+import { expectFloat } from './matmul.ts';
+import { reduceInto } from './reduce.ts';
+
+const patchEmbedOp = defineOp<PatchEmbedProblem>({
+  name: 'patchEmbed',
+  forward(ctx, [x, w, bias]) {
+    const { batch, gridHeight, gridWidth, width } = ctx.attributes;
+    const y = ctx.empty([batch, gridHeight * gridWidth, width]);
+    ctx.run(patchEmbedForward, ctx.attributes, { x: x!, w: w!, bias: bias!, y });
+    ctx.save(x!, w!);
+    return [y];
+  },
+  backward(ctx, [dy]) {
+    const [x, w] = ctx.saved;
+    const problem = ctx.attributes;
+    if (ctx.needs(0)) ctx.run(patchEmbedImage, problem, { w, dy: dy!, dx: ctx.gradient(0) });
+    if (ctx.needs(1)) {
+      const parts = patchEmbedWeightParts(problem, x.engine.profile);
+      const dw = ctx.gradient(1);
+      const partials = parts === 1 ? dw : ctx.empty([parts, dw.size]);
+      ctx.run(patchEmbedWeight, problem, { x, dy: dy!, partials });
+      if (parts > 1) reduceInto(ctx, 'sum', partials, [true, false], dw);
+    }
+    if (ctx.needs(2)) reduceInto(ctx, 'sum', dy!, [true, true, false], ctx.gradient(2));
+  },
+});
+
+/**
+ * Tokens of an image: a convolution of stride P with kernel P, image [B, C, H, W], weight [D, C, P, P], bias [D] to
+ * [B, (H/P)(W/P), D], patches row by row. timm's `PatchEmbed` with `flatten`.
+ */
+export function patchEmbed(image: Tensor, weight: Tensor, bias: Tensor): Tensor {
+  for (const tensor of [image, weight, bias]) expectFloat(tensor, 'patchEmbed');
+  const [batch, channels, height, wide] = image.shape;
+  const [width, weightChannels, patch, patchWide] = weight.shape;
+  const fits =
+    image.rank === 4 &&
+    weight.rank === 4 &&
+    channels === weightChannels &&
+    patch === patchWide &&
+    height % patch === 0 &&
+    wide % patch === 0 &&
+    image.size > 0;
+  if (!fits) {
+    throw new DeitError('shape-mismatch', 'The image cannot be cut into the patches of the weight.', {
+      where: 'patchEmbed',
+      expected: 'image [B, C, H, W] and weight [D, C, P, P], with H and W multiples of P',
+      found: `image ${formatShape(image.shape)}, weight ${formatShape(weight.shape)}`,
+    });
+  }
+  expectShape(bias.shape, [width], 'patchEmbed', 'the bias');
+  const problem = { batch, channels, gridHeight: height / patch, gridWidth: wide / patch, patch, width };
+  return patchEmbedOp([image, weight, bias], problem)[0];
+}
