@@ -47,7 +47,8 @@ export function planRows({ width, inner }: RowShape, device: DeviceProfile, hold
   const variant = chooseVariant(inner, vector, device);
   const lanes = variant === 'subgroup' ? device.subgroupSize : variant === 'workgroup' ? WORKGROUP : 1;
   const loads = ceilDiv(width / vector, lanes);
-  return { variant, lanes, vector, held: hold && loads <= MAX_HELD ? loads : 0 };
+  // Alone with its row, a lane gains nothing from keeping it: there it is read from the cache as fast.
+  return { variant, lanes, vector, held: hold && lanes > 1 && loads <= MAX_HELD ? loads : 0 };
 }
 
 function chooseVariant(inner: number, vector: 1 | 4, device: DeviceProfile): RowVariant {

@@ -1,6 +1,7 @@
 import { input, output, require } from './kernel.ts';
 import type { Kernel } from './kernel.ts';
 import { logWgsl } from './math.ts';
+import { isRagged, raggedRowKernel } from './ragged-rows.ts';
 import { eachColumn, planRows, rowKernel } from './rows.ts';
 import type { RowShape } from './rows.ts';
 
@@ -20,14 +21,34 @@ export interface SoftmaxProblem extends RowShape {
 const check = ({ outer, width, inner }: RowShape, kernel: string): void =>
   require(outer > 0 && width > 0 && inner > 0, kernel, 'sizes of at least 1', [outer, width, inner]);
 
+const total = (v: string): string => `(${v}.x + ${v}.y) + (${v}.z + ${v}.w)`;
+const highest = 'max(max(largest.x, largest.y), max(largest.z, largest.w))';
+
 /** Bindings: x, y. */
 export const softmaxForward: Kernel<SoftmaxProblem> = (problem, device) => {
   const name = problem.log ? 'log_softmax.forward' : 'softmax.forward';
   check(problem, name);
+  const elements = problem.outer * problem.inner * problem.width;
+  const cost = { flops: 8 * elements, bytes: 8 * elements };
+  const functions = problem.log ? logWgsl : '';
+  if (isRagged(problem, device)) {
+    const gather = [
+      { name: 'largest', neutral: 'LOWEST', combine: 'max(a, b)', value: 'x[j]', then: `let m = ${highest};` },
+      {
+        name: 'sum',
+        neutral: '0',
+        combine: 'a + b',
+        value: 'exp(x[j] - m)',
+        then: problem.log ? `let log_sum = accurate_log(${total('sum')});` : `let scale = 1.0 / (${total('sum')});`,
+      },
+    ];
+    const value = problem.log ? '(x[j] - m) - log_sum' : 'exp(x[j] - m) * scale';
+    const spec = { name, shape: problem, inputs: ['x'], output: 'y', functions, gather, value, cost };
+    return raggedRowKernel(spec, device);
+  }
   const plan = planRows(problem, device, true);
   const element = plan.vector === 4 ? 'vec4f' : 'f32';
   const bytes = problem.width * problem.inner * 4;
-  const elements = problem.outer * problem.inner * problem.width;
   const { held } = plan;
   const value = held ? 'held[k]' : 'x[i]';
   const body = /* wgsl */ `
@@ -53,9 +74,9 @@ export const softmaxForward: Kernel<SoftmaxProblem> = (problem, device) => {
       plan,
       bindings: [input('x', element), output('y', element)],
       bytesPerSlice: { x: bytes, y: bytes },
-      functions: problem.log ? logWgsl : '',
+      functions,
       body,
-      cost: { flops: 8 * elements, bytes: 8 * elements },
+      cost,
     },
     device,
   );
@@ -65,10 +86,18 @@ export const softmaxForward: Kernel<SoftmaxProblem> = (problem, device) => {
 export const softmaxBackward: Kernel<SoftmaxProblem> = (problem, device) => {
   const name = problem.log ? 'log_softmax.backward' : 'softmax.backward';
   check(problem, name);
+  const elements = problem.outer * problem.inner * problem.width;
+  const cost = { flops: (problem.log ? 7 : 4) * elements, bytes: 12 * elements };
+  if (isRagged(problem, device)) {
+    const term = problem.log ? 'dy[j]' : 'y[j] * dy[j]';
+    const then = `let sum = ${total('part')};`;
+    const gather = [{ name: 'part', neutral: '0', combine: 'a + b', value: term, then }];
+    const value = problem.log ? 'dy[j] - exp(y[j]) * sum' : 'y[j] * (dy[j] - sum)';
+    return raggedRowKernel({ name, shape: problem, inputs: ['y', 'dy'], output: 'dx', gather, value, cost }, device);
+  }
   const plan = planRows(problem, device);
   const element = plan.vector === 4 ? 'vec4f' : 'f32';
   const bytes = problem.width * problem.inner * 4;
-  const elements = problem.outer * problem.inner * problem.width;
   return rowKernel(
     {
       name,
@@ -81,7 +110,7 @@ export const softmaxBackward: Kernel<SoftmaxProblem> = (problem, device) => {
   ${eachColumn(plan, problem.log ? 'part += dy[i];' : 'part += y[i] * dy[i];')}
   let sum = row_sum(part);
   ${eachColumn(plan, problem.log ? 'dx[i] = dy[i] - exp(y[i]) * sum;' : 'dx[i] = y[i] * (dy[i] - sum);')}`,
-      cost: { flops: (problem.log ? 7 : 4) * elements, bytes: 12 * elements },
+      cost,
     },
     device,
   );

@@ -44,6 +44,8 @@ export const ROW_CASES: readonly RowCase[] = [
   row('tokens of DeiT-Ti', [2, 66, 192]),
   row('attention of 197 tokens', [2, 3, 11, 197]),
   row('many rows', [4001, 12]),
+  row('many ragged rows', [2003, 13]),
+  row('many rows of an even width', [1001, 66]),
   row('long, a multiple of four', [3, 2052]),
   row('long and ragged', [2, 4099]),
   row('small values', [6, 20], { scale: 1e-3 }),
