@@ -17,12 +17,13 @@ HERE = Path(__file__).parent
 def array(value, dtype=np.float64) -> np.ndarray:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
-    return np.ascontiguousarray(np.asarray(value, dtype=dtype))
+    return np.asarray(value, dtype=dtype, order="C")
 
 
 def save(path: Path, tensors: dict[str, np.ndarray]) -> None:
     """A safetensors file without metadata: its bytes follow from the tensors alone."""
-    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, str(path))
+    # Not np.ascontiguousarray, which makes a vector of a single number.
+    save_file({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}, str(path))
     path.chmod(0o644)
 
 
