@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { linear } from '../engine/ops/linear.ts';
-import { matmul } from '../engine/ops/matmul.ts';
+import { add, gelu, linear, linearAdd, linearGelu, matmul, mlp } from '../engine/node.ts';
+import type { Tensor } from '../engine/node.ts';
 import { MATMUL_CASES } from './cases/matmul.ts';
 import { expectClose, uniform } from './support/close.ts';
 import { useEngine } from './support/engine.ts';
@@ -126,5 +126,73 @@ describe('linear', () => {
       g.forEach((value, i) => (dc[i % n] += value));
       expectClose(await tc.grad!.read(), dc, 1e-5, 'db');
     }
+  });
+});
+
+describe('what is fused with linear', () => {
+  const [m, width, hidden] = [37, 24, 44];
+  const leaves = () => ({
+    x: engine()
+      .tensor(uniform(m * width, 1), [m, width])
+      .requiresGrad_(),
+    w1: engine()
+      .tensor(uniform(hidden * width, 2, 0.3), [hidden, width])
+      .requiresGrad_(),
+    b1: engine().tensor(uniform(hidden, 3), [hidden]).requiresGrad_(),
+    w2: engine()
+      .tensor(uniform(width * hidden, 4, 0.3), [width, hidden])
+      .requiresGrad_(),
+    b2: engine().tensor(uniform(width, 5), [width]).requiresGrad_(),
+    r: engine()
+      .tensor(uniform(m * width, 6), [m, width])
+      .requiresGrad_(),
+  });
+  type Leaves = ReturnType<typeof leaves>;
+
+  /** Value and gradients of one expression on fresh leaves. */
+  async function evaluate(expression: (leaves: Leaves) => Tensor) {
+    const own = leaves();
+    const y = expression(own);
+    y.backward(engine().tensor(uniform(y.size, 7), y.shape));
+    const found: Record<string, Float32Array> = { y: (await y.read()) as Float32Array };
+    for (const [name, leaf] of Object.entries(own))
+      if (leaf.grad) found[name] = (await leaf.grad.read()) as Float32Array;
+    return found;
+  }
+
+  it.each<[string, (l: Leaves) => Tensor, (l: Leaves) => Tensor]>([
+    [
+      'linearAdd',
+      (l) => linearAdd(l.x, l.w1, l.b1, linear(l.r, l.w1, null)),
+      (l) => add(linear(l.r, l.w1, null), linear(l.x, l.w1, l.b1)),
+    ],
+    ['linearGelu', (l) => linearGelu(l.x, l.w1, l.b1), (l) => gelu(linear(l.x, l.w1, l.b1))],
+    ['mlp', (l) => mlp(l.x, l.w1, l.b1, l.w2, l.b2), (l) => linear(gelu(linear(l.x, l.w1, l.b1)), l.w2, l.b2)],
+    [
+      'mlp with residual',
+      (l) => mlp(l.x, l.w1, l.b1, l.w2, l.b2, l.r),
+      (l) => add(l.r, linear(gelu(linear(l.x, l.w1, l.b1)), l.w2, l.b2)),
+    ],
+    [
+      'mlp without biases',
+      (l) => mlp(l.x, l.w1, null, l.w2, null, l.r),
+      (l) => add(l.r, linear(gelu(linear(l.x, l.w1, null)), l.w2, null)),
+    ],
+  ])('%s equals its parts', async (_, fused, parts) => {
+    const [found, expected] = [await evaluate(fused), await evaluate(parts)];
+    expect(Object.keys(found)).toEqual(Object.keys(expected));
+    // The same sums, at most in another order: a few roundings.
+    for (const name of Object.keys(expected)) expectClose(found[name], expected[name], 2e-6, name);
+  });
+
+  it('gives a bias its gradient when the weight is frozen', async () => {
+    const { x, w1, b1 } = leaves();
+    w1.requiresGrad_(false);
+    const g = uniform(m * hidden, 8);
+    linear(x, w1, b1).backward(engine().tensor(g, [m, hidden]));
+    const sums = new Float64Array(hidden);
+    g.forEach((value, i) => (sums[i % hidden] += value));
+    expectClose(await b1.grad!.read(), sums, 1e-6);
+    expect(w1.grad).toBeNull();
   });
 });

@@ -1,5 +1,5 @@
 /** Every operator, one file a family. */
-export { linear } from './linear.ts';
+export { linear, linearAdd, linearGelu, mlp } from './linear.ts';
 export { matmul } from './matmul.ts';
 export type { MatmulOptions } from './matmul.ts';
 export * from './optim.ts';

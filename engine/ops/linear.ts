@@ -1,10 +1,14 @@
 import { DeitError } from '../../kernels/errors.ts';
-import { biasGradient } from '../../kernels/matmul/bias-gradient.ts';
+import { geluBackward } from '../../kernels/gelu.ts';
 import { matmul as matmulKernel } from '../../kernels/matmul/index.ts';
+import type { Epilogue, MatmulProblem } from '../../kernels/matmul/index.ts';
+import { columnSum, columnSumScratch } from '../../kernels/reduce.ts';
 import { defineOp } from '../op.ts';
+import type { ForwardContext } from '../op.ts';
 import { expectShape, formatShape, numel } from '../shape.ts';
+import type { Shape } from '../shape.ts';
 import type { BackwardContext } from '../tape.ts';
-import type { Tensor } from '../tensor.ts';
+import { Tensor } from '../tensor.ts';
 import { expectFloat } from './matmul.ts';
 
 interface Sizes {
@@ -16,65 +20,213 @@ interface Sizes {
   readonly k: number;
 }
 
+/** Tensors by the names of the kernel's bindings; absent ones left out. */
+type Bindings = Record<string, Tensor>;
+
+/** y = x weight^T with what `epilogue` adds. */
+function project(
+  ctx: ForwardContext<object>,
+  { m, n, k }: Sizes,
+  x: Tensor,
+  weight: Tensor,
+  epilogue: Epilogue,
+  others: Record<string, Tensor | null>,
+): Tensor {
+  const y = ctx.empty([...x.shape.slice(0, -1), n]);
+  const problem: MatmulProblem = {
+    m,
+    n,
+    k,
+    a: { ld: k, transposed: false },
+    b: { ld: k, transposed: true },
+    y: { ld: n },
+    epilogue,
+  };
+  const present = Object.fromEntries(Object.entries(others).filter(([, tensor]) => tensor)) as Bindings;
+  ctx.run(matmulKernel, problem, { a: x, b: weight, y, ...present });
+  return y;
+}
+
+/** dx = dy weight, times gelu'(pre) if that is given. */
+function inputGradient(
+  ctx: BackwardContext<object>,
+  { m, n, k }: Sizes,
+  dy: Tensor,
+  weight: Tensor,
+  dx: Tensor,
+  pre?: Tensor,
+): void {
+  const problem: MatmulProblem = {
+    m,
+    n: k,
+    k: n,
+    a: { ld: n, transposed: false },
+    b: { ld: k, transposed: false },
+    y: { ld: k },
+    epilogue: { geluGradient: pre !== undefined },
+  };
+  ctx.run(matmulKernel, problem, { a: dy, b: weight, y: dx, ...(pre && { pre }) });
+}
+
+/** dweight = dy^T x and, in the same pass over dy, dbias = its column sums, for the inputs of these numbers. */
+function parameterGradients(
+  ctx: BackwardContext<object>,
+  { m, n, k }: Sizes,
+  x: Tensor,
+  dy: Tensor,
+  weight: number,
+  bias: number,
+): void {
+  if (!ctx.needs(weight)) {
+    if (!ctx.needs(bias)) return;
+    const sum = { rows: m, columns: n };
+    const [partial0, partial1] = columnSumScratch(sum, dy.engine.profile).map((size) => ctx.empty([size]));
+    ctx.run(columnSum, sum, { x: dy, y: ctx.gradient(bias), partial0, partial1 });
+    return;
+  }
+  const rowSums = ctx.needs(bias);
+  const problem: MatmulProblem = {
+    m: n,
+    n: k,
+    k: m,
+    a: { ld: n, transposed: true },
+    b: { ld: k, transposed: false },
+    y: { ld: k },
+    rowSums,
+  };
+  const sums: Bindings = rowSums ? { row_sums: ctx.gradient(bias) } : {};
+  ctx.run(matmulKernel, problem, { a: dy, b: x, y: ctx.gradient(weight), ...sums });
+}
+
 const linearOp = defineOp<Sizes>({
   name: 'linear',
   forward(ctx, [x, weight, bias]) {
-    const { m, n, k } = ctx.attributes;
-    const y = ctx.empty([...x!.shape.slice(0, -1), n]);
-    const problem = {
-      m,
-      n,
-      k,
-      a: { ld: k, transposed: false },
-      b: { ld: k, transposed: true },
-      y: { ld: n },
-      epilogue: { bias: bias !== null },
-    };
-    ctx.run(matmulKernel, problem, { a: x!, b: weight!, y, ...(bias && { bias }) });
+    const y = project(ctx, ctx.attributes, x!, weight!, { bias: bias !== null }, { bias });
     ctx.save(x!, weight!);
     return [y];
   },
   backward(ctx, [dy]) {
     const [x, weight] = ctx.saved;
-    linearBackward(ctx, ctx.attributes, x, weight, dy!);
+    if (ctx.needs(0)) inputGradient(ctx, ctx.attributes, dy!, weight, ctx.gradient(0));
+    parameterGradients(ctx, ctx.attributes, x, dy!, 1, 2);
   },
 });
-
-/** dx = dy W, dW = dy^T x, db = column sums of dy, for inputs 0, 1 and 2. */
-function linearBackward(ctx: BackwardContext<object>, { m, n, k }: Sizes, x: Tensor, weight: Tensor, dy: Tensor): void {
-  if (ctx.needs(0)) {
-    const problem = {
-      m,
-      n: k,
-      k: n,
-      a: { ld: n, transposed: false },
-      b: { ld: k, transposed: false },
-      y: { ld: k },
-    };
-    ctx.run(matmulKernel, problem, { a: dy, b: weight, y: ctx.gradient(0) });
-  }
-  if (ctx.needs(1)) {
-    const problem = { m: n, n: k, k: m, a: { ld: n, transposed: true }, b: { ld: k, transposed: false }, y: { ld: k } };
-    ctx.run(matmulKernel, problem, { a: dy, b: x, y: ctx.gradient(1) });
-  }
-  if (ctx.needs(2)) ctx.run(biasGradient, { m, n }, { dy, db: ctx.gradient(2) });
-}
 
 /** y = x weight^T + bias for x [..., in], weight [out, in], bias [out] or null; y [..., out]. As torch.nn.functional.linear. */
 export function linear(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
   return linearOp([x, weight, bias], linearSizes('linear', x, weight, bias))[0];
 }
 
-function linearSizes(where: string, x: Tensor, weight: Tensor, bias: Tensor | null): Sizes {
-  for (const tensor of [x, weight, bias]) if (tensor) expectFloat(tensor, where);
+const linearAddOp = defineOp<Sizes>({
+  name: 'linearAdd',
+  forward(ctx, [x, weight, bias, residual]) {
+    const epilogue = { bias: bias !== null, residual: true };
+    const y = project(ctx, ctx.attributes, x!, weight!, epilogue, { bias, residual });
+    ctx.save(x!, weight!);
+    return [y];
+  },
+  backward(ctx, [dy]) {
+    const [x, weight] = ctx.saved;
+    if (ctx.needs(3)) ctx.pass(3, dy!);
+    if (ctx.needs(0)) inputGradient(ctx, ctx.attributes, dy!, weight, ctx.gradient(0));
+    parameterGradients(ctx, ctx.attributes, x, dy!, 1, 2);
+  },
+});
+
+/** residual + linear(x, weight, bias) in one pass; residual [..., out] has the shape of the result. */
+export function linearAdd(x: Tensor, weight: Tensor, bias: Tensor | null, residual: Tensor): Tensor {
+  const sizes = linearSizes('linearAdd', x, weight, bias);
+  expectFloat(residual, 'linearAdd');
+  expectShape(residual.shape, [...x.shape.slice(0, -1), sizes.n], 'linearAdd', 'the residual');
+  return linearAddOp([x, weight, bias, residual], sizes)[0];
+}
+
+const linearGeluOp = defineOp<Sizes>({
+  name: 'linearGelu',
+  forward(ctx, [x, weight, bias]) {
+    const activated = ctx.empty([...x!.shape.slice(0, -1), ctx.attributes.n]);
+    const pre = project(ctx, ctx.attributes, x!, weight!, { bias: bias !== null, gelu: true }, { bias, activated });
+    ctx.save(x!, weight!, pre);
+    return [activated];
+  },
+  backward(ctx, [dy]) {
+    const [x, weight, pre] = ctx.saved;
+    const dpre = ctx.empty(pre.shape);
+    ctx.run(geluBackward, { n: pre.size, approximate: 'none' }, { x: pre, dy: dy!, dx: dpre });
+    if (ctx.needs(0)) inputGradient(ctx, ctx.attributes, dpre, weight, ctx.gradient(0));
+    parameterGradients(ctx, ctx.attributes, x, dpre, 1, 2);
+  },
+});
+
+/** gelu(linear(x, weight, bias)), exact GELU, in one pass. */
+export function linearGelu(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
+  return linearGeluOp([x, weight, bias], linearSizes('linearGelu', x, weight, bias))[0];
+}
+
+interface MlpSizes {
+  readonly first: Sizes;
+  readonly second: Sizes;
+}
+
+/** Inputs: x, weight1, bias1, weight2, bias2, residual. */
+const mlpOp = defineOp<MlpSizes>({
+  name: 'mlp',
+  forward(ctx, [x, weight1, bias1, weight2, bias2, residual]) {
+    const { first, second } = ctx.attributes;
+    const hidden = ctx.empty([...x!.shape.slice(0, -1), first.n]);
+    const epilogue1 = { bias: bias1 !== null, gelu: true };
+    const pre = project(ctx, first, x!, weight1!, epilogue1, { bias: bias1, activated: hidden });
+    const epilogue2 = { bias: bias2 !== null, residual: residual !== null };
+    const y = project(ctx, second, hidden, weight2!, epilogue2, { bias: bias2, residual });
+    ctx.save(x!, weight1!, weight2!, pre, hidden);
+    return [y];
+  },
+  backward(ctx, [dy]) {
+    const [x, weight1, weight2, pre, hidden] = ctx.saved;
+    const { first, second } = ctx.attributes;
+    if (ctx.needs(5)) ctx.pass(5, dy!);
+    parameterGradients(ctx, second, hidden, dy!, 3, 4);
+    if (!ctx.needs(0) && !ctx.needs(1) && !ctx.needs(2)) return;
+    const dpre = ctx.empty(pre.shape);
+    inputGradient(ctx, second, dy!, weight2, dpre, pre);
+    parameterGradients(ctx, first, x, dpre, 1, 2);
+    if (ctx.needs(0)) inputGradient(ctx, first, dpre, weight1, ctx.gradient(0));
+  },
+});
+
+/**
+ * A transformer's feed-forward part: linear(gelu(linear(x, weight1, bias1)), weight2, bias2), plus residual unless that
+ * is null. GELU (exact), its derivative, biases and the addition cost no passes of their own.
+ */
+export function mlp(
+  x: Tensor,
+  weight1: Tensor,
+  bias1: Tensor | null,
+  weight2: Tensor,
+  bias2: Tensor | null,
+  residual: Tensor | null = null,
+): Tensor {
+  const first = linearSizes('mlp', x, weight1, bias1);
+  const lead = x.shape.slice(0, -1);
+  const second = linearSizes('mlp', [...lead, first.n], weight2, bias2);
+  if (residual) {
+    expectFloat(residual, 'mlp');
+    expectShape(residual.shape, [...lead, second.n], 'mlp', 'the residual');
+  }
+  return mlpOp([x, weight1, bias1, weight2, bias2, residual], { first, second })[0];
+}
+
+function linearSizes(where: string, x: Tensor | Shape, weight: Tensor, bias: Tensor | null): Sizes {
+  for (const tensor of [x, weight, bias]) if (tensor instanceof Tensor) expectFloat(tensor, where);
+  const shape = x instanceof Tensor ? x.shape : x;
   const [n, k] = weight.shape;
-  if (weight.rank !== 2 || x.rank < 1 || x.shape.at(-1) !== k || x.size === 0) {
+  if (weight.rank !== 2 || shape.length < 1 || shape.at(-1) !== k || numel(shape) === 0) {
     throw new DeitError('shape-mismatch', 'The features of the input do not fit the weight [out, in].', {
       where,
       expected: `x [..., ${k}] that is not empty`,
-      found: `x ${formatShape(x.shape)}, weight ${formatShape(weight.shape)}`,
+      found: `x ${formatShape(shape)}, weight ${formatShape(weight.shape)}`,
     });
   }
   if (bias) expectShape(bias.shape, [n], where, 'the bias');
-  return { m: numel(x.shape) / k, n, k };
+  return { m: numel(shape) / k, n, k };
 }

@@ -1,5 +1,7 @@
-import type { Kernel } from '../kernel.ts';
-import { launch } from '../kernel.ts';
+import type { DeviceProfile } from '../device.ts';
+import { launch, output } from '../kernel.ts';
+import type { Launch } from '../kernel.ts';
+import { epilogueFunctions, epilogueWgsl } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
 
@@ -11,19 +13,23 @@ const COLUMNS = 4;
  * The plain variant: any size and stride on any device, no workgroup memory, no subgroups. Rows and columns past the
  * edge read the last valid one and are not stored.
  */
-export const matmulGeneral: Kernel<MatmulProblem> = (problem, device) => {
+export function matmulGeneral(problem: MatmulProblem, device: DeviceProfile): Launch[] {
   const tiles = tiling(problem, 8 * ROWS, 8 * COLUMNS);
+  const { epilogue = {}, rowSums = false } = problem;
   const a = problem.a.transposed ? 'a[at.a + k * params.a_ld + rows[r]]' : 'a[at.a + rows[r] * params.a_ld + k]';
   const b = problem.b.transposed ? 'b[at.b + columns[c] * params.b_ld + k]' : 'b[at.b + k * params.b_ld + columns[c]]';
-  const { bias, accumulate } = problem.epilogue ?? {};
-  const value = `params.scale * sum[r][c]${bias ? ' + bias[column + c]' : ''}${accumulate ? ' + y[index]' : ''}`;
+  const spot = { vector: false, sum: 'sum[r][c]', index: 'index', column: '(column + c)' };
   return [
     launch({
       name: 'matmul/general',
-      bindings: matmulBindings(problem, { a: 'f32', b: 'f32', y: 'f32' }),
+      bindings: [
+        ...matmulBindings(problem, { a: 'f32', b: 'f32', y: 'f32' }),
+        ...(rowSums ? [output('row_sums')] : []),
+      ],
       uniforms: matmulUniforms(problem, tiles),
       wgsl: /* wgsl */ `
 ${placeWgsl}
+${epilogueFunctions(epilogue)}
 @compute @workgroup_size(8, 8)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(local_invocation_id) local: vec3u) {
@@ -37,25 +43,28 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   for (var r = 0u; r < ${ROWS}; r++) { rows[r] = min(row + r, params.m - 1); }
   for (var c = 0u; c < ${COLUMNS}; c++) { columns[c] = min(column + c, params.n - 1); }
   var sum: array<array<f32, ${COLUMNS}>, ${ROWS}>;
+  ${rowSums ? `var row_sum: array<f32, ${ROWS}>;` : ''}
   for (var k = 0u; k < params.k; k++) {
     var right: array<f32, ${COLUMNS}>;
     for (var c = 0u; c < ${COLUMNS}; c++) { right[c] = ${b}; }
     for (var r = 0u; r < ${ROWS}; r++) {
       let left = ${a};
+      ${rowSums ? 'row_sum[r] += left;' : ''}
       for (var c = 0u; c < ${COLUMNS}; c++) { sum[r][c] += left * right[c]; }
     }
   }
   for (var r = 0u; r < ${ROWS}; r++) {
+    if (row + r >= params.m) { break; }
     for (var c = 0u; c < ${COLUMNS}; c++) {
-      if (row + r < params.m && column + c < params.n) {
-        let index = at.y + (row + r) * params.y_ld + column + c;
-        y[index] = ${value};
-      }
+      if (column + c >= params.n) { break; }
+      let index = at.y + (row + r) * params.y_ld + column + c;
+      ${epilogueWgsl(epilogue, spot)}
     }
+    ${rowSums ? 'if (column == 0) { row_sums[row + r] = row_sum[r]; }' : ''}
   }
 }`,
       grid: tileGrid(tiles, device),
       cost: matmulCost(problem),
     }),
   ];
-};
+}

@@ -2,6 +2,8 @@ import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../device.ts';
 import type { DeviceProfile } from '../device.ts';
 import { f32, input, output, require, u32 } from '../kernel.ts';
 import type { Binding, Cost, Uniforms } from '../kernel.ts';
+import { epilogueBindings } from './epilogue.ts';
+import type { Epilogue } from './epilogue.ts';
 
 /**
  * y[z, i, j] = scale * sum_k a[z, i, k] b[z, k, j] + epilogue, for every batch index z.
@@ -22,7 +24,13 @@ export interface MatmulProblem {
   /** Factor of the sum; 1 if left out. */
   readonly scale?: number;
   readonly epilogue?: Epilogue;
+  /** Also writes row_sums[i] = sum_k a[i, k] (m elements): the bias gradient, where a is dy^T. One batch only. */
+  readonly rowSums?: boolean;
+  /** For tests and measurements: the variant to use instead of the one that fits best. */
+  readonly variant?: Variant;
 }
+
+export type Variant = 'general' | 'subgroup' | 'subgroup_strided';
 
 export interface MatmulTarget {
   /** Elements from one stored row to the next. */
@@ -44,19 +52,14 @@ export interface BatchAxis {
   readonly y: number;
 }
 
-/** What happens to a sum before it is written, in this order. */
-export interface Epilogue {
-  /** Adds bias[j]. */
-  readonly bias?: boolean;
-  /** Adds what y holds already. */
-  readonly accumulate?: boolean;
-}
-
 /** Bindings in the order of the WGSL; `elements` are the element types of the arrays. */
 export function matmulBindings(problem: MatmulProblem, elements: { a: string; b: string; y: string }): Binding[] {
-  const bindings = [input('a', elements.a), input('b', elements.b), output('y', elements.y)];
-  if (problem.epilogue?.bias) bindings.push(input('bias', elements.y));
-  return bindings;
+  return [
+    input('a', elements.a),
+    input('b', elements.b),
+    output('y', elements.y),
+    ...epilogueBindings(problem.epilogue ?? {}, elements.y),
+  ];
 }
 
 export interface Tiling {
@@ -138,5 +141,11 @@ export function checkMatmul(problem: MatmulProblem): void {
   require(b.ld >= (b.transposed ? k : n), 'matmul', 'rows of b that do not overlap', b);
   require(y.ld >= n, 'matmul', 'rows of y that do not overlap', y);
   const sums = (problem.batch ?? []).some((axis) => axis.y === 0 && axis.size > 1);
-  require(!sums || !problem.epilogue?.bias, 'matmul', 'no bias where batches are summed', problem.epilogue);
+  const { epilogue = {} } = problem;
+  const linear = !epilogue.bias && !epilogue.residual && !epilogue.gelu && !epilogue.geluGradient;
+  require(!sums || linear, 'matmul', 'no epilogue where batches are summed', epilogue);
+  require(!(epilogue.gelu && epilogue.geluGradient), 'matmul', 'GELU or its gradient, not both', epilogue);
+  require(linear || !epilogue.accumulate, 'matmul', 'an epilogue of what is written, not added', epilogue);
+  const whole = !problem.rowSums || (batchSize(problem) === 1 && !epilogue.accumulate);
+  require(whole, 'matmul', 'row sums of one matrix', problem);
 }

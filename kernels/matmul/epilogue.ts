@@ -1,0 +1,60 @@
+import { geluWgsl } from '../gelu.ts';
+import type { Binding } from '../kernel.ts';
+import { input, output } from '../kernel.ts';
+
+/**
+ * What happens to scale * sum before it is written, in this order:
+ *
+ *     v = scale * sum + bias[j]            (bias)
+ *     v = v + residual[i, j]               (residual, laid out like y)
+ *     v = v * gelu'(pre[i, j])             (geluGradient; pre is laid out like y)
+ *     y = v, or y + v                      (accumulate)
+ *     activated[i, j] = gelu(v)            (gelu, exact; y keeps what the backward pass needs)
+ */
+export interface Epilogue {
+  readonly bias?: boolean;
+  readonly residual?: boolean;
+  readonly geluGradient?: boolean;
+  readonly accumulate?: boolean;
+  readonly gelu?: boolean;
+}
+
+/** Bindings that the epilogue adds, of vectors or scalars like y. */
+export function epilogueBindings(epilogue: Epilogue, element: string): Binding[] {
+  const bindings: Binding[] = [];
+  if (epilogue.bias) bindings.push(input('bias', element));
+  if (epilogue.residual) bindings.push(input('residual', element));
+  if (epilogue.geluGradient) bindings.push(input('pre', element));
+  if (epilogue.gelu) bindings.push(output('activated', element));
+  return bindings;
+}
+
+/** WGSL functions that the statements of `epilogueWgsl` call. */
+export const epilogueFunctions = (epilogue: Epilogue): string =>
+  epilogue.gelu || epilogue.geluGradient
+    ? `${geluWgsl('none')}
+fn gate1(x: f32) -> f32 { return gate(vec4f(x)).x; }
+fn slope1(x: f32) -> f32 { return slope(vec4f(x)).x; }
+`
+    : '';
+
+export interface Spot {
+  /** Whether the values are vec4f (else f32). */
+  readonly vector: boolean;
+  /** WGSL of the sum, of its index in y, and of its column in the same units. */
+  readonly sum: string;
+  readonly index: string;
+  readonly column: string;
+}
+
+/** Statements that take a sum to its place in y. */
+export function epilogueWgsl(epilogue: Epilogue, { vector, sum, index, column }: Spot): string {
+  const [gate, slope] = vector ? ['gate', 'slope'] : ['gate1', 'slope1'];
+  let value = `params.scale * ${sum}`;
+  if (epilogue.bias) value += ` + bias[${column}]`;
+  if (epilogue.residual) value += ` + residual[${index}]`;
+  if (epilogue.geluGradient) value = `(${value}) * ${slope}(pre[${index}])`;
+  if (epilogue.accumulate) value = `y[${index}] + ${value}`;
+  if (!epilogue.gelu) return `y[${index}] = ${value};`;
+  return `{ let value = ${value}; y[${index}] = value; activated[${index}] = value * ${gate}(value); }`;
+}
