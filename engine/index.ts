@@ -3,6 +3,7 @@ import { Engine } from './engine.ts';
 import type { EngineOptions } from './engine.ts';
 import { browserAdapter, browserAdvice } from './gpu/browser.ts';
 import { openContext } from './gpu/context.ts';
+import './methods.ts';
 
 export { DeitError, errorCatalogue, nearestName } from '../kernels/errors.ts';
 export type { ErrorCode, ErrorDetails } from '../kernels/errors.ts';
