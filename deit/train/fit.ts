@@ -40,8 +40,9 @@ export interface FitOptions {
 
 /** Steps whose figures may be outstanding: enough to keep the GPU busy, few enough to bound memory. */
 const IN_FLIGHT = 2;
-/** Steps after which the number of steps is fitted to the time. The first compiles and is not counted. */
-const CALIBRATION = 5;
+/** Steps, and part of the time, after which the number of steps is fitted. The first step compiles and is not counted. */
+const CALIBRATION_STEPS = 5;
+const CALIBRATION_SHARE = 0.08;
 
 /** Trains for the given length. Returns the number of steps done in all, and how many were planned. */
 export async function fit(options: FitOptions): Promise<{ done: number; steps: number }> {
@@ -50,6 +51,7 @@ export async function fit(options: FitOptions): Promise<{ done: number; steps: n
   const clock = new StepClock();
   const pending: Promise<void>[] = [];
   let { steps } = length;
+  let fitted = length.seconds === null;
   let done = firstStep;
   let reported = firstStep;
   const drain = async (atMost: number): Promise<void> => {
@@ -83,10 +85,12 @@ export async function fit(options: FitOptions): Promise<{ done: number; steps: n
       pending.push(reporting);
       done++;
       await drain(IN_FLIGHT);
-      if (length.seconds !== null && done === firstStep + CALIBRATION) {
+      const seconds = length.seconds ?? Infinity;
+      if (!fitted && done - firstStep >= CALIBRATION_STEPS && clock.seconds >= CALIBRATION_SHARE * seconds) {
         await drain(0);
-        const fitting = Math.floor((length.seconds - clock.seconds) / clock.secondsPerStep);
+        const fitting = Math.floor((seconds - clock.seconds) / clock.secondsPerStep);
         steps = Math.max(done, Math.min(length.steps, done + fitting));
+        fitted = true;
       }
       if (options.pauseAfter?.(done) && done < steps) {
         await drain(0);
