@@ -2,13 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { DeitError, crossEntropy } from '../engine/index.ts';
 import type { Engine, Tensor } from '../engine/index.ts';
 import { distillationLoss } from '../deit/distillation.ts';
-import type { Distillation } from '../deit/distillation.ts';
 import { VisionTransformer } from '../deit/models/deit.ts';
 import { createModel } from '../deit/models/registry.ts';
 import { expectClose, relativeError } from './support/close.ts';
 import { useEngine } from './support/engine.ts';
-import { goldenJson, goldenTensors } from './support/golden.ts';
-import { integers, sketch, uniform, weight } from './support/generator.ts';
+import { goldenTensors } from './support/golden.ts';
+import { goldenDistillation, goldenModel, goldenModels, goldenSmoothing } from './support/golden-models.ts';
+import type { GoldenModel } from './support/golden-models.ts';
+import { integers, sketch, uniform } from './support/generator.ts';
 
 const engine = useEngine();
 
@@ -104,51 +105,20 @@ describe('the worked examples', () => {
   });
 });
 
-interface Golden {
-  key: string;
-  file: string;
-  family: string;
-  distilled: boolean;
-  batch: number;
-  imageSize: number;
-  classes: number;
-  options: { patch: number; width: number; depth: number; heads: number; dFf: number };
-  modes: Record<'train' | 'eval', string[]>;
-  images: string;
-  labels: string;
-  teacher: string;
-  gradients: 'full' | 'sketch';
-  gradientNames: Record<string, string[]>;
-}
-interface Kind {
-  distillation: Distillation['type'];
-  alpha?: number;
-  tau?: number;
-  klScaling?: Distillation['scaling'];
-}
-const manifest = goldenJson<{ smoothing: number; kinds: Record<string, Kind>; models: Golden[] }>('models.json');
-
 /** A golden case on the GPU. */
-function setUp(engine: Engine, { distilled, batch, imageSize, classes, options, ...streams }: Golden) {
-  const { patch, width, depth, heads, dFf } = options;
-  const model = createModel(
-    engine,
-    `deit_tiny_${distilled ? 'distilled_' : ''}patch16_224 img_size=${imageSize} patch_size=${patch} embed_dim=${width}` +
-      ` depth=${depth} num_heads=${heads} d_ff=${dFf} num_classes=${classes}`,
-  ) as VisionTransformer;
-  const state = [...model.stateDict()];
-  model.loadStateDict(new Map(state.map(([name, { shape }]) => [name, { shape, data: weight(name, shape) }])));
-  const images = uniform(streams.images, batch * 3 * imageSize ** 2, 0, 2);
+function setUp(engine: Engine, golden: GoldenModel) {
+  const { batch, imageSize, classes } = golden;
+  const images = uniform(golden.images, batch * 3 * imageSize ** 2, 0, 2);
   return {
-    model,
+    model: goldenModel(engine, golden) as VisionTransformer,
     images: engine.tensor(images, [batch, 3, imageSize, imageSize]),
-    labels: engine.tensor(integers(streams.labels, batch, classes), [batch], 'i32'),
-    teacher: engine.tensor(uniform(streams.teacher, batch * classes, 0, 3), [batch, classes]),
+    labels: engine.tensor(integers(golden.labels, batch, classes), [batch], 'i32'),
+    teacher: engine.tensor(uniform(golden.teacher, batch * classes, 0, 3), [batch, classes]),
   };
 }
 
 describe('values and gradients of timm', () => {
-  const goldens = manifest.models.filter(({ family }) => family === 'deit');
+  const goldens = goldenModels.filter(({ family }) => family === 'deit');
   // Float32 against float64: within three times the drift that PyTorch's own float32 run has (1e-7 to 3e-6), and half a
   // millionth for what drifts less than chance would have it.
   const bound = (drift: number): number => 3 * drift + 5e-7;
@@ -161,7 +131,6 @@ describe('values and gradients of timm', () => {
     const { model, images, labels, teacher } = setUp(engine(), golden);
     for (const [mode, kinds] of Object.entries(golden.modes) as ['train' | 'eval', string[]][]) {
       for (const kind of kinds) {
-        const { distillation, alpha = 0, tau = 1, klScaling = 'all' } = manifest.kinds[kind];
         for (const [, parameter] of model.namedParameters()) parameter.grad = null;
         model.train(mode === 'train');
         let loss: Tensor;
@@ -169,12 +138,16 @@ describe('values and gradients of timm', () => {
           const heads = model.forward(images, 'heads');
           await check(heads.cls, heads.dist ? 'train.logits_cls' : 'train.logits');
           if (heads.dist) await check(heads.dist, 'train.logits_dist');
-          const settings = { type: distillation, alpha, tau, scaling: klScaling };
-          loss = distillationLoss(settings, heads, { labels, smoothing: manifest.smoothing }, teacher).total;
+          loss = distillationLoss(
+            goldenDistillation(kind),
+            heads,
+            { labels, smoothing: goldenSmoothing },
+            teacher,
+          ).total;
         } else {
           const logits = model.forward(images) as Tensor;
           await check(logits, 'eval.logits');
-          loss = crossEntropy(logits, labels, { labelSmoothing: manifest.smoothing });
+          loss = crossEntropy(logits, labels, { labelSmoothing: goldenSmoothing });
         }
         loss.backward();
         await check(loss, `loss.${mode}.${kind}`);
@@ -185,7 +158,7 @@ describe('values and gradients of timm', () => {
 
   async function checkGradients(
     model: VisionTransformer,
-    { gradients, gradientNames }: Golden,
+    { gradients, gradientNames }: GoldenModel,
     stored: (name: string) => ArrayLike<number>,
     group: string,
   ): Promise<void> {
