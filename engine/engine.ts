@@ -1,4 +1,5 @@
 import { accumulate, fill, sumOf } from '../kernels/accumulate.ts';
+import { floatBits } from '../kernels/broadcast.ts';
 import { DeitError } from '../kernels/errors.ts';
 import type { Kernel, Launch } from '../kernels/kernel.ts';
 import type { DType } from './dtype.ts';
@@ -134,7 +135,7 @@ export class Engine {
   /** A tensor filled with one value. */
   full(shape: Shape, value: number): Tensor {
     const y = this.empty(shape);
-    if (y.size > 0) this.run('full', fill, { n: y.size, value }, { y });
+    if (y.size > 0) this.run('full', fill, { n: y.size, value, bits: floatBits(value) }, { y });
     return y;
   }
 

@@ -28,8 +28,8 @@ export const sumOf: Kernel<{ n: number }> = ({ n }, device) =>
     device,
   );
 
-/** y = value in all n elements. */
-export const fill: Kernel<{ n: number; value: number }> = ({ n, value }, device) =>
+/** y = value in all n elements. `bits` of the value keep NaN, infinities and -0 apart where problems are compared as JSON. */
+export const fill: Kernel<{ n: number; value: number; bits?: number }> = ({ n, value }, device) =>
   elementwise(
     {
       name: 'fill',

@@ -174,6 +174,9 @@ describe('details of the operators of two operands', () => {
     expect(await values(ops.add(x, NaN))).toEqual([NaN, NaN]);
     expect(await values(ops.add(x, -Infinity))).toEqual([-Infinity, -Infinity]);
     expect(await values(ops.div(1, ops.mul(x, -0)))).toEqual([-Infinity, -Infinity]);
+    expect(await values(engine().full([1], Infinity))).toEqual([Infinity]);
+    expect(await values(engine().full([1], NaN))).toEqual([NaN]);
+    expect(await values(ops.reciprocal(engine().full([1], -0)))).toEqual([-Infinity]);
   });
 
   it('pow has the special cases of C', async () => {
