@@ -1,4 +1,4 @@
-import { dropPathAdd, dropout, gelu, scaledDotProductAttention } from '../../engine/index.ts';
+import { attentionWeights, dropPathAdd, dropout, gelu, scaledDotProductAttention } from '../../engine/index.ts';
 import type { Engine, Tensor } from '../../engine/index.ts';
 import { LayerNorm, Linear, Module } from '../../nn/index.ts';
 import { dropPathRate } from './deit-config.ts';
@@ -24,6 +24,10 @@ class Attention extends Module {
 
   forward(x: Tensor): Tensor {
     return this.proj.forward(scaledDotProductAttention(this.qkv.forward(x), this.heads));
+  }
+
+  weights(x: Tensor): Tensor {
+    return attentionWeights(this.qkv.forward(x), this.heads);
   }
 }
 
@@ -70,6 +74,11 @@ export class Block extends Module {
     const y = this.residual(x, this.drop(attended, 0), 0);
     const transformed = this.mlp.forward(this.norm2.forward(y), (hidden) => this.drop(hidden, 1));
     return this.residual(y, this.drop(transformed, 2), 1);
+  }
+
+  /** The attention weights that `forward(x)` uses, [B, heads, N, N]: how much each token (row) looks at each other one. */
+  attention(x: Tensor): Tensor {
+    return this.attn.weights(this.norm1.forward(x));
   }
 
   private residual(x: Tensor, branch: Tensor, which: 0 | 1): Tensor {

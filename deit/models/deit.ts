@@ -37,6 +37,14 @@ class PatchEmbed extends Module {
 /** What a forward pass gives: the logits of every head, or one set of logits made of them. */
 export type DeitOutput = 'heads' | 'average' | 'concatenation';
 
+/** What goes on inside, block by block. */
+export interface Inspection extends Logits {
+  /** [B, heads, N, N]: row i says where token i looks. Tokens are class, distillation if there is one, then patches by row. */
+  readonly attention: readonly Tensor[];
+  /** The class and, if there is one, the distillation token after the block, [B, 1 or 2, D], not yet normed. */
+  readonly tokens: readonly Tensor[];
+}
+
 /**
  * DeiT (Touvron et al. 2021): a vision transformer with a class token and, if distilled, a distillation token, each with
  * a linear head. Names of parameters are timm's.
@@ -78,6 +86,10 @@ export class VisionTransformer extends Module implements Classifier {
 
   /** Images [B, C, H, W], normalised, to the tokens after the last block, [B, N, D], not yet normed. */
   features(images: Tensor): Tensor {
+    return this.encode(images);
+  }
+
+  private encode(images: Tensor, afterBlock?: (block: Block, x: Tensor, y: Tensor) => void): Tensor {
     const { inChans, imageSize, dropout: rate } = this.config;
     if (images.rank !== 4) {
       throw new DeitError('shape-mismatch', 'Images are [batch, channels, height, width].', {
@@ -88,17 +100,36 @@ export class VisionTransformer extends Module implements Classifier {
     expectShape(images.shape, [images.shape[0], inChans, imageSize, imageSize], 'DeiT', 'the images');
     const tokens = assembleTokens(this.patchEmbed.forward(images), this.clsToken, this.distToken, this.posEmbed);
     let x = dropout(tokens, rate, 0, this.training);
-    for (const block of this.blocks) x = block.forward(x);
+    for (const block of this.blocks) {
+      const y = block.forward(x);
+      afterBlock?.(block, x, y);
+      x = y;
+    }
     return x;
   }
 
   heads(images: Tensor): Logits {
+    return this.classify(this.features(images));
+  }
+
+  /** Logits, and what every block attended to and made of the tokens of the heads. For pictures and statistics. */
+  inspect(images: Tensor): Inspection {
+    const attention: Tensor[] = [];
+    const tokens: Tensor[] = [];
+    const features = this.encode(images, (block, x, y) => {
+      attention.push(block.attention(x));
+      tokens.push(slice(y, 1, 0, prefixTokens(this.config)));
+    });
+    return { ...this.classify(features), attention, tokens };
+  }
+
+  private classify(features: Tensor): Logits {
     const prefix = prefixTokens(this.config);
     // The norm works token by token: only those that the heads see need it.
-    const tokens = this.norm.forward(slice(this.features(images), 1, 0, prefix));
+    const tokens = this.norm.forward(slice(features, 1, 0, prefix));
     const token = (index: number): Tensor => {
       const one = prefix === 1 ? tokens : slice(tokens, 1, index, index + 1);
-      return reshape(one, [images.shape[0], this.config.width]);
+      return reshape(one, [features.shape[0], this.config.width]);
     };
     return {
       cls: this.head.forward(token(0)),
