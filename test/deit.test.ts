@@ -1,9 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { DeitError, crossEntropy } from '../engine/index.ts';
+import { DeitError, add, crossEntropy, indexSelect, slice } from '../engine/index.ts';
 import type { Engine, Tensor } from '../engine/index.ts';
 import { distillationLoss } from '../deit/distillation.ts';
 import { VisionTransformer } from '../deit/models/deit.ts';
+import { deitConfig, dropPathRate } from '../deit/models/deit-config.ts';
+import type { Classifier } from '../deit/models/classifier.ts';
 import { createModel } from '../deit/models/registry.ts';
+import { SGD, decayGroups } from '../nn/index.ts';
 import { expectClose, relativeError } from './support/close.ts';
 import { useEngine } from './support/engine.ts';
 import { goldenTensors } from './support/golden.ts';
@@ -219,5 +222,83 @@ describe('DeiT', () => {
     // Two branches that can be dropped: four outcomes, each of 64 samples one of them.
     expect(await distinct(model.train().heads(images).cls)).toBe(4);
     expect(await distinct(model.eval().heads(images).cls)).toBe(1);
+  });
+
+  it('raises stochastic depth linearly over the blocks', () => {
+    const config = deitConfig({ dropPath: 0.1 });
+    const rates = Array.from({ length: 12 }, (_, block) => dropPathRate(config, block));
+    // spec/deit.md section 4.
+    const expected = [0, 0.00909, 0.01818, 0.02727, 0.03636, 0.04545, 0.05455, 0.06364, 0.07273, 0.08182, 0.09091, 0.1];
+    rates.forEach((rate, block) => expect(rate).toBeCloseTo(expected[block], 5));
+    expect(dropPathRate(deitConfig({ dropPath: 0.1, depth: 1 }), 0)).toBe(0);
+  });
+
+  it('drops out in training alone, at every place another mask', async () => {
+    const spec = 'deit_tiny_patch16_224 img_size=8 patch_size=4 embed_dim=12 depth=1 num_heads=2 num_classes=3';
+    const model = createModel(engine(), spec);
+    const dropping = createModel(engine(), `${spec} drop_rate=0.25`);
+    const images = engine().tensor(uniform('image', 192), [1, 3, 8, 8]);
+    const logits = async (which: Classifier): Promise<number[]> => [...(await which.heads(images).cls.read())];
+    const plain = await logits(model);
+    engine().setStep(1);
+    const first = await logits(dropping.train());
+    engine().setStep(2);
+    const second = await logits(dropping);
+    expect(first).not.toEqual(plain);
+    expect(second).not.toEqual(first);
+    expect(await logits(dropping.eval())).toEqual(plain);
+  });
+
+  it('gathers the gradients of micro-batches in their places', async () => {
+    const golden = goldenModels.find(({ key }) => key === 'deit_distilled')!;
+    const { model, images, labels } = setUp(engine(), golden);
+    const optimizer = new SGD(decayGroups(model.namedParameters(), 0));
+    const half = golden.batch / 2;
+    const part = (tensor: Tensor, index: number): Tensor =>
+      tensor.dtype === 'i32' ? indexSelect(tensor, 0, rows(index)) : slice(tensor, 0, index * half, (index + 1) * half);
+    const rows = (index: number): Tensor =>
+      engine().tensor(
+        Array.from({ length: half }, (_, i) => index * half + i),
+        [half],
+        'i32',
+      );
+    const loss = (x: Tensor, y: Tensor): Tensor => {
+      const { cls, dist } = model.heads(x);
+      return add(crossEntropy(cls, y), crossEntropy(dist!, y));
+    };
+    const gradients = async (): Promise<number[]> =>
+      (await Promise.all(model.parameters().map(({ grad }) => grad!.read()))).flatMap((data) => [...data]);
+    optimizer.zeroGrad();
+    loss(images, labels).backward();
+    const whole = await gradients();
+    optimizer.zeroGrad();
+    for (const index of [0, 1]) loss(part(images, index), part(labels, index)).backward();
+    const gathered = await gradients();
+    expect(model.parameters().every(({ grad, gradHome }) => grad === gradHome)).toBe(true);
+    // The loss is a mean over the batch, so the sum over two halves is twice it. Sums in another order: roundings of f32.
+    expectClose(
+      gathered,
+      whole.map((x) => 2 * x),
+      2e-6,
+    );
+    optimizer.free();
+  });
+
+  it('gives a frozen backbone no gradient, and the heads theirs', async () => {
+    const golden = goldenModels.find(({ key }) => key === 'deit_distilled')!;
+    const { model, images, labels } = setUp(engine(), golden);
+    const run = async (): Promise<number[]> => {
+      const { cls, dist } = model.heads(images);
+      add(crossEntropy(cls, labels), crossEntropy(dist!, labels)).backward();
+      return [...(await model.stateDict().get('head_dist.weight')!.grad!.read())];
+    };
+    const before = await run();
+    for (const [name, parameter] of model.namedParameters()) {
+      parameter.grad = null;
+      parameter.requiresGrad_(name.startsWith('head'));
+    }
+    expect(await run()).toEqual(before);
+    const trained = model.namedParameters().filter(([, { grad }]) => grad);
+    expect(trained.map(([name]) => name)).toEqual(['head.weight', 'head.bias', 'head_dist.weight', 'head_dist.bias']);
   });
 });
