@@ -21,6 +21,8 @@ export type { Recording } from './gpu/recording.ts';
 export type { AdapterReport } from './gpu/context.ts';
 export type { MemoryReport } from './gpu/pool.ts';
 export type { DispatchTime } from './gpu/profiler.ts';
+export { measurePeak } from './peak.ts';
+export type { Peak } from './peak.ts';
 export { formatBytes } from './gpu/pool.ts';
 export { parseStrictJson } from './json.ts';
 export type { JsonObject, JsonValue } from './json.ts';
