@@ -44,8 +44,12 @@ fn gate(x: vec4f) -> vec4f {
 }
 fn slope(x: vec4f) -> vec4f {
   let bounded = clamp(x, vec4f(-1e4), vec4f(1e4));
-  let s = gate(bounded);
-  return s + bounded * s * (1.0 - s) * (1.5957691216057308 + 0.2140644488 * bounded * bounded);
+  let u = twice_u(bounded);
+  // s (1 - s) from exp(-|2 u|): where s is near 1, 1 - s would have no digits left.
+  let e = exp(-abs(u));
+  let r = 1.0 / (1.0 + e);
+  let s = r * select(vec4f(1.0), e, u < vec4f(0.0));
+  return s + bounded * e * r * r * (1.5957691216057308 + 0.2140644488 * bounded * bounded);
 }
 `;
 

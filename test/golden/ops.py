@@ -34,6 +34,21 @@ def batch_norm(x, weight, bias, mean, var, training, momentum, eps):
     return (out, {"runningMean": mean, "runningVar": var}) if training else out
 
 
+def mlp(x, weight1, bias1, weight2, bias2, residual):
+    y = F.linear(F.gelu(F.linear(x, weight1, bias1)), weight2, bias2)
+    return y if residual is None else residual + y
+
+
+def add_layer_norm(residual, branch, weight, bias, eps):
+    total = residual + branch
+    return torch.cat([total, F.layer_norm(total, total.shape[-1:], weight, bias, eps)], -1)
+
+
+def assemble_tokens(patches, cls, dist, pos):
+    prefix = [token.expand(patches.shape[0], -1, -1) for token in (cls, dist) if token is not None]
+    return torch.cat([*prefix, patches], 1) + pos
+
+
 def chain(*inputs, steps):
     previous = None
     for step in steps:
@@ -70,6 +85,14 @@ REFERENCE = {
     "klDistillation": kl_distillation,
     "scaledDotProductAttention": attention,
     "chain": chain,
+    "flip": lambda x, dim: x.flip(dim),
+    "indexSelect": lambda x, index, dim: x.index_select(dim, index),
+    "linearAdd": lambda x, weight, bias, residual: residual + F.linear(x, weight, bias),
+    "linearGelu": lambda x, weight, bias: F.gelu(F.linear(x, weight, bias)),
+    "mlp": mlp,
+    "addLayerNorm": add_layer_norm,
+    "assembleTokens": assemble_tokens,
+    "scaleChannels": lambda x, gate: x * gate[:, :, None, None],
 }
 
 # Operands that have no gradient here, by position.

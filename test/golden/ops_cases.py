@@ -310,3 +310,56 @@ for label, (move, move_attrs, shape) in MOVES.items():
     for op, attrs, others in THEN:
         steps = [{"op": move, "attrs": move_attrs, "operands": [0]}, {"op": op, "attrs": attrs, "operands": [-1, *range(1, 1 + len(others))]}]
         case("chain", f"{label} then {op}{' transposed' if attrs.get('transposeA') else ''}", {"steps": steps}, T(*shape, scale=2.0), *others)
+
+# ---- operators that join several of PyTorch's ----
+
+for shape in [(1,), (7,), (1, 1), (3, 5), (5, 1), (2, 3, 4), (2, 1, 4), (2, 3, 4, 5), (33, 65)]:
+    for dim in dict.fromkeys([0, -1, len(shape) // 2, -len(shape)]):
+        case("flip", f"{list(shape)}, axis {dim}", {"dim": dim}, T(*shape))
+case("flip", "images, along the batch", {"dim": 0}, T(4, 3, 6, 6))
+
+
+def chosen(*numbers):
+    return lambda stream: np.array(numbers, np.int32)
+
+
+for shape, dim, index in [((1,), 0, [0]), ((1,), 0, [0, 0, 0]), ((7,), 0, [3]), ((7,), 0, [6, 0, 2]), ((7,), -1, [1, 1, 1]), ((7,), 0, list(range(7))), ((7,), 0, list(range(6, -1, -1))),
+                          ((3, 5), 0, [0]), ((3, 5), 0, [2, 0]), ((3, 5), 1, [4, 4, 0]), ((3, 5), -1, [1]), ((3, 5), -2, [0, 1, 2, 2, 1, 0]), ((1, 5), 0, [0, 0]), ((5, 1), 1, [0, 0]),
+                          ((2, 3, 4), 0, [1]), ((2, 3, 4), 1, [2, 1]), ((2, 3, 4), 2, [0, 3, 3]), ((2, 3, 4), -3, [1, 0, 1]), ((2, 3, 4), -2, [2]), ((2, 3, 4, 5), 2, [3, 0]), ((2, 3, 4, 5), 3, [4]),
+                          ((2, 6, 24), 1, [0]), ((2, 6, 24), 1, [0, 1]), ((65, 33), 0, [64, 0, 64, 31]), ((33, 65), 1, [64, 63, 0]), ((4, 3, 8, 8), 0, [3, 2, 1, 0])]:
+    case("indexSelect", f"{list(shape)}, axis {dim}, {index}", {"dim": dim}, T(*shape), chosen(*index))
+LINEARS = [((1,), 1, 1), ((5,), 4, 3), ((5,), 1, 7), ((5,), 7, 1), ((33,), 17, 9), ((65,), 31, 33), ((2, 3), 4, 5), ((2, 7), 16, 48), ((1, 1), 8, 8), ((2, 3, 4), 5, 6), ((3,), 300, 4), ((130,), 3, 2), ((2,), 3, 130)]
+for lead, fan_in, out in LINEARS:
+    for bias in (True, False):
+        name = f"{[*lead, fan_in]} to {out}{'' if bias else ', no bias'}"
+        head = [T(*lead, fan_in), T(out, fan_in), T(out) if bias else None]
+        case("linearAdd", name, {}, *head, T(*lead, out, scale=2.0))
+        case("linearGelu", name, {}, *head)
+case("linearAdd", "large residual", {}, T(5, 6), T(4, 6), T(4), T(5, 4, scale=1e4))
+case("linearGelu", "wide activations", {}, T(5, 6, scale=5.0), T(4, 6, scale=2.0), T(4))
+for lead, width, hidden in [((1,), 1, 1), ((1,), 1, 5), ((5,), 4, 1), ((5,), 4, 8), ((33,), 9, 17), ((2, 3), 4, 16), ((2, 7), 16, 48), ((1, 1), 8, 32), ((2, 3, 4), 5, 6), ((130,), 2, 3), ((2, 6), 24, 96), ((3,), 30, 75)]:
+    for residual in (True, False):
+        case("mlp", f"{[*lead, width]} through {hidden}{', with residual' if residual else ''}", {},
+             T(*lead, width), T(hidden, width), T(hidden), T(width, hidden), T(width), T(*lead, width) if residual else None)
+case("mlp", "no biases", {}, T(5, 6), T(8, 6), None, T(6, 8), None, None)
+case("mlp", "another width out", {}, T(5, 6), T(8, 6), T(8), T(3, 8), T(3), None)
+for shape in [(1, 1), (1, 7), (5, 1), (3, 5), (2, 3, 4), (4, 16), (4, 17), (2, 5, 192), (3, 257), (65, 33), (1, 1, 24), (2, 6, 24), (7, 64), (2, 2, 3, 4)]:
+    d = shape[-1]
+    case("addLayerNorm", f"{list(shape)}", {"eps": 1e-6}, T(*shape, scale=2.0), T(*shape), T(d, center=1.0, scale=0.5), T(d))
+for eps in (1e-12, 1e-5, 0.1):
+    case("addLayerNorm", f"eps {eps:g}", {"eps": eps}, T(4, 11), T(4, 11), T(11), T(11))
+for label, draws in {
+    "scale 1000": (T(4, 12, scale=1e3), T(4, 12, scale=1e3)), "scale 0.001": (T(4, 12, scale=1e-3), T(4, 12, scale=1e-3)), "small branch": (T(4, 12), T(4, 12, scale=1e-4)), "large branch": (T(4, 12), T(4, 12, scale=1e3)),
+    "offset 100": (T(4, 12, center=100.0), T(4, 12)), "equal rows": (equal(4, 12), equal(4, 12)),
+}.items():
+    case("addLayerNorm", label, {"eps": 1e-6}, *draws, T(12, center=1.0, scale=0.5), T(12))
+case("addLayerNorm", "without bias", {"eps": 1e-6}, T(4, 7), T(4, 7), T(7), None)
+case("addLayerNorm", "without weight and bias", {"eps": 1e-6}, T(4, 7), T(4, 7), None, None)
+for b, n, d in [(1, 1, 1), (1, 1, 8), (2, 1, 3), (1, 4, 1), (2, 4, 8), (3, 9, 5), (5, 2, 7), (2, 16, 24), (1, 25, 30), (4, 7, 64), (2, 3, 65), (1, 64, 12), (33, 2, 2)]:
+    for dist in (True, False):
+        case("assembleTokens", f"batch {b}, {n} patches of {d}{', distilled' if dist else ''}", {},
+             T(b, n, d), T(1, 1, d), T(1, 1, d) if dist else None, T(1, n + 1 + dist, d))
+for shape in [*POOLS, (3, 24, 7, 7), (1, 2, 1, 1)]:
+    case("scaleChannels", f"{list(shape)}", {}, T(*shape), T(*shape[:2]))
+for label, draw in {"scale 1e6": T(2, 3, 5, 5, scale=1e6), "offset 1000": T(2, 3, 5, 5, center=1000.0), "equal values": equal(2, 3, 5, 5), "integers": ties(2, 3, 5, 5)}.items():
+    case("scaleChannels", label, {}, draw, T(2, 3))

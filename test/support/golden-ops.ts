@@ -1,0 +1,199 @@
+import * as ops from '../../engine/index.ts';
+import type { Engine, Shape, Tensor } from '../../engine/index.ts';
+import { goldenJson, goldenTensors } from './golden.ts';
+import type { GoldenTensor } from './golden.ts';
+
+/** A row of ops.json. */
+export interface OpCase {
+  readonly op: string;
+  readonly name: string;
+  readonly attrs: OpAttributes;
+  readonly inputs: readonly (string | null)[];
+  readonly output: string;
+  readonly gradOutput: string;
+  readonly gradInputs: readonly (string | null)[];
+  readonly after?: Readonly<Record<string, string>>;
+  readonly noise: {
+    readonly output: number;
+    readonly gradInputs: readonly (number | null)[];
+    readonly after?: Readonly<Record<string, number>>;
+  };
+}
+
+/** All attributes that occur; a case has those of its operator. */
+interface OpAttributes {
+  readonly approximate: 'none' | 'tanh';
+  readonly transposeA?: boolean;
+  readonly transposeB?: boolean;
+  readonly dim: number;
+  readonly dim0: number;
+  readonly dim1: number;
+  readonly dims: readonly number[];
+  readonly keepdim: boolean;
+  readonly shape: Shape;
+  readonly start: number;
+  readonly end: number;
+  readonly pad: readonly number[];
+  readonly eps: number;
+  readonly momentum: number;
+  readonly training: boolean;
+  readonly stride: number;
+  readonly padding: number;
+  readonly groups: number;
+  readonly heads: number;
+  readonly labelSmoothing: number;
+  readonly tau: number;
+  readonly scaling: 'batchmean' | 'all';
+  readonly steps: readonly {
+    readonly op: string;
+    readonly attrs: OpAttributes;
+    readonly operands: readonly number[];
+  }[];
+}
+
+type Call = (inputs: readonly (Tensor | null)[], attrs: OpAttributes) => Tensor;
+
+const onOne =
+  (f: (x: Tensor, attrs: OpAttributes) => Tensor): Call =>
+  ([x], attrs) =>
+    f(x!, attrs);
+const onTwo =
+  (f: (a: Tensor, b: Tensor, attrs: OpAttributes) => Tensor): Call =>
+  ([a, b], attrs) =>
+    f(a!, b!, attrs);
+const unary = (f: (x: Tensor) => Tensor): Call => onOne((x) => f(x));
+const binary = (f: (a: Tensor, b: Tensor) => Tensor): Call => onTwo((a, b) => f(a, b));
+const reduction = (f: (x: Tensor, dims: readonly number[], keepdim: boolean) => Tensor): Call =>
+  onOne((x, { dims, keepdim }) => f(x, dims, keepdim));
+
+/** How the operators of the golden cases are called here. */
+const calls: Readonly<Record<string, Call>> = {
+  add: binary(ops.add),
+  sub: binary(ops.sub),
+  mul: binary(ops.mul),
+  div: binary(ops.div),
+  maximum: binary(ops.maximum),
+  minimum: binary(ops.minimum),
+  pow: binary(ops.pow),
+  neg: unary(ops.neg),
+  exp: unary(ops.exp),
+  log: unary(ops.log),
+  sqrt: unary(ops.sqrt),
+  rsqrt: unary(ops.rsqrt),
+  reciprocal: unary(ops.reciprocal),
+  abs: unary(ops.abs),
+  square: unary(ops.square),
+  relu: unary(ops.relu),
+  sigmoid: unary(ops.sigmoid),
+  tanh: unary(ops.tanh),
+  silu: unary(ops.silu),
+  gelu: onOne((x, { approximate }) => ops.gelu(x, { approximate })),
+  matmul: onTwo((a, b, { transposeA, transposeB }) => ops.matmul(a, b, { transposeA, transposeB })),
+  linear: ([x, weight, bias]) => ops.linear(x!, weight!, bias),
+  softmax: onOne((x, { dim }) => ops.softmax(x, dim)),
+  logSoftmax: onOne((x, { dim }) => ops.logSoftmax(x, dim)),
+  layerNorm: ([x, weight, bias], { eps }) => ops.layerNorm(x!, weight, bias, eps),
+  batchNorm: ([x, weight, bias, mean, variance], { training, momentum, eps }) =>
+    ops.batchNorm(x!, weight!, bias!, mean!, variance!, { training, momentum, eps }),
+  conv2d: ([x, weight, bias], { stride, padding, groups }) =>
+    ops.conv2d(x!, weight!, bias, { stride, padding, groups }),
+  patchEmbed: ([image, weight, bias]) => ops.patchEmbed(image!, weight!, bias!),
+  globalAvgPool: unary(ops.globalAvgPool),
+  sum: reduction(ops.sum),
+  mean: reduction(ops.mean),
+  amax: reduction(ops.amax),
+  permute: onOne((x, { dims }) => ops.permute(x, dims)),
+  transpose: onOne((x, { dim0, dim1 }) => ops.transpose(x, dim0, dim1)),
+  reshape: onOne((x, { shape }) => ops.reshape(x, shape)),
+  expand: onOne((x, { shape }) => ops.expand(x, shape)),
+  slice: onOne((x, { dim, start, end }) => ops.slice(x, dim, start, end)),
+  cat: (xs, { dim }) =>
+    ops.cat(
+      xs.map((x) => x!),
+      dim,
+    ),
+  pad: onOne((x, { pad }) => ops.pad(x, pad)),
+  crossEntropy: onTwo((logits, labels, { labelSmoothing }) => ops.crossEntropy(logits, labels, { labelSmoothing })),
+  softTargetCrossEntropy: binary(ops.softTargetCrossEntropy),
+  klDistillation: onTwo((student, teacher, { tau, scaling }) => ops.klDistillation(student, teacher, { tau, scaling })),
+  scaledDotProductAttention: onOne((qkv, { heads }) => ops.scaledDotProductAttention(qkv, heads)),
+  flip: onOne((x, { dim }) => ops.flip(x, dim)),
+  indexSelect: onTwo((x, index, { dim }) => ops.indexSelect(x, dim, index)),
+  linearAdd: ([x, weight, bias, residual]) => ops.linearAdd(x!, weight!, bias, residual!),
+  linearGelu: ([x, weight, bias]) => ops.linearGelu(x!, weight!, bias),
+  mlp: ([x, weight1, bias1, weight2, bias2, residual]) => ops.mlp(x!, weight1!, bias1, weight2!, bias2, residual),
+  // Both results as one.
+  addLayerNorm: ([residual, branch, weight, bias], { eps }) =>
+    ops.cat(ops.addLayerNorm(residual!, branch!, weight, bias, eps), -1),
+  assembleTokens: ([patches, cls, dist, pos]) => ops.assembleTokens(patches!, cls!, dist, pos!),
+  scaleChannels: binary(ops.scaleChannels),
+  chain: (inputs, { steps }) => {
+    let last: Tensor | null = null;
+    for (const { op, attrs, operands } of steps) {
+      last = calls[op](
+        operands.map((operand) => (operand === -1 ? last : inputs[operand])),
+        attrs,
+      );
+    }
+    return last!;
+  },
+};
+
+/** The golden cases of every operator. */
+export function goldenOpCases(): Map<string, OpCase[]> {
+  const cases = new Map<string, OpCase[]>();
+  for (const row of goldenJson<OpCase[]>('ops.json')) cases.set(row.op, [...(cases.get(row.op) ?? []), row]);
+  return cases;
+}
+
+/** One array that an operator made, beside what it should be. */
+export interface OpResult {
+  readonly case: OpCase;
+  /** `output`, `gradient 1`, `runningMean`. */
+  readonly what: string;
+  readonly found: ArrayLike<number>;
+  readonly foundShape: Shape;
+  readonly expected: GoldenTensor;
+  /** Norm of the error of PyTorch's own float32 result. */
+  readonly noise: number;
+  readonly inputs: readonly (GoldenTensor | null)[];
+  /** The upstream gradient. */
+  readonly upstream: GoldenTensor;
+}
+
+/** Runs a case forward and backward in a scope of its own. */
+function runCase(engine: Engine, row: OpCase, golden: (name: string) => GoldenTensor): Promise<OpResult[]> {
+  const inputs = row.inputs.map((name) => (name === null ? null : golden(name)));
+  const upstream = golden(row.gradOutput);
+  return engine.scope(() => {
+    const tensors = inputs.map((input, i) => {
+      if (!input) return null;
+      const dtype = input.values instanceof Int32Array ? 'i32' : 'f32';
+      return engine.tensor(input.values, input.shape, dtype).requiresGrad_(row.gradInputs[i] !== null);
+    });
+    const result = (what: string, tensor: Tensor | null, name: string, noise: number): Promise<OpResult> => {
+      if (!tensor) throw new Error(`${row.op}, ${row.name}: ${what} is missing`);
+      const rest = { case: row, what, foundShape: tensor.shape, expected: golden(name), noise, inputs, upstream };
+      return tensor.read().then((found) => ({ ...rest, found }));
+    };
+    const output = calls[row.op](tensors, row.attrs);
+    output.backward(engine.tensor(upstream.values, upstream.shape));
+    const results = [result('output', output, row.output, row.noise.output)];
+    row.gradInputs.forEach((name, i) => {
+      if (name !== null) results.push(result(`gradient ${i}`, tensors[i]!.grad, name, row.noise.gradInputs[i]!));
+    });
+    // batchNorm moves its running statistics, operands 3 and 4, in place.
+    Object.entries(row.after ?? {}).forEach(([what, name], i) => {
+      results.push(result(what, tensors[3 + i], name, row.noise.after![what]));
+    });
+    return Promise.all(results);
+  });
+}
+
+/** Runs cases on the GPU, all reads at once. */
+export async function runOpCases(engine: Engine, cases: readonly OpCase[]): Promise<OpResult[]> {
+  const golden = (tensors ??= goldenTensors('ops.safetensors'));
+  const results = await Promise.all(cases.map((row) => runCase(engine, row, golden)));
+  return results.flat();
+}
+let tensors: ReturnType<typeof goldenTensors> | undefined;
