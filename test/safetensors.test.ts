@@ -62,7 +62,8 @@ describe('16-bit floats', () => {
       const middle = (halfToNumber(bits) + halfToNumber(bits + 1)) / 2;
       const even = bits % 2 === 0 ? bits : bits + 1;
       const found = [middle * (1 - 2 ** -20), middle, middle * (1 + 2 ** -20), -middle].map(numberToHalf);
-      if (found.join() !== [bits, even, bits + 1, even | 0x8000].join()) expect.fail(`around ${middle}: ${found.join()}`);
+      if (found.join() !== [bits, even, bits + 1, even | 0x8000].join())
+        expect.fail(`around ${middle}: ${found.join()}`);
     }
     expect([65519.99, 65520, 1e30, -Infinity].map(numberToHalf)).toEqual([0x7bff, 0x7c00, 0x7c00, 0xfc00]);
   });
@@ -180,6 +181,7 @@ describe('safetensors', () => {
     ['an overflowing shape', file(`{"a":${entry('U8', '[4294967296,4294967296]', 0, 0)}}`), 'too large'],
     ['a huge shape with a zero', file(`{"a":${entry('U8', '[0,9007199254740991,9]', 0, 0)}}`), 'too large'],
     ['offsets that do not fit the shape', file(`{"a":${entry('F32', '[2]', 0, 4)}}`, 4), 'takes 8 bytes'],
+    ['offsets that span more than the shape', file(`{"a":${entry('U8', '[1]', 0, 2)}}`, 2), 'takes 1 bytes'],
     ['offsets in the wrong order', file(`{"a":${entry('U8', '[1]', 1, 0)}}`, 1), 'span -1'],
     ['offsets beyond the file', file(`{"a":${entry('U8', '[9]', 0, 9)}}`, 4), 'ends at 9 of 4'],
     ['overflowing offsets', file(`{"a":${entry('U8', '[1]', '18446744073709551615', 0)}}`, 1), 'not two offsets'],
@@ -296,6 +298,11 @@ describe('safetensors files', () => {
     for (const part of ['"c" is not in', '"../a.safetensors" is not a file', '"link.safetensors" is not a file']) {
       expect(error.message).toContain(part);
     }
+    await index({ a: 'two.safetensors', b: 'two.safetensors' });
+    await writeSafetensors(join(shards, 'two.safetensors'), new Map([...one('b', 2), ...one('c', 3)]));
+    const misplaced = await rejection(readSafetensors(shards));
+    expect(misplaced.message).toContain('two.safetensors holds "c", which the index does not place there');
+    expect(misplaced.message).toContain('"a" is not in "two.safetensors"');
     await index({});
     expect((await rejection(readSafetensors(shards))).message).toContain('weight_map');
   });
