@@ -21,15 +21,13 @@ export const cast: Kernel<CastProblem> = ({ n, from, to }, device) => {
   require(n > 0, 'cast', 'at least one element', n);
   const half = from === 'f16' || to === 'f16';
   require(!half || device.f16, 'cast', 'a device with f16', { from, to });
-  // f16 and integers meet in f32.
-  const value = half && from !== 'f32' && to !== 'f32' ? 'vec4f(x[i])' : 'x[i]';
   return elementwise(
     {
       name: `cast/${from}-${to}`,
       n,
       bindings: [input('x', VECTOR[from]), output('y', VECTOR[to])],
       enables: half ? ['f16'] : [],
-      body: `y[i] = ${VECTOR[to]}(${value});`,
+      body: `y[i] = ${VECTOR[to]}(x[i]);`,
       flopsPerElement: 1,
     },
     device,

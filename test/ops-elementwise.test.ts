@@ -52,6 +52,17 @@ describe.each(UNARY_CASES)('$op', (c) => {
   });
 });
 
+it('a NaN with the sign bit set is a NaN too', async () => {
+  const x = new Float32Array(new Uint32Array([0xffc00000, 0xff800001, 0x7fc00000]).buffer);
+  for (const op of ['relu', 'exp', 'log', 'tanh', 'sigmoid'] as const) {
+    expect(Array.from(await ops[op](engine().tensor(x)).read()), op).toEqual([NaN, NaN, NaN]);
+  }
+  const ones = engine().full([3], 1);
+  for (const op of ['maximum', 'minimum', 'pow'] as const) {
+    expect(Array.from(await ops[op](engine().tensor(x), ones).read()), op).toEqual([NaN, NaN, NaN]);
+  }
+});
+
 it('relu passes the gradient where it is NaN, and none at zero', async () => {
   const ones = new Float32Array(4).fill(1);
   const { gradients } = await differentiate(engine(), [{ shape: [4], data: [NaN, 0, -0, 2] }], ops.relu, ones);

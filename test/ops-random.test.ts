@@ -75,9 +75,15 @@ describe('dropout', () => {
 describe.each([
   { name: 'whole bindings', claims: {} },
   { name: 'small bindings', claims: { maxBindingSize: 8192 } },
-])('dropPath, $name', ({ claims }) => {
+])('masks, $name', ({ claims }) => {
   const device = useEngineAs(claims);
   const own = (purpose: Purpose, step: number, number: number) => new PhiloxStream(0, purpose, step, number);
+
+  it('dropout draws the same words for all parts of a tensor', async () => {
+    const y = await ops.dropout(device().full([6001], 1), 0.5, 3).read();
+    const kept = words(own(Purpose.dropout, 0, 3), 6001).map((word) => (uniform01(word) >= 0.5 ? 2 : 0));
+    expect(Array.from(y)).toEqual(kept);
+  });
 
   it.each([
     { shape: [9], rate: 0.5 },

@@ -114,6 +114,32 @@ describe.each(PROFILES)('reductions on $name', ({ claims }) => {
 });
 
 describe('details of reductions', () => {
+  it('amax takes a NaN with the sign bit set for a NaN', async () => {
+    const x = new Float32Array(new Uint32Array([0x3f800000, 0xffc00000, 0x40000000, 0xff800000]).buffer);
+    expect(await ops.amax(engine().tensor(x)).item()).toBeNaN();
+    expect(await ops.argmax(engine().tensor(x)).item()).toBe(1);
+  });
+
+  it('launches over parts of large bindings stay within them, at aligned offsets', () => {
+    const device = { ...engine().profile, maxBindingSize: 65536 };
+    for (const problem of [
+      { rows: 1001, columns: 96 },
+      { rows: 100_001, columns: 1 },
+      { rows: 777, columns: 35 },
+    ]) {
+      const launches = columnSum(problem, device).filter(({ ranges }) => ranges.x);
+      const bytes = Math.ceil((problem.rows * problem.columns * 4) / 16) * 16;
+      let end = 0;
+      for (const { ranges } of launches) {
+        expect(ranges.x.offset).toBe(end);
+        expect(ranges.x.offset % 256).toBe(0);
+        expect(ranges.x.size).toBeLessThanOrEqual(device.maxBindingSize);
+        end += ranges.x.size;
+      }
+      expect(end).toBe(bytes);
+    }
+  });
+
   it('amax divides the gradient among ties', async () => {
     const data = [1, 2, 2, 0, 3, 3, 3, 3];
     const { gradients } = await differentiate(
