@@ -2,7 +2,7 @@
 export * from './data/index.ts';
 export { distillationLoss } from './distillation.ts';
 export type { Distillation, Losses, Target } from './distillation.ts';
-export type { Classifier, Logits } from './models/classifier.ts';
+export * from './models/index.ts';
 export { nestRecipe, parseAssignment, parseRecipe, resolveRecipe } from './recipe/resolve.ts';
 export type { Overrides } from './recipe/resolve.ts';
 export { defaultRecipe, settingNames, settings } from './recipe/settings.ts';
@@ -14,3 +14,4 @@ export { fit } from './train/fit.ts';
 export type { FitOptions, FitProgress, Length } from './train/fit.ts';
 export { TrainStep } from './train/step.ts';
 export type { StepMetrics, TrainStepOptions } from './train/step.ts';
+export * from './weights/index.ts';
