@@ -52,9 +52,9 @@ export function buildProgram(): Command {
 
   program
     .command('predict')
-    .argument('<image...>', 'image files')
-    .description('the five likeliest classes of each image')
-    .requiredOption('--weights <file>', 'checkpoint (safetensors)')
+    .argument('<image...>', 'image files, folders of images, or - for a list of paths on standard input')
+    .description('the five likeliest classes of each image; without --weights, by the DeiT-Ti for ImageNet that ships')
+    .option('--weights <file>', 'checkpoint (safetensors)', 'shipped')
     .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
     .addOption(
       new Option('--unreadable <policy>', 'what to do with an image that cannot be read')
@@ -62,9 +62,34 @@ export function buildProgram(): Command {
         .default('fatal'),
     )
     .addOption(json())
-    .addHelpText('after', examples('deit predict --weights runs/quick-demo-1/student.safetensors photo.jpg'))
+    .addHelpText(
+      'after',
+      examples(
+        'deit predict photo.jpg',
+        'find . -name "*.jpg" | deit predict --json -',
+        'deit predict --weights runs/quick-demo-1/student.safetensors photos/',
+      ),
+    )
     .action(async (images: string[], _options, command: Command) =>
       (await import('./predict.ts')).predict(images, { ...command.optsWithGlobals() }),
+    );
+
+  program
+    .command('export')
+    .description("a checkpoint as safetensors under timm's names, in f32 or f16 (ONNX is not written)")
+    .option('--weights <file>', 'checkpoint in timm, Hugging Face, torchvision or pycls naming', 'shipped')
+    .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
+    .addOption(new Option('--dtype <type>', 'format of the numbers').choices(['f32', 'f16']).default('f32'))
+    .option('--class-names <file>', 'text file with a class name on each line; default: what the checkpoint says')
+    .option('--trained-on <name>', 'name of the data set, for the record')
+    .requiredOption('--output <file>', 'safetensors to write')
+    .addOption(json())
+    .addHelpText(
+      'after',
+      examples('deit export --weights runs/finetune-1/student.safetensors --dtype f16 --output flowers.safetensors'),
+    )
+    .action(async (_options, command: Command) =>
+      (await import('./export.ts')).exportModel({ ...command.optsWithGlobals() }),
     );
 
   program
