@@ -147,17 +147,26 @@ function chooseVariant(p: Product): Variant {
   return 'general';
 }
 
-/** Channels that an invocation computes. */
-const rowTile = (rows: number): number => (rows >= 8 ? (rows % 16 === 0 ? 16 : 8) : rows >= 4 ? 4 : rows >= 2 ? 2 : 1);
+/**
+ * Channels that an invocation computes, and vectors of pixels. Software adapters pay for loads and loops, not for
+ * registers: large tiles are twice as fast there.
+ */
+function chooseTile(variant: Variant, rows: number, device: DeviceProfile): { rows: number; vectors: number } {
+  const large = device.cpu && rows > 8 && variant !== 'rows';
+  return {
+    rows: large ? 16 : [8, 4, 2, 1].find((size) => size <= rows)!,
+    vectors: large && variant === 'plane' ? 2 : 1,
+  };
+}
 
 function product(p: Product, device: DeviceProfile): Launch[] {
   const variant = chooseVariant(p);
   const vector = variant === 'plane' || variant === 'rows';
-  const tile = variant === 'rows' ? Math.min(8, rowTile(p.rows)) : rowTile(p.rows);
-  const lanes = laneRows(tile, device);
+  const tile = chooseTile(variant, p.rows, device);
+  const lanes = laneRows(tile.rows, device);
   const positions = p.batch * p.pixels.height * p.pixels.width;
-  const columnBlocks = ceilDiv(ceilDiv(positions, 4), lanes.lanes);
-  const groupTiles = ceilDiv(p.rows, tile);
+  const columnBlocks = ceilDiv(ceilDiv(positions, 4), lanes.lanes * tile.vectors);
+  const groupTiles = ceilDiv(p.rows, tile.rows);
   const workgroups = columnBlocks * groupTiles * p.groups;
   const sourcePlane = p.source.height * p.source.width;
   const macs = positions * p.groups * p.rows * p.depth * p.tapsY.count * p.tapsX.count;
@@ -203,7 +212,7 @@ function product(p: Product, device: DeviceProfile): Launch[] {
         weight_depth: u32(p.weight.depth),
       },
       enables: lanes.enables,
-      wgsl: shader(variant, tile, lanes, p.bias),
+      wgsl: shader(variant, tile.rows, tile.vectors, lanes, p.bias),
       grid: foldGrid(workgroups, device),
       cost: {
         flops: 2 * macs,
@@ -215,9 +224,9 @@ function product(p: Product, device: DeviceProfile): Launch[] {
 }
 
 /** Everything but the loop over taps and source channels, which the variant supplies. */
-function shader(variant: Variant, tile: number, lanes: LaneRows, bias: boolean): string {
+function shader(variant: Variant, tile: number, vectors: number, lanes: LaneRows, bias: boolean): string {
   const rows = Array.from({ length: tile }, (_, r) => r);
-  const { index, loop, store } = variants[variant](tile, lanes);
+  const { index, loop, store } = variants[variant](tile, lanes, vectors);
   return /* wgsl */ `
 ${linearWorkgroupWgsl}
 @compute @workgroup_size(${lanes.lanes})
@@ -241,7 +250,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   ${rows.map((r) => `var sum${r} = vec4f(${bias ? `bias[min(target_channel + ${r}u, target_channels - 1u)]` : ''});`).join('\n  ')}
   ${index}
   ${loop}
-  if (column * 4u >= params.positions) { return; }
   ${rows.map((r) => `if (first_row + ${r}u < params.rows) { ${store(r)} }`).join('\n  ')}
 }`;
 }
@@ -271,12 +279,12 @@ const scatter = {
     ['x', 'y', 'z', 'w']
       .map((e, i) => {
         const write = `target_image[place.${e} + ${r}u * params.target_plane] = sum${r}.${e};`;
-        return i === 0 ? write : `if (count > ${i}u) { ${write} }`;
+        return `if (count > ${i}u) { ${write} }`;
       })
       .join(' '),
 };
 
-const variants: Readonly<Record<Variant, (tile: number, lanes: LaneRows) => VariantCode>> = {
+const variants: Readonly<Record<Variant, (tile: number, lanes: LaneRows, vectors: number) => VariantCode>> = {
   general: (tile, lanes) => ({
     ...scatter,
     loop: /* wgsl */ `
@@ -301,24 +309,39 @@ const variants: Readonly<Record<Variant, (tile: number, lanes: LaneRows) => Vari
   }`,
   }),
 
-  plane: (tile, lanes) => ({
-    index: /* wgsl */ `
-  // Vectors of four pixels; a plane is a whole number of them.
-  let vectors = params.source_plane / 4u;
-  let image = (position.x / 4u) / vectors;
-  let within = (position.x / 4u) % vectors;
-  let place = (image * target_channels + target_channel) * vectors + within;`,
-    loop: /* wgsl */ `
-  var source_at = (image * source_channels + group * params.depth) * vectors + within;
+  plane: (tile, lanes, vectors) => {
+    const each = (code: (v: number) => string): string =>
+      Array.from({ length: vectors }, (_, v) => code(v)).join('\n  ');
+    // The first vector sums in sum0.., the others in sums of their own.
+    const sum = (r: number, v: number): string => (v === 0 ? `sum${r}` : `sum${r}_${v}`);
+    const rows = Array.from({ length: tile }, (_, r) => r);
+    return {
+      index: /* wgsl */ `
+  // Vectors of four pixels; a plane is a whole number of them. A lane's own are ${lanes.lanes} apart.
+  let plane = params.source_plane / 4u;
+  let columns = params.positions / 4u;
+  ${each(
+    (v) => /* wgsl */ `
+  let column${v} = (block * ${vectors}u + ${v}u) * ${lanes.lanes}u + lane;
+  let image${v} = min(column${v}, columns - 1u) / plane;
+  let within${v} = min(column${v}, columns - 1u) % plane;
+  let place${v} = (image${v} * target_channels + target_channel) * plane + within${v};
+  var source_at${v} = (image${v} * source_channels + group * params.depth) * plane + within${v};
+  ${v === 0 ? '' : rows.map((r) => `var ${sum(r, v)} = sum${r};`).join(' ')}`,
+  )}`,
+      loop: /* wgsl */ `
   var at = weight_group;
   for (var k = 0u; k < params.depth; k++) {
-    let value = source[source_at];
-    ${multiply(tile, lanes, 'at', 'value')}
-    source_at += vectors;
+    ${each((v) => `let value${v} = source[source_at${v}];`)}
+    ${lanes.load('w', (row) => `weight[at + ${row}]`)}
+    ${rows.map((r) => each((v) => `${sum(r, v)} += w${r} * value${v};`)).join('\n    ')}
+    ${each((v) => `source_at${v} += plane;`)}
     at += params.weight_depth;
   }`,
-    store: (r) => `target_image[place + ${r}u * vectors] = sum${r};`,
-  }),
+      store: (r) =>
+        each((v) => `if (column${v} < columns) { target_image[place${v} + ${r}u * plane] = ${sum(r, v)}; }`),
+    };
+  },
 
   rows: (tile, lanes) => ({
     index: /* wgsl */ `
@@ -354,7 +377,7 @@ const variants: Readonly<Record<Variant, (tile: number, lanes: LaneRows) => Vari
       at += params.weight_depth;
     }
   }`,
-    store: (r) => `target_image[place + ${r}u * vectors] = sum${r};`,
+    store: (r) => `if (column * 4u < params.positions) { target_image[place + ${r}u * vectors] = sum${r}; }`,
   }),
 
   pixel: (tile, lanes) => ({

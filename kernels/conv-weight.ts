@@ -11,9 +11,9 @@ import type { LaneRows } from './lane-rows.ts';
 /**
  * Weight gradient of a convolution (see ConvProblem):
  *   dw[o, c, i, j] = sum over b, p, q of dy[b, o, p, q] * x[b, group(o) * C/g + c, p * stride - padding + i, q * stride - padding + j]
- * It is written, not added. Lanes own columns (source channel, tap) of a group, an invocation several filters (rows) in
- * registers; the long sum over images and pixels is cut into chunks, each of which writes a partial result, and a
- * second kernel adds the chunks in order: the same result every time.
+ * It is written, not added. Lanes own columns (source channels and taps) of a group, an invocation several filters (rows) in
+ * registers; the long sum over images and pixels is cut into chunks where there is too little else to share out. Each
+ * chunk then writes a partial result, and a second kernel adds them in order: the same result every time.
  *
  * Variants as in conv-product.ts: `plane` and `rows` multiply whole vectors of four pixels; `pixel` (images of one
  * pixel) four source channels; `general` single pixels.
@@ -21,13 +21,14 @@ import type { LaneRows } from './lane-rows.ts';
 export const convWeightGradient: Kernel<ConvProblem> = (problem, device) => {
   requireConv(problem, 'conv2d.weight_gradient');
   const plan = planWeightGradient(problem, device);
-  return [...plan.parts.map((part) => partial(problem, plan, part, device)), ...total(problem, plan, device)];
+  const sums = plan.parts.map((part) => partial(problem, plan, part, device));
+  return plan.direct ? sums : [...sums, ...total(problem, plan, device)];
 };
 
-/** Elements of the tensor `partial` that `convWeightGradient` works in. */
+/** Elements of the tensor `partial` that `convWeightGradient` works in; if 0, `partial` is dw itself. */
 export function convPartialSize(problem: ConvProblem, device: DeviceProfile): number {
   const plan = planWeightGradient(problem, device);
-  return plan.stride * plan.chunks;
+  return plan.direct ? 0 : plan.stride * plan.chunks;
 }
 
 type Variant = 'plane' | 'rows' | 'pixel' | 'general';
@@ -43,18 +44,36 @@ interface Part {
 
 interface Plan {
   readonly variant: Variant;
-  readonly tile: number;
+  /** Filters and columns that an invocation computes. */
+  readonly tile: Tile;
   readonly lanes: LaneRows;
-  /** Columns of a group, counted in lanes. */
   readonly columns: number;
   /** What the long sum runs over, an image: vectors of pixels, rows of pixels, or the image itself. */
   readonly itemsPerImage: number;
   readonly parts: readonly Part[];
   readonly chunks: number;
+  /** Whether the only chunk is the result. */
+  readonly direct: boolean;
   /** Elements from one chunk's partial result to the next. */
   readonly stride: number;
   /** The one tap that is not all padding, for `pixel`, whose partial results leave out the others. */
   readonly tap: number;
+}
+
+/** Most terms of one running sum, so that rounding errors stay small. */
+const LONGEST_SUM = 4096;
+
+interface Tile {
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** Software adapters pay for loads and loops, not for registers: large tiles are faster there. */
+function chooseTile(variant: Variant, rows: number, columns: number, device: DeviceProfile): Tile {
+  const least = [8, 4, 2, 1].find((size) => size <= rows)!;
+  if (!device.cpu) return { rows: least, columns: 1 };
+  if (variant === 'plane') return { rows: rows > 8 ? 16 : least, columns: 2 };
+  return { rows: least, columns: variant === 'general' && columns >= 24 ? 3 : 1 };
 }
 
 function planWeightGradient(p: ConvProblem, device: DeviceProfile): Plan {
@@ -62,8 +81,6 @@ function planWeightGradient(p: ConvProblem, device: DeviceProfile): Plan {
   const depth = p.channels / p.groups;
   const rows = p.filters / p.groups;
   const variant = chooseVariant(p);
-  const tile = rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
-  const lanes = laneRows(tile, device);
   const allTaps = p.kernelHeight * p.kernelWidth;
   const columns = {
     plane: depth,
@@ -71,16 +88,19 @@ function planWeightGradient(p: ConvProblem, device: DeviceProfile): Plan {
     pixel: depth / 4,
     general: depth * allTaps,
   }[variant];
+  const tile = chooseTile(variant, rows, columns, device);
+  const lanes = laneRows(tile.rows, device);
   const itemsPerImage = { plane: (height * width) / 4, rows: (height * width) / 4, pixel: 1, general: height }[variant];
   const workPerItem = variant === 'general' ? width : 1;
-  const tiles = p.groups * ceilDiv(rows, tile) * ceilDiv(columns, lanes.lanes);
+  const tiles = p.groups * ceilDiv(rows, tile.rows) * ceilDiv(columns, lanes.lanes * tile.columns);
   const wanted = ceilDiv(device.cpu ? 24 : 2048, tiles);
   const least = ceilDiv(device.cpu ? 32 : 16, workPerItem);
+  const most = ceilDiv(LONGEST_SUM, workPerItem);
   const bytes = { x: 4 * p.channels * p.height * p.width, dy: 4 * p.filters * height * width };
   let chunks = 0;
   const parts = splitRows(p.batch, bytes, device, 'conv2d.weight_gradient').map(({ rows: batch, ranges }) => {
     const items = batch * itemsPerImage;
-    const itemsPerChunk = Math.max(least, ceilDiv(items, wanted));
+    const itemsPerChunk = Math.min(most, Math.max(least, ceilDiv(items, wanted)));
     const part = { batch, firstChunk: chunks, chunks: ceilDiv(items, itemsPerChunk), itemsPerChunk, ranges };
     chunks += part.chunks;
     return part;
@@ -89,7 +109,8 @@ function planWeightGradient(p: ConvProblem, device: DeviceProfile): Plan {
   const tap =
     forwardTaps(p.height, height, p.kernelHeight, p.stride, p.padding).first * p.kernelWidth +
     forwardTaps(p.width, width, p.kernelWidth, p.stride, p.padding).first;
-  return { variant, tile, lanes, columns, itemsPerImage, parts, chunks, stride: ceilDiv(elements, 4) * 4, tap };
+  const direct = chunks === 1 && (variant !== 'pixel' || allTaps === 1);
+  return { variant, tile, lanes, columns, itemsPerImage, parts, chunks, direct, stride: ceilDiv(elements, 4) * 4, tap };
 }
 
 function chooseVariant(p: ConvProblem): Variant {
@@ -108,8 +129,8 @@ function partial(p: ConvProblem, plan: Plan, part: Part, device: DeviceProfile):
   const { variant, tile, lanes, columns } = plan;
   const depth = p.channels / p.groups;
   const rows = p.filters / p.groups;
-  const rowTiles = ceilDiv(rows, tile);
-  const columnTiles = ceilDiv(columns, lanes.lanes);
+  const rowTiles = ceilDiv(rows, tile.rows);
+  const columnTiles = ceilDiv(columns, lanes.lanes * tile.columns);
   const workgroups = p.groups * rowTiles * columnTiles * part.chunks;
   const macs = part.batch * p.filters * depth * p.kernelHeight * p.kernelWidth * height * width;
   const { x, dy } = part.ranges;
@@ -196,9 +217,9 @@ function total(p: ConvProblem, plan: Plan, device: DeviceProfile): Launch[] {
 }
 
 /** Everything but the loop over the items of a chunk, which the variant supplies. */
-function shader(variant: Variant, tile: number, lanes: LaneRows): string {
+function shader(variant: Variant, tile: Tile, lanes: LaneRows): string {
   const { vectorRows, sums, loop, store } = variants[variant](tile, lanes);
-  const rows = Array.from({ length: tile }, (_, r) => r);
+  const rows = Array.from({ length: tile.rows }, (_, r) => r);
   const plane = vectorRows ? 'params.out_plane / 4u' : 'params.out_plane';
   return /* wgsl */ `
 ${linearWorkgroupWgsl}
@@ -209,12 +230,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   if (number >= params.workgroups) { return; }
   let column_tile = number % params.column_tiles;
   number /= params.column_tiles;
-  let first_row = (number % params.row_tiles) * ${tile}u;
+  let first_row = (number % params.row_tiles) * ${tile.rows}u;
   number /= params.row_tiles;
   let group = number % params.groups;
   let chunk = number / params.groups;
-  let own_column = column_tile * ${lanes.lanes}u + lane;
-  let column = min(own_column, params.columns - 1u);
+  // A lane's columns are ${lanes.lanes} apart.
+  let own_column = column_tile * ${lanes.lanes * tile.columns}u + lane;
+  ${Array.from({ length: tile.columns }, (_, v) => `let column${v} = min(own_column + ${v * lanes.lanes}u, params.columns - 1u);`).join('\n  ')}
   let first_item = chunk * params.items_per_chunk;
   let end_item = min(first_item + params.items_per_chunk, params.items);
   let channels = params.groups * params.depth;
@@ -224,54 +246,63 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   ${lanes.prepare((r) => `(group * params.rows + min(first_row + ${r}, params.rows - 1u)) * dy_plane`)}
   ${rows.map((r) => sums(r)).join('\n  ')}
   ${loop}
-  if (own_column >= params.columns) { return; }
   let result = (params.first_chunk + chunk) * params.chunk_stride;
   let filter_first = group * params.rows + first_row;
-  ${rows.map((r) => `if (first_row + ${r}u < params.rows) { ${store(r)} }`).join('\n  ')}
+  ${perColumn(
+    tile,
+    (v) => `if (own_column + ${v * lanes.lanes}u < params.columns) {
+    ${rows.map((r) => `if (first_row + ${r}u < params.rows) { ${store(r, v)} }`).join('\n    ')}
+  }`,
+  )}
 }`;
 }
 
 interface VariantCode {
   /** Whether dy is read as vectors of four pixels. */
   readonly vectorRows: boolean;
+  /** Declares the sums of a row. */
   readonly sums: (row: number) => string;
   readonly loop: string;
-  readonly store: (row: number) => string;
+  readonly store: (row: number, column: number) => string;
 }
 
-const each = (tile: number, code: (r: number) => string): string =>
-  Array.from({ length: tile }, (_, r) => code(r)).join(' ');
+const perRow = ({ rows }: Tile, code: (r: number) => string): string =>
+  Array.from({ length: rows }, (_, r) => code(r)).join(' ');
+const perColumn = ({ columns }: Tile, code: (v: number) => string): string =>
+  Array.from({ length: columns }, (_, v) => code(v)).join('\n  ');
 const loadRows = (lanes: LaneRows, at: string): string => lanes.load('d', (row) => `dy[${at} + ${row}]`);
 
-const variants: Readonly<Record<Variant, (tile: number, lanes: LaneRows) => VariantCode>> = {
+const variants: Readonly<Record<Variant, (tile: Tile, lanes: LaneRows) => VariantCode>> = {
   plane: (tile, lanes) => ({
     vectorRows: true,
-    sums: (r) => `var sum${r} = vec4f();`,
+    sums: (r) => perColumn(tile, (v) => `var sum${r}_${v} = 0.0;`),
     loop: /* wgsl */ `
   let image = first_item / params.items_per_image;
   var within = first_item % params.items_per_image;
-  var x_at = (image * channels + group * params.depth + column) * params.items_per_image + within;
+  let first_channel = image * channels + group * params.depth;
+  ${perColumn(tile, (v) => `var x_at${v} = (first_channel + column${v}) * params.items_per_image + within;`)}
   var at = image * filters * dy_plane + within;
   for (var item = first_item; item < end_item; item++) {
-    let value = x[x_at];
+    ${perColumn(tile, (v) => `let value${v} = x[x_at${v}];`)}
     ${loadRows(lanes, 'at')}
-    ${each(tile, (r) => `sum${r} += d${r} * value;`)}
+    ${perRow(tile, (r) => perColumn(tile, (v) => `sum${r}_${v} += dot(d${r}, value${v});`))}
     // On to the next vector, which may be the first of the next image.
     within += 1u;
     let wraps = within == params.items_per_image;
     within = select(within, 0u, wraps);
-    x_at += select(1u, 1u + (channels - 1u) * params.items_per_image, wraps);
+    let x_step = select(1u, 1u + (channels - 1u) * params.items_per_image, wraps);
+    ${perColumn(tile, (v) => `x_at${v} += x_step;`)}
     at += select(1u, 1u + (filters - 1u) * params.items_per_image, wraps);
   }`,
-    store: (r) => `partial[result + (filter_first + ${r}u) * params.depth + column] = dot(sum${r}, vec4f(1.0));`,
+    store: (r, v) => `partial[result + (filter_first + ${r}u) * params.depth + column${v}] = sum${r}_${v};`,
   }),
 
   rows: (tile, lanes) => ({
     vectorRows: true,
     sums: (r) => `var left${r} = vec4f(); var middle${r} = vec4f(); var right${r} = vec4f();`,
     loop: /* wgsl */ `
-  let channel = column / params.kernel_height;
-  let tap_y = column % params.kernel_height;
+  let channel = column0 / params.kernel_height;
+  let tap_y = column0 % params.kernel_height;
   let row_vectors = u32(params.width) / 4u;
   var image = first_item / params.items_per_image;
   var y = (first_item % params.items_per_image) / row_vectors;
@@ -288,17 +319,16 @@ const variants: Readonly<Record<Variant, (tile: number, lanes: LaneRows) => Vari
     let value_left = vec4f(before, value.xyz);
     let value_right = vec4f(value.yzw, after);
     ${loadRows(lanes, 'image * filters * dy_plane + y * row_vectors + column_x')}
-    ${each(tile, (r) => `left${r} += d${r} * value_left; middle${r} += d${r} * value; right${r} += d${r} * value_right;`)}
+    ${perRow(tile, (r) => `left${r} += d${r} * value_left; middle${r} += d${r} * value; right${r} += d${r} * value_right;`)}
     column_x += 1u;
     if (column_x == row_vectors) { column_x = 0u; y += 1u; }
     if (y == params.out_height) { y = 0u; image += 1u; }
   }`,
-    store: (r) => `{
+    store: (r) => /* wgsl */ `
     let at = result + ((filter_first + ${r}u) * params.depth + channel) * params.kernel_height * 3u + tap_y * 3u;
     partial[at] = dot(left${r}, vec4f(1.0));
     partial[at + 1u] = dot(middle${r}, vec4f(1.0));
-    partial[at + 2u] = dot(right${r}, vec4f(1.0));
-  }`,
+    partial[at + 2u] = dot(right${r}, vec4f(1.0));`,
   }),
 
   pixel: (tile, lanes) => ({
@@ -306,41 +336,52 @@ const variants: Readonly<Record<Variant, (tile: number, lanes: LaneRows) => Vari
     sums: (r) => `var sum${r} = vec4f();`,
     loop: /* wgsl */ `
   for (var image = first_item; image < end_item; image++) {
-    let value = x[(image * channels + group * params.depth) / 4u + column];
+    let value = x[(image * channels + group * params.depth) / 4u + column0];
     ${loadRows(lanes, 'image * filters')}
-    ${each(tile, (r) => `sum${r} += d${r} * value;`)}
+    ${perRow(tile, (r) => `sum${r} += d${r} * value;`)}
   }`,
-    store: (r) => `{
-    let at = result + (filter_first + ${r}u) * params.depth + column * 4u;
-    partial[at] = sum${r}.x; partial[at + 1u] = sum${r}.y; partial[at + 2u] = sum${r}.z; partial[at + 3u] = sum${r}.w;
-  }`,
+    store: (r) => /* wgsl */ `
+    let at = result + (filter_first + ${r}u) * params.depth + column0 * 4u;
+    partial[at] = sum${r}.x; partial[at + 1u] = sum${r}.y; partial[at + 2u] = sum${r}.z; partial[at + 3u] = sum${r}.w;`,
   }),
 
   general: (tile, lanes) => ({
     vectorRows: false,
-    sums: (r) => `var sum${r} = 0.0;`,
+    sums: (r) => perColumn(tile, (v) => `var sum${r}_${v} = 0.0;`),
     loop: /* wgsl */ `
   let taps = params.kernel_height * params.kernel_width;
-  let channel = column / taps;
-  let tap_y = i32((column % taps) / params.kernel_width) - params.padding;
-  let tap_x = i32(column % params.kernel_width) - params.padding;
+  ${perColumn(
+    tile,
+    (v) => /* wgsl */ `
+  let channel${v} = column${v} / taps;
+  let tap_y${v} = i32((column${v} % taps) / params.kernel_width) - params.padding;
+  let tap_x${v} = i32(column${v} % params.kernel_width) - params.padding;`,
+  )}
   // An item is a row of pixels.
   for (var item = first_item; item < end_item; item++) {
     let image = item / params.out_height;
     let y = item % params.out_height;
-    let row = i32(y) * params.conv_stride + tap_y;
-    let row_inside = row >= 0 && row < params.height;
-    let x_at = (image * channels + group * params.depth + channel) * params.plane +
-      select(0u, u32(row * params.width), row_inside);
+    let first_channel = image * channels + group * params.depth;
+    ${perColumn(
+      tile,
+      (v) => /* wgsl */ `
+    let row${v}_y = i32(y) * params.conv_stride + tap_y${v};
+    let row${v}_inside = row${v}_y >= 0 && row${v}_y < params.height;
+    let x_at${v} = (first_channel + channel${v}) * params.plane + select(0u, u32(row${v}_y * params.width), row${v}_inside);`,
+    )}
     let at = image * filters * dy_plane + y * params.out_width;
     for (var q = 0u; q < params.out_width; q++) {
-      let pixel = i32(q) * params.conv_stride + tap_x;
-      let inside = row_inside && pixel >= 0 && pixel < params.width;
-      let value = select(0.0, x[x_at + select(0u, u32(pixel), inside)], inside);
+      ${perColumn(
+        tile,
+        (v) => /* wgsl */ `
+      let pixel${v} = i32(q) * params.conv_stride + tap_x${v};
+      let inside${v} = row${v}_inside && pixel${v} >= 0 && pixel${v} < params.width;
+      let value${v} = select(0.0, x[x_at${v} + select(0u, u32(pixel${v}), inside${v})], inside${v});`,
+      )}
       ${loadRows(lanes, 'at + q')}
-      ${each(tile, (r) => `sum${r} += d${r} * value;`)}
+      ${perRow(tile, (r) => perColumn(tile, (v) => `sum${r}_${v} += d${r} * value${v};`))}
     }
   }`,
-    store: (r) => `partial[result + (filter_first + ${r}u) * params.depth * taps + column] = sum${r};`,
+    store: (r, v) => `partial[result + (filter_first + ${r}u) * params.depth * taps + column${v}] = sum${r}_${v};`,
   }),
 };

@@ -34,8 +34,10 @@ const convOp = defineOp<ConvProblem>({
     const { profile } = x.engine;
     if (ctx.needs(0)) ctx.run(convInputGradient, problem, { source: dy!, weight, target_image: ctx.gradient(0) });
     if (ctx.needs(1)) {
-      const partial = ctx.empty([convPartialSize(problem, profile)]);
-      ctx.run(convWeightGradient, problem, { x, dy: dy!, partial, dw: ctx.gradient(1) });
+      const dw = ctx.gradient(1);
+      const partialSize = convPartialSize(problem, profile);
+      const partial = partialSize > 0 ? ctx.empty([partialSize]) : dw;
+      ctx.run(convWeightGradient, problem, { x, dy: dy!, partial, dw });
     }
     if (ctx.needs(2)) {
       const [height, width] = convOutput(problem);
