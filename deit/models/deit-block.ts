@@ -1,4 +1,12 @@
-import { attentionWeights, dropPathAdd, dropout, gelu, scaledDotProductAttention } from '../../engine/index.ts';
+import {
+  attentionWeights,
+  dropPathAdd,
+  dropout,
+  gelu,
+  linearAdd,
+  mlp,
+  scaledDotProductAttention,
+} from '../../engine/index.ts';
 import type { Engine, Tensor } from '../../engine/index.ts';
 import { LayerNorm, Linear, Module } from '../../nn/index.ts';
 import { dropPathRate } from './deit-config.ts';
@@ -22,8 +30,11 @@ class Attention extends Module {
     this.proj = this.child('proj', new Linear(engine, width, width, { std: INIT_STD }));
   }
 
-  forward(x: Tensor): Tensor {
-    return this.proj.forward(scaledDotProductAttention(this.qkv.forward(x), this.heads));
+  /** The branch, plus `residual` unless that is null. */
+  forward(x: Tensor, residual: Tensor | null): Tensor {
+    const attended = scaledDotProductAttention(this.qkv.forward(x), this.heads);
+    if (!residual) return this.proj.forward(attended);
+    return linearAdd(attended, this.proj.weight, this.proj.bias, residual);
   }
 
   weights(x: Tensor): Tensor {
@@ -41,8 +52,11 @@ class Mlp extends Module {
     this.fc2 = this.child('fc2', new Linear(engine, dFf, width, { std: INIT_STD }));
   }
 
-  forward(x: Tensor, drop: (hidden: Tensor) => Tensor): Tensor {
-    return this.fc2.forward(drop(gelu(this.fc1.forward(x))));
+  /** The branch, plus `residual` unless that is null; `drop` is what happens to the hidden layer, if anything. */
+  forward(x: Tensor, residual: Tensor | null, drop: ((hidden: Tensor) => Tensor) | null): Tensor {
+    const { fc1, fc2 } = this;
+    if (drop) return fc2.forward(drop(gelu(fc1.forward(x))));
+    return mlp(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, residual);
   }
 }
 
@@ -70,10 +84,10 @@ export class Block extends Module {
 
   /** x [B, N, D] -> the same shape. */
   forward(x: Tensor): Tensor {
-    const attended = this.attn.forward(this.norm1.forward(x));
-    const y = this.residual(x, this.drop(attended, 0), 0);
-    const transformed = this.mlp.forward(this.norm2.forward(y), (hidden) => this.drop(hidden, 1));
-    return this.residual(y, this.drop(transformed, 2), 1);
+    const dropped = this.training && this.config.dropout > 0;
+    const y = this.residual(x, 0, (residual) => this.attn.forward(this.norm1.forward(x), residual));
+    const drop = dropped ? (hidden: Tensor): Tensor => this.drop(hidden, 1) : null;
+    return this.residual(y, 1, (residual) => this.mlp.forward(this.norm2.forward(y), residual, drop));
   }
 
   /** The attention weights that `forward(x)` uses, [B, heads, N, N]: how much each token (row) looks at each other one. */
@@ -81,8 +95,11 @@ export class Block extends Module {
     return this.attn.weights(this.norm1.forward(x));
   }
 
-  private residual(x: Tensor, branch: Tensor, which: 0 | 1): Tensor {
-    return dropPathAdd(x, branch, this.dropPath, 2 * this.index + which, this.training);
+  /** x plus a branch. The branch's last layer adds x itself, unless something random comes in between. */
+  private residual(x: Tensor, which: 0 | 1, branch: (residual: Tensor | null) => Tensor): Tensor {
+    const { training, dropPath, index, config } = this;
+    if (!training || (dropPath === 0 && config.dropout === 0)) return branch(x);
+    return dropPathAdd(x, this.drop(branch(null), 2 * which), dropPath, 2 * index + which, training);
   }
 
   private drop(x: Tensor, place: number): Tensor {
