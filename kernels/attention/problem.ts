@@ -1,0 +1,114 @@
+import type { DeviceProfile } from '../device.ts';
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../device.ts';
+import { f32, require, splitRows, u32 } from '../kernel.ts';
+import type { Cost, RowChunk, Uniforms } from '../kernel.ts';
+
+/**
+ * Softmax attention of every head on the fused projection (timm's `Attention`), without a matrix of weights in memory:
+ *
+ *     s_ij = q_i . k_j / sqrt(d)        w_ij = exp(s_ij - m_i) / l_i        y_i = sum_j w_ij v_j
+ *
+ * qkv [B, N, 3, H, d] (queries, keys, values, each head by head), y [B, N, H, d]. m_i is a score near the largest of
+ * row i and l_i the sum of exp(s_ij - m_i): a reference that is only moved when a score exceeds it by more than
+ * `HEADROOM`, so that exp neither overflows nor loses what matters (Milakov and Gimelshein, 2018, with a lazy maximum).
+ *
+ * Kept for the backward pass: qkv, y and stats [B, H, N, 2] = (m_i, 1 / l_i). Weights are computed again there:
+ *
+ *     delta_i = dy_i . y_i              ds_ij = w_ij (dy_i . v_j - delta_i)
+ *     dq_i = sum_j ds_ij k_j / sqrt(d)  dk_j = sum_i ds_ij q_i / sqrt(d)    dv_j = sum_i w_ij dy_i
+ *
+ * (Dao et al., 2022.) Gradients are written, into one tensor laid out like qkv. Every sum has one order, so that results
+ * do not vary between runs.
+ */
+export interface AttentionProblem {
+  readonly batch: number;
+  readonly tokens: number;
+  readonly heads: number;
+  /** Width d of a head. */
+  readonly width: number;
+  /** For tests and measurements: the variant to use instead of the one that fits best. */
+  readonly variant?: AttentionVariant;
+}
+
+export type AttentionVariant = 'subgroup' | 'workgroup';
+
+/** exp(60) is 1e26: sums of it stay finite, and what it hides is below the last bit. */
+export const HEADROOM = 60;
+
+export function checkAttention({ batch, tokens, heads, width }: AttentionProblem): void {
+  const sizes = [batch, tokens, heads, width];
+  require(sizes.every((size) => Number.isInteger(size) && size > 0), 'attention', 'positive sizes', sizes);
+}
+
+/** Elements loaded and stored together: four where a head is a whole number of vectors. */
+export interface Granule {
+  readonly lanes: 1 | 4;
+  readonly element: 'f32' | 'vec4f';
+  /** Granules of a head. */
+  readonly parts: number;
+}
+
+export const granuleOf = ({ width }: AttentionProblem): Granule =>
+  width % 4 === 0 ? { lanes: 4, element: 'vec4f', parts: width / 4 } : { lanes: 1, element: 'f32', parts: width };
+
+/** Sizes in granules; a workgroup takes `rows` rows of one head of one image. */
+export function attentionUniforms(problem: AttentionProblem, images: number, rows: number): Uniforms {
+  const { tokens, heads, width } = problem;
+  const tiles = ceilDiv(tokens, rows);
+  const { parts } = granuleOf(problem);
+  return {
+    tokens: u32(tokens),
+    heads: u32(heads),
+    width: u32(width),
+    parts: u32(parts),
+    row_stride: u32(3 * heads * parts),
+    tiles: u32(tiles),
+    workgroups: u32(images * heads * tiles),
+    scale: f32(1 / Math.sqrt(width)),
+  };
+}
+
+export const attentionGrid = (
+  { heads, tokens }: AttentionProblem,
+  images: number,
+  rows: number,
+  device: DeviceProfile,
+) => foldGrid(images * heads * ceilDiv(tokens, rows), device);
+
+/** Where a workgroup works: `own(workgroup)`, with the first granules of its head in each tensor. */
+export const ownWgsl = /* wgsl */ `
+${linearWorkgroupWgsl}
+struct Own { tile: u32, q: u32, k: u32, v: u32, y: u32, stats: u32 }
+fn own(workgroup: u32) -> Own {
+  let z = workgroup / params.tiles;
+  let head = z % params.heads;
+  let image = z / params.heads;
+  let q = image * params.tokens * params.row_stride + head * params.parts;
+  let side = params.heads * params.parts;
+  return Own(workgroup % params.tiles, q, q + side, q + 2 * side,
+             image * params.tokens * side + head * params.parts, z * params.tokens);
+}
+`;
+
+/** Runs of images that fit the device's bindings, by the names of the bindings that advance with them. */
+export function imageChunks(problem: AttentionProblem, names: readonly string[], device: DeviceProfile): RowChunk[] {
+  const { batch, tokens, heads, width } = problem;
+  const bytes: Record<string, number> = {
+    qkv: 12 * tokens * heads * width,
+    dqkv: 12 * tokens * heads * width,
+    y: 4 * tokens * heads * width,
+    dy: 4 * tokens * heads * width,
+    stats: 8 * tokens * heads,
+    delta: 4 * tokens * heads,
+  };
+  const own = Object.fromEntries(names.map((name) => [name, bytes[name]]));
+  return splitRows(batch, own, device, 'attention');
+}
+
+/** Cost of `products` matrix products of N x N x d a head. */
+export function attentionCost({ tokens, heads, width }: AttentionProblem, images: number, products: number): Cost {
+  return {
+    flops: images * heads * (2 * products * width + 6) * tokens * tokens,
+    bytes: 4 * images * heads * tokens * width * (products + 2),
+  };
+}

@@ -1,0 +1,311 @@
+import type { DeviceProfile } from '../device.ts';
+import { ceilDiv } from '../device.ts';
+import { input, launch, output, u32 } from '../kernel.ts';
+import type { Binding, Launch } from '../kernel.ts';
+import {
+  attentionCost,
+  attentionGrid,
+  attentionUniforms,
+  granuleOf,
+  HEADROOM,
+  imageChunks,
+  ownWgsl,
+} from './problem.ts';
+import type { AttentionProblem } from './problem.ts';
+
+/*
+ * For software adapters (see ../matmul/subgroup.ts for what is dear there). A lane owns a few rows (queries, or keys for
+ * their gradients) whole, so that no result ever crosses lanes; what the rows meet, one token after the other, is
+ * loaded by all lanes together and handed round with subgroupBroadcast. A lane's rows live in private arrays: filled and
+ * emptied by loops over a dynamic index, they stay in memory and out of the compiler's registers (a tenth of the
+ * compile time), while the unrolled arithmetic reads them like registers.
+ */
+
+/** Unrolled elements beyond which the inner loop no longer fits the instruction cache. */
+const MAX_UNROLLED = { forward: 320, query: 320, keyValue: 256 };
+/** What loading and handing round a token costs, in rows' worth of arithmetic. */
+const TOKEN_COST = 2.7;
+const MAX_ROWS = 8;
+
+/** Rows a lane owns: least work including rows past the end, within what can be unrolled. */
+function rowsALane({ tokens, width }: AttentionProblem, lanes: number, most: number): number {
+  let best = 1;
+  let least = Infinity;
+  for (let rows = 1; rows <= MAX_ROWS && (rows === 1 || rows * width <= most); rows++) {
+    const work = ceilDiv(tokens, lanes * rows) * (rows + TOKEN_COST);
+    if (work < least) [best, least] = [rows, work];
+  }
+  return best;
+}
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+const lines = (count: number, line: (i: number) => string): string => range(count).map(line).join('\n');
+
+/** The WGSL of one kernel's parts, for heads of this width and rows a lane. */
+class Unrolled {
+  readonly parts: number;
+  readonly vector: boolean;
+  readonly element: string;
+  /** Loads that bring one token's part of a head to the lanes. */
+  private readonly loads: number;
+
+  constructor(
+    readonly problem: AttentionProblem,
+    readonly lanes: number,
+    readonly rows: number,
+  ) {
+    const granule = granuleOf(problem);
+    this.parts = granule.parts;
+    this.vector = granule.lanes === 4;
+    this.element = granule.element;
+    this.loads = ceilDiv(this.parts, lanes);
+  }
+
+  /** Before the loop: the granule that this lane loads, past the end the last one. */
+  get lanesParts(): string {
+    return lines(this.loads, (g) => `let part${g} = min(${g * this.lanes}u + lane, ${this.parts - 1}u);`);
+  }
+
+  /** Loads of one token from `tensor`, whose granules of the head begin at `base`. */
+  load(name: string, tensor: string, base: string): string {
+    return lines(this.loads, (g) => `let ${name}${g} = ${tensor}[${base} + part${g}];`);
+  }
+
+  /** Element e of the token that `load` brought, on all lanes. */
+  broadcast(name: string, e: number): string {
+    const part = this.vector ? e >> 2 : e;
+    const value = `${name}${Math.floor(part / this.lanes)}${this.vector ? `[${e & 3}]` : ''}`;
+    return `subgroupBroadcast(${value}, ${part % this.lanes}u)`;
+  }
+
+  /** Declares `into`_r = sum over e of array[r][e] * token[e], for every own row r. */
+  dots(into: string, array: string, name: string): string {
+    const { width } = this.problem;
+    return `${range(this.rows)
+      .map((r) => `var ${into}_${r} = 0.0;`)
+      .join(' ')}
+${lines(width, (e) => {
+  const terms = range(this.rows).map((r) => `${into}_${r} += ${array}[${r * width + e}] * ${name}_${e};`);
+  return `let ${name}_${e} = ${this.broadcast(name, e)}; ${terms.join(' ')}`;
+})}`;
+  }
+
+  /** array[r][e] += factor_r * token[e] for every own row; `name`_e were declared by `dots` unless `fresh`. */
+  add(array: string, factor: string, name: string, fresh: boolean): string {
+    const { width } = this.problem;
+    return lines(width, (e) => {
+      const terms = range(this.rows).map((r) => `${array}[${r * width + e}] += ${factor}_${r} * ${name}_${e};`);
+      return `${fresh ? `let ${name}_${e} = ${this.broadcast(name, e)}; ` : ''}${terms.join(' ')}`;
+    });
+  }
+
+  array(...names: string[]): string {
+    return names.map((name) => `var ${name}: array<f32, ${this.rows * this.problem.width}>;`).join(' ');
+  }
+
+  each(line: (r: number) => string): string {
+    return lines(this.rows, line);
+  }
+
+  /** A loop over the own rows and their granules, not unrolled: `body` knows r, row, e (granule) and at (element). */
+  overRows(before: string, body: string, guard = false): string {
+    return /* wgsl */ `
+for (var r = 0u; r < params.rows; r++) {
+  let wanted = (at.tile * params.rows + r) * ${this.lanes} + lane;
+  ${guard ? 'if (wanted >= params.tokens) { break; }' : ''}
+  let row = min(wanted, params.tokens - 1);
+  ${before}
+  for (var e = 0u; e < params.parts; e++) {
+    let i = r * ${this.problem.width} + e * ${this.vector ? 4 : 1};
+    ${body}
+  }
+}`;
+  }
+
+  /** Spreads the granule `x` over array[i...]. */
+  fill(array: string, x: string): string {
+    return this.vector ? lines(4, (j) => `${array}[i + ${j}] = ${x}[${j}];`) : `${array}[i] = ${x};`;
+  }
+
+  gather(array: string): string {
+    return this.vector
+      ? `vec4f(${range(4)
+          .map((j) => `${array}[i + ${j}]`)
+          .join(', ')})`
+      : `${array}[i]`;
+  }
+}
+
+interface Spec {
+  name: string;
+  bindings: readonly Binding[];
+  most: number;
+  products: number;
+  body(code: Unrolled): string;
+}
+
+function launches(problem: AttentionProblem, device: DeviceProfile, spec: Spec): Launch[] {
+  const lanes = device.subgroupSize;
+  const rows = rowsALane(problem, lanes, spec.most);
+  const code = new Unrolled(problem, lanes, rows);
+  const names = spec.bindings.map(({ name }) => name);
+  return imageChunks(problem, names, device).map(({ rows: images, ranges }) =>
+    launch({
+      name: `attention.${spec.name}/subgroup_${problem.width}x${rows}`,
+      enables: ['subgroups'],
+      bindings: spec.bindings,
+      // The loops that must not be unrolled take their bounds from here.
+      uniforms: { ...attentionUniforms(problem, images, lanes * rows), rows: u32(rows) },
+      ranges,
+      wgsl: /* wgsl */ `
+${ownWgsl}
+@compute @workgroup_size(${lanes})
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
+        @builtin(subgroup_invocation_id) lane: u32) {
+let index = linear_workgroup(workgroup, workgroups);
+if (index >= params.workgroups) { return; }
+let at = own(index);
+${code.lanesParts}
+${spec.body(code)}
+}`,
+      grid: attentionGrid(problem, images, lanes * rows, device),
+      cost: attentionCost(problem, images, spec.products),
+    }),
+  );
+}
+
+/** Bindings qkv, y, stats. */
+export function forwardSubgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
+  const { element } = granuleOf(problem);
+  return launches(problem, device, {
+    name: 'forward',
+    bindings: [input('qkv', element), output('y', element), output('stats', 'vec2f')],
+    most: MAX_UNROLLED.forward,
+    products: 2,
+    body: (code) => /* wgsl */ `
+${code.array('q', 'o')}
+var moved: array<f32, ${code.rows}>;
+${code.overRows('', `let x = qkv[at.q + row * params.row_stride + e] * params.scale; ${code.fill('q', 'x')}`)}
+${code.each((r) => `var m_${r} = -1e38; var l_${r} = 0.0;`)}
+for (var token = 0u; token < params.tokens; token++) {
+${code.load('key', 'qkv', 'at.k + token * params.row_stride')}
+${code.load('value', 'qkv', 'at.v + token * params.row_stride')}
+${code.dots('s', 'q', 'key')}
+// Rare: the reference of a row moves, and what was summed with the old one is scaled.
+if (subgroupAny(${range(code.rows)
+      .map((r) => `s_${r} > m_${r} + ${HEADROOM}.0`)
+      .join(' || ')})) {
+${code.each((r) => `let m${r} = max(m_${r}, s_${r}); moved[${r}] = exp(m_${r} - m${r}); m_${r} = m${r}; l_${r} *= moved[${r}];`)}
+  for (var r = 0u; r < params.rows; r++) {
+    for (var e = 0u; e < params.width; e++) { o[r * ${code.problem.width} + e] *= moved[r]; }
+  }
+}
+${code.each((r) => `let w_${r} = exp(s_${r} - m_${r}); l_${r} += w_${r};`)}
+${code.add('o', 'w', 'value', true)}
+}
+${code.each((r) => `moved[${r}] = 1.0 / l_${r};`)}
+var reference: array<f32, ${code.rows}>;
+${code.each((r) => `reference[${r}] = m_${r};`)}
+${code.overRows(
+  'stats[at.stats + row] = vec2f(reference[r], moved[r]);',
+  `y[at.y + row * params.heads * params.parts + e] = ${code.gather('o')} * moved[r];`,
+  true,
+)}`,
+  });
+}
+
+/** Bindings qkv, y, dy, stats, dqkv (the part of the queries), delta [B, H, N] (written, for the keys). */
+export function queryGradientSubgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
+  const { element, lanes } = granuleOf(problem);
+  return launches(problem, device, {
+    name: 'query_gradient',
+    bindings: [
+      input('qkv', element),
+      input('y', element),
+      input('dy', element),
+      input('stats', 'vec2f'),
+      output('dqkv', element),
+      output('delta'),
+    ],
+    most: MAX_UNROLLED.query,
+    products: 3,
+    body: (code) => /* wgsl */ `
+${code.array('q', 'g', 'dq')}
+var reference: array<vec2f, ${code.rows}>;
+var deltas: array<f32, ${code.rows}>;
+${code.overRows(
+  'reference[r] = stats[at.stats + row]; var sum = 0.0;',
+  `let x = qkv[at.q + row * params.row_stride + e] * params.scale;
+let place = at.y + row * params.heads * params.parts + e;
+let up = dy[place];
+sum += ${lanes === 4 ? 'dot(up, y[place])' : 'up * y[place]'};
+deltas[r] = sum;
+${code.fill('q', 'x')}
+${code.fill('g', 'up')}`,
+)}
+${code.each((r) => `let m_${r} = reference[${r}].x; let inverse_${r} = reference[${r}].y; let delta_${r} = deltas[${r}];`)}
+for (var token = 0u; token < params.tokens; token++) {
+${code.load('key', 'qkv', 'at.k + token * params.row_stride')}
+${code.load('value', 'qkv', 'at.v + token * params.row_stride')}
+${code.dots('s', 'q', 'key')}
+${code.dots('dw', 'g', 'value')}
+${code.each((r) => `let ds_${r} = exp(s_${r} - m_${r}) * inverse_${r} * (dw_${r} - delta_${r});`)}
+${code.add('dq', 'ds', 'key', false)}
+}
+${code.overRows(
+  'delta[at.stats + row] = deltas[r];',
+  `dqkv[at.q + row * params.row_stride + e] = ${code.gather('dq')} * params.scale;`,
+  true,
+)}`,
+  });
+}
+
+/** Bindings qkv, dy, stats, delta, dqkv (the parts of keys and values). */
+export function keyValueGradientSubgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
+  const { element } = granuleOf(problem);
+  return launches(problem, device, {
+    name: 'key_value_gradient',
+    bindings: [
+      input('qkv', element),
+      input('dy', element),
+      input('stats', 'vec2f'),
+      input('delta'),
+      output('dqkv', element),
+    ],
+    most: MAX_UNROLLED.keyValue,
+    products: 4,
+    body: (code) => /* wgsl */ `
+${code.array('k', 'v', 'dk', 'dv')}
+${code.overRows(
+  '',
+  `let x = qkv[at.k + row * params.row_stride + e] * params.scale;
+let z = qkv[at.v + row * params.row_stride + e];
+${code.fill('k', 'x')}
+${code.fill('v', 'z')}`,
+)}
+for (var first = 0u; first < params.tokens; first += ${code.lanes}) {
+// Every lane holds the numbers of one query.
+let own_query = min(first + lane, params.tokens - 1);
+let own_stats = stats[at.stats + own_query];
+let own_delta = delta[at.stats + own_query];
+for (var token = first; token < min(first + ${code.lanes}, params.tokens); token++) {
+let m = subgroupShuffle(own_stats.x, token - first);
+let inverse = subgroupShuffle(own_stats.y, token - first);
+let delta_i = subgroupShuffle(own_delta, token - first);
+${code.load('query', 'qkv', 'at.q + token * params.row_stride')}
+${code.load('up', 'dy', 'at.y + token * params.heads * params.parts')}
+${code.dots('s', 'k', 'query')}
+${code.dots('dw', 'v', 'up')}
+${code.each((r) => `let w_${r} = exp(s_${r} - m) * inverse; let ds_${r} = w_${r} * (dw_${r} - delta_i);`)}
+${code.add('dk', 'ds', 'query', false)}
+${code.add('dv', 'w', 'up', false)}
+}
+}
+${code.overRows(
+  '',
+  `dqkv[at.k + row * params.row_stride + e] = ${code.gather('dk')} * params.scale;
+dqkv[at.v + row * params.row_stride + e] = ${code.gather('dv')};`,
+  true,
+)}`,
+  });
+}
