@@ -54,6 +54,7 @@ async function train(
   const reporter: Reporter = {
     say: () => undefined,
     begin: () => undefined,
+    evaluated: () => undefined,
     end: () => undefined,
     step: (role, progress) => {
       if (role === 'student') steps.push(progress);

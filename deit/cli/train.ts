@@ -154,6 +154,12 @@ class ConsoleReporter implements Reporter {
     this.bar?.update(step, text.join('  '));
   }
 
+  evaluated(role: Role, step: number, accuracy: Accuracy): void {
+    this.say(
+      `${role}: after step ${step}, held-out accuracy ${percent(accuracy.average)}, loss ${accuracy.loss.toFixed(3)}`,
+    );
+  }
+
   end(role: Role, accuracy: Accuracy, ema: Accuracy | null): void {
     this.bar?.stop();
     this.bar = null;

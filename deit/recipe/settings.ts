@@ -154,6 +154,9 @@ export const settings = {
     min: 0,
     source: 'Table 9, --clip-grad',
   }),
+  'optim.freezeBlocks': integer(0, 'embedding and first blocks of a DeiT that are not trained; 0 trains all', {
+    min: 0,
+  }),
   'optim.freeze': text('', 'comma-separated name prefixes of parameters that are not trained'),
   'optim.headOnly': flag(false, 'train the heads alone'),
   'optim.ema': optional(null, 'decay of the moving average of the weights; null for none', {
@@ -201,7 +204,7 @@ export const settings = {
     'train with stochastic depth; off when fine-tuning at another resolution',
     '--no-train-mode',
   ),
-  'run.evaluateEvery': number(1, 'epochs between evaluations', { min: 0 }),
+  'run.evaluateEvery': number(1, 'epochs between evaluations; 0 evaluates at the end alone', { min: 0 }),
   'run.checkpointEvery': integer(500, 'steps between checkpoints', { min: 1 }),
   'run.onSaveError': choice(['stop', 'continue'], 'stop', 'when a checkpoint cannot be written'),
   'run.keep': integer(2, 'checkpoints that are kept', { min: 1 }),

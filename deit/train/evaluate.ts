@@ -1,7 +1,7 @@
-import { add, countCorrect, mul } from '../../engine/index.ts';
 import type { Engine, Recording, Tensor } from '../../engine/index.ts';
 import type { Classifier } from '../models/classifier.ts';
 import type { BatchSource } from './batches.ts';
+import { Tally } from './tally.ts';
 
 /** Share of images that are classified rightly, by each head and by the average of both heads' logits. */
 export interface Accuracy {
@@ -9,21 +9,20 @@ export interface Accuracy {
   /** Null without a distillation head. */
   readonly distillation: number | null;
   readonly average: number;
+  /** Share of images whose class is among the five likeliest, and mean cross-entropy in nats, by the average. */
+  readonly top5: number;
+  readonly loss: number;
   readonly images: number;
 }
 
-function filled(data: Float32Array | Int32Array, size: number, filling: number): Float32Array | Int32Array {
-  if (data.length === size) return data;
-  const whole = data instanceof Float32Array ? new Float32Array(size) : new Int32Array(size);
-  whole.fill(filling, data.length).set(data);
-  return whole;
-}
+/** Batches whose logits may be outstanding. */
+const IN_FLIGHT = 2;
 
-/** Counts right answers over a validation set, with one recorded forward pass. */
+/** Measures a model on a validation set, with one recorded forward pass. */
 export class Evaluator {
   private readonly images: Tensor;
-  private readonly labels: Tensor;
-  private readonly counts: Tensor;
+  private readonly cls: Tensor;
+  private readonly dist: Tensor | null;
   private recording: Recording | null = null;
 
   constructor(
@@ -32,50 +31,62 @@ export class Evaluator {
     private readonly source: BatchSource,
     imageSize: number,
   ) {
-    this.images = engine.empty([source.batchSize, 3, imageSize, imageSize]).keep('input');
-    this.labels = engine.empty([source.batchSize], 'i32').keep('input');
-    this.counts = engine.zeros([3]).keep('metrics');
+    const { batchSize } = source;
+    this.images = engine.empty([batchSize, 3, imageSize, imageSize]).keep('input');
+    this.cls = engine.empty([batchSize, model.classes]).keep('metrics');
+    this.dist = model.distilled ? engine.empty([batchSize, model.classes]).keep('metrics') : null;
   }
 
   /** Evaluates in evaluation mode and restores the model's mode afterwards. */
   async run(): Promise<Accuracy> {
-    const { engine, model } = this;
+    return (await this.tally()).accuracy();
+  }
+
+  /** The same in full. `labelOf` says which of the model's classes a label of the data stands for. */
+  async tally(labelOf: (label: number) => number = (label) => label): Promise<Tally> {
+    const { engine, model, cls, dist } = this;
     const { training } = model;
+    const tally = new Tally(model.classes, model.distilled);
+    const pending: Promise<void>[] = [];
     model.eval();
-    this.counts.write([0, 0, 0]);
-    let images = 0;
-    for await (const batch of this.source.epoch(0)) {
-      const { size } = this.images;
-      // The last batch is filled up with zeros of class -1, which no answer equals.
-      this.images.write(batch.size === this.source.batchSize ? batch.images : filled(batch.images, size, 0));
-      this.labels.write(filled(batch.labels, this.source.batchSize, -1));
-      images += batch.size;
-      if (this.recording) engine.replay(this.recording);
-      else this.recording = engine.record(() => engine.noGrad(() => this.record()));
+    try {
+      for await (const batch of this.source.epoch(0)) {
+        // The last batch is filled up with zeros.
+        this.images.write(filled(batch.images, this.images.size));
+        if (this.recording) engine.replay(this.recording);
+        else this.recording = engine.record(() => engine.noGrad(() => this.record()));
+        const reads = Promise.all([cls.read(), dist?.read()]);
+        const labels = Array.from(batch.labels, labelOf);
+        const added = reads.then(([own, other]) =>
+          tally.add(own as Float32Array, (other as Float32Array | undefined) ?? null, labels),
+        );
+        // An error is thrown where the promise is awaited, in order.
+        added.catch(() => undefined);
+        pending.push(added);
+        while (pending.length > IN_FLIGHT) await pending.shift();
+      }
+      await Promise.all(pending);
+    } finally {
+      model.train(training);
     }
-    model.train(training);
-    const [cls, dist, average] = await this.counts.read();
-    return {
-      class: cls / images,
-      distillation: model.distilled ? dist / images : null,
-      average: average / images,
-      images,
-    };
+    return tally;
   }
 
   release(): void {
     this.recording?.release();
-    for (const tensor of [this.images, this.labels, this.counts]) this.engine.free(tensor);
+    for (const tensor of [this.images, this.cls, this.dist]) if (tensor) this.engine.free(tensor);
   }
 
   private record(): void {
     const { cls, dist } = this.model.heads(this.images);
-    const right = [cls, dist ?? cls, dist ? mul(add(cls, dist), 0.5) : cls];
-    right.forEach((logits, i) => {
-      const total = this.engine.empty([1]);
-      this.engine.copy(this.counts.slot(i, 1), total);
-      this.engine.accumulate(total, countCorrect(logits, this.labels));
-      this.engine.copy(total, this.counts.slot(i, 1));
-    });
+    this.engine.copy(cls, this.cls);
+    if (dist && this.dist) this.engine.copy(dist, this.dist);
   }
+}
+
+function filled(data: Float32Array, size: number): Float32Array {
+  if (data.length === size) return data;
+  const whole = new Float32Array(size);
+  whole.set(data);
+  return whole;
 }

@@ -94,7 +94,9 @@ export async function fit(options: FitOptions): Promise<{ done: number; steps: n
       }
       if (options.pauseAfter?.(done) && done < steps) {
         await drain(0);
+        const paused = performance.now();
         await options.onPause?.(done, steps);
+        clock.leaveOut((performance.now() - paused) / 1000);
       }
       if (done >= steps || signal?.aborted || done % stepsPerEpoch === 0) break;
     }
@@ -103,11 +105,12 @@ export async function fit(options: FitOptions): Promise<{ done: number; steps: n
   return { done, steps };
 }
 
-/** Times steps, leaving out the first, which compiles. */
+/** Times steps, leaving out the first, which compiles, and what is done between steps. */
 class StepClock {
   private readonly start = performance.now();
   private first = 0;
   private ticks = 0;
+  private leftOut = 0;
 
   get seconds(): number {
     return (performance.now() - this.start) / 1000;
@@ -117,7 +120,11 @@ class StepClock {
     if (this.ticks++ === 0) this.first = this.seconds;
   }
 
+  leaveOut(seconds: number): void {
+    this.leftOut += seconds;
+  }
+
   get secondsPerStep(): number {
-    return this.ticks > 1 ? (this.seconds - this.first) / (this.ticks - 1) : this.seconds;
+    return this.ticks > 1 ? (this.seconds - this.first - this.leftOut) / (this.ticks - 1) : this.seconds;
   }
 }

@@ -62,8 +62,16 @@ function isTrained(recipe: Recipe, name: string): boolean {
   // Without a teacher nothing reaches the distillation head; PyTorch's optimizers skip a parameter without gradient.
   if (name.startsWith('head_dist') && recipe['distillation.type'] === 'none') return false;
   if (recipe['optim.headOnly'] && !name.startsWith('head')) return false;
+  if (isBelow(name, recipe['optim.freezeBlocks'])) return false;
   const frozen = recipe['optim.freeze'].split(',').map((prefix) => prefix.trim());
   return !frozen.some((prefix) => prefix !== '' && name.startsWith(prefix));
+}
+
+/** Whether a parameter of a DeiT belongs to its embedding or its first `blocks` blocks (no block frozen, nothing is). */
+function isBelow(name: string, blocks: number): boolean {
+  if (blocks === 0) return false;
+  const block = /^blocks\.(\d+)\./.exec(name)?.[1];
+  return block === undefined ? /^(patch_embed|cls_token|dist_token|pos_embed)/.test(name) : Number(block) < blocks;
 }
 
 /** The learning-rate curve of a training of `epochs` epochs (whole or not). */

@@ -10,7 +10,10 @@ import type { PositionRule } from './position-embedding.ts';
 export interface WeightOptions {
   /** Rule for position embeddings of another resolution. Default `bicubic`, as facebookresearch/deit. */
   posEmbed?: PositionRule;
-  /** Heads for another number of classes are left as they were initialised, instead of being an error. Default false. */
+  /**
+   * Heads for another number of classes are left as they were initialised, and a distillation token that the checkpoint
+   * lacks starts as its class token, instead of being errors. Default false.
+   */
   newHead?: boolean;
 }
 
@@ -40,6 +43,7 @@ export function loadWeights(
   const { values, notes } = toTimmNames(bare, naming, expected);
   if (naming !== timmNaming) notes.unshift(`renamed from ${naming.label} to timm's names`);
 
+  if (newHead) growDistillationToken(values, expected, notes);
   resizePositions(values, expected, posEmbed, notes);
   if (newHead) dropHeads(values, expected, notes);
   const missing = [...expected.keys()].filter((name) => !values.has(name));
@@ -176,6 +180,26 @@ function resizePositions(
   const resize = { prefix, from: [from, from], to: [to, to], width, rule } as const;
   values.set(POSITIONS, { shape: wanted, data: resizePositionEmbedding(value.data, resize) });
   notes.push(`resized the position embedding from ${from} x ${from} to ${to} x ${to} by the rule "${rule}"`);
+}
+
+/**
+ * A student with a distillation token can start from a checkpoint without: the token and its position are then copies of
+ * the class token's, and the head is left as initialised.
+ */
+function growDistillationToken(
+  values: Map<string, StateValue>,
+  expected: ReadonlyMap<string, Shape>,
+  notes: string[],
+): void {
+  const [token, positions] = [values.get('cls_token'), values.get(POSITIONS)];
+  if (!expected.has('dist_token') || values.has('dist_token') || !token || positions?.shape.length !== 3) return;
+  const [one, count, width] = positions.shape;
+  const data = new Float32Array(positions.data.length + width);
+  data.set(Array.prototype.slice.call(positions.data, 0, width));
+  data.set(positions.data, width);
+  values.set(POSITIONS, { shape: [one, count + 1, width], data });
+  values.set('dist_token', token);
+  notes.push('started the distillation token as a copy of the class token, and its head as initialised');
 }
 
 function dropHeads(values: Map<string, StateValue>, expected: ReadonlyMap<string, Shape>, notes: string[]): void {

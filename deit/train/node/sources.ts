@@ -1,6 +1,6 @@
 import { DataLoader, ImageWorkers, openData } from '../../data/node/index.ts';
 import { equalJitter, evaluationPipeline, trainingPipeline } from '../../data/index.ts';
-import type { Dataset } from '../../data/index.ts';
+import type { Dataset, EvaluationOptions } from '../../data/index.ts';
 import type { Recipe } from '../../recipe/settings.ts';
 
 /** The data of a run: loaders over the training and the validation images, on shared worker threads. */
@@ -12,11 +12,20 @@ export interface Sources {
   /** Batches for training; several loaders may exist at a time (teacher, student). */
   training(batchSize: number): DataLoader;
   evaluation(batchSize: number): DataLoader;
+  /** Images that could not be read and were left out so far: path and reason. */
+  readonly skipped: ReadonlyMap<string, string>;
   close(): Promise<void>;
 }
 
-/** Opens the data set that a recipe names, with its augmentation for images of `imageSize`. */
-export async function openSources(recipe: Recipe, imageSize: number): Promise<Sources> {
+/**
+ * Opens the data set that a recipe names, with its augmentation for images of `imageSize`. `evaluation` says how held-out
+ * images are prepared, where a checkpoint wants it otherwise than DeiT.
+ */
+export async function openSources(
+  recipe: Recipe,
+  imageSize: number,
+  evaluation: Partial<EvaluationOptions> = {},
+): Promise<Sources> {
   const seed = recipe['run.seed'];
   const data = await openData(recipe['data.path'], { valFraction: recipe['data.valFraction'], seed });
   const workers = new ImageWorkers(data.train.path ? recipe['data.workers'] : 0);
@@ -35,30 +44,42 @@ export async function openSources(recipe: Recipe, imageSize: number): Promise<So
     ...(recipe['augment.erasing'] > 0 ? {} : { erasing: null }),
   });
   if (pipeline.erasing) pipeline.erasing = { ...pipeline.erasing, probability: recipe['augment.erasing'] };
+  const loaders: DataLoader[] = [];
+  const opened = (loader: DataLoader): DataLoader => {
+    loaders.push(loader);
+    return loader;
+  };
   return {
     name: data.train.name,
     classes: data.train.classes,
     train: data.train,
     validation: data.val,
+    get skipped() {
+      return new Map(loaders.flatMap((loader) => [...loader.skipped]));
+    },
     training: (batchSize) =>
-      new DataLoader({
-        ...common,
-        dataset: data.train,
-        pipeline,
-        batchSize,
-        shuffle: true,
-        dropLast: true,
-        repeats: recipe['augment.repeats'],
-      }),
+      opened(
+        new DataLoader({
+          ...common,
+          dataset: data.train,
+          pipeline,
+          batchSize,
+          shuffle: true,
+          dropLast: true,
+          repeats: recipe['augment.repeats'],
+        }),
+      ),
     evaluation: (batchSize) =>
-      new DataLoader({
-        ...common,
-        dataset: data.val,
-        pipeline: evaluationPipeline({ imageSize }),
-        batchSize,
-        shuffle: false,
-        dropLast: false,
-      }),
+      opened(
+        new DataLoader({
+          ...common,
+          dataset: data.val,
+          pipeline: evaluationPipeline({ ...evaluation, imageSize }),
+          batchSize,
+          shuffle: false,
+          dropLast: false,
+        }),
+      ),
     close: () => workers.close(),
   };
 }

@@ -25,6 +25,8 @@ export interface Reporter {
   say(line: string): void;
   begin(role: Role, steps: number, firstStep: number): void;
   step(role: Role, progress: FitProgress): void;
+  /** Held-out accuracy along the way. */
+  evaluated(role: Role, step: number, accuracy: Accuracy): void;
   end(role: Role, accuracy: Accuracy, ema: Accuracy | null): void;
 }
 
@@ -79,21 +81,21 @@ class TrainingRun {
 
   async run(): Promise<TrainResult> {
     const { engine, recipe, folder, reporter } = this;
-    const { imageSize, classes } = describeModel(recipe['model.name']);
+    const { imageSize } = describeModel(recipe['model.name']);
     const sources = await openSources(recipe, imageSize);
     try {
-      this.checkClasses(recipe['model.name'], classes, sources);
+      const spec = specFor(recipe['model.name'], sources);
       const { train, validation } = sources;
       reporter.say(`data: ${sources.name}, ${train.length} training and ${validation.length} held-out images`);
       if (this.options.resume) await this.findCheckpoint();
       const teacher = await this.teacher(sources, imageSize);
-      const model = createModel(engine, recipe['model.name'], { dropPath: recipe['model.dropPath'] });
+      const model = createModel(engine, spec, { dropPath: recipe['model.dropPath'] });
       if (recipe['model.weights']) await this.load(model, recipe['model.weights'], true);
       if (teacher && !model.distilled) {
         reporter.say('the student has no distillation token: its class logits serve the labels and the teacher alike');
       }
       const student = await this.train('student', model, teacher?.model ?? null, sources, imageSize);
-      await saveModel(folder.file('student.safetensors'), model, this.card(recipe['model.name'], imageSize, sources));
+      await saveModel(folder.file('student.safetensors'), model, this.card(spec, imageSize, sources));
       const result: TrainResult = {
         accuracy: {
           teacher: teacher?.accuracy.class ?? null,
@@ -110,6 +112,7 @@ class TrainingRun {
         runFolder: folder.path,
       };
       await folder.writeJson('result.json', result);
+      this.nameSkipped(sources);
       return result;
     } finally {
       await sources.close();
@@ -137,24 +140,26 @@ class TrainingRun {
   ): Promise<{ model: Classifier; accuracy: Accuracy } | null> {
     const { engine, recipe, folder } = this;
     if (recipe['distillation.type'] === 'none') return null;
-    const spec = recipe['teacher.model'];
-    if (!spec) {
+    const name = recipe['teacher.model'];
+    if (!name) {
       throw new DeitError('bad-config', 'Distillation needs a teacher.', {
         where: 'teacher.model',
         fix: 'name one, for example --set "teacher.model=regnety_002 num_classes=10", or set distillation.type=none',
       });
     }
+    // A DeiT as teacher is brought to the student's resolution, whose images it sees; a RegNetY takes any.
+    const own = describeModel(specFor(name, sources));
+    const spec = own.imageSize === imageSize ? own.spec : describeModel(own.spec, { imageSize }).spec;
     const model = createModel(engine, spec);
-    this.checkClasses(spec, model.classes, sources);
-    const own = folder.file('teacher.safetensors');
+    const saved = folder.file('teacher.safetensors');
     const isTrained = this.checkpoint?.position.role === 'student' && !recipe['teacher.weights'];
-    const weights = recipe['teacher.weights'] ?? (isTrained ? own : null);
+    const weights = recipe['teacher.weights'] ?? (isTrained ? saved : null);
     if (weights) {
       await this.load(model, weights, false);
       return { model: frozen(model), accuracy: await this.evaluate(model, sources, imageSize) };
     }
     const { accuracy } = await this.train('teacher', model, null, sources, imageSize);
-    await saveModel(own, model, this.card(spec, imageSize, sources));
+    await saveModel(saved, model, this.card(spec, imageSize, sources));
     return { model: frozen(model), accuracy };
   }
 
@@ -189,6 +194,15 @@ class TrainingRun {
       imageSize,
     });
     const every = recipe['run.checkpointEvery'];
+    const evaluateEvery = Math.round(recipe['run.evaluateEvery'] * stepsPerEpoch);
+    const isEvaluated = (step: number): boolean => evaluateEvery > 0 && step % evaluateEvery === 0;
+    const evaluator = new Evaluator(engine, model, sources.evaluation(microBatch(recipe)), imageSize);
+    const evaluate = async (step: number) => {
+      const accuracy = await evaluator.run();
+      const averaged = ema ? await ema.withAverages(() => evaluator.run()) : null;
+      folder.appendMetrics({ role, step, accuracy, ema: averaged });
+      return { accuracy, ema: averaged };
+    };
     let imagesPerSecond = 0;
     const began = this.seconds();
     reporter.begin(role, length.steps, firstStep);
@@ -204,8 +218,12 @@ class TrainingRun {
         folder.appendMetrics({ role, ...progress });
         reporter.step(role, progress);
       },
-      pauseAfter: (step) => step % every === 0,
-      onPause: (step, total) => this.save(role, step, total, trained),
+      pauseAfter: (step) => step % every === 0 || isEvaluated(step),
+      onPause: async (step, total) => {
+        // First the figures, so that a run resumed from this checkpoint has them.
+        if (isEvaluated(step)) reporter.evaluated(role, step, (await evaluate(step)).accuracy);
+        if (step % every === 0) await this.save(role, step, total, trained);
+      },
       signal: this.options.signal,
     });
     const dataWait = source.waitSeconds / Math.max(1e-9, this.seconds() - began);
@@ -214,11 +232,10 @@ class TrainingRun {
       throw new Interrupted(`stopped the ${role} after step ${done} of ${steps}`);
     }
     trainStep.release();
-    const accuracy = await this.evaluate(model, sources, imageSize);
-    const averaged = ema ? await ema.withAverages(() => this.evaluate(model, sources, imageSize)) : null;
+    const { accuracy, ema: averaged } = await evaluate(done);
+    evaluator.release();
     ema?.free();
     optimizer.free();
-    folder.appendMetrics({ role, step: done, accuracy, ema: averaged });
     reporter.end(role, accuracy, averaged);
     return { accuracy, ema: averaged, steps: done, imagesPerSecond, dataWait };
   }
@@ -243,14 +260,12 @@ class TrainingRun {
     }
   }
 
-  private checkClasses(spec: string, classes: number, sources: Sources): void {
-    if (classes === sources.classes.length) return;
-    throw new DeitError('bad-config', 'The model has another number of classes than the data.', {
-      where: `${spec} on ${sources.name}`,
-      expected: `${sources.classes.length} classes`,
-      found: String(classes),
-      fix: `add num_classes=${sources.classes.length} to the model name`,
-    });
+  /** Images that could not be read and were left out, by name. */
+  private nameSkipped({ skipped }: Sources): void {
+    if (skipped.size === 0) return;
+    this.reporter.say(`${skipped.size} images could not be read and were left out:`);
+    for (const [path, reason] of [...skipped].slice(0, 20)) this.reporter.say(`  ${path}: ${reason.split('\n')[0]}`);
+    if (skipped.size > 20) this.reporter.say(`  and ${skipped.size - 20} more`);
   }
 
   private async load(model: Classifier, path: string, newHead: boolean): Promise<void> {
@@ -268,6 +283,19 @@ class TrainingRun {
   private seconds(): number {
     return (this.checkpoint?.position.seconds ?? 0) + (performance.now() - this.start) / 1000;
   }
+}
+
+/** A model's name with the number of classes of the data, unless it states one itself, which must then be the same. */
+function specFor(name: string, { classes, name: data }: Sources): string {
+  const own = describeModel(name);
+  if (own.classes === classes.length) return own.spec;
+  if (!own.spec.includes(' num_classes=')) return describeModel(name, { classes: classes.length }).spec;
+  throw new DeitError('bad-config', 'The model has another number of classes than the data.', {
+    where: `${name} on ${data}`,
+    expected: `${classes.length} classes`,
+    found: String(own.classes),
+    fix: `leave num_classes out of the model name, or make it ${classes.length}`,
+  });
 }
 
 function frozen(model: Classifier): Classifier {

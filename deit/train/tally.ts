@@ -1,0 +1,104 @@
+import type { Accuracy } from './evaluate.ts';
+
+/** How one set of logits did: shares of images, and the mean cross-entropy in nats. */
+export interface HeadScores {
+  readonly top1: number;
+  readonly top5: number;
+  readonly loss: number;
+}
+
+/** How one class did, by the average of the heads. */
+export interface ClassScores {
+  /** Images of this class. */
+  readonly images: number;
+  /** Share of them that were recognised; null where there are none. */
+  readonly recall: number | null;
+  /** Share of right ones among the images that were taken for this class; null where there are none. */
+  readonly precision: number | null;
+}
+
+class Sums {
+  top1 = 0;
+  top5 = 0;
+  loss = 0;
+
+  add(logits: Float32Array, label: number): void {
+    const own = logits[label];
+    // A tie counts for the class that comes first; a NaN is never right.
+    const rank = logits.reduce((better, z, c) => better + (z < own || (z === own && c >= label) ? 0 : 1), 0);
+    if (rank === 0) this.top1++;
+    if (rank < 5) this.top5++;
+    const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+    this.loss += Math.log(logits.reduce((sum, z) => sum + Math.exp(z - most), 0)) + most - own;
+  }
+
+  scores(images: number): HeadScores {
+    return { top1: this.top1 / images, top5: this.top5 / images, loss: this.loss / images };
+  }
+}
+
+/** Adds up, image by image, what the logits of each head say. Averages of both heads are those of their logits. */
+export class Tally {
+  images = 0;
+  /** Images by true class (rows) and by class of the largest averaged logit (columns), [classes * classes]. */
+  readonly confusion: Uint32Array;
+  private readonly cls = new Sums();
+  private readonly dist = new Sums();
+  private readonly average = new Sums();
+
+  constructor(
+    readonly classes: number,
+    private readonly distilled: boolean,
+  ) {
+    this.confusion = new Uint32Array(classes * classes);
+  }
+
+  /** Takes in a batch: logits [B, classes] of each head, and as many labels as there are images. */
+  add(cls: Float32Array, dist: Float32Array | null, labels: ArrayLike<number>): void {
+    for (let row = 0; row < labels.length; row++) {
+      const [label, begin, end] = [labels[row], row * this.classes, (row + 1) * this.classes];
+      const own = cls.subarray(begin, end);
+      const other = dist?.subarray(begin, end);
+      const average = other ? own.map((z, c) => (z + other[c]) / 2) : own;
+      this.cls.add(own, label);
+      if (other) this.dist.add(other, label);
+      this.average.add(average, label);
+      const found = average.reduce((best, z, c) => (z > average[best] ? c : best), 0);
+      this.confusion[label * this.classes + found]++;
+      this.images++;
+    }
+  }
+
+  accuracy(): Accuracy {
+    const { class: cls, distillation, average } = this.heads();
+    return {
+      class: cls.top1,
+      distillation: distillation?.top1 ?? null,
+      average: average.top1,
+      top5: average.top5,
+      loss: average.loss,
+      images: this.images,
+    };
+  }
+
+  heads(): { class: HeadScores; distillation: HeadScores | null; average: HeadScores } {
+    const { images } = this;
+    return {
+      class: this.cls.scores(images),
+      distillation: this.distilled ? this.dist.scores(images) : null,
+      average: this.average.scores(images),
+    };
+  }
+
+  perClass(): ClassScores[] {
+    const { classes, confusion } = this;
+    const share = (part: number, whole: number): number | null => (whole === 0 ? null : part / whole);
+    return Array.from({ length: classes }, (_, c) => {
+      const row = confusion.subarray(c * classes, (c + 1) * classes);
+      const images = row.reduce((a, b) => a + b, 0);
+      let taken = 0;
+      for (let other = 0; other < classes; other++) taken += confusion[other * classes + c];
+      return { images, recall: share(row[c], images), precision: share(row[c], taken) };
+    });
+  }
+}
