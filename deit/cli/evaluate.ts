@@ -1,7 +1,10 @@
+import { DeitError } from '../../engine/index.ts';
 import { defaultRecipe } from '../recipe/settings.ts';
 import { describeModel } from '../models/registry.ts';
 import { Evaluator } from '../train/evaluate.ts';
+import { classNames } from '../train/node/shipped.ts';
 import { openSources } from '../train/node/sources.ts';
+import type { HeadScores, Tally } from '../train/tally.ts';
 import { openModel } from './model-files.ts';
 import { percent } from './progress.ts';
 import { parseNumber, withEngine } from './session.ts';
@@ -12,28 +15,94 @@ interface EvaluateOptions extends GlobalOptions {
   model?: string;
   data?: string;
   batchSize: string;
+  unreadable: 'fatal' | 'skip';
 }
 
-/** `deit evaluate`: accuracy of every head on the held-out images of a data set. */
+/** Up to so many classes are listed one by one, with their confusions. */
+const LISTED = 30;
+
+/** `deit evaluate`: how every head does on the held-out images of a data set. */
 export async function evaluate(options: EvaluateOptions): Promise<void> {
   await withEngine(options, async (engine, say) => {
     const { model, spec, card } = await openModel(engine, options.weights, options.model);
     const recipe = defaultRecipe();
     recipe['data.path'] = options.data ?? card?.data ?? recipe['data.path'];
+    recipe['data.unreadable'] = options.unreadable;
     const { imageSize } = describeModel(spec);
-    const sources = await openSources(recipe, imageSize);
+    const how = card ? { cropPct: card.cropPct, interpolation: card.interpolation } : {};
+    const sources = await openSources(recipe, imageSize, how);
     try {
+      const names = classNames(card, model.classes);
+      const labelOf = classMap(names, sources.classes);
       const batches = sources.evaluation(parseNumber(options.batchSize, '--batch-size'));
-      const accuracy = await new Evaluator(engine, model, batches, imageSize).run();
-      say(`${spec} on ${accuracy.images} images of ${sources.name}`);
-      say(`  class head         ${percent(accuracy.class)}`);
-      if (accuracy.distillation !== null) {
-        say(`  distillation head  ${percent(accuracy.distillation)}`);
-        say(`  average of both    ${percent(accuracy.average)}`);
+      const evaluator = new Evaluator(engine, model, batches, imageSize);
+      const tally = await evaluator.tally(labelOf);
+      evaluator.release();
+      say(`${spec} on ${tally.images} images of ${sources.name}`);
+      print(tally, names, say);
+      for (const [path, reason] of sources.skipped) say(`left out ${path}: ${reason.split('\n')[0]}`);
+      if (options.json) {
+        const perClass = tally.perClass().map((scores, index) => ({ class: index, name: names[index], ...scores }));
+        const { classes, confusion } = tally;
+        const rows = Array.from({ length: classes }, (_, c) => [...confusion.subarray(c * classes, (c + 1) * classes)]);
+        const report = {
+          model: spec,
+          data: sources.name,
+          images: tally.images,
+          skipped: sources.skipped.size,
+          accuracy: tally.accuracy(),
+          heads: tally.heads(),
+          perClass,
+          confusion: rows,
+        };
+        process.stdout.write(`${JSON.stringify(report)}\n`);
       }
-      if (options.json) process.stdout.write(`${JSON.stringify({ model: spec, data: sources.name, accuracy })}\n`);
     } finally {
       await sources.close();
     }
   });
+}
+
+/**
+ * Which class of the model each class of the data is. As many classes on both sides go by their order (ImageNet's folders
+ * bear other names than its classes), fewer ones by their names.
+ */
+function classMap(model: readonly string[], data: readonly string[]): (label: number) => number {
+  const byName = data.map((name) => model.indexOf(name));
+  if (byName.every((index) => index >= 0)) return (label) => byName[label];
+  if (model.length === data.length) return (label) => label;
+  throw new DeitError('bad-data', 'The model does not have the classes of the data.', {
+    expected: `some or all of the model's ${model.length} classes: ${model.slice(0, 10).join(', ')}`,
+    found: data
+      .filter((_, label) => byName[label] < 0)
+      .slice(0, 10)
+      .join(', '),
+    fix: 'name the class folders as the model names its classes, or fine-tune the model on this data',
+  });
+}
+
+function print(tally: Tally, names: readonly string[], say: (line: string) => void): void {
+  const { class: cls, distillation, average } = tally.heads();
+  const line = (head: string, { top1, top5, loss }: HeadScores): void =>
+    say(`  ${head.padEnd(18)} top-1 ${percent(top1)}  top-5 ${percent(top5)}  loss ${loss.toFixed(4)}`);
+  line('class head', cls);
+  if (distillation) {
+    line('distillation head', distillation);
+    line('average of both', average);
+  }
+  const { classes, confusion } = tally;
+  const rows = tally.perClass().flatMap((scores, c) => (scores.images > 0 ? [{ ...scores, c }] : []));
+  if (rows.length > LISTED) return;
+  const width = Math.max(...rows.map(({ c }) => names[c].length));
+  say(`\n  ${'class'.padEnd(width)}  images  recall   precision  taken for`);
+  for (const { c, images, recall, precision } of rows) {
+    const others = [...confusion.subarray(c * classes, (c + 1) * classes).entries()]
+      .filter(([other, count]) => other !== c && count > 0)
+      .sort(([, a], [, b]) => b - a)
+      .map(([other, count]) => `${names[other]} ${count}`);
+    const share = (value: number | null): string => (value === null ? '-' : percent(value)).padStart(7);
+    say(
+      `  ${names[c].padEnd(width)}  ${String(images).padStart(6)}  ${share(recall)}  ${share(precision)}  ${others.slice(0, 5).join(', ')}`,
+    );
+  }
 }

@@ -38,12 +38,48 @@ export function buildProgram(): Command {
     .action(async (_options, command: Command) => (await import('./train.ts')).train({ ...command.optsWithGlobals() }));
 
   program
+    .command('finetune')
+    .description('teach a pretrained model the classes of your own images; without --weights, the DeiT-Ti that ships')
+    .requiredOption('--data <path>', 'folder with a folder of images for each class, CIFAR binaries or list file')
+    .option('--weights <file>', 'checkpoint to start from (safetensors); its head is replaced', 'shipped')
+    .option(
+      '--model <spec>',
+      'model name with key=value options, such as img_size=384; default: what the checkpoint says',
+    )
+    .option('--teacher <file>', 'checkpoint of a teacher trained on the same classes: distils from it (hard labels)')
+    .option('--recipe <file>', 'recipe file, or the name of one that ships', 'finetune')
+    .option('--set <key=value>', 'override one setting of the recipe; may be repeated', collect, [])
+    .option('--epochs <n>', 'same as --set schedule.epochs=...')
+    .option('--steps <n>', 'same as --set schedule.steps=...')
+    .option('--minutes <n>', 'same as --set schedule.minutes=...')
+    .option('--seed <n>', 'same as --set run.seed=...')
+    .option('--output <folder>', 'run folder (default: runs/<recipe>-<number>)')
+    .addOption(json())
+    .addHelpText(
+      'after',
+      examples(
+        'deit finetune --data photos',
+        'deit finetune --data photos --epochs 8 --set optim.freezeBlocks=0 --set optim.lr=1e-4',
+        'deit finetune --data photos --teacher runs/finetune-1/student.safetensors',
+        'deit train --resume runs/finetune-1',
+      ),
+    )
+    .action(async (_options, command: Command) =>
+      (await import('./finetune.ts')).finetune({ ...command.optsWithGlobals() }),
+    );
+
+  program
     .command('evaluate')
-    .description('top-1 of a checkpoint on the validation part of a data set, for every head')
-    .requiredOption('--weights <file>', 'checkpoint (safetensors)')
+    .description('top-1, top-5, loss, classes and confusions of a checkpoint on held-out images, for every head')
+    .option('--weights <file>', 'checkpoint (safetensors); default: the DeiT-Ti for ImageNet that ships', 'shipped')
     .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
     .option('--data <path>', 'data set; default: the one that the checkpoint was trained on')
     .option('--batch-size <n>', 'images at a time', '64')
+    .addOption(
+      new Option('--unreadable <policy>', 'what to do with an image that cannot be read')
+        .choices(['fatal', 'skip'])
+        .default('fatal'),
+    )
     .addOption(json())
     .addHelpText('after', examples('deit evaluate --weights runs/quick-demo-1/student.safetensors'))
     .action(async (_options, command: Command) =>
@@ -141,6 +177,19 @@ export function buildProgram(): Command {
     .option('--drop-path <x>', 'stochastic depth', '0')
     .action(async (_options, command: Command) =>
       (await import('./gradients.ts')).gradients({ ...command.optsWithGlobals() }),
+    );
+
+  program
+    .command('profile')
+    .argument('<model...>', 'model name, then key=value options')
+    .description('time by kernel of a forward pass or a training step, with FLOP/s and bytes/s')
+    .addOption(new Option('--mode <mode>', 'what to run').choices(['forward', 'train']).default('train'))
+    .option('--batch-size <n>', 'images at a time', '8')
+    .option('--trace <file>', 'write a trace for ui.perfetto.dev')
+    .addOption(json())
+    .addHelpText('after', examples('deit profile deit_tiny_distilled_patch16_224 --batch-size 8'))
+    .action(async (model: string[], _options, command: Command) =>
+      (await import('./profile.ts')).profile(model.join(' '), { ...command.optsWithGlobals() }),
     );
 
   program

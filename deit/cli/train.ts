@@ -17,7 +17,7 @@ import { shippedRecipes } from './recipes.ts';
 import { packageVersion, parseNumber, withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 
-interface TrainOptions extends GlobalOptions {
+export interface TrainOptions extends GlobalOptions {
   recipe: string;
   set: string[];
   data?: string;
@@ -27,6 +27,8 @@ interface TrainOptions extends GlobalOptions {
   seed?: string;
   output?: string;
   resume?: string;
+  /** Settings between the recipe's and those of --set. */
+  defaults?: Overrides;
 }
 
 /** `deit train`. */
@@ -73,7 +75,12 @@ async function openRun(options: TrainOptions) {
     return { name, recipe: resolveRecipe(parseRecipe(JSON.stringify(recipe), config)), folder, resume: true };
   }
   const { name, overrides } = await readRecipe(options.recipe);
-  const recipe = resolveRecipe(overrides, ...options.set.map(parseAssignment), shortcuts(options));
+  const recipe = resolveRecipe(
+    overrides,
+    options.defaults ?? {},
+    ...options.set.map(parseAssignment),
+    shortcuts(options),
+  );
   const folder = RunFolder.create(name, options.output);
   const config = { version: packageVersion(), command: process.argv.slice(2), name, recipe: nestRecipe(recipe) };
   await folder.writeJson('config.json', config);
