@@ -22,7 +22,7 @@ import type { AttentionProblem } from './problem.ts';
  */
 
 /** Unrolled elements beyond which the inner loop no longer fits the instruction cache. */
-const MAX_UNROLLED = { forward: 320, query: 320, keyValue: 256 };
+const MAX_UNROLLED = { forward: 320, query: 320, keyValue: 192 };
 /** What loading and handing round a token costs, in rows' worth of arithmetic. */
 const TOKEN_COST = 2.7;
 const MAX_ROWS = 8;
