@@ -1,17 +1,16 @@
 import { channelLayout, channelMap, channelReduce, chunkCount, reduceParts } from './channels.ts';
-import type { ChannelLayout, ChannelShape } from './channels.ts';
+import type { ChannelLayout, ChannelShape, ReducePart, Sweep } from './channels.ts';
 import { ceilDiv } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { f32, input, launch, output, require, u32 } from './kernel.ts';
-import type { Kernel } from './kernel.ts';
+import type { Kernel, Launch } from './kernel.ts';
 
 /**
  * Batch normalisation by channel over images and pixels, N = batch * plane values each (Ioffe and Szegedy 2015):
  *   y = (x - mean) * rstd * weight + bias, and, if asked for, its ReLU,   rstd = 1 / sqrt(variance + eps)
  * In training, mean and (biased) variance are those of the batch: each chunk of a channel sweeps its values twice, for
  * their mean and for the sum of squared deviations from it (and of the deviations, to correct both for the rounding of
- * the mean), and the chunks are merged by Chan's formula. The running
- * statistics move to the batch's by `momentum`, the variance in its unbiased form, as in PyTorch. Saved for backward:
+ * the mean), and the chunks are merged by Chan's formula. The running statistics move to the batch's by `momentum`, the variance in its unbiased form, as in PyTorch. Saved for backward:
  * x, mean, rstd. Gradients, written: with d = dy (zero where a fused ReLU gave zero) and h = (x - mean) * rstd,
  *   dbias = sum d,  dweight = sum d h,  dx = weight * rstd * (d - dbias / N - h * dweight / N)
  * and in evaluation, where the statistics are constants, dx = weight * rstd * d.
@@ -20,63 +19,96 @@ export interface BatchNormProblem extends ChannelShape {
   readonly relu: boolean;
 }
 
-/** Elements of the tensor `partial` of `batchStatistics` and `batchNormSums`. */
-export function batchNormPartialSize(shape: ChannelShape, device: DeviceProfile): number {
-  const chunks = Math.max(chunkCount(parts(shape, 'statistics', device)), chunkCount(parts(shape, 'sums', device)));
-  return 3 * shape.channels * chunks;
+/** Forward in training, backward, and backward without the input gradient. */
+export type Pass = 'forward' | 'backward' | 'sums';
+
+/**
+ * How a pass is cut. A pass of one chunk a channel is one kernel, which sums and then sweeps once more to write y or dx;
+ * otherwise the chunks' sums go through the tensor `partial`.
+ */
+function plan({ batch, channels, plane }: ChannelShape, pass: Pass, device: DeviceProfile) {
+  const arrays = { forward: ['x', 'y'], backward: ['x', 'dy', 'dx'], sums: ['x', 'dy'] }[pass];
+  const parts = reduceParts({ batch, channels, plane }, arrays, device, `batch_norm.${pass}`);
+  const chunks = chunkCount(parts);
+  // x, dy, mean, rstd, weight, bias, dweight, dbias and dx are the most bindings of one kernel.
+  const fused = pass !== 'sums' && chunks === 1 && device.maxStorageBuffers >= 9;
+  return { parts, chunks, fused };
 }
 
-type Pass = 'statistics' | 'sums';
+/** Elements of the tensor `partial` of a pass: 0 where it is not needed. */
+export function batchNormPartialSize(shape: ChannelShape, pass: Pass, device: DeviceProfile): number {
+  const { chunks, fused } = plan(shape, pass, device);
+  return fused ? 0 : 3 * shape.channels * chunks;
+}
 
-const parts = ({ batch, channels, plane }: ChannelShape, pass: Pass, device: DeviceProfile) =>
-  reduceParts({ batch, channels, plane }, pass === 'statistics' ? ['x'] : ['x', 'dy'], device, `batch_norm.${pass}`);
+type TrainingProblem = BatchNormProblem & { momentum: number; eps: number };
 
-/** mean and rstd of x's channels, and the running statistics brought up to date. */
-export const batchStatistics: Kernel<ChannelShape & { momentum: number; eps: number }> = (problem, device) => {
-  const { momentum, eps, ...shape } = problem;
+/** mean and rstd of x's channels, the running statistics brought up to date, and y. */
+export const batchNormTraining: Kernel<TrainingProblem> = (problem, device) => {
+  const { momentum, eps, relu, ...shape } = problem;
   const values = shape.batch * shape.plane;
   require(values > 1, 'batch_norm', 'more than one value a channel in training', problem);
   const layout = channelLayout(shape);
-  const { unit, units } = layout;
-  const split = parts(shape, 'statistics', device);
+  const { along, element, unit, units } = layout;
+  const { parts, chunks, fused } = plan(shape, 'forward', device);
+  // What is derived of them, once the sums of both sweeps are there.
+  const moments = (derived = ''): Sweep[] => [
+    { sums: { total: 'x[i]' }, then: 'let rounded = total / count;' },
+    {
+      body: 'let deviation = x[i] - rounded;',
+      sums: { deviations: 'deviation * deviation', rest: 'deviation' },
+      then: `var average = rounded + rest / count; var squares = deviations - rest * rest / count; ${derived}`,
+    },
+  ];
+  const statistics = ['mean', 'rstd', 'running_mean', 'running_var'].map((name) => output(name, unit));
+  const uniforms = { values: f32(values), momentum: f32(momentum), eps: f32(eps) };
+  const store = /* wgsl */ `
+    mean[c] = average;
+    rstd[c] = 1.0 / sqrt(squares / params.values + params.eps);
+    running_mean[c] += params.momentum * (average - running_mean[c]);
+    running_var[c] += params.momentum * (squares / (params.values - 1.0) - running_var[c]);`;
+  const name = `batch_norm.training/${along}`;
+  if (fused) {
+    const affine = [input('weight', unit), input('bias', unit)];
+    const gain = 'let gain = 1.0 / sqrt(squares / params.values + params.eps) * weight[c]; let shift = bias[c];';
+    const normalise = {
+      body: `let value = (x[i] - average) * gain + shift; y[i] = ${relu ? `max(value, ${element}())` : 'value'};`,
+      sums: {},
+    };
+    return channelReduce(
+      {
+        name: `${name}${relu ? '_relu' : ''}`,
+        shape,
+        parts,
+        bindings: [input('x', element), ...affine, ...statistics, output('y', element)],
+        uniforms,
+        sweeps: [...moments(gain), normalise],
+        write: store,
+        flopsPerElement: 8,
+      },
+      device,
+    );
+  }
   return [
     ...channelReduce(
       {
-        name: `batch_norm.statistics/${layout.along}`,
+        name: `${name}_chunk`,
         shape,
-        parts: split,
-        bindings: [input('x', layout.element), output('partial', unit)],
-        sweeps: [
-          { sums: { total: 'x[i]' }, then: 'let rounded = total / count;' },
-          {
-            body: 'let deviation = x[i] - rounded;',
-            sums: { squares: 'deviation * deviation', rest: 'deviation' },
-          },
-        ],
+        parts: withoutRange(parts, 'y'),
+        bindings: [input('x', element), output('partial', unit)],
+        sweeps: moments(),
         write: /* wgsl */ `
     partial[(chunk * 3u) * params.units + c] = ${unit}(count);
-    partial[(chunk * 3u + 1u) * params.units + c] = rounded + rest / count;
-    partial[(chunk * 3u + 2u) * params.units + c] = squares - rest * rest / count;`,
+    partial[(chunk * 3u + 1u) * params.units + c] = average;
+    partial[(chunk * 3u + 2u) * params.units + c] = squares;`,
         flopsPerElement: 5,
       },
       device,
     ),
     launch({
       name: `batch_norm.merge/${unit}`,
-      bindings: [
-        input('partial', unit),
-        output('mean', unit),
-        output('rstd', unit),
-        output('running_mean', unit),
-        output('running_var', unit),
-      ],
-      uniforms: {
-        units: u32(units),
-        chunks: u32(chunkCount(split)),
-        values: f32(values),
-        momentum: f32(momentum),
-        eps: f32(eps),
-      },
+      bindings: [input('partial', unit), ...statistics],
+      uniforms: { units: u32(units), chunks: u32(chunks), ...uniforms },
       wgsl: /* wgsl */ `
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {
@@ -93,16 +125,21 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     squares += partial[(chunk * 3u + 2u) * params.units + c] + delta * delta * count * share;
     count += other;
   }
-  mean[c] = average;
-  rstd[c] = 1.0 / sqrt(squares / params.values + params.eps);
-  running_mean[c] += params.momentum * (average - running_mean[c]);
-  running_var[c] += params.momentum * (squares / (params.values - 1.0) - running_var[c]);
+  ${store}
 }`,
       grid: [ceilDiv(units, 64), 1, 1],
-      cost: { flops: 10 * units * chunkCount(split), bytes: 12 * shape.channels * chunkCount(split) },
+      cost: { flops: 10 * units * chunks, bytes: 12 * shape.channels * chunks },
     }),
+    ...batchNormForward({ ...shape, relu }, device),
   ];
 };
+
+/** Parts without the range of a binding that a kernel does not have. */
+const withoutRange = (parts: readonly ReducePart[], name: string): ReducePart[] =>
+  parts.map((part) => ({
+    ...part,
+    ranges: Object.fromEntries(Object.entries(part.ranges).filter(([binding]) => binding !== name)),
+  }));
 
 /** rstd = 1 / sqrt(variance + eps), for evaluation. */
 export const reciprocalDeviation: Kernel<{ channels: number; eps: number }> = ({ channels, eps }) => [
@@ -157,21 +194,55 @@ function upstream(relu: boolean, { element, unit }: ChannelLayout) {
   };
 }
 
-/** dweight and dbias. */
-export const batchNormSums: Kernel<BatchNormProblem> = ({ relu, ...shape }, device) => {
+/** What backward is to give: dweight and dbias always, dx if asked for. */
+export type BatchNormBackwardProblem = BatchNormProblem & { training: boolean; inputGradient: boolean };
+
+/** dweight, dbias and dx. In evaluation mode dx does not depend on the others. */
+export const batchNormBackward: Kernel<BatchNormBackwardProblem> = (problem, device) => {
+  const { relu, training, inputGradient, ...shape } = problem;
   const layout = channelLayout(shape);
-  const { along, unit, units } = layout;
-  const split = parts(shape, 'sums', device);
+  const { along, element, unit, units } = layout;
+  const { parts, chunks, fused } = plan(shape, inputGradient ? 'backward' : 'sums', device);
   const { bindings, affine, prepare, body } = upstream(relu, layout);
+  const suffix = `${relu ? '_relu' : ''}${training ? '' : '_evaluation'}`;
+  const sums = { body, sums: { total: 'd', product: 'd * normal' } };
+  if (fused) {
+    const correct = training
+      ? 'let slope = product / params.values; let offset = total / params.values; let factor = weight[c] * scale;'
+      : 'let factor = weight[c] * scale;';
+    return channelReduce(
+      {
+        name: `batch_norm.backward/${along}${suffix}`,
+        shape,
+        parts,
+        bindings: [
+          ...bindings,
+          ...(relu ? affine : [input('weight', unit)]),
+          output('dweight', unit),
+          output('dbias', unit),
+          output('dx', element),
+        ],
+        uniforms: { values: f32(shape.batch * shape.plane) },
+        prepare,
+        sweeps: [
+          { ...sums, then: correct },
+          { body: `${body} dx[i] = factor * ${training ? '(d - offset - normal * slope)' : 'd'};`, sums: {} },
+        ],
+        write: 'dbias[c] = total; dweight[c] = product;',
+        flopsPerElement: 12,
+      },
+      device,
+    );
+  }
   return [
     ...channelReduce(
       {
         name: `batch_norm.sums/${along}${relu ? '_relu' : ''}`,
         shape,
-        parts: split,
+        parts: withoutRange(parts, 'dx'),
         bindings: [...bindings, ...affine, output('partial', unit)],
         prepare,
-        sweeps: [{ body, sums: { total: 'd', product: 'd * normal' } }],
+        sweeps: [sums],
         write: /* wgsl */ `
     partial[(chunk * 2u) * params.units + c] = total;
     partial[(chunk * 2u + 1u) * params.units + c] = product;`,
@@ -182,7 +253,7 @@ export const batchNormSums: Kernel<BatchNormProblem> = ({ relu, ...shape }, devi
     launch({
       name: `batch_norm.total/${unit}`,
       bindings: [input('partial', unit), output('dweight', unit), output('dbias', unit)],
-      uniforms: { units: u32(units), chunks: u32(chunkCount(split)) },
+      uniforms: { units: u32(units), chunks: u32(chunks) },
       wgsl: /* wgsl */ `
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u) {
@@ -198,14 +269,18 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   dweight[c] = product;
 }`,
       grid: [ceilDiv(units, 64), 1, 1],
-      cost: { flops: 2 * units * chunkCount(split), bytes: 8 * shape.channels * chunkCount(split) },
+      cost: { flops: 2 * units * chunks, bytes: 8 * shape.channels * chunks },
     }),
+    ...(inputGradient ? inputGradientMap(problem, device) : []),
   ];
 };
 
-/** dx, in training from dweight and dbias too. */
-export const batchNormInputGradient: Kernel<BatchNormProblem & { training: boolean }> = (problem, device) => {
-  const { relu, training, ...shape } = problem;
+/** dx, in training from dweight and dbias. */
+function inputGradientMap(
+  { relu, training, batch, channels, plane }: BatchNormBackwardProblem,
+  device: DeviceProfile,
+): Launch[] {
+  const shape = { batch, channels, plane };
   const layout = channelLayout(shape);
   const { along, element, unit } = layout;
   const { bindings, affine, prepare, body } = upstream(relu, layout);
@@ -220,7 +295,7 @@ export const batchNormInputGradient: Kernel<BatchNormProblem & { training: boole
         output('dx', element),
       ],
       arrays: ['x', 'dy', 'dx'],
-      uniforms: { values: f32(shape.batch * shape.plane) },
+      uniforms: { values: f32(batch * plane) },
       prepare: `${prepare} let factor = weight[c] * scale;
   ${training ? 'let slope = dweight[c] / params.values; let offset = dbias[c] / params.values;' : ''}`,
       body: `${body} dx[i] = factor * ${training ? '(d - offset - normal * slope)' : 'd'};`,
@@ -228,43 +303,4 @@ export const batchNormInputGradient: Kernel<BatchNormProblem & { training: boole
     },
     device,
   );
-};
-
-/** dbias[c] = sum over images and pixels of dy: the bias gradient of a convolution. */
-export const channelSum: Kernel<ChannelShape> = (shape, device) => {
-  const { along, element, unit, units } = channelLayout(shape);
-  const split = reduceParts(shape, ['dy'], device, 'channel_sum');
-  return [
-    ...channelReduce(
-      {
-        name: `channel_sum/${along}`,
-        shape,
-        parts: split,
-        bindings: [input('dy', element), output('partial', unit)],
-        sweeps: [{ sums: { total: 'dy[i]' } }],
-        write: 'partial[chunk * params.units + c] = total;',
-        flopsPerElement: 1,
-      },
-      device,
-    ),
-    launch({
-      name: `channel_sum.total/${unit}`,
-      bindings: [input('partial', unit), output('dbias', unit)],
-      uniforms: { units: u32(units), chunks: u32(chunkCount(split)) },
-      wgsl: /* wgsl */ `
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x >= params.units) { return; }
-  var total = ${unit}();
-  for (var chunk = 0u; chunk < params.chunks; chunk++) { total += partial[chunk * params.units + id.x]; }
-  dbias[id.x] = total;
-}`,
-      grid: [ceilDiv(units, 64), 1, 1],
-      cost: { flops: units * chunkCount(split), bytes: 4 * shape.channels * chunkCount(split) },
-    }),
-  ];
-};
-
-/** Elements of the tensor `partial` of `channelSum`. */
-export const channelSumPartialSize = (shape: ChannelShape, device: DeviceProfile): number =>
-  shape.channels * chunkCount(reduceParts(shape, ['dy'], device, 'channel_sum'));
+}

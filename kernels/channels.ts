@@ -82,6 +82,16 @@ export function reduceParts(
 
 export const chunkCount = (parts: readonly ReducePart[]): number => parts.reduce((sum, { chunks }) => sum + chunks, 0);
 
+/**
+ * A sweep over the elements of a chunk: statements for element `i`, and named sums of an expression each. After the sweep
+ * the sums are there under their names, as values of a unit, and `then` is run.
+ */
+export interface Sweep {
+  readonly body?: string;
+  readonly sums: Readonly<Record<string, string>>;
+  readonly then?: string;
+}
+
 export interface ChannelReduceSpec {
   readonly name: string;
   readonly shape: ChannelShape;
@@ -90,15 +100,7 @@ export interface ChannelReduceSpec {
   readonly uniforms?: Uniforms;
   /** WGSL run once, when the unit `c` is known. */
   readonly prepare?: string;
-  /**
-   * Sweeps over the elements: statements for element `i`, and named sums of an expression each. After a sweep the sums
-   * over the whole chunk are there under their names, as values of a unit; `then` is run.
-   */
-  readonly sweeps: readonly {
-    readonly body?: string;
-    readonly sums: Readonly<Record<string, string>>;
-    readonly then?: string;
-  }[];
+  readonly sweeps: readonly Sweep[];
   /** Stores what was found for unit `c` and chunk number `chunk`; `count` is how many values the sums of one channel took. */
   readonly write: string;
   readonly flopsPerElement: number;

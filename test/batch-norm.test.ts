@@ -142,6 +142,18 @@ describe('batchNorm', () => {
     expectClose(await x.grad!.read(), [1, 1, 1], 1e-6);
   });
 
+  it('gives the gradients of weight and bias alone where x wants none', async () => {
+    const x = engine().tensor([1, 3, 5, 7], [4, 1]);
+    const weight = full(1, 1).requiresGrad_();
+    const bias = full(0, 1).requiresGrad_();
+    const y = batchNorm(x, weight, bias, full(0, 1), full(1, 1), { training: true, eps: 0 });
+    y.backward(engine().tensor([0, 0, 0, 1], [4, 1]));
+    // The normalised 7 is 3 / sqrt(5).
+    expectClose(await weight.grad!.read(), [3 / Math.sqrt(5)], 1e-6);
+    expectClose(await bias.grad!.read(), [1], 1e-6);
+    expect(x.grad).toBeNull();
+  });
+
   it('says what does not fit', () => {
     const x = engine().full([1, 3, 1, 1], 1);
     const all = (y = x, n = 3) => batchNorm(y, full(1, n), full(0), full(0), full(1), { training: true });

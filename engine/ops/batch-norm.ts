@@ -1,10 +1,9 @@
 import { DeitError } from '../../kernels/errors.ts';
 import {
+  batchNormBackward,
   batchNormForward,
-  batchNormInputGradient,
   batchNormPartialSize,
-  batchNormSums,
-  batchStatistics,
+  batchNormTraining,
   reciprocalDeviation,
 } from '../../kernels/batch-norm.ts';
 import { defineOp } from '../op.ts';
@@ -39,13 +38,24 @@ const batchNormOp = defineOp<Attributes>({
     const shape = shapeOf(ctx.attributes);
     const mean = training ? ctx.empty([channels]) : runningMean;
     const rstd = ctx.empty([channels]);
-    if (training) {
-      const partial = ctx.empty([batchNormPartialSize(shape, ctx.engine.profile)]);
-      const running = { running_mean: runningMean, running_var: runningVar };
-      ctx.run(batchStatistics, { ...shape, momentum, eps }, { x, partial, mean, rstd, ...running });
-    } else ctx.run(reciprocalDeviation, { channels, eps }, { variance: runningVar, rstd });
     const y = ctx.empty(x.shape);
-    ctx.run(batchNormForward, { ...shape, relu }, { x, mean, rstd, weight, bias, y });
+    const tensors = { x, mean, rstd, weight, bias, y };
+    if (training) {
+      const partialSize = batchNormPartialSize(shape, 'forward', ctx.engine.profile);
+      ctx.run(
+        batchNormTraining,
+        { ...shape, relu, momentum, eps },
+        {
+          ...tensors,
+          ...(partialSize > 0 && { partial: ctx.empty([partialSize]) }),
+          running_mean: runningMean,
+          running_var: runningVar,
+        },
+      );
+    } else {
+      ctx.run(reciprocalDeviation, { channels, eps }, { variance: runningVar, rstd });
+      ctx.run(batchNormForward, { ...shape, relu }, tensors);
+    }
     ctx.save(x, mean, rstd, weight, bias);
     return [y];
   },
@@ -53,18 +63,19 @@ const batchNormOp = defineOp<Attributes>({
     const [x, mean, rstd, weight, bias] = ctx.saved;
     const { training, relu, channels } = ctx.attributes;
     const shape = shapeOf(ctx.attributes);
-    const tensors = { x, dy: dy!, mean, rstd, weight, bias };
-    const sums = ctx.needs(1) || ctx.needs(2) || training;
-    const dweight = ctx.needs(1) ? ctx.gradient(1) : ctx.empty([channels]);
-    const dbias = ctx.needs(2) ? ctx.gradient(2) : ctx.empty([channels]);
-    if (sums) {
-      const partial = ctx.empty([batchNormPartialSize(shape, x.engine.profile)]);
-      ctx.run(batchNormSums, { ...shape, relu }, { ...tensors, partial, dweight, dbias });
-    }
-    if (ctx.needs(0)) {
-      const dx = ctx.gradient(0);
-      ctx.run(batchNormInputGradient, { ...shape, relu, training }, { ...tensors, dweight, dbias, dx });
-    }
+    const inputGradient = ctx.needs(0);
+    const partialSize = batchNormPartialSize(shape, inputGradient ? 'backward' : 'sums', x.engine.profile);
+    ctx.run(
+      batchNormBackward,
+      { ...shape, relu, training, inputGradient },
+      {
+        ...{ x, dy: dy!, mean, rstd, weight, bias },
+        ...(partialSize > 0 && { partial: ctx.empty([partialSize]) }),
+        dweight: ctx.needs(1) ? ctx.gradient(1) : ctx.empty([channels]),
+        dbias: ctx.needs(2) ? ctx.gradient(2) : ctx.empty([channels]),
+        ...(inputGradient && { dx: ctx.gradient(0) }),
+      },
+    );
   },
 });
 

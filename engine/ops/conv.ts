@@ -1,5 +1,5 @@
 import { DeitError } from '../../kernels/errors.ts';
-import { channelSum, channelSumPartialSize } from '../../kernels/batch-norm.ts';
+import { channelSum, channelSumPartialSize } from '../../kernels/channel-sum.ts';
 import { convOutput } from '../../kernels/conv-geometry.ts';
 import type { ConvProblem } from '../../kernels/conv-geometry.ts';
 import { convForward, convInputGradient } from '../../kernels/conv-product.ts';
