@@ -6,7 +6,8 @@ import { readFileSync } from 'node:fs';
 
 const { counters } = await import(pathToFileURL(join(dirname(process.argv[1]), 'gpu.mjs')).href);
 const engineModule = await import('../../dist/engine/index.js');
-const { createBrowserEngine, gelu, layerNorm, matmul, patchEmbed, permute, softmax, cat, add, mul, crossEntropy } = engineModule;
+const { createBrowserEngine, gelu, layerNorm, matmul, patchEmbed, permute, softmax, cat, add, mul, crossEntropy } =
+  engineModule;
 const { AdamW } = await import('../../dist/nn/index.js');
 const { VisionTransformer } = await import('../../dist/deit/models/deit.js');
 
@@ -35,11 +36,29 @@ function recorded(work) {
 /** The comparison's names and [in, out] weights as timm's names and [out, in]. */
 function timmState(params) {
   const state = new Map();
-  const names = { 'patch.w': 'patch_embed.proj.weight', 'patch.b': 'patch_embed.proj.bias', cls: 'cls_token', dist: 'dist_token', pos: 'pos_embed' };
-  const parts = { n1: 'norm1', n2: 'norm2', qkv: 'attn.qkv', proj: 'attn.proj', fc1: 'mlp.fc1', fc2: 'mlp.fc2', norm: 'norm', head: 'head', hd: 'head_dist' };
+  const names = {
+    'patch.w': 'patch_embed.proj.weight',
+    'patch.b': 'patch_embed.proj.bias',
+    cls: 'cls_token',
+    dist: 'dist_token',
+    pos: 'pos_embed',
+  };
+  const parts = {
+    n1: 'norm1',
+    n2: 'norm2',
+    qkv: 'attn.qkv',
+    proj: 'attn.proj',
+    fc1: 'mlp.fc1',
+    fc2: 'mlp.fc2',
+    norm: 'norm',
+    head: 'head',
+    hd: 'head_dist',
+  };
   for (const [name, { shape, data }] of Object.entries(params)) {
     const match = /^(?:b(\d+)\.)?(\w+)\.([wgb])$/.exec(name);
-    const own = names[name] ?? `${match[1] === undefined ? '' : `blocks.${match[1]}.`}${parts[match[2]]}.${match[3] === 'b' ? 'bias' : 'weight'}`;
+    const own =
+      names[name] ??
+      `${match[1] === undefined ? '' : `blocks.${match[1]}.`}${parts[match[2]]}.${match[3] === 'b' ? 'bias' : 'weight'}`;
     const isLinear = shape.length === 2;
     state.set(own, isLinear ? { shape: [shape[1], shape[0]], data: transposed(data, shape) } : { shape, data });
   }
@@ -53,7 +72,15 @@ function transposed(data, [rows, columns]) {
 }
 
 function model({ params, S, P, D, L, H, classes }) {
-  const vit = new VisionTransformer(engine, { imageSize: S, patchSize: P, width: D, depth: L, heads: H, classes, distilled: true });
+  const vit = new VisionTransformer(engine, {
+    imageSize: S,
+    patchSize: P,
+    width: D,
+    depth: L,
+    heads: H,
+    classes,
+    distilled: true,
+  });
   vit.loadStateDict(timmState(params));
   return vit;
 }
