@@ -11,10 +11,10 @@ const cases = goldenOpCases();
 
 /** Differentiable operators without golden cases, and where they are compared with what. */
 const elsewhere: Readonly<Record<string, string>> = {
-  to: 'casts.test.ts: exact',
-  dropout: 'random.test.ts: the host draws the same numbers',
-  dropPath: 'random.test.ts: the host draws the same numbers',
-  dropPathAdd: 'random.test.ts: the host draws the same numbers',
+  to: 'ops-cast.test.ts: exact',
+  dropout: 'ops-random.test.ts: the host draws the same numbers',
+  dropPath: 'ops-random.test.ts: the host draws the same numbers',
+  dropPathAdd: 'ops-random.test.ts: the host draws the same numbers',
 };
 
 const describeWrong = (result: OpResult): string[] => {

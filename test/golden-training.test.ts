@@ -1,41 +1,45 @@
+/**
+ * Fifty optimizer steps of small models against the same loop in PyTorch: test/golden/training.*. The run of full
+ * DeiT-Ti takes minutes on a software adapter: `npm run bench:curves` does it with the others and draws the curves.
+ */
 import { describe, expect, it } from 'vitest';
-import { expectClose, relativeError } from './support/close.ts';
 import { useEngine } from './support/engine.ts';
-import { goldenTensors } from './support/golden.ts';
-import { goldenRuns, trainGolden } from './support/golden-training.ts';
+import { compareRun, goldenRuns, trainGolden } from './support/golden-training.ts';
+import type { Comparison } from './support/golden-training.ts';
 
-/** The bias of K has no gradient; Adam makes steps of the rounding of its zero. */
-function withoutKeyBias(name: string, data: ArrayLike<number>): ArrayLike<number> {
-  if (!name.endsWith('attn.qkv.bias')) return data;
-  const third = data.length / 3;
-  return Array.from(data, (value, i) => (Math.floor(i / third) === 1 ? 0 : value));
-}
+const engine = useEngine();
+const runs = goldenRuns.filter(({ final }) => final === 'full');
 
-describe('fifty optimizer steps are those of PyTorch', () => {
-  const engine = useEngine();
-  // The run of full DeiT-Ti takes a minute on two cores and is not among the tests.
-  const runs = goldenRuns.filter(({ final }) => final === 'full');
+const tooFar = (comparisons: readonly Comparison[]): Comparison[] =>
+  comparisons.filter(({ error, allowed }) => !(error <= allowed));
 
+describe('fifty steps are those of PyTorch', () => {
   it.each(runs)('$key', async (run) => {
-    const stored = goldenTensors(run.file);
-    const { losses, state, noDecay } = await trainGolden(engine(), run);
-    const expected = stored(`${run.key}.loss`).values;
-    const drift = stored(`${run.key}.lossDrift`).values;
-    losses.forEach((loss, step) => {
-      const error = Math.abs(loss / expected[step] - 1);
-      expect(error, `loss of step ${step}`).toBeLessThan(Math.max(1e-4, 3 * drift[step]));
-    });
+    const trained = await trainGolden(engine(), run);
+    const { losses, state } = compareRun(run, trained);
+    expect(losses).toHaveLength(50);
+    expect(tooFar(losses)).toEqual([]);
+    expect(tooFar(state)).toEqual([]);
+    // Before any step there is nothing to drift: a forward pass in f32, the loss a mean of a few numbers.
+    expect(losses[0].error).toBeLessThan(2e-6);
     // Without distillation the second head has no gradient and is left alone.
-    const trained = (name: string): boolean => run.kind !== 'none' || !name.startsWith('head_dist.');
-    expect(new Set(noDecay)).toEqual(new Set(run.noDecay.filter(trained)));
-    // What PyTorch's own float32 runs part by after 50 steps, tripled: losses are bounded like this too.
-    const drifts = stored(`${run.key}.drift`).values;
-    run.names.forEach((name, i) => {
-      const found = withoutKeyBias(name, state.get(name)!.data);
-      expectClose(found, stored(`${run.key}.final.${name}`).values, 3 * drifts[i] + 1e-6, name);
-    });
+    const moved = (name: string): boolean => run.kind !== 'none' || !name.startsWith('head_dist.');
+    expect(new Set(trained.noDecay)).toEqual(new Set(run.noDecay.filter(moved)));
     // The run is worth comparing: it learns.
-    expect(losses.at(-1)).toBeLessThan(0.8 * losses[0]);
-    expect(relativeError(losses.slice(0, 1), [expected[0]])).toBeLessThan(1e-6);
+    expect(trained.losses[49]).toBeLessThan(0.8 * trained.losses[0]);
+  });
+});
+
+describe('a recorded step', () => {
+  const few = runs.filter(({ key }) => ['deit_soft_batchmean_mixed', 'deit_hard', 'regnety'].includes(key));
+
+  it.each(few)('gives the very bits of a step that is recorded anew: $key', async (run) => {
+    const [replayed, anew] = [
+      await trainGolden(engine(), run, { steps: 6 }),
+      await trainGolden(engine(), run, { steps: 6, replay: false }),
+    ];
+    expect(replayed.losses).toEqual(anew.losses);
+    expect(replayed.state.size).toBeGreaterThan(0);
+    for (const [name, { data }] of replayed.state) expect(data, name).toEqual(anew.state.get(name)!.data);
   });
 });

@@ -33,9 +33,10 @@ TINY = {"model": "deit_distilled", "batch": 8, "seen": 5, "noise": 1.0, **DEIT}
 RUNS = {
     **{f"deit_{kind}": {**TINY, "kind": kind, "mixed": False} for kind in KINDS},
     **{f"deit_{kind}_mixed": {**TINY, "kind": kind, "mixed": True} for kind in ("hard", "soft_batchmean")},
-    # A ReLU whose input lies within rounding of zero flips, and batch statistics spread that over the network: any two
-    # float32 runs part sooner or later. The stream and the small noise are chosen so that they part late.
-    "regnety": {"model": "regnety", "batch": 16, "seen": 5, "noise": 0.1, "kind": "none", "mixed": False, "stream": "regnety.1", **REGNETY},
+    # A ReLU whose input lies within rounding of zero flips, and batch statistics spread that over the network: with biases
+    # of the norms around zero any two float32 runs part by up to a tenth within 50 steps, wherever chance has it. Around 2
+    # few inputs lie near zero, and twenty runs stay within 1e-5.
+    "regnety": {"model": "regnety", "batch": 16, "seen": 5, "noise": 1.0, "kind": "none", "mixed": False, "shift": 2.0, **REGNETY},
     "deit_tiny_distilled_patch16_224": {"model": "deit_tiny_distilled_patch16_224", "batch": 2, "seen": 4, "noise": 1.0, "kind": "hard", "mixed": False, **DEIT},
 }
 # Float32 runs a comparison may expect: the first from the same weights, the others from weights up to a unit of
@@ -79,6 +80,10 @@ def train(run, dtype, number=0):
     entry = ENTRIES[run["model"]]
     model = build(entry)
     redraw(model)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith("bn.bias"):
+                p.add_(run["shift"])
     if number:
         perturb(model, number)
     model = model.to(dtype).train()
@@ -120,7 +125,7 @@ def without_key_bias(name, value):
 
 
 def golden(key, run):
-    run = {"stream": key, **run}
+    run = {"stream": key, "shift": 0.0, **run}
     losses, model = train(run, torch.float64)
     losses = np.array(losses)
     names = [n for n in model.state_dict() if not n.endswith("num_batches_tracked")]

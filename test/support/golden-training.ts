@@ -1,11 +1,13 @@
 /** The training runs of test/golden/training.json, done by this engine. */
-import type { Engine } from '../../engine/index.ts';
+import type { Engine, Recording } from '../../engine/index.ts';
 import { AdamW, SGD, decayGroups, readTensors, stateValues } from '../../nn/index.ts';
+import type { StateValue } from '../../nn/index.ts';
 import { distillationLoss } from '../../deit/distillation.ts';
-import { goldenJson } from './golden.ts';
+import { relativeError } from './close.ts';
+import { goldenJson, goldenTensors } from './golden.ts';
 import { goldenDistillation, goldenModel, goldenModels, goldenSmoothing } from './golden-models.ts';
 import type { GoldenModel } from './golden-models.ts';
-import { integers, uniform } from './generator.ts';
+import { integers, sketch, uniform, weight } from './generator.ts';
 
 export interface GoldenRun {
   key: string;
@@ -18,6 +20,8 @@ export interface GoldenRun {
   seen: number;
   /** Amplitude of the noise on the images. */
   noise: number;
+  /** What is added to the bias of every batch norm at the start. */
+  shift: number;
   optimizer: 'adamw' | 'sgd';
   options: { betas: [number, number]; eps: number; momentum: number; nesterov: boolean; weightDecay: number };
   lr: number[];
@@ -63,11 +67,32 @@ function batchOf({ stream, batch, seen, noise, mixed }: GoldenRun, golden: Golde
   return { images: mix(images, pixels), labels, targets: mix(smooth, classes), teacher };
 }
 
-/** Trains as the run says, with the step recorded once and replayed; returns the losses and the final state. */
-export async function trainGolden(engine: Engine, run: GoldenRun, steps = run.lr.length) {
+/** What a run came to. */
+export interface TrainedGolden {
+  /** Loss before each step. */
+  readonly losses: number[];
+  /** All weights and running statistics at the end. */
+  readonly state: Map<string, StateValue>;
+  /** Parameters that were not decayed. */
+  readonly noDecay: string[];
+}
+
+/**
+ * Trains as the run says, for `steps` steps. With `replay` the step is recorded once and replayed, otherwise each is a
+ * scope of its own. `onStep` hears the loss of each step.
+ */
+export async function trainGolden(
+  engine: Engine,
+  run: GoldenRun,
+  options: { steps?: number; replay?: boolean; onStep?: (step: number, loss: number) => void } = {},
+): Promise<TrainedGolden> {
+  const { steps = run.lr.length, replay = true, onStep } = options;
   const golden = goldenModels.find(({ key }) => key === run.model)!;
   const { imageSize, classes } = golden;
   const model = goldenModel(engine, golden);
+  for (const [name, bias] of model.namedParameters()) {
+    if (name.endsWith('bn.bias')) bias.write(weight(name, bias.shape).map((value) => value + run.shift));
+  }
   // PyTorch's optimizers pass over a parameter that has no gradient.
   const idle = run.kind === 'none' ? 'head_dist.' : '(none)';
   for (const [name, parameter] of model.namedParameters()) parameter.requiresGrad_(!name.startsWith(idle));
@@ -81,17 +106,16 @@ export async function trainGolden(engine: Engine, run: GoldenRun, steps = run.lr
   const teacher = engine.zeros([run.batch, classes]).keep();
   const loss = engine.zeros([]).keep();
   const distillation = goldenDistillation(run.kind);
-  const record = () =>
-    engine.record(() => {
-      optimizer.zeroGrad();
-      const output = model.heads(images);
-      const target = run.mixed ? { distribution: targets } : { labels, smoothing: goldenSmoothing };
-      const { total } = distillationLoss(distillation, output, target, teacher);
-      total.backward();
-      optimizer.step();
-      engine.copy(total, loss);
-    });
-  let recording: ReturnType<typeof record> | null = null;
+  const work = (): void => {
+    optimizer.zeroGrad();
+    const output = model.heads(images);
+    const target = run.mixed ? { distribution: targets } : { labels, smoothing: goldenSmoothing };
+    const { total } = distillationLoss(distillation, output, target, teacher);
+    total.backward();
+    optimizer.step();
+    engine.copy(total, loss);
+  };
+  let recording: Recording | null = null;
   const losses: number[] = [];
   for (let step = 0; step < steps; step++) {
     const batch = batchOf(run, golden, step);
@@ -101,10 +125,58 @@ export async function trainGolden(engine: Engine, run: GoldenRun, steps = run.lr
     teacher.write(batch.teacher);
     optimizer.prepareStep(run.lr[step]);
     if (recording) engine.replay(recording);
-    else recording = record();
+    else if (replay) recording = engine.record(work);
+    else engine.scope(work);
     losses.push(await loss.item());
+    onStep?.(step, losses[step]);
   }
   const state = stateValues(await readTensors(model.stateDict()));
   recording?.release();
+  optimizer.free();
+  for (const tensor of [images, labels, targets, teacher, loss, ...model.stateDict().values()]) engine.free(tensor);
   return { losses, state, noDecay: exempt.map(([name]) => name) };
+}
+
+/** One loss or tensor of a run beside PyTorch's in float64. */
+export interface Comparison {
+  readonly what: string;
+  /** Relative. */
+  readonly error: number;
+  /** The larger of 1e-4 and three times what PyTorch's own float32 runs part from float64 by. */
+  readonly allowed: number;
+}
+
+/**
+ * The bias of K has a true gradient of zero, since softmax ignores what it adds to a row, and Adam makes steps of the
+ * rounding of that zero: the golden values have it zeroed, and so must what is compared with them.
+ */
+function withoutKeyBias(name: string, data: ArrayLike<number>): ArrayLike<number> {
+  if (!name.endsWith('attn.qkv.bias')) return data;
+  const third = data.length / 3;
+  return Array.from(data, (value, i) => (Math.floor(i / third) === 1 ? 0 : value));
+}
+
+/** Every loss, and every tensor of the final state, against the golden run. */
+export function compareRun(
+  run: GoldenRun,
+  { losses, state }: TrainedGolden,
+): { losses: Comparison[]; state: Comparison[] } {
+  const stored = goldenTensors(run.file);
+  const golden = (name: string) => stored(`${run.key}.${name}`).values;
+  const allowed = (drift: number): number => Math.max(1e-4, 3 * drift);
+  const [expected, lossDrift, drift] = [golden('loss'), golden('lossDrift'), golden('drift')];
+  const tensorError = (name: string, i: number): number => {
+    const found = withoutKeyBias(name, state.get(name)!.data);
+    if (run.final === 'full') return relativeError(found, golden(`final.${name}`));
+    // Random projections stand for the tensor: their error is that of the tensor, up to chance.
+    return relativeError(sketch(name, found).projections, golden('projections').slice(16 * i, 16 * i + 16));
+  };
+  return {
+    losses: losses.map((loss, step) => ({
+      what: `loss of step ${step}`,
+      error: Math.abs(loss / expected[step] - 1),
+      allowed: allowed(lossDrift[step]),
+    })),
+    state: run.names.map((name, i) => ({ what: name, error: tensorError(name, i), allowed: allowed(drift[i]) })),
+  };
 }
