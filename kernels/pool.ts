@@ -29,20 +29,20 @@ export const globalAvgPoolForward: Kernel<ChannelShape> = (shape, device) =>
     );
   });
 
-/** See `globalAvgPoolForward`. */
-export const globalAvgPoolGradient: Kernel<ChannelShape> = (shape, device) => {
+/** See `globalAvgPoolForward`. With `pending`, a gradient of x that came from elsewhere, dx is the sum of both. */
+export const globalAvgPoolGradient: Kernel<ChannelShape & { pending: boolean }> = ({ pending, ...shape }, device) => {
   const { along, element, unit } = channelLayout(shape);
   return channelMap(
     {
-      name: `global_avg_pool.gradient/${along}`,
+      name: `global_avg_pool.gradient/${along}${pending ? '_pending' : ''}`,
       shape,
-      bindings: [input('dy', unit), output('dx', element)],
-      arrays: ['dx'],
+      bindings: [input('dy', unit), ...(pending ? [input('pending', element)] : []), output('dx', element)],
+      arrays: pending ? ['dx', 'pending'] : ['dx'],
       rowArrays: ['dy'],
       uniforms: { plane: f32(shape.plane) },
       prepare: `let value = ${element}(dy[row] / params.plane);`,
-      body: 'dx[i] = value;',
-      flopsPerElement: 0,
+      body: `dx[i] = ${pending ? 'pending[i] + value' : 'value'};`,
+      flopsPerElement: pending ? 1 : 0,
     },
     device,
   );

@@ -51,6 +51,23 @@ describe.each(PROFILES)('pooling and gates on $name', ({ claims }) => {
 describe('pooling and gates', () => {
   const engine = useEngineAs({});
 
+  it('add up where both come from the same images, as in squeeze-and-excitation', async () => {
+    // y = x mean(x): dx = mean(x) dy + mean(x dy), here with dy = 1.
+    const data = uniform(2 * 3 * 5 * 2, 1);
+    const found = await differentiate(
+      engine(),
+      [{ shape: [2, 3, 5, 2], data }],
+      (x) => scaleChannels(x, globalAvgPool(x)),
+      new Float32Array(data.length).fill(1),
+    );
+    const mean = (i: number) => data.slice(i - (i % 10), i - (i % 10) + 10).reduce((a, b) => a + b, 0) / 10;
+    expectClose(
+      found.gradients[0],
+      Array.from(data, (_, i) => 2 * mean(i)),
+      TOLERANCE,
+    );
+  });
+
   it('say what does not fit', () => {
     const x = engine().full([2, 3, 4, 4], 1);
     expect(() => globalAvgPool(engine().full([2, 3], 1))).toThrow(/shape-mismatch[\s\S]*\[B, C, H, W\]/);

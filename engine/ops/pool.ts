@@ -19,7 +19,10 @@ const globalAvgPoolOp = defineOp<ChannelShape>({
     return [y];
   },
   backward(ctx, [dy]) {
-    ctx.run(globalAvgPoolGradient, ctx.attributes, { dy: dy!, dx: ctx.gradient(0) });
+    // In squeeze-and-excitation the gated branch has left its gradient here already.
+    const pending = ctx.takePending(0);
+    const tensors = { dy: dy!, dx: ctx.gradient(0), ...(pending && { pending }) };
+    ctx.run(globalAvgPoolGradient, { ...ctx.attributes, pending: pending !== null }, tensors);
   },
 });
 
