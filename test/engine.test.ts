@@ -126,7 +126,7 @@ describe('scopes', () => {
 
   it('holds no more memory than the live tensors of a long chain need', async () => {
     const own = await createEngine({ debug: false });
-    own.scope(() => {
+    void own.scope(() => {
       let x = own.full([1 << 18], 1.0001);
       for (let i = 0; i < 40; i++) x = square(x);
       return x.read();

@@ -22,12 +22,18 @@ export async function logits(options: TensorFileOptions): Promise<void> {
     const reads = engine.scope(() =>
       engine.noGrad(() => {
         const { cls, dist } = model.heads(images);
-        if (!dist) return { logits: store(cls) };
-        return { logits: store(mul(add(cls, dist), 0.5)), logits_cls: store(cls), logits_dist: store(dist) };
+        const named: [string, Tensor][] = dist
+          ? [
+              ['logits', mul(add(cls, dist), 0.5)],
+              ['logits_cls', cls],
+              ['logits_dist', dist],
+            ]
+          : [['logits', cls]];
+        return named.map(([name, tensor]) => [name, store(tensor)] as const);
       }),
     );
     const tensors = new Map<string, StoredTensor>();
-    for (const [name, read] of Object.entries(reads)) tensors.set(name, await read);
+    for (const [name, read] of reads) tensors.set(name, await read);
     await writeSafetensors(options.output, tensors);
     say(`wrote ${[...tensors.keys()].join(', ')} for ${images.shape[0]} images to ${options.output}`);
     if (options.json) process.stdout.write(`${JSON.stringify({ output: options.output, images: images.shape[0] })}\n`);
