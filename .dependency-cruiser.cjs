@@ -22,8 +22,18 @@ module.exports = {
       from: { path: '^engine/gpu/' },
       to: { path: '^engine/(ops/|tensor|tape|op\\.)' },
     },
-    { name: 'tensor-knows-no-operator', severity: 'error', from: { path: '^engine/(tensor|tape|op)\\.ts' }, to: { path: '^engine/ops/' } },
-    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
+    {
+      name: 'tensor-knows-no-operator',
+      severity: 'error',
+      from: { path: '^engine/(tensor|tape|op)\\.ts' },
+      to: { path: '^engine/ops/' },
+    },
+    {
+      name: 'no-circular',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
