@@ -6,7 +6,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { DeitError } from '../../engine/node.ts';
+import { DeitError, readSafetensorsFile } from '../../engine/node.ts';
 import { PhiloxStream, Purpose } from '../../engine/index.ts';
 
 /** A drill returns one line of figures, or throws `Broken` if the promise did not hold. */
@@ -115,7 +115,16 @@ export function weightsOf(run: string): string {
   return createHash('sha256').update(readFileSync(path)).digest('hex');
 }
 
-/** The losses of a run, in order of the steps: bit patterns survive JSON. */
+/** Tensors that differ between two files, by name; the metadata, which holds a run's seconds, is left out. */
+export async function differingTensors(a: string, b: string): Promise<string[]> {
+  const [x, y] = [(await readSafetensorsFile(a)).tensors, (await readSafetensorsFile(b)).tensors];
+  return [...new Set([...x.keys(), ...y.keys()])].filter((name) => {
+    const [p, q] = [x.get(name)?.bytes, y.get(name)?.bytes];
+    return !p || !q || Buffer.compare(Buffer.from(p), Buffer.from(q)) !== 0;
+  });
+}
+
+/** The losses of a run, in order of the steps. JSON keeps every bit of a double. */
 export const lossesOf = (run: string): number[] =>
   readFileSync(join(run, 'metrics.jsonl'), 'utf8')
     .split('\n')

@@ -1,8 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expectThat, runDeit, runWell, smallRecipe, weightsOf } from './drill.ts';
+import { differingTensors, expectThat, runDeit, runWell, smallRecipe, weightsOf } from './drill.ts';
 import type { DrillOptions } from './drill.ts';
 
 /** A checkpoint of the small model has 1.1 MB: three fit, and a fourth is begun before the oldest is removed. */
@@ -28,7 +27,6 @@ export async function fullDisk({ folder, say }: DrillOptions): Promise<string> {
   const whole = join(folder, 'whole');
   await runWell(train(whole));
   const expected = weightsOf(whole);
-  const intact = new Map(checkpoints(whole).map((name) => [name, digest(join(whole, 'checkpoints', name))]));
 
   const disk = join(folder, 'disk');
   mkdirSync(disk);
@@ -47,7 +45,8 @@ export async function fullDisk({ folder, say }: DrillOptions): Promise<string> {
     expectThat(saved > 0, 'no checkpoint was written before the disk was full');
     expectThat(leftovers(run).length === 0, 'the unfinished file was left behind');
     for (const name of kept) {
-      expectThat(intact.get(name) === digest(join(run, 'checkpoints', name)), `${name} is not what it was`);
+      const differing = await differingTensors(join(run, 'checkpoints', name), join(whole, 'checkpoints', name));
+      expectThat(differing.length === 0, `${name} is not what it was: ${differing.join(', ')}`);
     }
     // With room again, the run goes on from there.
     rmSync(join(run, 'checkpoints', kept[0]));
@@ -70,14 +69,10 @@ export async function fullDisk({ folder, say }: DrillOptions): Promise<string> {
   writeFileSync(occupied, '');
   const there = await runDeit(train(join(occupied, 'run')));
   expectThat(there.code === 1 && there.output.includes('[file-unwritable]'), there.output);
-  const blocked = join(folder, 'blocked');
-  const interrupted = await runDeit(train(blocked, '--set', 'run.checkpointEvery=100'), {
-    // A run whose folder of checkpoints is a file.
-  });
-  expectThat(interrupted.code === 0, interrupted.output);
-  writeFileSync(join(blocked, 'checkpoints'), '');
-  const unsavable = await runDeit(['train', '--resume', blocked]);
-  expectThat(unsavable.code === 0 || unsavable.output.includes('[file-unwritable]'), unsavable.output);
+  rmSync(join(whole, 'checkpoints'), { recursive: true });
+  writeFileSync(join(whole, 'checkpoints'), '');
+  const blocked = await runDeit(['train', '--resume', whole]);
+  expectThat(blocked.code === 1 && blocked.output.includes('[file-unwritable]'), blocked.output);
   return `full after ${saved} checkpoints, all of them intact, resumed to the same weights; the other run went on to its end`;
 }
 
@@ -89,4 +84,3 @@ const checkpoints = (run: string): string[] =>
     : [];
 const leftovers = (run: string): string[] =>
   readdirSync(join(run, 'checkpoints')).filter((name) => name.endsWith('.tmp'));
-const digest = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex');

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expectThat, runDeit, runWell, smallRecipe, startDeit, weightsOf } from './drill.ts';
 import type { DrillOptions } from './drill.ts';
 
-const STEPS = 60;
+const STEPS = 300;
 
 /**
  * Ctrl-C and SIGTERM finish the step, save and exit with 130 and 143; a run that goes on from there ends with the weights

@@ -7,6 +7,7 @@ import {
   readFileSync,
   readdirSync,
   rmSync,
+  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -39,7 +40,7 @@ export class RunFolder {
   static create(name: string, path?: string): RunFolder {
     const chosen = path ?? nextFree('runs', name);
     attempt(chosen, () => mkdirSync(chosen, { recursive: true }));
-    if (readdirSync(chosen).length > 0) {
+    if (readdirSync(chosen).some((name) => !isBeginning(join(chosen, name), name))) {
       throw new DeitError('file-unwritable', 'The run folder is not empty; nothing in it is overwritten.', {
         where: chosen,
         fix: `continue that run with --resume ${chosen}, choose another folder with --output, or remove it`,
@@ -93,13 +94,20 @@ export class RunFolder {
   }
 }
 
-/** One process a folder. A lock whose process is gone (killed, crashed) is taken over. */
+/** Whether this is all that a run had written which was killed before its `config.json` was there. */
+const isBeginning = (path: string, name: string): boolean =>
+  name === LOCK || /^config\.json\.\d+\.tmp$/.test(name) || (name === METRICS && statSync(path).size === 0);
+
+/**
+ * One process a folder. A lock whose process is gone (killed, crashed) is taken over; where the system tells when a process
+ * began, a later one of the same number does not pass for it.
+ */
 function lock(folder: string): void {
   const path = join(folder, LOCK);
   for (;;) {
     const isMine = attempt(path, () => {
       try {
-        writeFileSync(path, String(process.pid), { flag: 'wx' });
+        writeFileSync(path, `${process.pid} ${startOf(process.pid)}`, { flag: 'wx' });
         return true;
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
@@ -107,8 +115,9 @@ function lock(folder: string): void {
       }
     });
     if (isMine) return;
-    const owner = Number(readFileSync(path, 'utf8'));
-    if (owner !== process.pid && isAlive(owner)) {
+    const [pid, start = ''] = readFileSync(path, 'utf8').split(' ');
+    const owner = Number(pid);
+    if (owner !== process.pid && isAlive(owner) && startOf(owner) === start) {
       throw new DeitError('file-unwritable', 'Another run is writing to this folder.', {
         where: folder,
         found: `process ${owner}`,
@@ -116,6 +125,17 @@ function lock(folder: string): void {
       });
     }
     rmSync(path, { force: true });
+  }
+}
+
+/** When a process began, in ticks since the machine started; empty where the system does not tell. */
+function startOf(pid: number): string {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // Field 22; the second field, the name in parentheses, may hold anything.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  } catch {
+    return '';
   }
 }
 

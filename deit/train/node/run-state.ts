@@ -42,14 +42,37 @@ export async function saveCheckpoint(
   ];
   const tensors = new Map<string, StoredTensor>();
   parts.forEach((part, i) => part.forEach((tensor, name) => tensors.set(`${PARTS[i]}/${name}`, tensor)));
-  const checkpoints = join(folder, 'checkpoints');
-  mkdirSync(checkpoints, { recursive: true });
+  const checkpoints = checkpointFolder(folder);
   const path = join(checkpoints, `${position.role}-${String(position.step).padStart(8, '0')}.safetensors`);
   await writeSafetensors(path, tensors, new Map([[KEY, JSON.stringify(position)]]));
   for (const old of (await listCheckpoints(folder)).filter(({ role }) => role === position.role).slice(keep)) {
     await rm(old.path, { force: true });
   }
   return path;
+}
+
+/** The folder of the checkpoints, made where there is none. */
+function checkpointFolder(folder: string): string {
+  const path = join(folder, 'checkpoints');
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (cause) {
+    throw new DeitError('file-unwritable', 'The folder of the checkpoints cannot be made.', {
+      where: path,
+      found: cause instanceof Error ? cause.message : String(cause),
+      fix: 'remove what is in the way, or choose another folder with --output',
+      cause,
+    });
+  }
+  return path;
+}
+
+/** Removes what killed runs left half written. Only whoever holds the lock of the folder may do so. */
+export async function removeUnfinished(folder: string): Promise<void> {
+  for (const path of [folder, join(folder, 'checkpoints')]) {
+    const names = await readdir(path).catch(() => [] as string[]);
+    for (const name of names) if (/\.\d+\.tmp$/.test(name)) await rm(join(path, name), { force: true });
+  }
 }
 
 /** Checkpoints of a run folder, the furthest first: those of the student come after those of its teacher. */

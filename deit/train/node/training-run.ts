@@ -15,7 +15,7 @@ import { TrainStep } from '../step.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
 import type { ModelCard } from './checkpoint.ts';
 import type { RunFolder } from './run-folder.ts';
-import { latestCheckpoint, saveCheckpoint } from './run-state.ts';
+import { latestCheckpoint, removeUnfinished, saveCheckpoint } from './run-state.ts';
 import type { ReadCheckpoint, Trained } from './run-state.ts';
 import { openSources } from './sources.ts';
 import type { Sources } from './sources.ts';
@@ -87,6 +87,7 @@ class TrainingRun {
       const spec = specFor(recipe['model.name'], sources);
       const { train, validation } = sources;
       reporter.say(`data: ${sources.name}, ${train.length} training and ${validation.length} held-out images`);
+      await removeUnfinished(folder.path);
       if (this.options.resume) await this.findCheckpoint();
       const teacher = await this.teacher(sources, imageSize);
       const model = createModel(engine, spec, { dropPath: recipe['model.dropPath'] });
