@@ -1,4 +1,5 @@
 /** Every differentiable operator against PyTorch in float64, forward and backward: test/golden/ops.*. */
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { formatShape, operators } from '../engine/index.ts';
 import { useEngine } from './support/engine.ts';
@@ -35,6 +36,12 @@ describe('the golden cases', () => {
     const compared = new Set([...cases.keys(), ...Object.keys(elsewhere)]);
     expect(differentiable.filter((name) => !compared.has(name))).toEqual([]);
     for (const [op, rows] of cases) expect(rows.length, op).toBeGreaterThanOrEqual(25);
+  });
+
+  it('are all in the table of the documentation', () => {
+    const table = readFileSync(new URL('OPERATORS.md', import.meta.url), 'utf8');
+    const listed = [...table.matchAll(/^\| (\w+) +\| +(\d+) \|/gm)].map(([, op, count]) => [op, Number(count)]);
+    expect(listed, 'npm run accuracy makes it anew').toEqual([...cases].map(([op, rows]) => [op, rows.length]));
   });
 
   describe.each([...cases.keys()])('%s', (op) => {

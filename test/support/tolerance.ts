@@ -171,6 +171,8 @@ export interface Verdict {
   /** ||found - expected|| / ||expected||, and what the tolerance allows of it. Infinite where the truth is zero. */
   readonly relative: number;
   readonly allowed: number;
+  /** The relative error of PyTorch's own f32 result. */
+  readonly noise: number;
   /** Error in units of the tolerance: of all elements together, and of the worst one. Above 1 is wrong. */
   readonly whole: number;
   readonly element: number;
@@ -209,6 +211,7 @@ export function judge(result: OpResult): Verdict {
   return {
     relative: inUnitsOf(reference),
     allowed: bound / reference,
+    noise: noise / reference,
     whole: inUnitsOf(bound),
     element: units[at] ?? 0,
     at,
