@@ -1,0 +1,70 @@
+/** Curves of a report: what is drawn, as data that the page's script (deit/assets/report/charts.js) hands to uPlot. */
+import { escape } from './html.ts';
+
+export interface Series {
+  readonly label: string;
+  readonly values: readonly (number | null)[];
+  /** Marks each value: for few values, such as evaluations. */
+  readonly points?: boolean;
+  readonly dash?: boolean;
+  /** Number of the colour; by default the place in the list. */
+  readonly color?: number;
+}
+
+export interface Chart {
+  readonly title: string;
+  readonly xLabel: string;
+  readonly x: readonly number[];
+  readonly series: readonly Series[];
+  readonly percent?: boolean;
+  readonly note?: string;
+}
+
+/** Most points of one curve: more are averaged, or nobody could see or load them. */
+const MOST_POINTS = 1000;
+
+/** Averages rows in runs of equal length if there are more than can be drawn. Columns may hold nulls. */
+export function thin(columns: readonly (readonly (number | null)[])[], most = MOST_POINTS): (number | null)[][] {
+  const length = columns[0]?.length ?? 0;
+  const run = Math.ceil(length / most);
+  if (run <= 1) return columns.map((column) => [...column]);
+  return columns.map((column) =>
+    Array.from({ length: Math.ceil(length / run) }, (_, i) => {
+      const part = column.slice(i * run, (i + 1) * run).filter((value) => value !== null);
+      return part.length === 0 ? null : part.reduce((a, b) => a + b, 0) / part.length;
+    }),
+  );
+}
+
+/** Curves with x values of their own on one common axis. */
+export function align(
+  curves: readonly (Omit<Series, 'values'> & { x: readonly number[]; y: readonly (number | null)[] })[],
+) {
+  const x = [...new Set(curves.flatMap((curve) => curve.x))].sort((a, b) => a - b);
+  const series = curves.map(({ x: own, y, ...rest }): Series => {
+    const at = new Map(own.map((value, i) => [value, y[i]]));
+    return { ...rest, values: x.map((value) => at.get(value) ?? null) };
+  });
+  return { x, series };
+}
+
+/** Numbers to six digits: a page with long runs stays small. */
+const round = (value: number | null): number | null =>
+  value === null || !Number.isFinite(value) ? null : Number(value.toPrecision(6));
+
+/** The charts as figures with their data beside them; series without any value are left out, and so are empty charts. */
+export function chartFigures(charts: readonly Chart[], prefix: string): string {
+  const figures = charts.flatMap(({ title, note, ...chart }, i) => {
+    const series = chart.series.filter(({ values }) => values.some((value) => value !== null));
+    if (series.length === 0) return [];
+    const id = `${prefix}-${i}`;
+    const data = {
+      ...chart,
+      x: chart.x.map(round),
+      series: series.map((s) => ({ ...s, values: s.values.map(round) })),
+    };
+    const json = JSON.stringify(data).replaceAll('<', '\\u003c');
+    return `<figure><h3>${escape(title)}</h3><div data-chart="${id}"></div>${note ? `<figcaption>${escape(note)}</figcaption>` : ''}<script type="application/json" id="${id}">${json}</script></figure>`;
+  });
+  return `<div class="charts">${figures.join('\n')}</div>`;
+}

@@ -1,0 +1,128 @@
+/** The curves of a run, and of several side by side. */
+import type { Role } from '../train/setup.ts';
+import { align, thin } from './charts.ts';
+import type { Chart } from './charts.ts';
+import { evaluationsOf, stepsOf } from './run.ts';
+import type { Run, StepLine } from './run.ts';
+
+type Value = (line: StepLine) => number | null;
+interface Curve {
+  readonly label: string;
+  readonly value: Value;
+}
+
+const LOSSES: readonly Curve[] = [
+  { label: 'total', value: (line) => line.loss },
+  { label: 'class head (labels)', value: (line) => (line.lossDistillation === null ? null : line.lossLabel) },
+  { label: 'distillation head (teacher)', value: (line) => line.lossDistillation },
+];
+
+/** All curves of one role of a run. */
+export function chartsOf(run: Run, role: Role): Chart[] {
+  const lines = stepsOf(run, role);
+  if (lines.length === 0) return [];
+  const chart = (title: string, curves: readonly Curve[], rest: Partial<Chart> = {}): Chart => {
+    const [x, ...values] = thin([lines.map((line) => line.step), ...curves.map(({ value }) => lines.map(value))]);
+    const series = curves.map(({ label }, i) => ({ label, values: values[i] }));
+    return { title, xLabel: 'step', x: x as number[], series, ...rest };
+  };
+  return [
+    chart('Training loss', LOSSES),
+    accuracyChart(run, role, lines),
+    heldOutLoss(run, role),
+    chart('Learning rate', [{ label: 'learning rate', value: (line) => line.lr }]),
+    chart('Gradient norm, before clipping', [{ label: 'gradient norm', value: (line) => line.gradNorm }]),
+    chart('Throughput', [{ label: 'images/s', value: (line) => line.imagesPerSecond }], {
+      note: 'mean since the first step; the first compiles the kernels and is left out',
+    }),
+  ];
+}
+
+function accuracyChart(run: Run, role: Role, lines: readonly StepLine[]): Chart {
+  const evaluations = evaluationsOf(run, role);
+  const [x, own, imitating] = thin([
+    lines.map((line) => line.step),
+    lines.map((line) => line.accuracy),
+    lines.map((line) => line.accuracyDistillation),
+  ]) as [number[], number[], (number | null)[]];
+  const held = (label: string, color: number, value: (line: (typeof evaluations)[number]) => number | null) => ({
+    label,
+    color,
+    points: true,
+    x: evaluations.map(({ step }) => step),
+    y: evaluations.map(value),
+  });
+  const distilled = imitating.some((value) => value !== null);
+  return {
+    title: 'Accuracy',
+    xLabel: 'step',
+    percent: true,
+    note: 'dashed: on the augmented training images; with marks: held out',
+    ...align([
+      { label: distilled ? 'class head, training' : 'training', x, y: own, dash: true, color: 0 },
+      { label: 'distillation head, training', x, y: imitating, dash: true, color: 1 },
+      held(distilled ? 'class head' : 'held out', 0, ({ accuracy }) => accuracy.class),
+      held('distillation head', 1, ({ accuracy }) => accuracy.distillation),
+      held('average of both', 2, ({ accuracy }) => (distilled ? accuracy.average : null)),
+      held('moving average of the weights', 3, ({ ema }) => ema?.average ?? null),
+    ]),
+  };
+}
+
+function heldOutLoss(run: Run, role: Role): Chart {
+  const evaluations = evaluationsOf(run, role);
+  return {
+    title: 'Held-out loss',
+    xLabel: 'step',
+    x: evaluations.map(({ step }) => step),
+    series: [
+      { label: 'cross-entropy', points: true, values: evaluations.map(({ accuracy }) => accuracy.loss ?? null) },
+      {
+        label: 'moving average of the weights',
+        points: true,
+        color: 3,
+        values: evaluations.map(({ ema }) => ema?.loss ?? null),
+      },
+    ],
+  };
+}
+
+/** The students of several runs, one curve a run. */
+export function comparisonCharts(runs: readonly Run[]): Chart[] {
+  const overSteps = (title: string, value: Value, rest: Partial<Chart> = {}): Chart => ({
+    title,
+    xLabel: 'step',
+    ...rest,
+    ...align(
+      runs.map((run, color) => {
+        const lines = stepsOf(run, 'student');
+        const [x, y] = thin([lines.map(({ step }) => step), lines.map(value)], 500);
+        return { label: run.label, color, x: x as number[], y };
+      }),
+    ),
+  });
+  return [
+    {
+      title: 'Held-out accuracy, average of both heads',
+      xLabel: 'step',
+      percent: true,
+      ...align(
+        runs.map((run, color) => {
+          const lines = evaluationsOf(run, 'student');
+          return {
+            label: run.label,
+            color,
+            points: true,
+            x: lines.map(({ step }) => step),
+            y: lines.map(({ accuracy }) => accuracy.average),
+          };
+        }),
+      ),
+    },
+    overSteps('Training loss', ({ loss }) => loss),
+    overSteps('Training accuracy, class head', ({ accuracy }) => accuracy, { percent: true }),
+    overSteps('Gradient norm, before clipping', ({ gradNorm }) => gradNorm),
+    overSteps('Learning rate', ({ lr }) => lr),
+    overSteps('Images a second', ({ imagesPerSecond }) => imagesPerSecond),
+  ];
+}

@@ -1,0 +1,70 @@
+/** Pictures of numbers: colours, and attention maps over photos. Browser-safe. */
+import type { RgbImage } from '../data/index.ts';
+import { resize } from '../data/index.ts';
+
+/** Nodes of matplotlib's `inferno`, evenly spaced: dark is little, light is much, and lightness rises throughout. */
+const INFERNO = [
+  [0, 0, 4],
+  [31, 12, 72],
+  [85, 15, 109],
+  [136, 34, 106],
+  [186, 54, 85],
+  [227, 89, 51],
+  [249, 140, 10],
+  [249, 201, 50],
+  [252, 255, 164],
+] as const;
+
+/** Colour of a value in [0, 1]; values outside are clamped. */
+export function heatColor(value: number): [number, number, number] {
+  const place = Math.min(1, Math.max(0, value)) * (INFERNO.length - 1);
+  const node = Math.min(INFERNO.length - 2, Math.floor(place));
+  const part = place - node;
+  const mix = (channel: 0 | 1 | 2): number =>
+    Math.round(INFERNO[node][channel] * (1 - part) + INFERNO[node + 1][channel] * part);
+  return [mix(0), mix(1), mix(2)];
+}
+
+/**
+ * A square map (side x side, row by row, not negative) over a photo of any size, stretched so that its largest value has
+ * the lightest colour. Where the map is low, more of the photo shows.
+ */
+export function overlay(photo: RgbImage, map: ArrayLike<number>, side: number): RgbImage {
+  const heat = stretch(map, side, photo.width, photo.height);
+  const data = new Uint8Array(photo.data.length);
+  for (let i = 0; i < heat.length; i++) {
+    const color = heatColor(heat[i]);
+    const share = 0.35 + 0.4 * heat[i];
+    for (let c = 0; c < 3; c++) data[3 * i + c] = Math.round(photo.data[3 * i + c] * (1 - share) + color[c] * share);
+  }
+  return { width: photo.width, height: photo.height, data };
+}
+
+/** The map, divided by its largest value, at the size of a photo. */
+function stretch(map: ArrayLike<number>, side: number, width: number, height: number): Float32Array {
+  const most = Math.max(...Array.from(map), Number.MIN_VALUE);
+  const grey = new Uint8Array(3 * side * side);
+  for (let i = 0; i < side * side; i++) grey.fill(Math.round((255 * map[i]) / most), 3 * i, 3 * i + 3);
+  const large = resize({ width: side, height: side, data: grey }, width, height, 'bicubic');
+  return Float32Array.from({ length: width * height }, (_, i) => large.data[3 * i] / 255);
+}
+
+/** Pictures of one size side by side in rows, `gap` white pixels between them. */
+export function tile(rows: readonly (readonly RgbImage[])[], gap = 4): RgbImage {
+  const [{ width, height }] = rows[0];
+  const columns = Math.max(...rows.map((row) => row.length));
+  const total = {
+    width: columns * (width + gap) - gap,
+    height: rows.length * (height + gap) - gap,
+  };
+  const data = new Uint8Array(3 * total.width * total.height).fill(255);
+  rows.forEach((row, r) =>
+    row.forEach((picture, c) => {
+      for (let y = 0; y < height; y++) {
+        const to = 3 * ((r * (height + gap) + y) * total.width + c * (width + gap));
+        data.set(picture.data.subarray(3 * y * width, 3 * (y + 1) * width), to);
+      }
+    }),
+  );
+  return { ...total, data };
+}

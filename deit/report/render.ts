@@ -1,0 +1,226 @@
+/** A run as one HTML page. Browser-safe: styles and scripts are handed in. */
+import { formatBytes } from '../../engine/index.ts';
+import type { Analysis, AttentionPictures, ModelAnalysis, Profile, Sample } from './analysis.ts';
+import { chartFigures } from './charts.ts';
+import { chartsOf } from './curves.ts';
+import { escape, formatNumber, matrix, page, percent, table } from './html.ts';
+import type { Cell } from './html.ts';
+import { commandOf, settingOf } from './run.ts';
+import type { Run } from './run.ts';
+
+/** What every page of ours contains. */
+export interface PageAssets {
+  readonly styles: readonly string[];
+  readonly scripts: readonly string[];
+}
+
+export const tiles = (figures: readonly (readonly [label: string, value: string | null])[]): string =>
+  `<div class="tiles">${figures
+    .filter(([, value]) => value !== null)
+    .map(
+      ([label, value]) => `<div class="tile"><span class="muted">${escape(label)}</span><b>${escape(value!)}</b></div>`,
+    )
+    .join('')}</div>`;
+
+export function duration(seconds: number): string {
+  const whole = Math.round(seconds);
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  return h > 0 ? `${h} h ${m} min` : m > 0 ? `${m} min ${s} s` : `${s} s`;
+}
+
+/** The report of one run. */
+export function renderReport(run: Run, assets: PageAssets): string {
+  const { result, analysis } = run;
+  const model = String(settingOf(run, 'model.name'));
+  const body = [
+    `<h1>${escape(run.label)}</h1><p class="muted">${escape(model)}${result ? '' : ' · not finished'}</p>`,
+    result ? tiles(headline(run)) : '',
+    `<h2>Student</h2>${chartFigures(chartsOf(run, 'student'), 'student')}`,
+    chartsOf(run, 'teacher').length > 0 ? `<h2>Teacher</h2>${chartFigures(chartsOf(run, 'teacher'), 'teacher')}` : '',
+    analysis?.model ? modelSections(analysis.model) : '',
+    analysis ? performanceSections(run, analysis) : '',
+    provenance(run),
+  ].join('\n');
+  return page({ title: `${run.label} · DeiT on WebGPU`, body, ...assets });
+}
+
+function headline({ result, adapter }: Run): (readonly [string, string | null])[] {
+  const { accuracy, ema, imagesPerSecond, seconds } = result!;
+  const distilled = accuracy.distillation !== null;
+  return [
+    ['average of both heads', distilled ? percent(accuracy.average) : null],
+    ['class head', percent(accuracy.class)],
+    ['distillation head', distilled ? percent(accuracy.distillation!) : null],
+    ['moving average', ema ? percent(ema.average) : null],
+    ['teacher', accuracy.teacher === null ? null : percent(accuracy.teacher)],
+    ['images a second', formatNumber(Math.round(imagesPerSecond * 10) / 10)],
+    ['time in all', duration(seconds)],
+    ['runs on', adapter ? (adapter.software ? 'processor' : 'GPU') : null],
+  ];
+}
+
+function provenance(run: Run): string {
+  const { config, adapter, analysis } = run;
+  const rows: Cell[][] = [
+    ['recipe', config.name],
+    ['model', String(settingOf(run, 'model.name'))],
+    ['data', dataLine(run)],
+    ['teacher', String(settingOf(run, 'teacher.model') ?? 'none')],
+    [
+      'adapter',
+      adapter ? `${adapter.name}${adapter.software ? ' (software)' : ''}, ${adapter.features.join(', ')}` : '–',
+    ],
+    [
+      'versions',
+      Object.entries({ 'deit-webgpu': config.version, ...config.versions })
+        .map((pair) => pair.join(' '))
+        .join(', '),
+    ],
+    ['seed', String(settingOf(run, 'run.seed'))],
+  ];
+  if (analysis?.model) rows.splice(3, 0, ['classes', classLine(analysis.model.classes)]);
+  const settings = Object.entries(config.recipe).flatMap(([section, values]) =>
+    Object.entries(values).map(([key, value]): Cell[] => [`${section}.${key}`, JSON.stringify(value)]),
+  );
+  return `<h2>What was run</h2>
+<p>To do the same again:</p><pre>${escape(commandOf(run))}</pre>
+${table(['', ''], rows)}
+<details><summary>All ${settings.length} settings</summary>${table(['setting', 'value'], settings)}</details>`;
+}
+
+const classLine = (classes: readonly string[]): string =>
+  classes.length <= 20 ? classes.join(', ') : `${classes.length}: ${classes.slice(0, 12).join(', ')}, …`;
+
+function dataLine(run: Run): string {
+  const data = run.analysis?.data;
+  const path = String(settingOf(run, 'data.path'));
+  if (!data) return path;
+  const count = (n: number): string => n.toLocaleString('en-US');
+  return `${data.name} (${path}): ${count(data.training)} training and ${count(data.heldOut)} held-out images`;
+}
+
+function modelSections(model: ModelAnalysis): string {
+  const { names, accuracy, images } = model;
+  const heads = names.slice(1).map((name, i): Cell[] => [name, percent(accuracy[i + 1])]);
+  const apart = model.disagreement;
+  const most = Math.max(...apart.flat(), 1e-9);
+  const shade = (row: number, column: number): number => apart[row][column] / most;
+  const cosine = model.tokenCosine && {
+    title: 'Cosine of class and distillation token, by block',
+    xLabel: 'block',
+    x: model.tokenCosine.map((_, i) => i + 1),
+    series: [{ label: 'cosine', points: true, values: model.tokenCosine }],
+    note: 'In the paper it rises from 0.06 to 0.93: the tokens end close together, but apart.',
+  };
+  return `<h2>Answers on ${images.toLocaleString('en-US')} held-out images</h2>
+${table(['predictor', 'accuracy'], heads)}
+<h3>Disagreement</h3><p class="note">Share of the images on which two predictors differ (Table 4 of the paper).</p>
+${matrix(names, apart, { shade, show: percent })}
+${cosine ? chartFigures([cosine], 'cosine') : ''}
+${confusionSection(model)}
+<h2>Samples</h2><p class="note">As the model sees them. Last, the mistakes of which it is most certain.</p>${sampleGrid(model)}
+${model.attention.length > 0 ? `<h2>Attention</h2>${attentionNote}${model.attention.map((pictures) => attentionFigures(pictures, model.classes)).join('\n')}` : ''}`;
+}
+
+function confusionSection({ confusion, topConfusions, classes, names }: ModelAnalysis): string {
+  const title = `<h3>Confusion of ${escape(names[names.length - 1] === 'average' ? 'the average of both heads' : 'the class head')}</h3>`;
+  const pairs = topConfusions.map(({ truth, answer, images }): Cell[] => [classes[truth], classes[answer], images]);
+  const top = pairs.length === 0 ? '<p>No mistakes.</p>' : table(['truth', 'taken for', 'images'], pairs);
+  if (!confusion) return `${title}${top}`;
+  const totals = confusion.map((row) =>
+    Math.max(
+      1,
+      row.reduce((a, b) => a + b, 0),
+    ),
+  );
+  const shade = (row: number, column: number): number => confusion[row][column] / totals[row];
+  return `${title}<p class="note">Rows: the true class. Columns: the answer. Shaded by the share of the row.</p>
+${matrix(classes, confusion, { shade, show: String })}
+<details><summary>The most frequent confusions</summary>${top}</details>`;
+}
+
+function sampleGrid({ samples, classes }: ModelAnalysis): string {
+  const figure = ({ truth, picture, predictions }: Sample): string => {
+    const lines = predictions.map(({ predictor, answer, probability }) => {
+      const right = answer === truth;
+      return `<li class="${right ? 'right' : 'wrong'}">${escape(predictor)}: ${escape(classes[answer])} <span class="muted">${percent(probability)}</span></li>`;
+    });
+    return `<figure><img src="${picture}" alt="${escape(classes[truth])}" loading="lazy"><figcaption>${escape(classes[truth])}</figcaption><ul>${lines.join('')}</ul></figure>`;
+  };
+  return `<div class="samples">${samples.map(figure).join('')}</div>`;
+}
+
+export const attentionNote =
+  '<p class="note">Light is where a token looks. Rollout (Abnar &amp; Zuidema 2020) follows attention through all blocks; below it, each block (row, the first on top) and head (column) by itself.</p>';
+
+export function attentionFigures({ truth, picture, tokens }: AttentionPictures, classes: readonly string[]): string {
+  const rollouts = tokens.map(
+    ({ token, rollout }) =>
+      `<figure><img src="${rollout}" alt="attention rollout of the ${token} token"><figcaption>rollout of the ${token} token</figcaption></figure>`,
+  );
+  const layers = tokens.map(
+    ({ token, layers: url, depth, heads }) =>
+      `<figure><img src="${url}" alt="attention of the ${token} token, block by block" loading="lazy"><figcaption>${token} token: ${depth} blocks by ${heads} heads</figcaption></figure>`,
+  );
+  const name = truth === null ? 'image' : classes[truth];
+  return `<div class="card"><div class="maps"><figure><img src="${picture}" alt="${escape(name)}"><figcaption>${escape(name)}</figcaption></figure>${rollouts.join('')}</div>
+<details><summary>Every block and head</summary><div class="maps">${layers.join('')}</div></details></div>`;
+}
+
+function performanceSections(run: Run, { profile, peak, memory }: Analysis): string {
+  const parts: string[] = ['<h2>Performance</h2>'];
+  if (run.result) {
+    const { steps, imagesPerSecond, dataWait } = run.result;
+    parts.push(
+      `<p>${steps.toLocaleString('en-US')} steps of the student at ${formatNumber(imagesPerSecond)} images a second; ${percent(dataWait)} of its time was spent waiting for data.</p>`,
+    );
+  }
+  if (peak) {
+    parts.push(
+      `<p>Measured on this adapter at best: ${giga(peak.flops)} GFLOP/s in f32 and ${giga(peak.bytes)} GB/s of memory traffic.</p>`,
+    );
+  }
+  if (profile) parts.push(`<h3>One training step, by kernel family</h3>${familyTable(profile, peak)}`);
+  else parts.push('<p class="note">This adapter has no timestamps, so kernels were not timed one by one.</p>');
+  if (memory) {
+    const kept = Object.entries(memory.kept).map(([label, bytes]): Cell[] => [label, formatBytes(bytes)]);
+    parts.push(
+      `<h3>GPU memory in training</h3>`,
+      table(
+        ['', 'bytes'],
+        [
+          ...kept,
+          ['activations and other memory that is reused', formatBytes(memory.totalBytes - memory.keptBytes)],
+          ['in all, at the end', formatBytes(memory.totalBytes)],
+          ['in all, at most', formatBytes(memory.peakBytes)],
+        ],
+      ),
+    );
+  }
+  return parts.join('\n');
+}
+
+const giga = (value: number): string => formatNumber(Number((value / 1e9).toPrecision(3)));
+
+function familyTable({ families, images }: Profile, peak: Analysis['peak']): string {
+  const total = families.reduce((sum, { ms }) => sum + ms, 0);
+  const flops = families.reduce((sum, family) => sum + family.flops, 0);
+  const rows = families.map(({ family, dispatches, ms, flops, bytes }): Cell[] => {
+    const [rate, traffic] = [(1000 * flops) / ms, (1000 * bytes) / ms];
+    return [
+      family,
+      { html: `<span class="bar" style="width:${((100 * ms) / families[0].ms).toFixed(1)}px"></span>` },
+      ms.toFixed(2),
+      percent(ms / total),
+      dispatches,
+      giga(rate),
+      peak ? percent(rate / peak.flops) : '–',
+      giga(traffic),
+      peak ? percent(traffic / peak.bytes) : '–',
+    ];
+  });
+  const titles = ['family', '', 'ms', 'of the step', 'dispatches', 'GFLOP/s', 'of peak', 'GB/s', 'of peak'];
+  const rate = (1000 * flops) / total;
+  const note = `${images} images, ${(flops / 1e9).toFixed(2)} GFLOP in ${total.toFixed(1)} ms on the GPU: ${giga(rate)} GFLOP/s${peak ? `, ${percent(rate / peak.flops)} of the peak` : ''}. FLOP and bytes are what the formulas need; more than the peak of memory traffic means that caches served it.`;
+  return `${table(titles, rows)}<p class="note">${escape(note)}</p>`;
+}

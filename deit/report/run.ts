@@ -1,0 +1,72 @@
+/** A training run as its folder describes it. Browser-safe. */
+import type { AdapterReport } from '../../engine/index.ts';
+import type { Accuracy } from '../train/evaluate.ts';
+import type { FitProgress } from '../train/fit.ts';
+import type { Role } from '../train/setup.ts';
+import type { Analysis } from './analysis.ts';
+
+/** `config.json`. */
+export interface RunConfig {
+  readonly version: string;
+  /** Versions of what it ran on: Node, the WebGPU bindings, the platform. */
+  readonly versions?: Readonly<Record<string, string>>;
+  readonly command: readonly string[];
+  readonly name: string;
+  /** Every setting, by section. */
+  readonly recipe: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+}
+
+export interface StepLine extends FitProgress {
+  readonly role: Role;
+}
+
+export interface EvaluationLine {
+  readonly role: Role;
+  readonly step: number;
+  readonly accuracy: Accuracy;
+  readonly ema: Accuracy | null;
+}
+
+/** `result.json`, as far as the report shows it. */
+export interface RunResult {
+  readonly accuracy: {
+    readonly teacher: number | null;
+    readonly class: number;
+    readonly distillation: number | null;
+    readonly average: number;
+  };
+  readonly ema: Accuracy | null;
+  readonly steps: number;
+  readonly seconds: number;
+  readonly imagesPerSecond: number;
+  readonly dataWait: number;
+}
+
+export interface Run {
+  /** What the folder is called. */
+  readonly label: string;
+  readonly config: RunConfig;
+  readonly adapter: AdapterReport | null;
+  readonly steps: readonly StepLine[];
+  readonly evaluations: readonly EvaluationLine[];
+  /** Null while the run is under way, or if it was stopped. */
+  readonly result: RunResult | null;
+  readonly analysis: Analysis | null;
+}
+
+export const stepsOf = ({ steps }: Run, role: Role): StepLine[] => steps.filter((line) => line.role === role);
+export const evaluationsOf = ({ evaluations }: Run, role: Role): EvaluationLine[] =>
+  evaluations.filter((line) => line.role === role);
+
+/** One setting of the recipe, by its dotted name. */
+export function settingOf({ config }: Run, name: string): unknown {
+  const [section, key] = name.split('.');
+  return config.recipe[section]?.[key];
+}
+
+/** The command that does the same again. */
+export const commandOf = ({ config }: Run): string =>
+  [
+    'deit',
+    ...config.command.map((word) => (/^[\w./=:,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)),
+  ].join(' ');
