@@ -204,7 +204,11 @@ export function buildProgram(): Command {
     .command('recipes')
     .description('list the recipes that ship, or every setting of a recipe')
     .argument('[name]', 'print this recipe in full')
-    .action(async (name?: string) => (await import('./recipes.ts')).recipes(name));
+    .option('--schema', 'print the JSON schema of recipe files')
+    .option('--reference', 'print the reference of recipes and settings in Markdown')
+    .action(async (name: string | undefined, options: { schema?: boolean; reference?: boolean }) =>
+      (await import('./recipes.ts')).recipes(name, options),
+    );
 
   const data = program.command('data').description('data sets');
   data

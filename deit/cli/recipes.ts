@@ -2,6 +2,8 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { DeitError, nearestName } from '../../engine/index.ts';
 import { assetPath } from '../data/node/index.ts';
 import { parseRecipe, resolveRecipe } from '../recipe/resolve.ts';
+import { recipeReference } from '../recipe/reference.ts';
+import { recipeSchema } from '../recipe/schema.ts';
 import { settingNames, settings } from '../recipe/settings.ts';
 
 export const shippedRecipes = (): string[] =>
@@ -10,15 +12,42 @@ export const shippedRecipes = (): string[] =>
     .map((file) => file.slice(0, -'.json'.length))
     .sort();
 
-/** `deit recipes [name]`: the recipes that ship with what they are for, or every setting of one. */
-export function recipes(name?: string): void {
+const source = (recipe: string): string => readFileSync(assetPath('recipes', `${recipe}.json`), 'utf8');
+
+/** The comment at the top of a recipe file: what it is for. */
+const aboutOf = (text: string): string => {
+  const [comment] = /^(\s*\/\/.*\n)+/.exec(text) ?? [''];
+  return comment
+    .replaceAll(/^\s*\/\/\s*/gm, '')
+    .trim()
+    .replaceAll(/\s*\n/g, ' ');
+};
+
+const abouts = () => shippedRecipes().map((recipe) => ({ name: recipe, about: aboutOf(source(recipe)) }));
+
+/** The whole of deit/RECIPES.md. */
+export const recipeReferenceText = (): string => recipeReference(abouts());
+
+interface RecipesOptions {
+  schema?: boolean;
+  reference?: boolean;
+}
+
+/** `deit recipes [name]`: the recipes that ship with what they are for, or every setting of one; schema and reference. */
+export function recipes(name: string | undefined, options: RecipesOptions): void {
   const names = shippedRecipes();
-  const source = (recipe: string): string => readFileSync(assetPath('recipes', `${recipe}.json`), 'utf8');
+  if (options.schema) {
+    process.stdout.write(`${JSON.stringify(recipeSchema(), null, 2)}\n`);
+    return;
+  }
+  if (options.reference) {
+    process.stdout.write(recipeReferenceText());
+    return;
+  }
   if (name === undefined) {
-    for (const recipe of names) {
-      const about = /^\s*\/\/\s*(.*)$/m.exec(source(recipe))?.[1] ?? '';
-      process.stdout.write(`${recipe.padEnd(28)} ${about}\n`);
-    }
+    const width = Math.max(...names.map(({ length }) => length));
+    for (const { name: recipe, about } of abouts())
+      process.stdout.write(`${recipe.padEnd(width)}  ${about.split(/[.:] /)[0]}\n`);
     return;
   }
   if (!names.includes(name)) {

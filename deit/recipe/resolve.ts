@@ -20,7 +20,7 @@ export function resolveRecipe(...layers: readonly Overrides[]): Recipe {
   if (problems.length > 0) {
     throw new DeitError('bad-config', `The recipe has ${problems.length === 1 ? 'a mistake' : 'mistakes'}.`, {
       found: problems.join('; '),
-      fix: '`deit train --help-recipe` lists every setting',
+      fix: '`deit recipes --reference` lists every setting',
     });
   }
   return recipe as Recipe;

@@ -34,6 +34,8 @@ export interface FitOptions {
   readonly pauseAfter?: (step: number) => boolean;
   /** Called with no step under way. */
   readonly onPause?: (step: number, steps: number) => Promise<void>;
+  /** Runs the last step, with no other under way: to time it, for example. */
+  readonly aroundLast?: (step: () => Promise<StepMetrics>) => Promise<StepMetrics>;
   /** Ends the training after the step under way. */
   readonly signal?: AbortSignal;
 }
@@ -79,7 +81,12 @@ export async function fit(options: FitOptions): Promise<{ done: number; steps: n
       micro.push(batch);
       if (micro.length < accumulate) continue;
       const lr = schedule(done, steps);
-      const reporting = report(trainStep.run(micro.splice(0), done, lr), epoch, lr);
+      const number = done;
+      const batches = micro.splice(0);
+      const run = (): Promise<StepMetrics> => trainStep.run(batches, number, lr);
+      const isLast = done + 1 === steps && options.aroundLast !== undefined;
+      if (isLast) await drain(0);
+      const reporting = report(isLast ? options.aroundLast!(run) : run(), epoch, lr);
       // An error is thrown where the promise is awaited, in order.
       reporting.catch(() => undefined);
       pending.push(reporting);

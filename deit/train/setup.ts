@@ -59,8 +59,10 @@ export function optimizerOf(recipe: Recipe, role: Role, model: Module): Optimize
 }
 
 function isTrained(recipe: Recipe, name: string): boolean {
-  // Without a teacher nothing reaches the distillation head; PyTorch's optimizers skip a parameter without gradient.
-  if (name.startsWith('head_dist') && recipe['distillation.type'] === 'none') return false;
+  // Without a teacher nothing reaches the distillation head; PyTorch's optimizers skip a parameter without gradient. In
+  // evaluation mode the average of the heads is trained.
+  const isIdle = recipe['distillation.type'] === 'none' && recipe['run.trainMode'];
+  if (isIdle && name.startsWith('head_dist')) return false;
   if (recipe['optim.headOnly'] && !name.startsWith('head')) return false;
   if (isBelow(name, recipe['optim.freezeBlocks'])) return false;
   const frozen = recipe['optim.freeze'].split(',').map((prefix) => prefix.trim());

@@ -1,4 +1,4 @@
-import { collect, countCorrect, mixOnGpu, mixedTargets } from '../../engine/index.ts';
+import { add, collect, countCorrect, mixOnGpu, mixedTargets, mul } from '../../engine/index.ts';
 import type { Engine, Recording, Tensor } from '../../engine/index.ts';
 import { trackBatches } from '../../nn/index.ts';
 import type { Ema, Optimizer } from '../../nn/index.ts';
@@ -127,7 +127,10 @@ export class TrainStep {
       : { labels, smoothing };
     // The teacher sees the very tensor that the student sees.
     const teacherLogits = teacher ? engine.noGrad(() => teacher.heads(images).cls) : null;
-    const output = student.heads(images);
+    const heads = student.heads(images);
+    // As facebookresearch/deit: in evaluation mode a model's output is the average of its heads, and that is fine-tuned.
+    const isAveraged = distillation.type === 'none' && heads.dist !== null && !student.training;
+    const output = isAveraged ? { cls: mul(add(heads.cls, heads.dist!), 0.5), dist: null } : heads;
     const losses = distillationLoss(distillation, output, target, teacherLogits);
     losses.total.backward();
     if (phase.last) {

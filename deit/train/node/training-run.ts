@@ -4,6 +4,9 @@ import { Ema, learningRate, stateValues } from '../../../nn/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
 import { createModel, describeModel } from '../../models/registry.ts';
 import type { Recipe } from '../../recipe/settings.ts';
+import type { TrainingFigures } from '../../report/analysis.ts';
+import { Examiner } from '../../report/node/examiner.ts';
+import { writeReport } from '../../report/node/run-files.ts';
 import { loadWeights } from '../../weights/index.ts';
 import { Evaluator } from '../evaluate.ts';
 import type { Accuracy } from '../evaluate.ts';
@@ -71,11 +74,13 @@ class TrainingRun {
   private readonly reporter: Reporter;
   private readonly start = performance.now();
   private checkpoint: ReadCheckpoint | null = null;
+  private readonly examiner: Examiner;
 
   constructor(
     private readonly engine: Engine,
     private readonly options: RunOptions,
   ) {
+    this.examiner = new Examiner(engine);
     ({ recipe: this.recipe, folder: this.folder, reporter: this.reporter } = options);
   }
 
@@ -114,6 +119,12 @@ class TrainingRun {
       };
       await folder.writeJson('result.json', result);
       this.nameSkipped(sources);
+      const examined = { student: model, teacher: teacher?.model ?? null, sources, imageSize };
+      await folder.writeJson(
+        'analysis.json',
+        await this.examiner.analyze(examined, microBatch(recipe), student.figures),
+      );
+      reporter.say(`report: ${await writeReport(folder.path)}`);
       return result;
     } finally {
       await sources.close();
@@ -205,6 +216,9 @@ class TrainingRun {
       return { accuracy, ema: averaged };
     };
     let imagesPerSecond = 0;
+    let figures: TrainingFigures | null = null;
+    const images = source.batchSize * accumulate;
+    engine.resetPeakMemory();
     const began = this.seconds();
     reporter.begin(role, length.steps, firstStep);
     const { done, steps } = await fit({
@@ -225,6 +239,10 @@ class TrainingRun {
         if (isEvaluated(step)) reporter.evaluated(role, step, (await evaluate(step)).accuracy);
         if (step % every === 0) await this.save(role, step, total, trained);
       },
+      aroundLast: (step) =>
+        this.examiner.profile(step, images, (found) => {
+          figures = found;
+        }),
       signal: this.options.signal,
     });
     const dataWait = source.waitSeconds / Math.max(1e-9, this.seconds() - began);
@@ -238,7 +256,7 @@ class TrainingRun {
     ema?.free();
     optimizer.free();
     reporter.end(role, accuracy, averaged);
-    return { accuracy, ema: averaged, steps: done, imagesPerSecond, dataWait };
+    return { accuracy, ema: averaged, steps: done, imagesPerSecond, dataWait, figures };
   }
 
   private async save(role: Role, step: number, steps: number, trained: Trained): Promise<void> {
