@@ -149,14 +149,11 @@ function chooseVariant(p: Product): Variant {
 
 /**
  * Channels that an invocation computes, and vectors of pixels. Software adapters pay for loads and loops, not for
- * registers: large tiles are twice as fast there.
+ * registers: large tiles are twice as fast there, but slow to compile, hence only where most of the work is.
  */
 function chooseTile(variant: Variant, rows: number, device: DeviceProfile): { rows: number; vectors: number } {
-  const large = device.cpu && rows > 8 && variant !== 'rows';
-  return {
-    rows: large ? 16 : [8, 4, 2, 1].find((size) => size <= rows)!,
-    vectors: large && variant === 'plane' ? 2 : 1,
-  };
+  if (device.cpu && variant === 'plane' && rows > 8) return { rows: 16, vectors: 2 };
+  return { rows: [1, 2, 4].find((size) => size >= rows) ?? 8, vectors: 1 };
 }
 
 function product(p: Product, device: DeviceProfile): Launch[] {
@@ -391,16 +388,12 @@ const variants: Readonly<Record<Variant, (tile: number, lanes: LaneRows, vectors
     let b = source[source_at.y];
     let c = source[source_at.z];
     let d = source[source_at.w];
-    ${['x', 'y', 'z', 'w']
-      .map(
-        (e, i) => `{
-      let value = vec4f(a.${e}, b.${e}, c.${e}, d.${e});
-      ${multiply(tile, lanes, `at + ${i}u * params.weight_depth`, 'value')}
-    }`,
-      )
-      .join(' ')}
+    for (var e = 0u; e < 4u; e++) {
+      let value = vec4f(a[e], b[e], c[e], d[e]);
+      ${multiply(tile, lanes, 'at', 'value')}
+      at += params.weight_depth;
+    }
     source_at += 1u;
-    at += 4u * params.weight_depth;
   }`,
     store: scatter.store,
   }),

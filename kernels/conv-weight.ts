@@ -70,7 +70,7 @@ interface Tile {
 
 /** Software adapters pay for loads and loops, not for registers: large tiles are faster there. */
 function chooseTile(variant: Variant, rows: number, columns: number, device: DeviceProfile): Tile {
-  const least = [8, 4, 2, 1].find((size) => size <= rows)!;
+  const least = [1, 2, 4].find((size) => size >= rows) ?? 8;
   if (!device.cpu) return { rows: least, columns: 1 };
   if (variant === 'plane') return { rows: rows > 8 ? 16 : least, columns: 2 };
   return { rows: least, columns: variant === 'general' && columns >= 24 ? 3 : 1 };
