@@ -64,14 +64,19 @@ export interface Profile {
   readonly images: number;
 }
 
+/** What is only known while a run trains. */
+export interface TrainingFigures {
+  /** One training step; null where the adapter has no timestamps. */
+  readonly profile: Profile | null;
+  readonly memory: MemoryReport;
+}
+
 export interface Analysis {
   readonly data: { readonly name: string; readonly training: number; readonly heldOut: number };
   readonly model: ModelAnalysis | null;
-  /** One training step of the student; null where the adapter has no timestamps. */
-  readonly profile: Profile | null;
+  /** Of the student's training; null where the run was analysed later. */
+  readonly training: TrainingFigures | null;
   readonly peak: Peak | null;
-  /** At the end of the student's training. */
-  readonly memory: MemoryReport | null;
 }
 
 /** Sums dispatches by kernel family (the name before the first `.` or `/`), the longest first. */

@@ -167,7 +167,8 @@ export function attentionFigures({ truth, picture, tokens }: AttentionPictures, 
 <details><summary>Every block and head</summary><div class="maps">${layers.join('')}</div></details></div>`;
 }
 
-function performanceSections(run: Run, { profile, peak, memory }: Analysis): string {
+function performanceSections(run: Run, { training, peak }: Analysis): string {
+  const { profile, memory } = training ?? { profile: null, memory: null };
   const parts: string[] = ['<h2>Performance</h2>'];
   if (run.result) {
     const { steps, imagesPerSecond, dataWait } = run.result;
@@ -181,7 +182,8 @@ function performanceSections(run: Run, { profile, peak, memory }: Analysis): str
     );
   }
   if (profile) parts.push(`<h3>One training step, by kernel family</h3>${familyTable(profile, peak)}`);
-  else parts.push('<p class="note">This adapter has no timestamps, so kernels were not timed one by one.</p>');
+  else if (training)
+    parts.push('<p class="note">This adapter has no timestamps, so kernels were not timed one by one.</p>');
   if (memory) {
     const kept = Object.entries(memory.kept).map(([label, bytes]): Cell[] => [label, formatBytes(bytes)]);
     parts.push(
