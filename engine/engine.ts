@@ -1,10 +1,11 @@
 import { accumulate, fill, sumOf } from '../kernels/accumulate.ts';
 import { floatBits } from '../kernels/broadcast.ts';
 import { DeitError } from '../kernels/errors.ts';
-import type { Kernel, Launch } from '../kernels/kernel.ts';
+import type { Kernel } from '../kernels/kernel.ts';
 import type { DType } from './dtype.ts';
 import { bytesPerElement } from './dtype.ts';
 import type { AdapterReport, GpuContext } from './gpu/context.ts';
+import { LaunchTable } from './gpu/launches.ts';
 import type { MemoryReport } from './gpu/pool.ts';
 import { Profiler } from './gpu/profiler.ts';
 import type { DispatchTime } from './gpu/profiler.ts';
@@ -35,9 +36,6 @@ const PADDING = 16;
 /** Work outside any scope is handed to the GPU when this much has piled up. */
 const MAX_PENDING = 1024;
 
-/** Launches remembered per kernel; a step needs a few dozen. */
-const MAX_PROBLEMS = 4096;
-
 interface Scope {
   readonly storages: Storage[];
   readonly leaves: Tensor[];
@@ -53,13 +51,14 @@ export class Engine {
   private readonly context: GpuContext;
   private readonly recorder: Recorder;
   private readonly onClose: (() => void) | undefined;
-  private readonly launches = new Map<Kernel<never>, Map<string, Launch[]>>();
+  private readonly launches: LaunchTable;
   private readonly scopes: Scope[] = [];
   private recording = false;
   private closed = false;
 
   constructor(context: GpuContext, options: EngineOptions = {}) {
     this.context = context;
+    this.launches = new LaunchTable(context.profile);
     this.onClose = options.onClose;
     this.seed = options.seed ?? 0;
     this.recorder = new Recorder(context, options.memoryBudget ?? Infinity, options.debug ?? false);
@@ -269,7 +268,7 @@ export class Engine {
     tensors: Readonly<Record<string, Tensor>>,
   ): void {
     this.throwIfClosed();
-    for (const launch of this.launchesOf(kernel, problem)) {
+    for (const launch of this.launches.get(kernel, problem)) {
       const regions = launch.bindings.map(({ name, access }) => {
         const tensor = tensors[name];
         if (!tensor) throw new DeitError('bad-argument', `The kernel ${launch.name} was given no tensor "${name}".`);
@@ -401,18 +400,6 @@ export class Engine {
     this.recorder.discard(new DeitError('engine-closed', 'The engine was closed before this was read.'));
     this.recorder.destroy();
     this.onClose?.();
-  }
-
-  private launchesOf<Problem extends object>(kernel: Kernel<Problem>, problem: Problem): Launch[] {
-    let byProblem = this.launches.get(kernel);
-    if (!byProblem) this.launches.set(kernel, (byProblem = new Map<string, Launch[]>()));
-    const key = JSON.stringify(problem);
-    let launches = byProblem.get(key);
-    if (!launches) {
-      if (byProblem.size >= MAX_PROBLEMS) byProblem.clear();
-      byProblem.set(key, (launches = kernel(problem, this.profile)));
-    }
-    return launches;
   }
 
   private flushIfLong(): void {
