@@ -11,8 +11,8 @@ export class LaunchTable {
   constructor(private readonly profile: DeviceProfile) {}
 
   get<Problem extends object>(kernel: Kernel<Problem>, problem: Problem): Launch[] {
-    let byProblem = this.kernels.get(kernel as Kernel<never>);
-    if (!byProblem) this.kernels.set(kernel as Kernel<never>, (byProblem = new Map<string, Launch[]>()));
+    let byProblem = this.kernels.get(kernel);
+    if (!byProblem) this.kernels.set(kernel, (byProblem = new Map<string, Launch[]>()));
     const key = JSON.stringify(problem);
     let launches = byProblem.get(key);
     if (!launches) {
