@@ -1,6 +1,6 @@
 /**
  * Fifty optimizer steps of small models against the same loop in PyTorch: test/golden/training.*. The run of full
- * DeiT-Ti takes minutes on a software adapter: `npm run bench:curves` does it with the others and draws the curves.
+ * DeiT-Ti takes minutes on a software adapter: `npm run curves` does it with the others and draws the curves.
  */
 import { describe, expect, it } from 'vitest';
 import { useEngine } from './support/engine.ts';
