@@ -129,6 +129,44 @@ export function buildProgram(): Command {
     );
 
   program
+    .command('report')
+    .argument('<run>', 'run folder')
+    .description('write the report of a run again: report.html, which needs no network, and metrics.csv')
+    .option('--output <file>', 'where to write the page (default: report.html in the run folder)')
+    .addOption(json())
+    .addHelpText('after', examples('deit report runs/quick-demo-1'))
+    .action(async (run: string, _options, command: Command) =>
+      (await import('./report.ts')).report(run, { ...command.optsWithGlobals() }),
+    );
+
+  program
+    .command('compare')
+    .argument('<run...>', 'run folders')
+    .description('runs side by side: a table here, curves and differing settings as a page')
+    .option('--output <file>', 'where to write the page', 'comparison.html')
+    .addOption(json())
+    .addHelpText('after', examples('deit compare runs/quick-demo-1 runs/quick-demo-2'))
+    .action(async (runs: string[], _options, command: Command) =>
+      (await import('./compare.ts')).compare(runs, { ...command.optsWithGlobals() }),
+    );
+
+  program
+    .command('attention')
+    .argument('<image>', 'image file')
+    .description('draw where the class and distillation tokens look, block by block and by rollout, over the photo')
+    .option('--weights <file>', 'checkpoint (safetensors)', 'shipped')
+    .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
+    .option('--output <folder>', 'where to put the pictures (default: <image>-attention)')
+    .addOption(json())
+    .addHelpText(
+      'after',
+      examples('deit attention photo.jpg', 'deit attention --weights runs/quick-demo-1/student.safetensors photo.jpg'),
+    )
+    .action(async (image: string, _options, command: Command) =>
+      (await import('./attention.ts')).attention(image, { ...command.optsWithGlobals() }),
+    );
+
+  program
     .command('summary')
     .argument('<model...>', 'model name, then key=value options')
     .description('layers, shapes, parameters and multiply-adds of a model')

@@ -6,6 +6,7 @@ import { assetPath } from '../data/node/index.ts';
 import { nestRecipe, parseAssignment, parseRecipe, resolveRecipe } from '../recipe/resolve.ts';
 import type { Overrides } from '../recipe/resolve.ts';
 import { settings } from '../recipe/settings.ts';
+import { writeReport } from '../report/node/run-files.ts';
 import type { Accuracy } from '../train/evaluate.ts';
 import type { FitProgress } from '../train/fit.ts';
 import { RunFolder } from '../train/node/run-folder.ts';
@@ -14,7 +15,7 @@ import type { Reporter, TrainResult } from '../train/node/training-run.ts';
 import type { Role } from '../train/setup.ts';
 import { Progress, formatDuration, percent } from './progress.ts';
 import { shippedRecipes } from './recipes.ts';
-import { packageVersion, parseNumber, withEngine } from './session.ts';
+import { dependencyVersion, packageVersion, parseNumber, withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 
 export interface TrainOptions extends GlobalOptions {
@@ -51,6 +52,7 @@ export async function train(options: TrainOptions): Promise<void> {
     });
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
+    await writeReport(folder.path);
     process.stderr.write(`${error.message}; go on with: deit train --resume ${folder.path}\n`);
     process.exitCode = caught.exitCode;
   } finally {
@@ -82,7 +84,18 @@ async function openRun(options: TrainOptions) {
     shortcuts(options),
   );
   const folder = RunFolder.create(name, options.output);
-  const config = { version: packageVersion(), command: process.argv.slice(2), name, recipe: nestRecipe(recipe) };
+  const versions = {
+    node: process.versions.node,
+    webgpu: dependencyVersion('webgpu'),
+    system: `${process.platform} ${process.arch}`,
+  };
+  const config = {
+    version: packageVersion(),
+    versions,
+    command: process.argv.slice(2),
+    name,
+    recipe: nestRecipe(recipe),
+  };
   await folder.writeJson('config.json', config);
   return { name, recipe, folder, resume: false };
 }

@@ -1,6 +1,6 @@
 /** Looks at a trained model for its report: answers on held-out images, samples, tokens, attention. Browser-safe. */
 import type { Engine } from '../../engine/index.ts';
-import { imagenetNormalization } from '../data/index.ts';
+import { imagenetNormalization, resize } from '../data/index.ts';
 import type { RgbImage } from '../data/index.ts';
 import type { Classifier } from '../models/classifier.ts';
 import { VisionTransformer } from '../models/deit.ts';
@@ -29,7 +29,7 @@ const SAMPLES = 16;
 const MISTAKES = 8;
 const COSINE_IMAGES = 32;
 const ATTENTION_IMAGES = 4;
-/** Smaller pictures are enlarged to about this for attention maps. */
+/** Smaller pictures are enlarged to about this for attention maps, those of more than twice the size are reduced. */
 const MAP_PIXELS = 96;
 
 /** A sample that may still be displaced by a more telling one. */
@@ -195,7 +195,8 @@ export async function drawAttention(
   truth: number | null,
   encode: AnalysisOptions['encode'],
 ): Promise<AttentionPictures> {
-  const enlarged = enlarge(photo, MAP_PIXELS);
+  const most = 2 * MAP_PIXELS;
+  const enlarged = photo.width > most ? resize(photo, most, most, 'bicubic') : enlarge(photo, MAP_PIXELS);
   return {
     truth,
     picture: await encode(enlarged),
@@ -212,7 +213,7 @@ export async function drawAttention(
 }
 
 /** Whole multiples of small pictures, so that pixels stay sharp. */
-function enlarge(picture: RgbImage, atLeast: number): RgbImage {
+export function enlarge(picture: RgbImage, atLeast: number): RgbImage {
   const factor = Math.ceil(atLeast / Math.max(picture.width, picture.height));
   if (factor <= 1) return picture;
   const [width, height] = [picture.width * factor, picture.height * factor];

@@ -43,7 +43,7 @@ export function matrix(
   const rows = values.map((row, r) => {
     const cells = row.map((value, c) => {
       const title = `${names[r]}, ${names[c]}: ${show(value)}`;
-      return `<td style="--v:${(0.85 * shade(r, c)).toFixed(3)}" title="${escape(title)}">${escape(show(value))}</td>`;
+      return `<td style="--v:${(0.6 * shade(r, c)).toFixed(3)}" title="${escape(title)}">${escape(show(value))}</td>`;
     });
     return `<tr><th>${escape(names[r])}</th>${cells.join('')}</tr>`;
   });

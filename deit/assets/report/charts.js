@@ -29,7 +29,7 @@
           width: 1.75,
           dash: dash ? [6, 4] : undefined,
           spanGaps: true,
-          points: { show: points === true || x.length < 40, size: points ? 8 : 5 },
+          points: { show: points === true || x.length < 40, size: points ? 8 : 5, fill: palette[(color ?? i) % palette.length] },
           value: (_, value) => format(value),
         })),
       ],

@@ -1,0 +1,82 @@
+import { mkdir } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
+import { PhiloxStream, Purpose } from '../../engine/index.ts';
+import { writeFileAtomically } from '../../engine/node.ts';
+import { evaluationPipeline, makeTransform } from '../data/index.ts';
+import type { RgbImage } from '../data/index.ts';
+import { decodeImage } from '../data/node/index.ts';
+import { describeModel } from '../models/registry.ts';
+import { drawAttention, enlarge, toPicture } from '../report/analyze.ts';
+import { argmaxRows, probabilities } from '../report/answers.ts';
+import { asTransformer, attentionMaps } from '../report/attention.ts';
+import { overlay, tile } from '../report/heat.ts';
+import { escape, page } from '../report/html.ts';
+import { pageAssets } from '../report/node/run-files.ts';
+import { toDataUrl, toPng } from '../report/node/pictures.ts';
+import { attentionFigures, attentionNote } from '../report/render.ts';
+import { classNames } from '../train/node/shipped.ts';
+import { openModel } from './model-files.ts';
+import { percent } from './progress.ts';
+import { withEngine } from './session.ts';
+import type { GlobalOptions } from './session.ts';
+
+interface AttentionOptions extends GlobalOptions {
+  weights: string;
+  model?: string;
+  output?: string;
+}
+
+/** Small pictures are enlarged to about this many pixels a side. */
+const SIDE = 224;
+
+/** `deit attention`: where the class and distillation tokens look, as pictures over the photo. */
+export async function attention(file: string, options: AttentionOptions): Promise<void> {
+  await withEngine(options, async (engine, say) => {
+    const { model, spec, card } = await openModel(engine, options.weights, options.model);
+    asTransformer(model).eval();
+    const { imageSize } = describeModel(spec);
+    const { cropPct, interpolation } = card ?? { cropPct: 0.875, interpolation: 'bicubic' as const };
+    const pixels = new Float32Array(3 * imageSize * imageSize);
+    // The evaluation transform draws nothing.
+    const still = new PhiloxStream(0, Purpose.augment);
+    makeTransform(evaluationPipeline({ imageSize, cropPct, interpolation }))(await decodeImage(file), still, pixels, 0);
+    const maps = await attentionMaps(engine, model, pixels);
+    const names = classNames(card, model.classes);
+    const answers = [
+      { head: 'class', logits: maps.cls },
+      ...(maps.dist ? [{ head: 'distillation', logits: maps.dist }] : []),
+    ].map(({ head, logits }) => {
+      const [answer] = argmaxRows(logits, names.length);
+      return { head, answer, name: names[answer], probability: probabilities(logits, 0, names.length)[answer] };
+    });
+    for (const { head, name, probability } of answers) say(`${head} head: ${name} (${percent(probability)})`);
+
+    const stem = basename(file, extname(file));
+    const folder = options.output ?? `${stem}-attention`;
+    await mkdir(folder, { recursive: true });
+    const photo = enlarge(toPicture(pixels, imageSize), SIDE);
+    const written: string[] = [];
+    const write = async (name: string, content: Uint8Array): Promise<void> => {
+      const path = join(folder, name);
+      await writeFileAtomically(path, [content]);
+      written.push(path);
+    };
+    const map = (values: ArrayLike<number>): RgbImage => overlay(photo, values, maps.side);
+    for (const { token, layers, rollout } of maps.tokens) {
+      await write(`${token}-rollout.png`, await toPng(tile([[photo, map(rollout)]])));
+      if (layers.length > 0) {
+        await write(`${token}-layers.png`, await toPng(tile(layers.map((heads) => heads.map(map)))));
+      }
+    }
+    const pictures = await drawAttention(maps, toPicture(pixels, imageSize), null, toDataUrl);
+    const body = `<h1>${escape(stem)}</h1><p>${answers
+      .map(({ head, name, probability }) => `${head} head: <b>${escape(name)}</b> ${percent(probability)}`)
+      .join(' · ')}</p>${attentionNote}${attentionFigures(pictures, names)}`;
+    await write(
+      'attention.html',
+      Buffer.from(page({ title: `Attention on ${stem}`, body, styles: (await pageAssets()).styles, scripts: [] })),
+    );
+    for (const path of written) say(path);
+    if (options.json) process.stdout.write(`${JSON.stringify({ image: file, answers, files: written })}\n`);
+  });
+}
