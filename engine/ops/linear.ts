@@ -1,6 +1,5 @@
 import { DeitError } from '../../kernels/errors.ts';
 import { geluBackward } from '../../kernels/gelu.ts';
-import { matmul as matmulKernel } from '../../kernels/matmul/index.ts';
 import type { Epilogue, MatmulProblem } from '../../kernels/matmul/index.ts';
 import { columnSum, columnSumScratch } from '../../kernels/reduce.ts';
 import { defineOp } from '../op.ts';
@@ -10,6 +9,8 @@ import type { Shape } from '../shape.ts';
 import type { BackwardContext } from '../tape.ts';
 import { Tensor } from '../tensor.ts';
 import { expectFloat } from './matmul.ts';
+import { product } from './product.ts';
+import type { ProductTensors } from './product.ts';
 
 interface Sizes {
   /** Rows of x: the product of its dimensions but the last. */
@@ -20,9 +21,6 @@ interface Sizes {
   readonly k: number;
 }
 
-/** Tensors by the names of the kernel's bindings; absent ones left out. */
-type Bindings = Record<string, Tensor>;
-
 /** y = x weight^T with what `epilogue` adds. */
 function project(
   ctx: ForwardContext<object>,
@@ -30,7 +28,7 @@ function project(
   x: Tensor,
   weight: Tensor,
   epilogue: Epilogue,
-  others: Record<string, Tensor | null>,
+  others: Omit<ProductTensors, 'a' | 'b' | 'y'>,
 ): Tensor {
   const y = ctx.empty([...x.shape.slice(0, -1), n]);
   const problem: MatmulProblem = {
@@ -42,8 +40,7 @@ function project(
     y: { ld: n },
     epilogue,
   };
-  const present = Object.fromEntries(Object.entries(others).filter(([, tensor]) => tensor)) as Bindings;
-  ctx.run(matmulKernel, problem, { a: x, b: weight, y, ...present });
+  product(ctx, problem, { a: x, b: weight, y, ...others });
   return y;
 }
 
@@ -65,7 +62,7 @@ function inputGradient(
     y: { ld: k },
     epilogue: { geluGradient: pre !== undefined },
   };
-  ctx.run(matmulKernel, problem, { a: dy, b: weight, y: dx, ...(pre && { pre }) });
+  product(ctx, problem, { a: dy, b: weight, y: dx, pre });
 }
 
 /** dweight = dy^T x and, in the same pass over dy, dbias = its column sums, for the inputs of these numbers. */
@@ -94,8 +91,8 @@ function parameterGradients(
     y: { ld: k },
     rowSums,
   };
-  const sums: Bindings = rowSums ? { row_sums: ctx.gradient(bias) } : {};
-  ctx.run(matmulKernel, problem, { a: dy, b: x, y: ctx.gradient(weight), ...sums });
+  const row_sums = rowSums ? ctx.gradient(bias) : undefined;
+  product(ctx, problem, { a: dy, b: x, y: ctx.gradient(weight), row_sums });
 }
 
 const linearOp = defineOp<Sizes>({

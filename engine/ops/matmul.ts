@@ -1,10 +1,10 @@
 import { DeitError } from '../../kernels/errors.ts';
-import { matmul as matmulKernel } from '../../kernels/matmul/index.ts';
 import type { BatchAxis, MatmulProblem } from '../../kernels/matmul/index.ts';
 import { broadcastShapes, formatShape, numel } from '../shape.ts';
 import type { Shape } from '../shape.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
+import { product } from './product.ts';
 
 export interface MatmulOptions {
   /** The first operand is given as [..., k, m]. */
@@ -48,7 +48,7 @@ const matmulOp = defineOp<Attributes>({
       y: { ld: n },
       batch: axes(batch, strides.a, strides.b, strides.y),
     };
-    ctx.run(matmulKernel, problem, { a, b, y });
+    product(ctx, problem, { a, b, y });
     ctx.save(a, b);
     return [y];
   },
@@ -80,7 +80,7 @@ const matmulOp = defineOp<Attributes>({
             y: aOperand,
             batch: axes(batch, strides.y, strides.b, strides.a),
           };
-      ctx.run(matmulKernel, problem, {
+      product(ctx, problem, {
         a: transposeA ? b : dy!,
         b: transposeA ? dy! : b,
         y: ctx.gradient(0),
@@ -107,7 +107,7 @@ const matmulOp = defineOp<Attributes>({
             y: bOperand,
             batch: axes(batch, strides.a, strides.y, strides.b),
           };
-      ctx.run(matmulKernel, problem, {
+      product(ctx, problem, {
         a: transposeB ? dy! : a,
         b: transposeB ? a : dy!,
         y: ctx.gradient(1),

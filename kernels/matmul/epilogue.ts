@@ -19,6 +19,15 @@ export interface Epilogue {
   readonly gelu?: boolean;
 }
 
+/** For a variant that decides at run time. */
+export const EVERY_EPILOGUE: Epilogue = {
+  bias: true,
+  residual: true,
+  geluGradient: true,
+  accumulate: true,
+  gelu: true,
+};
+
 /** Bindings that the epilogue adds, of vectors or scalars like y. */
 export function epilogueBindings(epilogue: Epilogue, element: string): Binding[] {
   const bindings: Binding[] = [];

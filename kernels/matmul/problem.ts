@@ -30,7 +30,7 @@ export interface MatmulProblem {
   readonly variant?: Variant;
 }
 
-export type Variant = 'general' | 'subgroup' | 'subgroup_strided';
+export type Variant = 'general' | 'subgroup' | 'subgroup_rows' | 'subgroup_strided';
 
 export interface MatmulTarget {
   /** Elements from one stored row to the next. */

@@ -1,7 +1,7 @@
 import type { DeviceProfile } from '../device.ts';
-import { launch, output } from '../kernel.ts';
+import { launch, output, u32 } from '../kernel.ts';
 import type { Launch } from '../kernel.ts';
-import { epilogueFunctions } from './epilogue.ts';
+import { epilogueFunctions, epilogueWgsl } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
 
@@ -132,31 +132,10 @@ export function matmulSubgroup(problem: MatmulProblem, tile: SubgroupTile, devic
   const a = rowsOfA(problem.a.transposed, rows, unroll, lanes, tail);
   const b = columnsOfB(problem.b.transposed, vectors, unroll, tail);
   const { epilogue = {} } = problem;
-  const { bias, residual, geluGradient, accumulate, gelu } = epilogue;
   const groups = rows / (4 * lanes);
   const { rowSums = false } = problem;
   const layout = `${problem.a.transposed ? 't' : 'n'}${problem.b.transposed ? 't' : 'n'}`;
-  const sum = (r: number, v: number) => `sum${r}_${v}`;
-  // Rows past the edge hold the last valid row once more, so that writing them there needs no test; adding does.
-  const place = (r: string, v: number) => `(at.y + min(row + ${r}, params.m - 1) * params.y_ld + column${v}) / 4`;
-  const store = (r: number, v: number): string => {
-    const value = `params.scale * ${sum(r, v)}${bias ? ` + bias${v}` : ''}`;
-    return accumulate
-      ? `if (row + ${r} < params.m) { let i = ${place(String(r), v)}; y[i] += ${value}; }`
-      : `y[${place(String(r), v)}] = ${value};`;
-  };
-  // What loads or computes more goes over the stored rows in a loop: unrolled, it would take seconds to compile.
-  const late = (v: number): string =>
-    residual || geluGradient || gelu
-      ? `for (var r = 0u; r < min(${rows}u, params.m - row); r++) {
-  let i = ${place('r', v)};
-  var value = y[i];
-  ${residual ? 'value += residual[i];' : ''}
-  ${geluGradient ? 'value *= slope(pre[i]);' : ''}
-  ${residual || geluGradient ? 'y[i] = value;' : ''}
-  ${gelu ? 'activated[i] = value * gate(value);' : ''}
-}`
-      : '';
+  const sum = (r: number, v: number) => `sums[${r * vectors + v}]`;
   return [
     launch({
       name: `matmul/subgroup_${layout}_${rows}x${width}`,
@@ -165,7 +144,7 @@ export function matmulSubgroup(problem: MatmulProblem, tile: SubgroupTile, devic
         ...matmulBindings(problem, { a: 'vec4f', b: 'vec4f', y: 'vec4f' }),
         ...(rowSums ? [output('row_sums', 'vec4f')] : []),
       ],
-      uniforms: matmulUniforms(problem, tiles),
+      uniforms: { ...matmulUniforms(problem, tiles), rows: u32(rows) },
       wgsl: /* wgsl */ `
 ${placeWgsl}
 ${epilogueFunctions(epilogue)}
@@ -180,9 +159,7 @@ let row = at.row * ${rows};
 ${lines(vectors, (v) => `let wanted${v} = at.column * ${width} + ${v * lanes * 4} + lane * 4; let column${v} = min(wanted${v}, params.n - 4);`)}
 ${a.before}
 ${b.before}
-${range(rows)
-  .flatMap((r) => range(vectors).map((v) => `var ${sum(r, v)} = vec4f();`))
-  .join(' ')}
+var sums: array<vec4f, ${rows * vectors}>;
 ${rowSums ? lines(groups, (g) => `var row_sum${g} = vec4f();`) : ''}
 for (var k = 0u; k < params.k; k += ${unroll}) {
 ${a.load}
@@ -204,15 +181,17 @@ ${range(vectors)
   .join(' ')}`,
 )}
 }
-${range(vectors)
-  .map(
-    (v) => `if (wanted${v} < params.n) {
-${bias ? `let bias${v} = bias[column${v} / 4];` : ''}
-${lines(rows, (r) => store(r, v))}
-${late(v)}
+// Not unrolled: sums in memory, and one row of code.
+for (var r = 0u; r < min(params.rows, params.m - row); r++) {
+${lines(
+  vectors,
+  (v) => `if (wanted${v} < params.n) {
+let value = sums[r * ${vectors} + ${v}];
+let i = (at.y + (row + r) * params.y_ld + column${v}) / 4;
+${epilogueWgsl(epilogue, { vector: true, sum: 'value', index: 'i', column: `column${v} / 4` })}
 }`,
-  )
-  .join('\n')}
+)}
+}
 ${
   rowSums
     ? `if (at.column == 0) {
