@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createEngine } from '../engine/node.ts';
 import type { Engine, Tensor } from '../engine/node.ts';
 import { readTensors } from '../nn/index.ts';
-import { Interrupted, RunFolder, resolveRecipe, trainRecipe } from '../deit/node.ts';
+import { Interrupted, RunFolder, nestRecipe, resolveRecipe, trainRecipe } from '../deit/node.ts';
 import type { FitProgress, Overrides, Reporter, TrainResult } from '../deit/node.ts';
 import { createModel } from '../deit/models/registry.ts';
 import { optimizerOf } from '../deit/train/setup.ts';
@@ -63,7 +63,8 @@ async function train(
   };
   const recipe = resolveRecipe(SMALL, overrides);
   try {
-    if (!options.resume) await run.writeJson('config.json', { name, recipe });
+    if (!options.resume)
+      await run.writeJson('config.json', { version: '0', command: [], name, recipe: nestRecipe(recipe) });
     const result = await trainRecipe(engine, {
       recipe,
       folder: run,
