@@ -21,7 +21,7 @@ export interface OpCase {
 }
 
 /** All attributes that occur; a case has those of its operator. */
-interface OpAttributes {
+export interface OpAttributes {
   readonly approximate: 'none' | 'tanh';
   readonly transposeA?: boolean;
   readonly transposeB?: boolean;
@@ -47,7 +47,8 @@ interface OpAttributes {
   readonly steps: readonly {
     readonly op: string;
     readonly attrs: OpAttributes;
-    readonly operands: readonly number[];
+    /** Inputs by number, results of the steps before as -1 (the last), -2 and so on; null is an absent operand. */
+    readonly operands: readonly (number | null)[];
   }[];
 }
 
@@ -66,7 +67,7 @@ const binary = (f: (a: Tensor, b: Tensor) => Tensor): Call => onTwo((a, b) => f(
 const reduction = (f: (x: Tensor, dims: readonly number[], keepdim: boolean) => Tensor): Call =>
   onOne((x, { dims, keepdim }) => f(x, dims, keepdim));
 
-/** How the operators of the golden cases are called here. */
+/** How the operators of the cases are called here. */
 const calls: Readonly<Record<string, Call>> = {
   add: binary(ops.add),
   sub: binary(ops.sub),
@@ -127,17 +128,19 @@ const calls: Readonly<Record<string, Call>> = {
     ops.cat(ops.addLayerNorm(residual!, branch!, weight, bias, eps), -1),
   assembleTokens: ([patches, cls, dist, pos]) => ops.assembleTokens(patches!, cls!, dist, pos!),
   scaleChannels: binary(ops.scaleChannels),
+  argmax: onOne((x, { dim }) => ops.argmax(x, dim)),
   chain: (inputs, { steps }) => {
-    let last: Tensor | null = null;
-    for (const { op, attrs, operands } of steps) {
-      last = calls[op](
-        operands.map((operand) => (operand === -1 ? last : inputs[operand])),
-        attrs,
-      );
-    }
-    return last!;
+    const results: Tensor[] = [];
+    const operand = (i: number | null): Tensor | null => (i === null ? null : i < 0 ? results.at(i)! : inputs[i]);
+    for (const { op, attrs, operands } of steps) results.push(callOperator(op, operands.map(operand), attrs));
+    return results.at(-1)!;
   },
 };
+
+/** Calls an operator under its name and attributes in test/golden/README.md. */
+export function callOperator(op: string, inputs: readonly (Tensor | null)[], attrs: OpAttributes): Tensor {
+  return calls[op](inputs, attrs);
+}
 
 /** The golden cases of every operator. */
 export function goldenOpCases(): Map<string, OpCase[]> {
@@ -176,7 +179,7 @@ function runCase(engine: Engine, row: OpCase, golden: (name: string) => GoldenTe
       const rest = { case: row, what, foundShape: tensor.shape, expected: golden(name), noise, inputs, upstream };
       return tensor.read().then((found) => ({ ...rest, found }));
     };
-    const output = calls[row.op](tensors, row.attrs);
+    const output = callOperator(row.op, tensors, row.attrs);
     output.backward(engine.tensor(upstream.values, upstream.shape));
     const results = [result('output', output, row.output, row.noise.output)];
     row.gradInputs.forEach((name, i) => {
