@@ -42,8 +42,9 @@ export interface TrainingOptions {
   readonly signal: AbortSignal;
 }
 
-/** Looks at the student so often in the course of its training. */
+/** Looks at the student so often in the course of its training, but not after fewer steps than this. */
 const LOOKS = 8;
+const STEPS_BETWEEN_LOOKS = 25;
 
 export async function trainInPage(options: TrainingOptions): Promise<void> {
   const { engine, teacherSteps, studentSteps, signal, onLook, data } = options;
@@ -56,10 +57,9 @@ export async function trainInPage(options: TrainingOptions): Promise<void> {
   const student = createModel(engine, STUDENT);
   const held = new MemoryBatches(data.validation, evaluationPipeline({ imageSize: 32, cropPct: 1 }), options.batchSize);
   const evaluator = new Evaluator(engine, student, held, 32);
-  const every = Math.max(1, Math.ceil(studentSteps / LOOKS));
+  const every = Math.max(STEPS_BETWEEN_LOOKS, Math.ceil(studentSteps / LOOKS));
   const look = async (): Promise<void> => onLook(student, await evaluator.run());
   await trainOne(options, 'student', student, teacher, studentSteps, every, look);
-  await look();
   evaluator.release();
 }
 
@@ -69,8 +69,8 @@ async function trainOne(
   model: Classifier,
   teacher: Classifier | null,
   steps: number,
-  pauseEvery = Infinity,
-  onPause = () => Promise.resolve(),
+  lookEvery = Infinity,
+  onLook = () => Promise.resolve(),
 ): Promise<void> {
   const pipeline = trainingPipeline({ imageSize: 32, crop: 'padded', autoAugment: null, erasing: null });
   const source = new MemoryBatches(data.train, pipeline, batchSize, engine.seed);
@@ -100,10 +100,12 @@ async function trainOne(
     length: { steps, seconds: null },
     schedule: (step) => learningRate(schedule, step, source.batchesPerEpoch),
     onStep: (progress) => onStep(role, progress),
-    pauseAfter: (step) => step % pauseEvery === 0,
-    onPause,
+    pauseAfter: (step) => step % lookEvery === 0,
+    onPause: onLook,
     signal,
   });
+  // Before the optimizer gives up the memory of the parameters, on which recordings of the model rely.
+  await onLook();
   trainStep.release();
   optimizer.free();
 }
