@@ -199,7 +199,7 @@ export function backward(root: Tensor, gradient?: Tensor): void {
       if (!outputs) continue;
       const { definition } = node;
       if (!definition.backward) throw withoutBackward(definition.name);
-      checkVersions(node);
+      checkSaved(node);
       const ctx = new BackwardContext(engine, node, gradients);
       definition.backward(ctx, outputs);
       ctx.finish();
@@ -241,7 +241,13 @@ function reachable(root: Tensor): TapeNode[] {
   return [...seen].sort((a, b) => b.id - a.id);
 }
 
-function checkVersions(node: TapeNode): void {
+function checkSaved(node: TapeNode): void {
+  if (node.saved.length < node.savedVersions.length) {
+    throw new DeitError('tape-modified', 'backward() passed here before, and what forward had saved was let go of.', {
+      where: node.definition.name,
+      fix: 'add up the losses and call backward() once, or compute forward again',
+    });
+  }
   node.saved.forEach((tensor, i) => {
     if (tensor.storage.version === node.savedVersions[i]) return;
     throw new DeitError('tape-modified', 'A tensor that backward needs was modified in place after forward.', {

@@ -16,7 +16,7 @@ export const errorCatalogue = {
   'bad-argument': 'An argument is outside its range or of the wrong kind.',
   'no-gradient': 'An operator without a backward pass was used where a gradient is needed.',
   'tensor-expired': 'A tensor was used after the scope that made it had ended.',
-  'tape-modified': 'A tensor saved for the backward pass was modified in place before backward ran.',
+  'tape-modified': 'A tensor saved for the backward pass was modified or let go of before backward ran.',
   'non-finite': 'A value is NaN or infinite where only finite values make sense.',
   // files
   'file-unreadable': 'A file is missing or cannot be read.',

@@ -259,6 +259,13 @@ describe('autograd', () => {
     expect(() => y.backward()).toThrow(/tape-modified/);
   });
 
+  it('refuses a second pass through what the first let go of', () => {
+    const x = engine().tensor([3]).requiresGrad_();
+    const y = square(x);
+    y.backward();
+    expect(() => y.backward()).toThrow(/tape-modified[\s\S]*add up the losses/);
+  });
+
   it('records nothing under noGrad or after detach', () => {
     const x = engine().tensor([3]).requiresGrad_();
     expect(square(x.detach()).node).toBeNull();
