@@ -2,6 +2,7 @@ import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { input, launch, output, require, u32 } from './kernel.ts';
 import type { Kernel, Uniforms } from './kernel.ts';
+import { fitsPatchSubgroup, patchEmbedForwardSubgroup, patchEmbedWeightSubgroup } from './patch-embed-subgroup.ts';
 
 /**
  * Patch embedding, a convolution whose stride is its kernel, from image to tokens in one dispatch (timm PatchEmbed):
@@ -53,7 +54,7 @@ function sizes(problem: PatchEmbedProblem, { lanes }: Vectors): Uniforms {
     patches: u32(batch * gridHeight * gridWidth),
     grid_height: u32(gridHeight),
     grid_width: u32(gridWidth),
-    patch: u32(patch),
+    side: u32(patch),
     columns: u32(patch / lanes),
     channels: u32(channels),
     width: u32(width),
@@ -67,7 +68,7 @@ fn patch_start(n: u32) -> u32 {
   let image = n / per_image;
   let gy = (n % per_image) / params.grid_width;
   let gx = n % params.grid_width;
-  let row = image * params.channels * params.grid_height * params.patch + gy * params.patch;
+  let row = image * params.channels * params.grid_height * params.side + gy * params.side;
   return row * params.grid_width * params.columns + gx * params.columns;
 }
 `;
@@ -87,6 +88,7 @@ function bytes(problem: PatchEmbedProblem): number {
 
 /** Lanes own features, an invocation PATCHES patches: pixels are the same for all lanes, weights serve all patches. */
 export const patchEmbedForward: Kernel<PatchEmbedProblem> = (problem, device) => {
+  if (fitsPatchSubgroup(problem, device)) return patchEmbedForwardSubgroup(problem, device);
   const vectors = vectorsOf(problem);
   const { element, lanes } = vectors;
   const product = lanes === 4 ? 'dot(pixel, weight)' : 'pixel * weight';
@@ -109,11 +111,11 @@ fn main(${invocation}) {
   var sum: array<f32, ${PATCHES}>;
   for (var p = 0u; p < ${PATCHES}u; p++) { start[p] = patch_start(min(first + p, params.patches - 1u)); }
   let stride = params.grid_width * params.columns;
-  var k = feature * params.channels * params.patch * params.columns;
-  for (var row = 0u; row < params.channels * params.patch; row++) {
+  var k = feature * params.channels * params.side * params.columns;
+  for (var row = 0u; row < params.channels * params.side; row++) {
     // Rows of a channel follow each other in the image only within the patch.
-    let channel = row / params.patch;
-    let down = channel * params.grid_height * params.patch + row % params.patch;
+    let channel = row / params.side;
+    let down = channel * params.grid_height * params.side + row % params.side;
     for (var column = 0u; column < params.columns; column++) {
       let weight = w[k];
       k++;
@@ -147,6 +149,7 @@ export function patchEmbedWeightParts(problem: PatchEmbedProblem, device: Device
  * features: gradients are the same for all lanes, each pixel serves all features.
  */
 export const patchEmbedWeight: Kernel<PatchEmbedProblem> = (problem, device) => {
+  if (fitsPatchSubgroup(problem, device)) return patchEmbedWeightSubgroup(problem, device);
   const vectors = vectorsOf(problem);
   const { element, lanes } = vectors;
   const parts = patchEmbedWeightParts(problem, device);
@@ -168,14 +171,14 @@ ${pixelWgsl}
 @compute @workgroup_size(${WORKGROUP})
 fn main(${invocation}) {
   let i = linear_workgroup(workgroup, workgroups) * ${WORKGROUP}u + lane;
-  let depth = params.channels * params.patch * params.columns;
+  let depth = params.channels * params.side * params.columns;
   let groups = (params.width + ${FEATURES - 1}u) / ${FEATURES}u;
   let k = i % depth;
   let feature = i / depth % groups * ${FEATURES}u;
   let part = i / (depth * groups);
   if (part >= params.parts) { return; }
   let row = k / params.columns;
-  let down = row / params.patch * params.grid_height * params.patch + row % params.patch;
+  let down = row / params.side * params.grid_height * params.side + row % params.side;
   let at = down * params.grid_width * params.columns + k % params.columns;
   var sum: array<${element}, ${FEATURES}>;
   let end = min((part + 1u) * params.per_part, params.patches);
@@ -212,12 +215,12 @@ ${pixelWgsl}
 @compute @workgroup_size(${WORKGROUP})
 fn main(${invocation}) {
   let i = linear_workgroup(workgroup, workgroups) * ${WORKGROUP}u + lane;
-  let depth = params.channels * params.patch * params.columns;
+  let depth = params.channels * params.side * params.columns;
   let k = i % depth;
   let first = i / depth * ${PATCHES}u;
   if (first >= params.patches) { return; }
   let row = k / params.columns;
-  let down = row / params.patch * params.grid_height * params.patch + row % params.patch;
+  let down = row / params.side * params.grid_height * params.side + row % params.side;
   let at = down * params.grid_width * params.columns + k % params.columns;
   var sum: array<${element}, ${PATCHES}>;
   for (var d = 0u; d < params.width; d++) {
