@@ -1,7 +1,7 @@
 import { accumulate, fill, sumOf } from '../kernels/accumulate.ts';
 import { floatBits } from '../kernels/broadcast.ts';
 import { DeitError } from '../kernels/errors.ts';
-import type { Kernel } from '../kernels/kernel.ts';
+import type { Kernel, Launch } from '../kernels/kernel.ts';
 import type { DType } from './dtype.ts';
 import { bytesPerElement } from './dtype.ts';
 import type { AdapterReport, GpuContext } from './gpu/context.ts';
@@ -36,6 +36,16 @@ const PADDING = 16;
 /** Work outside any scope is handed to the GPU when this much has piled up. */
 const MAX_PENDING = 1024;
 
+/** What one call of `Engine.run` recorded: see `Engine.observe`. */
+export interface Recorded {
+  readonly op: string;
+  /** See `Engine.within`. */
+  readonly path: string;
+  readonly kernel: string;
+  /** Tensors that the kernel writes to, by the names of its bindings. */
+  readonly outputs: Readonly<Record<string, Tensor>>;
+}
+
 interface Scope {
   readonly storages: Storage[];
   readonly leaves: Tensor[];
@@ -55,6 +65,9 @@ export class Engine {
   private readonly scopes: Scope[] = [];
   private recording = false;
   private closed = false;
+  /** Path of the module whose method is being called, where calls are traced; else empty. */
+  path = '';
+  private observer: ((recorded: Recorded) => void) | null = null;
 
   constructor(context: GpuContext, options: EngineOptions = {}) {
     this.context = context;
@@ -260,6 +273,31 @@ export class Engine {
     }
   }
 
+  /** Runs `work` with what it records, and the backward passes of that, marked as done by the module at `path`. */
+  within<Result>(path: string, work: () => Result): Result {
+    const before = this.path;
+    this.path = path;
+    try {
+      return work();
+    } finally {
+      this.path = before;
+    }
+  }
+
+  /** Runs `work` with `observer` told of every kernel that it records, just after; what the observer records is not observed. */
+  observe<Result>(observer: (recorded: Recorded) => void, work: () => Result): Result {
+    const before = this.observer;
+    this.observer = (recorded) => {
+      before?.(recorded);
+      observer(recorded);
+    };
+    try {
+      return work();
+    } finally {
+      this.observer = before;
+    }
+  }
+
   /** Records a kernel on tensors given by the names of its bindings. `op` is the operator's name for errors and profiles. */
   run<Problem extends object>(
     op: string,
@@ -268,7 +306,8 @@ export class Engine {
     tensors: Readonly<Record<string, Tensor>>,
   ): void {
     this.throwIfClosed();
-    for (const launch of this.launches.get(kernel, problem)) {
+    const launches = this.launches.get(kernel, problem);
+    for (const launch of launches) {
       const regions = launch.bindings.map(({ name, access }) => {
         const tensor = tensors[name];
         if (!tensor) throw new DeitError('bad-argument', `The kernel ${launch.name} was given no tensor "${name}".`);
@@ -287,10 +326,24 @@ export class Engine {
         });
       }
       const shapes = Object.entries(tensors).map(([name, tensor]) => `${name}${formatShape(tensor.shape)}`);
-      const where = `${op} (${launch.name}): ${shapes.join(' ')}`;
+      const where = `${op} (${launch.name}): ${shapes.join(' ')}${this.path && ` in ${this.path}`}`;
       this.recorder.record({ kind: 'dispatch', where, launch, pipeline: this.recorder.pipelines.get(launch), regions });
     }
+    this.tellObserver(op, launches, tensors);
     this.flushIfLong();
+  }
+
+  private tellObserver(op: string, launches: readonly Launch[], tensors: Readonly<Record<string, Tensor>>): void {
+    const { observer, path } = this;
+    if (!observer || launches.length === 0) return;
+    const written = launches.flatMap(({ bindings }) => bindings.filter(({ access }) => access === 'read_write'));
+    const outputs = Object.fromEntries(written.map(({ name }) => [name, tensors[name]]));
+    this.observer = null;
+    try {
+      observer({ op, path, kernel: launches[0].name, outputs });
+    } finally {
+      this.observer = observer;
+    }
   }
 
   /** @internal target += source. */

@@ -96,6 +96,7 @@ export function defineOp<Attributes extends object>(definition: OpDefinition<Att
       const node: TapeNode = {
         id: nextNode++,
         definition: definition as unknown as OpDefinition<object>,
+        path: engine.path,
         attributes,
         inputs: inputs.map((tensor, i) => (needed[i] ? tensor : null)),
         inputShapes: inputs.map((tensor) => tensor?.shape ?? null),

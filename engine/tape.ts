@@ -12,6 +12,8 @@ export interface TapeNode {
   /** Ascending in the order of recording, so that descending ids are a topological order of the backward pass. */
   readonly id: number;
   readonly definition: OpDefinition<object>;
+  /** The module that called the operator: see `Engine.within`. */
+  readonly path: string;
   readonly attributes: object;
   /** Inputs that require a gradient; null where none is wanted. */
   readonly inputs: readonly (Tensor | null)[];
@@ -201,8 +203,11 @@ export function backward(root: Tensor, gradient?: Tensor): void {
       if (!definition.backward) throw withoutBackward(definition.name);
       checkSaved(node);
       const ctx = new BackwardContext(engine, node, gradients);
-      definition.backward(ctx, outputs);
-      ctx.finish();
+      const recordBackward = definition.backward.bind(definition);
+      engine.within(node.path, () => {
+        recordBackward(ctx, outputs);
+        ctx.finish();
+      });
       node.saved = [];
     }
     for (const leaf of gradients.leaves) deliver(engine, leaf, gradients.ofLeaf(leaf));

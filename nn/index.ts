@@ -21,3 +21,4 @@ export type { AdamWSettings } from './optim/adamw.ts';
 export { SGD } from './optim/sgd.ts';
 export type { SgdSettings } from './optim/sgd.ts';
 export { Ema } from './ema.ts';
+export { withModulePaths } from './trace.ts';

@@ -13,6 +13,7 @@ const drills: Readonly<Record<string, () => Promise<Drill>>> = {
   resume: async () => (await import('./resume.ts')).resume,
   kill: async () => (await import('./kill.ts')).kill,
   signals: async () => (await import('./signals.ts')).signals,
+  nan: async () => (await import('./nan.ts')).nan,
   'full-disk': async () => (await import('./full-disk.ts')).fullDisk,
 };
 

@@ -207,6 +207,11 @@ export const settings = {
   'run.evaluateEvery': number(1, 'epochs between evaluations; 0 evaluates at the end alone', { min: 0 }),
   'run.checkpointEvery': integer(500, 'steps between checkpoints', { min: 1 }),
   'run.onSaveError': choice(['stop', 'continue'], 'stop', 'when a checkpoint cannot be written'),
+  'run.nonFinite': choice(
+    ['stop', 'skip'],
+    'stop',
+    'when NaN or infinity turns up in the loss or a gradient: name the operator and stop, or leave the step out',
+  ),
   'run.keep': integer(2, 'checkpoints that are kept', { min: 1 }),
 } as const;
 

@@ -19,6 +19,14 @@ export interface FitProgress extends StepMetrics {
   readonly secondsLeft: number;
 }
 
+/** A step that was not applied, since its loss or gradient was not finite. `step` counts from 0. */
+export interface FaultyStep {
+  readonly step: number;
+  readonly epoch: number;
+  readonly batches: readonly Batch[];
+  readonly metrics: StepMetrics;
+}
+
 export interface FitOptions {
   readonly trainStep: TrainStep;
   readonly source: BatchSource;
@@ -30,6 +38,8 @@ export interface FitOptions {
   readonly schedule: (step: number, steps: number) => number;
   /** Called in order, once for each step, some steps late. */
   readonly onStep: (progress: FitProgress) => void;
+  /** Called when NaN or infinity turned up in a step: returns what the training is to end with, or null to go on. */
+  readonly onNonFinite?: (step: FaultyStep) => Promise<Error | null>;
   /** Whether something is to be done after this many steps, such as a checkpoint; `onPause` is then called. */
   readonly pauseAfter?: (step: number) => boolean;
   /** Called with no step under way. */
@@ -59,8 +69,19 @@ export async function fit(options: FitOptions): Promise<{ done: number; steps: n
   const drain = async (atMost: number): Promise<void> => {
     while (pending.length > atMost) await pending.shift();
   };
-  const report = async (metrics: Promise<StepMetrics>, epoch: number, lr: number): Promise<void> => {
+  let failure: Promise<Error | null> = Promise.resolve(null);
+  const report = async (
+    metrics: Promise<StepMetrics>,
+    { batches, step, epoch }: Omit<FaultyStep, 'metrics'>,
+    lr: number,
+  ): Promise<void> => {
     const values = await metrics;
+    if (await failure) return;
+    if (values.nonFinite > 0 && options.onNonFinite) {
+      failure = options.onNonFinite({ step, epoch, batches, metrics: values });
+      const error = await failure;
+      if (error) throw error;
+    }
     reported++;
     clock.tick();
     onStep({
@@ -86,7 +107,7 @@ export async function fit(options: FitOptions): Promise<{ done: number; steps: n
       const run = (): Promise<StepMetrics> => trainStep.run(batches, number, lr);
       const isLast = done + 1 === steps && options.aroundLast !== undefined;
       if (isLast) await drain(0);
-      const reporting = report(isLast ? options.aroundLast!(run) : run(), epoch, lr);
+      const reporting = report(isLast ? options.aroundLast!(run) : run(), { batches, step: number, epoch }, lr);
       // An error is thrown where the promise is awaited, in order.
       reporting.catch(() => undefined);
       pending.push(reporting);

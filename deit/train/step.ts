@@ -1,6 +1,15 @@
-import { add, collect, countCorrect, mixOnGpu, mixedTargets, mul } from '../../engine/index.ts';
-import type { Engine, Recording, Tensor } from '../../engine/index.ts';
-import { trackBatches } from '../../nn/index.ts';
+import {
+  add,
+  collect,
+  countCorrect,
+  findNonFinite,
+  mixOnGpu,
+  mixedTargets,
+  mul,
+  noteNonFiniteLoss,
+} from '../../engine/index.ts';
+import type { Engine, NonFiniteOutput, Recording, Tensor } from '../../engine/index.ts';
+import { trackBatches, withModulePaths } from '../../nn/index.ts';
 import type { Ema, Optimizer } from '../../nn/index.ts';
 import { checkMixBatch, drawMix, mixStream } from '../data/index.ts';
 import type { MixOptions, MixParameters } from '../data/index.ts';
@@ -26,6 +35,8 @@ export interface TrainStepOptions {
   readonly batchSize: number;
   readonly accumulate: number;
   readonly imageSize: number;
+  /** After a NaN or infinity in the loss or a gradient: apply no step any more (default), or leave out that one. */
+  readonly nonFinite?: 'stop' | 'skip';
 }
 
 /** What one optimizer step did, averaged over its micro-batches. */
@@ -39,7 +50,7 @@ export interface StepMetrics {
   readonly accuracyDistillation: number | null;
   /** Global norm of the gradient before clipping. */
   readonly gradNorm: number;
-  /** Elements of the gradient that are NaN or infinite; the step was not applied if there are any. */
+  /** Elements of the gradient, and losses, that are NaN or infinite; the step was not applied if there are any. */
   readonly nonFinite: number;
 }
 
@@ -66,6 +77,8 @@ export class TrainStep {
   /** Kind, lambda and box of the batch's mixing: see `mixOnGpu`. */
   private readonly mix: Tensor;
   private readonly metrics: Tensor;
+  /** Losses of the step under way that are not finite. */
+  private readonly halt: Tensor;
   private readonly recordings = new Map<string, Recording>();
 
   constructor(private readonly options: TrainStepOptions) {
@@ -74,6 +87,8 @@ export class TrainStep {
     this.labels = engine.empty([batchSize], 'i32').keep('input');
     this.mix = engine.zeros([6]).keep('input');
     this.metrics = engine.zeros([7]).keep('metrics');
+    this.halt = engine.zeros([1]).keep('metrics');
+    options.optimizer.halt = { noted: this.halt, forGood: options.nonFinite !== 'skip' };
     if (options.mixing) checkMixBatch(batchSize);
   }
 
@@ -84,22 +99,38 @@ export class TrainStep {
 
   /** Runs one optimizer step on `accumulate` micro-batches. The figures arrive when the GPU is done with it. */
   run(batches: readonly Batch[], step: number, lr: number): Promise<StepMetrics> {
-    const { engine, optimizer } = this.options;
-    optimizer.prepareStep(lr);
+    this.options.optimizer.prepareStep(lr);
     const reads = batches.map((batch, micro) => {
-      engine.setStep(step * batches.length + micro);
-      this.images.write(batch.images);
-      this.labels.write(batch.labels);
-      this.writeMix(batch);
+      this.writeInputs(batch, step * batches.length + micro);
       this.replay({ first: micro === 0, last: micro === batches.length - 1 });
       return this.metrics.read();
     });
     return Promise.all(reads).then((rows) => this.summarize(rows));
   }
 
+  /**
+   * Runs forward and backward of a step once more, without the update, and returns every operator output that held NaN or
+   * infinity, in the order of computation. The weights have to be those that the step began with.
+   */
+  async examine(batches: readonly Batch[], step: number): Promise<NonFiniteOutput[]> {
+    const { engine, student, teacher } = this.options;
+    for (const [micro, batch] of batches.entries()) {
+      this.writeInputs(batch, step * batches.length + micro);
+      const record = (): void => void this.forwardBackward(micro === 0);
+      const traced = (): void => withModulePaths(engine, student, '', record);
+      const found = await findNonFinite(engine, () =>
+        teacher ? withModulePaths(engine, teacher, 'teacher', traced) : traced(),
+      );
+      if (found.length > 0) return found;
+    }
+    return [];
+  }
+
   release(): void {
+    this.options.optimizer.halt = null;
     for (const recording of this.recordings.values()) recording.release();
-    for (const tensor of [this.images, this.labels, this.mix, this.metrics]) this.options.engine.free(tensor);
+    for (const tensor of [this.images, this.labels, this.mix, this.metrics, this.halt])
+      this.options.engine.free(tensor);
   }
 
   private replay(phase: Phase): void {
@@ -118,9 +149,27 @@ export class TrainStep {
   }
 
   private record(phase: Phase): void {
-    const { engine, student, teacher, optimizer, ema, distillation, smoothing, mixing } = this.options;
+    const { engine, optimizer, ema } = this.options;
+    const { losses, output } = this.forwardBackward(phase.first);
+    noteNonFiniteLoss(losses.total.detach(), this.halt);
+    if (phase.last) {
+      optimizer.step();
+      ema?.update();
+    }
+    const zero = engine.zeros([1]);
+    const correct = countCorrect(output.cls.detach(), this.labels);
+    const imitated = output.dist ? countCorrect(output.dist.detach(), this.labels) : zero;
+    const scalars = [losses.total, losses.label, losses.distillation ?? zero, correct, imitated];
+    const summary = collect(scalars);
+    // The norm has two elements: it is copied behind the five scalars.
+    engine.copy(summary, this.metrics.slot(0, 5));
+    if (phase.last && optimizer.norm) engine.copy(optimizer.norm, this.metrics.slot(5, 2));
+  }
+
+  private forwardBackward(first: boolean) {
+    const { engine, student, teacher, optimizer, distillation, smoothing, mixing } = this.options;
     const { labels, mix } = this;
-    if (phase.first) optimizer.zeroGrad();
+    if (first) optimizer.zeroGrad();
     const images = mixing ? mixOnGpu(this.images, mix) : this.images;
     const target: Target = mixing
       ? { distribution: mixedTargets(labels, mix, { classes: student.classes, smoothing }) }
@@ -133,18 +182,14 @@ export class TrainStep {
     const output = isAveraged ? { cls: mul(add(heads.cls, heads.dist!), 0.5), dist: null } : heads;
     const losses = distillationLoss(distillation, output, target, teacherLogits);
     losses.total.backward();
-    if (phase.last) {
-      optimizer.step();
-      ema?.update();
-    }
-    const zero = engine.zeros([1]);
-    const correct = countCorrect(output.cls.detach(), labels);
-    const imitated = output.dist ? countCorrect(output.dist.detach(), labels) : zero;
-    const scalars = [losses.total, losses.label, losses.distillation ?? zero, correct, imitated];
-    const summary = collect(scalars);
-    // The norm has two elements: it is copied behind the five scalars.
-    engine.copy(summary, this.metrics.slot(0, 5));
-    if (phase.last && optimizer.norm) engine.copy(optimizer.norm, this.metrics.slot(5, 2));
+    return { losses, output };
+  }
+
+  private writeInputs(batch: Batch, position: number): void {
+    this.options.engine.setStep(position);
+    this.images.write(batch.images);
+    this.labels.write(batch.labels);
+    this.writeMix(batch);
   }
 
   private writeMix({ epoch, number }: Batch): void {

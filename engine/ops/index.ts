@@ -22,3 +22,4 @@ export * from './cast.ts';
 export * from './random.ts';
 export * from './patch-embed.ts';
 export * from './attention.ts';
+export * from './sentry.ts';

@@ -1,4 +1,4 @@
-import { DeitError, Tensor, blockTable, flatGradients, gradNorm } from '../../engine/index.ts';
+import { DeitError, Tensor, blockTable, flatGradients, gradNorm, holdNonFinite } from '../../engine/index.ts';
 import type { Engine, HyperRow, UpdateOptions } from '../../engine/index.ts';
 import type { ParameterGroup } from '../param-groups.ts';
 import { writeState } from '../state.ts';
@@ -33,6 +33,8 @@ export abstract class Optimizer {
   readonly flat: Tensor;
   /** [norm of all gradients, number of non-finite elements] of the last step; null if nothing asks for it. */
   readonly norm: Tensor | null;
+  /** f32 [1]: what else keeps the next step from being applied, and whether that holds for all later ones: see `holdNonFinite`. */
+  halt: { readonly noted: Tensor; readonly forGood: boolean } | null = null;
   /** Parameters in the order in which they lie in `flat`. */
   readonly parameters: readonly (readonly [string, Tensor])[];
   private readonly gradients: Tensor;
@@ -98,8 +100,9 @@ export abstract class Optimizer {
         fix: 'call backward() before step(), and freeze with requiresGrad_(false), before the optimizer is made, what is not to be trained',
       });
     }
-    const { flat, gradients, blocks, hyper, norm, maxNorm } = this;
+    const { flat, gradients, blocks, hyper, norm, halt, maxNorm } = this;
     if (norm) gradNorm({ gradients, blocks, out: norm });
+    if (norm && halt) holdNonFinite(norm, halt.noted, halt.forGood);
     this.update({ parameters: flat, gradients, blocks, hyper, norm, maxNorm: norm ? maxNorm : 0 });
   }
 

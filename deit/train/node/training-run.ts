@@ -14,6 +14,7 @@ import { fit } from '../fit.ts';
 import type { FitProgress } from '../fit.ts';
 import { distillationOf, lengthOf, microBatch, mixingOf, optimizerOf, scheduleOf } from '../setup.ts';
 import type { Role } from '../setup.ts';
+import { explainNonFinite } from '../sentry.ts';
 import { TrainStep } from '../step.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
 import type { ModelCard } from './checkpoint.ts';
@@ -204,7 +205,9 @@ class TrainingRun {
       batchSize: source.batchSize,
       accumulate,
       imageSize,
+      nonFinite: recipe['run.nonFinite'],
     });
+    let skippedSteps = 0;
     const every = recipe['run.checkpointEvery'];
     const evaluateEvery = Math.round(recipe['run.evaluateEvery'] * stepsPerEpoch);
     const isEvaluated = (step: number): boolean => evaluateEvery > 0 && step % evaluateEvery === 0;
@@ -232,6 +235,14 @@ class TrainingRun {
         imagesPerSecond = progress.imagesPerSecond;
         folder.appendMetrics({ role, ...progress });
         reporter.step(role, progress);
+      },
+      onNonFinite: async (faulty) => {
+        if (recipe['run.nonFinite'] === 'stop') return explainNonFinite(trainStep, faulty);
+        skippedSteps++;
+        reporter.say(
+          `${role}: step ${faulty.step + 1} was left out: its loss or gradient is not finite (${skippedSteps} so far)`,
+        );
+        return null;
       },
       pauseAfter: (step) => step % every === 0 || isEvaluated(step),
       onPause: async (step, total) => {

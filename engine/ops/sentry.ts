@@ -1,0 +1,86 @@
+import { countNonFinite, holdStep, noteLoss, spoil } from '../../kernels/sentry.ts';
+import { DeitError } from '../../kernels/errors.ts';
+import type { Engine, Recorded } from '../engine.ts';
+import { formatShape } from '../shape.ts';
+import type { Shape } from '../shape.ts';
+import type { Tensor } from '../tensor.ts';
+
+/** Notes in `halt` (f32 [1]) if the loss, a scalar, is NaN or infinite. Not differentiable. */
+export function noteNonFiniteLoss(loss: Tensor, halt: Tensor): void {
+  loss.engine.run('noteNonFiniteLoss', noteLoss, {}, { loss, halt });
+}
+
+/**
+ * Adds what `halt` has noted to the count of non-finite elements in `norm` (from `gradNorm`), so that the optimizer leaves
+ * everything as it is. `forGood` leaves it so in all later steps too, until `halt` is written to.
+ */
+export function holdNonFinite(norm: Tensor, halt: Tensor, forGood: boolean): void {
+  norm.engine.run('holdNonFinite', holdStep, { forGood }, { norm, halt });
+}
+
+/** An output in which NaN or infinity turned up. */
+export interface NonFiniteOutput {
+  readonly op: string;
+  /** Path of the module that called the operator, where the calls were traced; else empty. */
+  readonly path: string;
+  readonly kernel: string;
+  readonly output: string;
+  readonly shape: Shape;
+  readonly count: number;
+  /** Position of the first one, an index a dimension. */
+  readonly first: readonly number[];
+}
+
+/** Outputs that one examination can take. */
+const MAX_OUTPUTS = 1 << 16;
+
+/**
+ * Runs `work` as a scope with every output of every operator examined on the GPU, and returns those that held NaN or
+ * infinity, in the order in which they were computed. Slower than plain running by about the time to read everything once.
+ */
+export async function findNonFinite(engine: Engine, work: () => void): Promise<NonFiniteOutput[]> {
+  const examined: { recorded: Recorded; output: string; shape: Shape }[] = [];
+  const counts = engine.scope(() => {
+    const found = engine.tensor(new Uint32Array(2 * MAX_OUTPUTS), [2 * MAX_OUTPUTS], 'u32');
+    engine.observe((recorded) => {
+      for (const [output, x] of Object.entries(recorded.outputs)) {
+        if ((x.dtype !== 'f32' && x.dtype !== 'f16') || x.size === 0) continue;
+        if (examined.length === MAX_OUTPUTS) {
+          throw new DeitError('limit-exceeded', 'Too many operators to examine at once.', {
+            expected: `at most ${MAX_OUTPUTS} outputs`,
+          });
+        }
+        const problem = { n: x.size, k: examined.length, half: x.dtype === 'f16' };
+        engine.run('findNonFinite', countNonFinite, problem, { x, found });
+        examined.push({ recorded, output, shape: x.shape });
+      }
+    }, work);
+    return found.read();
+  });
+  const words = await counts;
+  return examined.flatMap(({ recorded: { op, path, kernel }, output, shape }, k) => {
+    const count = words[2 * k];
+    if (count === 0) return [];
+    return [{ op, path, kernel, output, shape, count, first: position(0xffffffff - words[2 * k + 1], shape) }];
+  });
+}
+
+/** One line about a finding. */
+export function describeNonFinite({ op, path, kernel, output, shape, count, first }: NonFiniteOutput): string {
+  const module = path ? ` in ${path}` : '';
+  return `${op}${module} (kernel ${kernel}): ${count} elements of ${output} ${formatShape(shape)}, the first at [${first.join(', ')}]`;
+}
+
+/** A fault for drills: element `index` of a tensor becomes NaN in the step of that number. Recorded, so replays have it too. */
+export function spoilAt(x: Tensor, index: number, step: number): void {
+  x.engine.run('spoilAt', spoil, { index, step }, { x, step: x.engine.step });
+}
+
+function position(index: number, shape: Shape): number[] {
+  const at: number[] = [];
+  for (let d = shape.length - 1; d >= 0; d--) {
+    at.unshift(index % shape[d]);
+    index = Math.floor(index / shape[d]);
+  }
+  return at;
+}
