@@ -1,10 +1,11 @@
 #!/usr/bin/env node
-import { DeitError } from '../../engine/index.ts';
 import { buildProgram } from './program.ts';
 
 try {
   await buildProgram().parseAsync();
 } catch (error) {
+  // Imported here, since help and version need no engine and are to come at once.
+  const { DeitError } = await import('../../engine/index.ts');
   // A user's mistake gets its message; anything else is ours and gets its stack.
   process.stderr.write(`${error instanceof DeitError ? error.message : String((error as Error).stack ?? error)}\n`);
   process.exitCode = 1;

@@ -38,13 +38,15 @@ export async function train(options: TrainOptions): Promise<void> {
   const stop = new AbortController();
   const caught = onSignals(stop);
   try {
+    // Before the adapter is opened, which takes a while.
+    const tell = (line: string): void => void process.stderr.write(`${line}\n`);
+    tell(`recipe: ${name} (all settings in ${folder.file('config.json')})`);
+    for (const [section, values] of Object.entries(nestRecipe(recipe, true))) {
+      const shown = Object.entries(values).map(([key, value]) => `${key}=${String(value)}`);
+      tell(`  ${section}: ${shown.join('  ')}`);
+    }
     await withEngine({ ...options, seed: recipe['run.seed'] }, async (engine, say) => {
       await folder.writeJson('adapter.json', engine.adapter);
-      say(`recipe: ${name} (all settings in ${folder.file('config.json')})`);
-      for (const [section, values] of Object.entries(nestRecipe(recipe, true))) {
-        const shown = Object.entries(values).map(([key, value]) => `${key}=${String(value)}`);
-        say(`  ${section}: ${shown.join('  ')}`);
-      }
       const reporter = new ConsoleReporter(say);
       const result = await trainRecipe(engine, { recipe, folder, reporter, resume, signal: stop.signal });
       summarize(result, say);

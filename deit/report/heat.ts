@@ -26,8 +26,8 @@ export function heatColor(value: number): [number, number, number] {
 }
 
 /**
- * A square map (side x side, row by row, not negative) over a photo of any size, stretched so that its largest value has
- * the lightest colour. Where the map is low, more of the photo shows.
+ * A square map (side x side, row by row) over a photo of any size, stretched so that its smallest value has the darkest
+ * colour and its largest the lightest. Where the map is low, more of the photo shows.
  */
 export function overlay(photo: RgbImage, map: ArrayLike<number>, side: number): RgbImage {
   const heat = stretch(map, side, photo.width, photo.height);
@@ -40,11 +40,13 @@ export function overlay(photo: RgbImage, map: ArrayLike<number>, side: number): 
   return { width: photo.width, height: photo.height, data };
 }
 
-/** The map, divided by its largest value, at the size of a photo. */
+/** The map, from 0 to 1, at the size of a photo. */
 function stretch(map: ArrayLike<number>, side: number, width: number, height: number): Float32Array {
-  const most = Math.max(...Array.from(map), Number.MIN_VALUE);
+  const values = Array.from(map);
+  const least = Math.min(...values);
+  const range = Math.max(...values) - least || 1;
   const grey = new Uint8Array(3 * side * side);
-  for (let i = 0; i < side * side; i++) grey.fill(Math.round((255 * map[i]) / most), 3 * i, 3 * i + 3);
+  for (let i = 0; i < side * side; i++) grey.fill(Math.round((255 * (values[i] - least)) / range), 3 * i, 3 * i + 3);
   const large = resize({ width: side, height: side, data: grey }, width, height, 'bicubic');
   return Float32Array.from({ length: width * height }, (_, i) => large.data[3 * i] / 255);
 }
