@@ -25,4 +25,19 @@ export default tseslint.config(
       },
     },
   },
+  {
+    files: ['bench/peers/*.mjs'],
+    languageOptions: {
+      globals: {
+        Buffer: 'readonly',
+        navigator: 'readonly',
+        GPUBuffer: 'readonly',
+        GPUBufferUsage: 'readonly',
+        GPUComputePassEncoder: 'readonly',
+        GPUDevice: 'readonly',
+        GPUMapMode: 'readonly',
+        GPUQueue: 'readonly',
+      },
+    },
+  },
 );
