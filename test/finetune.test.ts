@@ -1,5 +1,5 @@
 /** From a folder of pictures to a fine-tuned checkpoint, through the commands, on a model small enough for any machine. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -9,6 +9,7 @@ import type { Prediction } from '../deit/cli/predict.ts';
 import { createModel, describeModel } from '../deit/models/registry.ts';
 import { resolveRecipe } from '../deit/recipe/resolve.ts';
 import { openCheckpoint, saveModel } from '../deit/train/node/checkpoint.ts';
+import { openSources } from '../deit/train/node/sources.ts';
 import type { TrainResult } from '../deit/train/node/training-run.ts';
 import { optimizerOf } from '../deit/train/setup.ts';
 import { TrainStep } from '../deit/train/step.ts';
@@ -200,6 +201,35 @@ describe('fine-tuning', () => {
     await expect(deit(...others)).rejects.toThrow(/does not have the classes[^]*blue, red/);
     mkdirSync(path('void'));
     await expect(deit('predict', '--weights', path(trained), path('void'))).rejects.toThrow(/no images here/);
+  });
+});
+
+describe('the data of a recipe', () => {
+  it('may be two lists, decoded through a cache on disk', async () => {
+    const list = (split: string, count: number): string => {
+      const lines = ['red', 'blue'].flatMap((name) =>
+        Array.from({ length: count }, (_, i) => `${name}/${i}.png\t${name}`),
+      );
+      const file = path('photos', split, 'list.tsv');
+      writeFileSync(file, lines.join('\n'));
+      return file;
+    };
+    const recipe = resolveRecipe({
+      'data.path': list('train', 3),
+      'data.valPath': list('val', 2),
+      'data.cache': path('cache'),
+      'data.cacheSide': 32,
+      'data.workers': 0,
+      'augment.repeats': 1,
+    });
+    const sources = await openSources(recipe, 32);
+    expect([sources.train.length, sources.validation.length, ...sources.classes]).toEqual([6, 4, 'blue', 'red']);
+    const loader = sources.training(6);
+    for (const epoch of [0, 1]) for await (const { size } of loader.epoch(epoch)) expect(size).toBe(6);
+    await sources.close();
+    // Six pictures, each once, in folders of two letters.
+    const entries = readdirSync(path('cache'), { recursive: true }).filter((name) => String(name).endsWith('.rgb'));
+    expect(entries).toHaveLength(6);
   });
 });
 

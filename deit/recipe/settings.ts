@@ -102,10 +102,16 @@ export const settings = {
     'cifar10-sample',
     'folder of images, of CIFAR binaries, or a list file; `cifar10-sample` ships with the package',
   ),
+  'data.valPath': optionalText(null, 'list file of the held-out images, where data.path is a list file'),
   'data.valFraction': number(0.2, 'part held out by seed where the data has no validation split', probability),
   'data.batchSize': integer(1024, 'images in one optimizer step', { min: 1, source: 'Table 9' }),
   'data.accumulate': integer(1, 'micro-batches that one optimizer step is gathered from', { min: 1 }),
   'data.workers': integer(1, 'threads that decode and augment; 0 does it in the main thread', { min: 0, max: 64 }),
+  'data.cache': optionalText(
+    null,
+    'folder for decoded, reduced images, so that later epochs need not decode; null for none',
+  ),
+  'data.cacheSide': integer(320, 'shorter side of cached images in pixels; larger ones are reduced to it', { min: 32 }),
   'data.unreadable': choice(['fatal', 'skip'], 'fatal', 'what to do with an image that cannot be read'),
 
   'augment.crop': choice(

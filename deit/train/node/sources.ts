@@ -27,17 +27,23 @@ export async function openSources(
   evaluation: Partial<EvaluationOptions> = {},
 ): Promise<Sources> {
   const seed = recipe['run.seed'];
-  const data = await openData(recipe['data.path'], { valFraction: recipe['data.valFraction'], seed });
+  const valFile = recipe['data.valPath'] ?? undefined;
+  const data = await openData(recipe['data.path'], { valFraction: recipe['data.valFraction'], seed, valFile });
   const workers = new ImageWorkers(data.train.path ? recipe['data.workers'] : 0);
   const unreadable = recipe['data.unreadable'];
   const common = { seed, workers, unreadable };
+  const interpolation = recipe['augment.interpolation'];
+  const cache =
+    recipe['data.cache'] === null
+      ? undefined
+      : { folder: recipe['data.cache'], shorterSide: recipe['data.cacheSide'], interpolation };
   const jitter = recipe['augment.colorJitter'];
   const pipeline = trainingPipeline({
     imageSize,
     crop: recipe['augment.crop'],
     padding: recipe['augment.padding'],
     scale: [recipe['augment.scaleMin'], 1],
-    interpolation: recipe['augment.interpolation'],
+    interpolation,
     flipProbability: recipe['augment.flip'],
     autoAugment: recipe['augment.policy'],
     colorJitter: jitter > 0 ? equalJitter(jitter) : null,
@@ -62,6 +68,7 @@ export async function openSources(
         new DataLoader({
           ...common,
           dataset: data.train,
+          cache,
           pipeline,
           batchSize,
           shuffle: true,
