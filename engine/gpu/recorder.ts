@@ -53,6 +53,8 @@ export interface SubmittedBatch {
   /** Buffers that transient storages shared. */
   readonly slots: readonly PhysicalBuffer[];
   readonly kept: ReadonlyMap<Storage, PhysicalBuffer>;
+  /** Of the transient storages, for the account of how good the plan was. */
+  readonly lifetimes: readonly Lifetime[];
 }
 
 /**
@@ -159,11 +161,11 @@ export class Recorder {
     try {
       this.throwIfFailed();
       for (const c of commands) if (c.kind === 'dispatch' && c.pipeline.error) throw c.pipeline.error;
-      const { physical, slots, kept } = this.place(commands);
+      const { physical, slots, kept, lifetimes } = this.place(commands);
       try {
         const encoded = this.encoder.encode(commands, physical);
         this.encoder.submit(encoded);
-        onSubmitted?.({ encoded, slots, kept });
+        onSubmitted?.({ encoded, slots, kept, lifetimes });
       } finally {
         // The queue runs lists in order, so the next list may reuse these at once.
         for (const slot of slots) this.giveBack(slot);
@@ -212,7 +214,7 @@ export class Recorder {
     }
     const physical = new Map<Storage, PhysicalBuffer>(kept);
     [...lifetimes.keys()].forEach((storage, i) => physical.set(storage, slots[plan.slots[i]]));
-    return { physical, slots, kept };
+    return { physical, slots, kept, lifetimes: ordered };
   }
 
   private giveBack(slot: PhysicalBuffer): void {

@@ -1,4 +1,5 @@
 import { DeitError } from '../../kernels/errors.ts';
+import { peakLiveBytes } from './plan.ts';
 import type { Recorder, SubmittedBatch } from './recorder.ts';
 
 /**
@@ -18,6 +19,15 @@ export class Recording {
 
   get dispatches(): number {
     return this.batch?.encoded.commands.filter((command) => command.kind === 'dispatch').length ?? 0;
+  }
+
+  /** Bytes that the transient tensors share, and the least that any plan could do with: the most alive at one command. */
+  get transientMemory(): { plannedBytes: number; leastBytes: number } {
+    const { slots, lifetimes } = this.batch ?? { slots: [], lifetimes: [] };
+    return {
+      plannedBytes: slots.reduce((sum, { bytes }) => sum + bytes, 0),
+      leastBytes: peakLiveBytes(lifetimes),
+    };
   }
 
   replay(): void {
