@@ -18,7 +18,7 @@ export interface DrillOptions {
   readonly seed: number;
   /** An empty folder, removed afterwards. */
   readonly folder: string;
-  say(line: string): void;
+  readonly say: (line: string) => void;
 }
 
 /** The promise that the drill is about does not hold. */
@@ -147,4 +147,6 @@ export async function inFolder<Result>(work: (folder: string) => Promise<Result>
 }
 
 export const messageOf = (error: unknown): string =>
-  error instanceof DeitError || error instanceof Broken ? error.message : String((error as Error).stack ?? error);
+  error instanceof DeitError || error instanceof Broken
+    ? error.message
+    : `${String((error as Error).stack ?? error)}\n${String((error as Error).cause ?? '')}`;

@@ -14,6 +14,7 @@ const drills: Readonly<Record<string, () => Promise<Drill>>> = {
   kill: async () => (await import('./kill.ts')).kill,
   signals: async () => (await import('./signals.ts')).signals,
   nan: async () => (await import('./nan.ts')).nan,
+  'hostile-files': async () => (await import('./hostile-files.ts')).hostileFiles,
   'full-disk': async () => (await import('./full-disk.ts')).fullDisk,
 };
 
