@@ -14,6 +14,19 @@ export default tseslint.config(
     },
   },
   {
+    files: ['deit/assets/report/*.js'],
+    languageOptions: {
+      sourceType: 'script',
+      globals: {
+        document: 'readonly',
+        matchMedia: 'readonly',
+        getComputedStyle: 'readonly',
+        ResizeObserver: 'readonly',
+        uPlot: 'readonly',
+      },
+    },
+  },
+  {
     files: ['**/*.js', '**/*.cjs', '**/*.mjs'],
     languageOptions: {
       globals: {

@@ -46,7 +46,7 @@ describe('answers of several predictors', () => {
 
   it('have probabilities and cosines in closed form', () => {
     expect([...probabilities([9, 9, Math.log(1), Math.log(3)], 1, 2)]).toEqual(
-      [0.25, 0.75].map((p) => expect.closeTo(p, 12)),
+      [0.25, 0.75].map((p) => expect.closeTo(p, 12) as number),
     );
     // Logits beyond what exp can take.
     expect([...probabilities([2000, 2000], 0, 2)]).toEqual([0.5, 0.5]);
@@ -77,7 +77,7 @@ describe('attention', () => {
     }
     for (const row of [0, 1]) {
       const found = [...attentionRollout(layers, heads, n, row)];
-      expect(found).toEqual(product[row].map((value) => expect.closeTo(value, 12)));
+      expect(found).toEqual(product[row].map((value) => expect.closeTo(value, 12) as number));
       // Rows were normalised in f32.
       expect(found.reduce((a, b) => a + b)).toBeCloseTo(1, 6);
     }

@@ -8,7 +8,11 @@ export class LiveChart {
   constructor(place: HTMLElement, xLabel: string, labels: readonly string[]) {
     const style = getComputedStyle(document.documentElement);
     const color = (name: string): string => style.getPropertyValue(name).trim();
-    const axis = { stroke: color('--muted'), grid: { stroke: color('--line') }, ticks: { stroke: color('--line') } };
+    const axis = {
+      stroke: color('--muted'),
+      grid: { stroke: color('--line'), width: 1 },
+      ticks: { stroke: color('--line'), width: 1 },
+    };
     this.columns = [[], ...labels.map(() => [])];
     const series = labels.map((label, i) => ({ label, stroke: color(`--series-${i}`), width: 1.75, spanGaps: true }));
     this.plot = new uPlot(

@@ -37,7 +37,7 @@ export function matrix(
     shade,
     show,
     corner = '',
-  }: { shade(row: number, column: number): number; show(value: number): string; corner?: string },
+  }: { shade: (row: number, column: number) => number; show: (value: number) => string; corner?: string },
 ): string {
   const head = names.map((name) => `<th>${escape(name)}</th>`).join('');
   const rows = values.map((row, r) => {

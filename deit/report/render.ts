@@ -5,7 +5,7 @@ import { chartFigures } from './charts.ts';
 import { chartsOf } from './curves.ts';
 import { escape, formatNumber, matrix, page, percent, table } from './html.ts';
 import type { Cell } from './html.ts';
-import { commandOf, settingOf } from './run.ts';
+import { commandOf, textOf } from './run.ts';
 import type { Run } from './run.ts';
 
 /** What every page of ours contains. */
@@ -18,7 +18,8 @@ export const tiles = (figures: readonly (readonly [label: string, value: string 
   `<div class="tiles">${figures
     .filter(([, value]) => value !== null)
     .map(
-      ([label, value]) => `<div class="tile"><span class="muted">${escape(label)}</span><b>${escape(value!)}</b></div>`,
+      ([label, value]) =>
+        `<div class="tile"><span class="muted">${escape(label)}</span><b>${escape(value ?? '')}</b></div>`,
     )
     .join('')}</div>`;
 
@@ -31,7 +32,7 @@ export function duration(seconds: number): string {
 /** The report of one run. */
 export function renderReport(run: Run, assets: PageAssets): string {
   const { result, analysis } = run;
-  const model = String(settingOf(run, 'model.name'));
+  const model = textOf(run, 'model.name');
   const body = [
     `<h1>${escape(run.label)}</h1><p class="muted">${escape(model)}${result ? '' : ' · not finished'}</p>`,
     result ? tiles(headline(run)) : '',
@@ -50,7 +51,7 @@ function headline({ result, adapter }: Run): (readonly [string, string | null])[
   return [
     ['average of both heads', distilled ? percent(accuracy.average) : null],
     ['class head', percent(accuracy.class)],
-    ['distillation head', distilled ? percent(accuracy.distillation!) : null],
+    ['distillation head', distilled ? percent(accuracy.distillation) : null],
     ['moving average', ema ? percent(ema.average) : null],
     ['teacher', accuracy.teacher === null ? null : percent(accuracy.teacher)],
     ['images a second', formatNumber(Math.round(imagesPerSecond * 10) / 10)],
@@ -63,9 +64,9 @@ function provenance(run: Run): string {
   const { config, adapter, analysis } = run;
   const rows: Cell[][] = [
     ['recipe', config.name],
-    ['model', String(settingOf(run, 'model.name'))],
+    ['model', textOf(run, 'model.name')],
     ['data', dataLine(run)],
-    ['teacher', String(settingOf(run, 'teacher.model') ?? 'none')],
+    ['teacher', textOf(run, 'teacher.model')],
     [
       'adapter',
       adapter ? `${adapter.name}${adapter.software ? ' (software)' : ''}, ${adapter.features.join(', ')}` : '–',
@@ -76,7 +77,7 @@ function provenance(run: Run): string {
         .map((pair) => pair.join(' '))
         .join(', '),
     ],
-    ['seed', String(settingOf(run, 'run.seed'))],
+    ['seed', textOf(run, 'run.seed')],
   ];
   if (analysis?.model) rows.splice(3, 0, ['classes', classLine(analysis.model.classes)]);
   const settings = Object.entries(config.recipe).flatMap(([section, values]) =>
@@ -93,7 +94,7 @@ const classLine = (classes: readonly string[]): string =>
 
 function dataLine(run: Run): string {
   const data = run.analysis?.data;
-  const path = String(settingOf(run, 'data.path'));
+  const path = textOf(run, 'data.path');
   if (!data) return path;
   const count = (n: number): string => n.toLocaleString('en-US');
   return `${data.name} (${path}): ${count(data.training)} training and ${count(data.heldOut)} held-out images`;

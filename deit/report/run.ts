@@ -64,6 +64,12 @@ export function settingOf({ config }: Run, name: string): unknown {
   return config.recipe[section]?.[key];
 }
 
+/** The same for people. */
+export function textOf(run: Run, name: string): string {
+  const value = settingOf(run, name) ?? 'none';
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
 /** The command that does the same again. */
 export const commandOf = ({ config }: Run): string =>
   [
