@@ -1,6 +1,6 @@
 import { f32, input, output, require } from './kernel.ts';
 import type { Kernel } from './kernel.ts';
-import { logWgsl } from './math.ts';
+import { accurateExp, expWgsl, logWgsl } from './math.ts';
 import { eachColumn, planRows, rowKernel } from './rows.ts';
 
 /*
@@ -50,7 +50,7 @@ export const crossEntropyForward: Kernel<CrossEntropyProblem> = (problem, device
       bindings: [input('logits', element), source, output('row_loss'), output('stats', 'vec4f')],
       bytesPerSlice: { logits: width * 4, [source.name]: labels === 'given' ? 4 : width * 4, row_loss: 4, stats: 16 },
       uniforms: { smoothing: f32(smoothing), one_minus_smoothing: f32(1 - smoothing) },
-      functions: logWgsl,
+      functions: expWgsl + logWgsl,
       body: /* wgsl */ `
   ${labels === 'given' ? 'let label = labels[row];' : TEACHER_LABEL(loop)}
   let known = label >= 0 && label < i32(params.width);
@@ -62,7 +62,7 @@ export const crossEntropyForward: Kernel<CrossEntropyProblem> = (problem, device
   var part_y = V(0);
   ${loop(`
     let z = logits[i] - m;
-    part += exp(z);
+    part += ${accurateExp(plan.vector)}(z);
     part_z += z;
     part_y += select(V(0), z, columns_of(c) == Columns(u32(label)));`)}
   let s = row_sum(part);

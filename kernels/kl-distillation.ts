@@ -1,6 +1,6 @@
 import { f32, input, output, require } from './kernel.ts';
 import type { Kernel } from './kernel.ts';
-import { expWgsl, logWgsl } from './math.ts';
+import { accurateExp, expWgsl, logWgsl } from './math.ts';
 import { eachColumn, planRows, rowKernel } from './rows.ts';
 
 /*
@@ -21,8 +21,6 @@ export interface KlProblem {
   readonly tau: number;
 }
 
-const exponential = (vector: 1 | 4): string => `accurate_exp${vector === 4 ? '4' : ''}`;
-
 /** Bindings: student, teacher, row_loss [rows], stats (vec4f). */
 export const klForward: Kernel<KlProblem> = ({ rows, width, tau }, device) => {
   require(rows > 0 && width > 0, 'kl_distillation', 'sizes of at least 1', [rows, width]);
@@ -30,7 +28,7 @@ export const klForward: Kernel<KlProblem> = ({ rows, width, tau }, device) => {
   const shape = { outer: rows, width, inner: 1 };
   const plan = planRows(shape, device);
   const element = plan.vector === 4 ? 'vec4f' : 'f32';
-  const exp = exponential(plan.vector);
+  const exp = accurateExp(plan.vector);
   return rowKernel(
     {
       name: 'kl_distillation.forward',

@@ -78,6 +78,9 @@ fn accurate_exp${S}(x: ${F}) -> ${F} {
 `,
 );
 
+/** The name of the instance of `expWgsl` for scalars or vectors. Unlike the built-in everywhere, it keeps NaN. */
+export const accurateExp = (vector: 1 | 4): string => `accurate_exp${vector === 4 ? '4' : ''}`;
+
 /**
  * `accurate_log(x)`, `accurate_log4(x)`: the natural logarithm within 2 ulp, near 1 too, for subnormal x as well.
  * Method and coefficients of FreeBSD's e_logf.c: log(2^k (1 + f)) with s = f / (2 + f).

@@ -1,6 +1,6 @@
 import { f32, input, output, require } from './kernel.ts';
 import type { Kernel } from './kernel.ts';
-import { logWgsl } from './math.ts';
+import { accurateExp, expWgsl, logWgsl } from './math.ts';
 import { eachColumn, planRows, rowKernel } from './rows.ts';
 
 /*
@@ -31,7 +31,7 @@ export const softTargetForward: Kernel<SoftTargetProblem> = ({ rows, width }, de
       plan,
       bindings: [input('logits', element), input('targets', element), output('row_loss'), output('stats', 'vec4f')],
       bytesPerSlice: { logits: width * 4, targets: width * 4, row_loss: 4, stats: 16 },
-      functions: logWgsl,
+      functions: expWgsl + logWgsl,
       body: /* wgsl */ `
   var largest = V(LOWEST);
   ${eachColumn(plan, 'largest = max(largest, logits[i]);')}
@@ -44,7 +44,7 @@ export const softTargetForward: Kernel<SoftTargetProblem> = ({ rows, width }, de
     /* wgsl */ `
     let z = logits[i] - m;
     let t = targets[i];
-    part += exp(z);
+    part += ${accurateExp(plan.vector)}(z);
     part_t += t;
     part_tz += t * z;`,
   )}

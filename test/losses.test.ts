@@ -246,6 +246,13 @@ describe('edges of the losses', () => {
     const labels = engine().tensor([0], [1], 'i32');
     expect(await crossEntropy(logits, labels).item()).toBeNaN();
     expect(await countCorrect(logits, labels).item()).toBe(0);
+    // One, and not that of the label.
+    const one = engine().tensor([1, 2, NaN, 3], [1, 4]).requiresGrad_();
+    const loss = crossEntropy(one, labels);
+    loss.backward();
+    expect(await loss.item()).toBeNaN();
+    expect([...(await one.grad!.read())].every(Number.isNaN)).toBe(true);
+    expect(await softTargetCrossEntropy(one.detach(), engine().full([1, 4], 0.25)).item()).toBeNaN();
   });
 
   it('a loss far from certain and one nearly certain keep their digits', async () => {
