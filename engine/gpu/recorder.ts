@@ -161,6 +161,8 @@ export class Recorder {
     try {
       this.throwIfFailed();
       for (const c of commands) if (c.kind === 'dispatch' && c.pipeline.error) throw c.pipeline.error;
+      // A recording holds on to its buffers: what else lies idle makes room for them.
+      if (onSubmitted) this.pool.trim(-1);
       const { physical, slots, kept, lifetimes } = this.place(commands);
       try {
         const encoded = this.encoder.encode(commands, physical);

@@ -1,5 +1,5 @@
 import { DeitError } from '../../kernels/errors.ts';
-import { geluBackward } from '../../kernels/gelu.ts';
+import { geluBackward, geluForward } from '../../kernels/gelu.ts';
 import type { Epilogue, MatmulProblem } from '../../kernels/matmul/index.ts';
 import { columnSum, columnSumScratch } from '../../kernels/reduce.ts';
 import { defineOp } from '../op.ts';
@@ -175,13 +175,16 @@ const mlpOp = defineOp<MlpSizes>({
     const pre = project(ctx, first, x!, weight1!, epilogue1, { bias: bias1, activated: hidden });
     const epilogue2 = { bias: bias2 !== null, residual: residual !== null };
     const y = project(ctx, second, hidden, weight2!, epilogue2, { bias: bias2, residual });
-    ctx.save(x!, weight1!, weight2!, pre, hidden);
+    // gelu(pre) is as large as pre and cheap: a third of what a block would keep is computed again instead.
+    ctx.save(x!, weight1!, weight2!, pre);
     return [y];
   },
   backward(ctx, [dy]) {
-    const [x, weight1, weight2, pre, hidden] = ctx.saved;
+    const [x, weight1, weight2, pre] = ctx.saved;
     const { first, second } = ctx.attributes;
     if (ctx.needs(5)) ctx.pass(5, dy!);
+    const hidden = ctx.empty(pre.shape);
+    if (ctx.needs(3)) ctx.run(geluForward, { n: pre.size, approximate: 'none' }, { x: pre, y: hidden });
     parameterGradients(ctx, second, hidden, dy!, 3, 4);
     if (!ctx.needs(0) && !ctx.needs(1) && !ctx.needs(2)) return;
     const dpre = ctx.empty(pre.shape);
