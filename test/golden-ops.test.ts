@@ -32,7 +32,6 @@ const describeWrong = (result: OpResult): string[] => {
 describe('the golden cases', () => {
   it('are at least 25 of every operator that has a gradient', () => {
     const differentiable = [...operators.values()].filter(({ backward }) => backward).map(({ name }) => name);
-    // A transpose is a permute here.
     const compared = new Set([...cases.keys(), ...Object.keys(elsewhere)]);
     expect(differentiable.filter((name) => !compared.has(name))).toEqual([]);
     for (const [op, rows] of cases) expect(rows.length, op).toBeGreaterThanOrEqual(25);
