@@ -5,6 +5,8 @@ import type { Kernel, Launch } from '../kernels/kernel.ts';
 import type { DType } from './dtype.ts';
 import { bytesPerElement } from './dtype.ts';
 import type { AdapterReport, GpuContext } from './gpu/context.ts';
+import { dryContext } from './gpu/dry.ts';
+import type { LargestBinding } from './gpu/dry.ts';
 import { LaunchTable } from './gpu/launches.ts';
 import type { MemoryReport } from './gpu/pool.ts';
 import { Profiler } from './gpu/profiler.ts';
@@ -36,6 +38,12 @@ const PADDING = 16;
 /** Work outside any scope is handed to the GPU when this much has piled up. */
 const MAX_PENDING = 1024;
 
+/** An engine that runs nothing, and the largest range that it bound to a kernel so far: see `Engine.dry`. */
+export interface DryRun {
+  readonly engine: Engine;
+  readonly largestBinding: Readonly<LargestBinding>;
+}
+
 /** What one call of `Engine.run` recorded: see `Engine.observe`. */
 export interface Recorded {
   readonly op: string;
@@ -56,6 +64,8 @@ export class Engine {
   /** Whether operators record what backward needs. See `noGrad`. */
   gradEnabled = true;
   readonly seed: number;
+  /** Most bytes of GPU memory that this engine allocates; Infinity without a limit. */
+  readonly memoryBudget: number;
   /** The step counter that random kernels read: kept on the GPU, so that a replayed step draws afresh. */
   readonly step: Tensor;
   private readonly context: GpuContext;
@@ -74,7 +84,8 @@ export class Engine {
     this.launches = new LaunchTable(context.profile);
     this.onClose = options.onClose;
     this.seed = options.seed ?? 0;
-    this.recorder = new Recorder(context, options.memoryBudget ?? Infinity, options.debug ?? false);
+    this.memoryBudget = options.memoryBudget ?? Infinity;
+    this.recorder = new Recorder(context, this.memoryBudget, options.debug ?? false);
     context.device.onuncapturederror = (event) => {
       this.recorder.fail(new DeitError('gpu-validation', 'The GPU reported an error.', { found: event.error.message }));
     };
@@ -105,6 +116,12 @@ export class Engine {
   /** GPU memory as the engine accounts for it, up to the last submitted list. */
   memory(): MemoryReport {
     return this.recorder.pool.report();
+  }
+
+  /** An engine for the same adapter, without a budget, on which nothing runs: to see what memory something takes. Close it too. */
+  dry(): DryRun {
+    const { context, largestBinding } = dryContext(this.context);
+    return { engine: new Engine(context, { seed: this.seed }), largestBinding };
   }
 
   resetPeakMemory(): void {

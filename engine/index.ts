@@ -9,7 +9,7 @@ export { DeitError, errorCatalogue, nearestName } from '../kernels/errors.ts';
 export type { ErrorCode, ErrorDetails } from '../kernels/errors.ts';
 export { PhiloxStream, Purpose, philox4x32 } from '../kernels/philox.ts';
 export { Engine } from './engine.ts';
-export type { EngineOptions, Recorded } from './engine.ts';
+export type { DryRun, EngineOptions, Recorded } from './engine.ts';
 export { Tensor } from './tensor.ts';
 export type { DType, TypedArray } from './dtype.ts';
 export { broadcastShapes, expectShape, formatShape, normalizeDim, numel, sameShape } from './shape.ts';

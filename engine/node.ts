@@ -1,3 +1,4 @@
+import { freemem } from 'node:os';
 import { Engine } from './engine.ts';
 import type { EngineOptions } from './engine.ts';
 import { openContext } from './gpu/context.ts';
@@ -9,6 +10,13 @@ export * from './index.ts';
 export { writeFileAtomically } from './node/atomic-file.ts';
 export { readSafetensors, readSafetensorsFile, writeSafetensors } from './node/safetensors-files.ts';
 
+/** Part of the free memory that a software adapter may use. */
+const SHARE_OF_FREE = 0.8;
+
+/** Software adapters never report that memory is out: the process just dies. So they get a share of what is free. */
+const defaultBudget = (software: boolean): number | undefined =>
+  software ? Math.floor(SHARE_OF_FREE * (process.availableMemory?.() ?? freemem())) : undefined;
+
 /**
  * Opens an engine in Node: on a GPU if there is one, else on a software adapter. Close it and the process can end.
  * Throws `no-adapter` with what to install where none can be had.
@@ -19,7 +27,8 @@ export async function createEngine(options: EngineOptions & { adapter?: AdapterC
     const { adapter, choice, advice } = await chooseAdapter(options.adapter);
     const context = await openContext(adapter, choice, advice);
     const debug = options.debug ?? process.env.DEIT_DEBUG === '1';
-    return new Engine(context, { ...options, debug, onClose: stopPolling });
+    const memoryBudget = options.memoryBudget ?? defaultBudget(context.report.software);
+    return new Engine(context, { ...options, memoryBudget, debug, onClose: stopPolling });
   } catch (error) {
     stopPolling();
     throw error;

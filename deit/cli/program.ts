@@ -69,6 +69,16 @@ export function buildProgram(): Command {
     );
 
   program
+    .command('plan')
+    .description('GPU memory by part, largest binding, and largest batch of a training, without running it')
+    .option('--recipe <file>', 'recipe file, or the name of one that ships (deit recipes lists them)', 'quick-demo')
+    .option('--set <key=value>', 'override one setting of the recipe; may be repeated', collect, [])
+    .option('--data <path>', 'data set (same as --set data.path=...)')
+    .addOption(json())
+    .addHelpText('after', examples('deit plan --recipe deit-ti-imagenet --data imagenet --memory 8GiB'))
+    .action(async (_options, command: Command) => (await import('./plan.ts')).plan({ ...command.optsWithGlobals() }));
+
+  program
     .command('evaluate')
     .description('top-1, top-5, loss, classes and confusions of a checkpoint on held-out images, for every head')
     .option('--weights <file>', 'checkpoint (safetensors); default: the DeiT-Ti for ImageNet that ships', 'shipped')

@@ -6,6 +6,7 @@ import { assetPath } from '../data/node/index.ts';
 import { nestRecipe, parseAssignment, parseRecipe, resolveRecipe } from '../recipe/resolve.ts';
 import type { Overrides } from '../recipe/resolve.ts';
 import { settings } from '../recipe/settings.ts';
+import type { Recipe } from '../recipe/settings.ts';
 import { writeReport } from '../report/node/run-files.ts';
 import type { Accuracy } from '../train/evaluate.ts';
 import type { FitProgress } from '../train/fit.ts';
@@ -100,6 +101,12 @@ async function openRun(options: TrainOptions) {
   };
   await folder.writeJson('config.json', config);
   return { name, recipe, folder, resume: false };
+}
+
+/** The recipe that the options describe. */
+export async function recipeOf(options: TrainOptions): Promise<{ name: string; recipe: Recipe }> {
+  const { name, overrides } = await readRecipe(options.recipe);
+  return { name, recipe: resolveRecipe(overrides, ...options.set.map(parseAssignment), shortcuts(options)) };
 }
 
 /** Ctrl-C and SIGTERM end the training after the step under way; a second Ctrl-C ends the process at once. */

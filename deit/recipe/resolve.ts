@@ -74,7 +74,8 @@ function flatten(content: unknown, prefix: string, into: Record<string, SettingV
   if (content === null || typeof content !== 'object' || Array.isArray(content)) {
     throw new DeitError('bad-config', 'A recipe is an object of sections and settings.', {
       where: `${file}${prefix ? `, ${prefix}` : ''}`,
-      found: JSON.stringify(content)?.slice(0, 80),
+      // Not the content itself: it may be nested deeper than it could be printed.
+      found: Array.isArray(content) ? 'a list' : String(content).slice(0, 80),
     });
   }
   for (const [key, value] of Object.entries(content)) {

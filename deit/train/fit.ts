@@ -107,7 +107,7 @@ export async function fit(options: FitOptions): Promise<{ done: number; steps: n
       const run = (): Promise<StepMetrics> => trainStep.run(batches, number, lr);
       const isLast = done + 1 === steps && options.aroundLast !== undefined;
       if (isLast) await drain(0);
-      const reporting = report(isLast ? options.aroundLast!(run) : run(), { batches, step: number, epoch }, lr);
+      const reporting = report(isLast ? options.aroundLast(run) : run(), { batches, step: number, epoch }, lr);
       // An error is thrown where the promise is awaited, in order.
       reporting.catch(() => undefined);
       pending.push(reporting);

@@ -14,6 +14,7 @@ import { fit } from '../fit.ts';
 import type { FitProgress } from '../fit.ts';
 import { distillationOf, lengthOf, microBatch, mixingOf, optimizerOf, scheduleOf } from '../setup.ts';
 import type { Role } from '../setup.ts';
+import { describePlan, planTraining, refuseUnfit } from '../plan.ts';
 import { explainNonFinite } from '../sentry.ts';
 import { TrainStep } from '../step.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
@@ -95,6 +96,7 @@ class TrainingRun {
       reporter.say(`data: ${sources.name}, ${train.length} training and ${validation.length} held-out images`);
       await removeUnfinished(folder.path);
       if (this.options.resume) await this.findCheckpoint();
+      await this.checkMemory(sources);
       const teacher = await this.teacher(sources, imageSize);
       const model = createModel(engine, spec, { dropPath: recipe['model.dropPath'] });
       if (recipe['model.weights']) await this.load(model, recipe['model.weights'], true);
@@ -130,6 +132,14 @@ class TrainingRun {
     } finally {
       await sources.close();
     }
+  }
+
+  /** States what the training will need, and refuses what does not fit before an hour has gone into it. */
+  private async checkMemory({ classes }: Sources): Promise<void> {
+    const { engine, recipe, reporter } = this;
+    const plan = await planTraining(engine, recipe, classes.length, { search: false });
+    reporter.say(`memory: ${describePlan(plan)}`);
+    refuseUnfit(plan, recipe);
   }
 
   private async findCheckpoint(): Promise<void> {
