@@ -7,6 +7,8 @@ export { nestRecipe, parseAssignment, parseRecipe, resolveRecipe } from './recip
 export type { Overrides } from './recipe/resolve.ts';
 export { defaultRecipe, settingNames, settings } from './recipe/settings.ts';
 export type { Recipe, Setting, SettingName, SettingValue } from './recipe/settings.ts';
+export { attentionMaps, attentionRollout } from './report/attention.ts';
+export type { AttentionMaps, HeadToken, TokenAttention } from './report/attention.ts';
 export type { BatchSource } from './train/batches.ts';
 export { Evaluator } from './train/evaluate.ts';
 export type { Accuracy } from './train/evaluate.ts';

@@ -1,6 +1,8 @@
 /** All of `deit-webgpu/deit`, with what needs files: data sets, checkpoints, whole training runs. */
 export * from './index.ts';
 export * from './data/node/index.ts';
+export { metricsCsv, readRun, writeReport } from './report/node/run-files.ts';
+export type { Run } from './report/run.ts';
 export { openCheckpoint, saveModel } from './train/node/checkpoint.ts';
 export type { ModelCard } from './train/node/checkpoint.ts';
 export { RunFolder } from './train/node/run-folder.ts';
