@@ -77,6 +77,7 @@ export class Engine {
   private closed = false;
   /** Path of the module whose method is being called, where calls are traced; else empty. */
   path = '';
+  private loss: DeitError | null = null;
   private observer: ((recorded: Recorded) => void) | null = null;
 
   constructor(context: GpuContext, options: EngineOptions = {}) {
@@ -91,12 +92,11 @@ export class Engine {
     };
     void context.device.lost.then((info) => {
       if (this.closed) return;
-      this.recorder.fail(
-        new DeitError('device-lost', 'The GPU device was lost.', {
-          found: `${info.reason}: ${info.message}`,
-          fix: 'open a new engine and resume from the last checkpoint',
-        }),
-      );
+      this.loss = new DeitError('device-lost', 'The GPU device was lost.', {
+        found: `${info.reason}: ${info.message}`,
+        fix: 'open a new engine and resume from the last checkpoint',
+      });
+      this.recorder.fail(this.loss);
     });
     this.step = this.tensor([0], [1], 'u32').keep('engine');
   }
@@ -122,6 +122,21 @@ export class Engine {
   dry(): DryRun {
     const { context, largestBinding } = dryContext(this.context);
     return { engine: new Engine(context, { seed: this.seed }), largestBinding };
+  }
+
+  /**
+   * The error `device-lost` if the device is gone, else null. To be asked when something else has gone wrong: what was under
+   * way may have failed, for whatever reason, before the loss is known.
+   */
+  async deviceLoss(): Promise<DeitError | null> {
+    const patience = new Promise<void>((resolve) => void setTimeout(resolve, 50));
+    if (!this.closed) await Promise.race([this.context.device.lost, patience]);
+    return this.loss;
+  }
+
+  /** Destroys the device behind the engine's back, as a crash of the driver would: for drills. */
+  loseDevice(): void {
+    this.context.device.destroy();
   }
 
   resetPeakMemory(): void {

@@ -13,6 +13,7 @@ const drills: Readonly<Record<string, () => Promise<Drill>>> = {
   resume: async () => (await import('./resume.ts')).resume,
   kill: async () => (await import('./kill.ts')).kill,
   signals: async () => (await import('./signals.ts')).signals,
+  'device-loss': async () => (await import('./device-loss.ts')).deviceLoss,
   nan: async () => (await import('./nan.ts')).nan,
   'hostile-files': async () => (await import('./hostile-files.ts')).hostileFiles,
   'full-disk': async () => (await import('./full-disk.ts')).fullDisk,

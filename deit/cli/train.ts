@@ -10,6 +10,7 @@ import type { Recipe } from '../recipe/settings.ts';
 import { writeReport } from '../report/node/run-files.ts';
 import type { Accuracy } from '../train/evaluate.ts';
 import type { FitProgress } from '../train/fit.ts';
+import { outliveDevices } from '../train/node/recovery.ts';
 import { RunFolder } from '../train/node/run-folder.ts';
 import { Interrupted, trainRecipe } from '../train/node/training-run.ts';
 import type { Reporter, TrainResult } from '../train/node/training-run.ts';
@@ -46,13 +47,16 @@ export async function train(options: TrainOptions): Promise<void> {
       const shown = Object.entries(values).map(([key, value]) => `${key}=${String(value)}`);
       tell(`  ${section}: ${shown.join('  ')}`);
     }
-    await withEngine({ ...options, seed: recipe['run.seed'] }, async (engine, say) => {
-      await folder.writeJson('adapter.json', engine.adapter);
-      const reporter = new ConsoleReporter(say);
-      const result = await trainRecipe(engine, { recipe, folder, reporter, resume, signal: stop.signal });
-      summarize(result, say);
-      if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
-    });
+    const { signal } = stop;
+    const result = await outliveDevices(folder.path, tell, resume, (resuming) =>
+      withEngine({ ...options, seed: recipe['run.seed'] }, async (engine, say) => {
+        await folder.writeJson('adapter.json', engine.adapter);
+        const reporter = new ConsoleReporter(say);
+        return trainRecipe(engine, { recipe, folder, reporter, resume: resuming, signal });
+      }),
+    );
+    summarize(result, tell);
+    if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
     await writeReport(folder.path);

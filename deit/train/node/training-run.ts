@@ -67,8 +67,14 @@ export interface RunOptions {
 }
 
 /** Trains what a recipe describes, writes its run folder, and returns the held-out accuracies. Throws `Interrupted`. */
-export const trainRecipe = (engine: Engine, options: RunOptions): Promise<TrainResult> =>
-  new TrainingRun(engine, options).run();
+export async function trainRecipe(engine: Engine, options: RunOptions): Promise<TrainResult> {
+  try {
+    return await new TrainingRun(engine, options).run();
+  } catch (error) {
+    // On a lost device all sorts of things fail first.
+    throw error instanceof Interrupted ? error : ((await engine.deviceLoss()) ?? error);
+  }
+}
 
 class TrainingRun {
   private readonly recipe: Recipe;
