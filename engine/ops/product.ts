@@ -1,10 +1,11 @@
-import { matmul, prefersTurnedB } from '../../kernels/matmul/index.ts';
+import { fusesRowSums, matmul, partsOfSum, prefersTurnedB } from '../../kernels/matmul/index.ts';
 import type { MatmulProblem } from '../../kernels/matmul/index.ts';
 import type { Kernel } from '../../kernels/kernel.ts';
 import { transposeInner } from '../../kernels/transpose.ts';
 import type { DType } from '../dtype.ts';
 import type { Shape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
+import { reduceInto } from './reduce.ts';
 
 /** What a forward or backward pass lends: memory, and a place to record kernels. */
 interface Context {
@@ -30,16 +31,31 @@ export interface ProductTensors {
 
 /** Records y = a b with its epilogue, in the form that is fastest on this device. */
 export function product(ctx: Context, problem: MatmulProblem, tensors: ProductTensors): void {
-  let { b } = tensors;
-  let form = problem;
-  if (prefersTurnedB(problem, b.engine.profile)) {
-    const turned = ctx.empty([problem.n, problem.k]);
-    ctx.run(turn, { rows: problem.k, columns: problem.n }, { x: b, y: turned });
-    b = turned;
-    form = { ...problem, b: { ld: problem.k, transposed: true } };
+  const { a, b, y, row_sums } = tensors;
+  const { profile } = a.engine;
+  const { m, n, k } = problem;
+  if (problem.rowSums && !fusesRowSums(problem, profile)) {
+    reduceInto(ctx, 'sum', a.viewAs([k, m]), [true, false], row_sums!);
+    product(ctx, { ...problem, rowSums: false }, { a, b, y });
+    return;
   }
-  const { a, y, bias, residual, pre, activated, row_sums } = tensors;
-  ctx.run(matmul, form, {
+  const parts = partsOfSum(problem, profile);
+  if (parts > 1) {
+    sumOfParts(ctx, problem, tensors, parts);
+    return;
+  }
+  if (prefersTurnedB(problem, profile)) {
+    const turned = ctx.empty([n, k]);
+    ctx.run(turn, { rows: k, columns: n }, { x: b, y: turned });
+    record(ctx, { ...problem, b: { ld: k, transposed: true } }, { ...tensors, b: turned });
+    return;
+  }
+  record(ctx, problem, tensors);
+}
+
+function record(ctx: Context, problem: MatmulProblem, tensors: ProductTensors): void {
+  const { a, b, y, bias, residual, pre, activated, row_sums } = tensors;
+  ctx.run(matmul, problem, {
     a,
     b,
     y,
@@ -50,6 +66,35 @@ export function product(ctx: Context, problem: MatmulProblem, tensors: ProductTe
     activated: activated ?? ctx.empty([1]),
     ...(row_sums && { row_sums }),
   });
+}
+
+/** Multiples of this many steps of k in a part: whole stretches of the kernels. */
+const STEPS = 16;
+
+/** The sum over k in parts, as a batch of products, and their sum. */
+function sumOfParts(ctx: Context, problem: MatmulProblem, { a, b, y }: ProductTensors, parts: number): void {
+  const { m, n, k } = problem;
+  const depth = Math.ceil(k / parts / STEPS) * STEPS;
+  const whole = Math.floor(k / depth);
+  const rest = k - whole * depth;
+  const partials = ctx.empty([whole + Math.min(rest, 1), m, n]);
+  const stepA = problem.a.transposed ? problem.a.ld : 1;
+  const stepB = problem.b.transposed ? 1 : problem.b.ld;
+  const part = { ...problem, y: { ld: n } };
+  const axis = { size: whole, a: depth * stepA, b: depth * stepB, y: m * n };
+  record(ctx, { ...part, k: depth, batch: [axis] }, { a, b, y: partials });
+  if (rest > 0) {
+    const from = (offset: number | undefined, step: number): number => (offset ?? 0) + whole * depth * step;
+    const last = {
+      ...part,
+      k: rest,
+      a: { ...problem.a, offset: from(problem.a.offset, stepA) },
+      b: { ...problem.b, offset: from(problem.b.offset, stepB) },
+      y: { ld: n, offset: whole * m * n },
+    };
+    record(ctx, last, { a, b, y: partials });
+  }
+  reduceInto(ctx, 'sum', partials, [true, false, false], y.viewAs([m, n]));
 }
 
 /** y [columns, rows] = x [rows, columns] transposed; both are multiples of 4. */

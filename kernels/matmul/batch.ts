@@ -1,10 +1,36 @@
+import type { DeviceProfile } from '../device.ts';
+import { splitRows } from '../kernel.ts';
 import type { BatchAxis, MatmulProblem } from './problem.ts';
 
 /**
  * A problem with any number of batch axes as problems with at most two each, to be run one after the other. Axes are
- * merged with each other, or into m or k, where the strides allow; axes to be summed over become additions to y.
+ * merged with each other, or into m or k, where the strides allow; axes to be summed over become additions to y. One matrix
+ * that exceeds the device's bindings is cut along its stored rows.
  */
-export function planMatmul(problem: MatmulProblem): MatmulProblem[] {
+export function planMatmul(problem: MatmulProblem, device: DeviceProfile): MatmulProblem[] {
+  return planBatch(problem).flatMap((part) => planBindings(part, device));
+}
+
+function planBindings(problem: MatmulProblem, device: DeviceProfile): MatmulProblem[] {
+  const { m, k, a, b, y, batch = [], epilogue = {} } = problem;
+  if (batch.length > 0 || a.offset || b.offset || y.offset) return [problem];
+  if (!a.transposed) {
+    const bytes: Record<string, number> = { a: 4 * a.ld, y: 4 * y.ld };
+    if (epilogue.residual) bytes.residual = 4 * y.ld;
+    if (epilogue.geluGradient) bytes.pre = 4 * y.ld;
+    if (epilogue.gelu) bytes.activated = 4 * y.ld;
+    return splitRows(m, bytes, device, 'matmul').map(({ rows, ranges }) => ({ ...problem, m: rows, ranges }));
+  }
+  if (b.transposed || Object.values(epilogue).includes(true)) return [problem];
+  return splitRows(k, { a: 4 * a.ld, b: 4 * b.ld }, device, 'matmul').map(({ rows, ranges }, i) => ({
+    ...problem,
+    k: rows,
+    ranges,
+    epilogue: i === 0 ? epilogue : { ...epilogue, accumulate: true },
+  }));
+}
+
+function planBatch(problem: MatmulProblem): MatmulProblem[] {
   let { m, k } = problem;
   const { a, b, y } = problem;
   let axes = (problem.batch ?? []).filter((axis) => axis.size > 1);

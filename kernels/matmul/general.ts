@@ -27,6 +27,7 @@ export function matmulGeneral(problem: MatmulProblem, device: DeviceProfile): La
         ...(rowSums ? [output('row_sums')] : []),
       ],
       uniforms: matmulUniforms(problem, tiles),
+      ranges: problem.ranges,
       wgsl: /* wgsl */ `
 ${placeWgsl}
 ${epilogueFunctions(epilogue)}

@@ -1,7 +1,7 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../device.ts';
 import type { DeviceProfile } from '../device.ts';
 import { f32, input, output, require, u32 } from '../kernel.ts';
-import type { Binding, Cost, Uniforms } from '../kernel.ts';
+import type { Binding, BindingRange, Cost, Uniforms } from '../kernel.ts';
 import { epilogueBindings } from './epilogue.ts';
 import type { Epilogue } from './epilogue.ts';
 
@@ -26,11 +26,13 @@ export interface MatmulProblem {
   readonly epilogue?: Epilogue;
   /** Also writes row_sums[i] = sum_k a[i, k] (m elements): the bias gradient, where a is dy^T. One batch only. */
   readonly rowSums?: boolean;
+  /** Parts of the bindings, where one launch cannot bind them whole (see `planMatmul`). */
+  readonly ranges?: Readonly<Record<string, BindingRange>>;
   /** For tests and measurements: the variant to use instead of the one that fits best. */
   readonly variant?: Variant;
 }
 
-export type Variant = 'general' | 'subgroup' | 'subgroup_rows' | 'subgroup_strided';
+export type Variant = 'general' | 'subgroup' | 'subgroup_rows' | 'subgroup_strided' | 'workgroup' | 'workgroup_large';
 
 export interface MatmulTarget {
   /** Elements from one stored row to the next. */

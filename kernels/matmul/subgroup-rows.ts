@@ -42,6 +42,7 @@ export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile
         add_y: flag(epilogue.accumulate),
         activate: flag(epilogue.gelu),
       },
+      ranges: problem.ranges,
       wgsl: /* wgsl */ `
 ${placeWgsl}
 ${epilogueFunctions(EVERY_EPILOGUE)}

@@ -59,6 +59,7 @@ export function matmulSubgroupStrided(problem: MatmulProblem, device: DeviceProf
         b_column: u32(b.transposed ? b.ld : 1),
         b_k: u32(b.transposed ? 1 : b.ld),
       },
+      ranges: problem.ranges,
       wgsl: /* wgsl */ `
 ${placeWgsl}
 ${epilogueFunctions(epilogue)}

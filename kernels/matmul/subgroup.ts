@@ -145,6 +145,7 @@ export function matmulSubgroup(problem: MatmulProblem, tile: SubgroupTile, devic
         ...(rowSums ? [output('row_sums', 'vec4f')] : []),
       ],
       uniforms: { ...matmulUniforms(problem, tiles), rows: u32(rows) },
+      ranges: problem.ranges,
       wgsl: /* wgsl */ `
 ${placeWgsl}
 ${epilogueFunctions(epilogue)}
