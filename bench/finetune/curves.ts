@@ -60,7 +60,7 @@ function panel(title: string, x0: number, curves: readonly (readonly (readonly [
   const points = curves.flat();
   const most = Math.max(...points.map(([x]) => x));
   const [low, high] = [Math.min(...points.map(([, y]) => y)), Math.max(...points.map(([, y]) => y))];
-  const unit = high > 10 ? 10 : 0.2;
+  const unit = high - low > 20 ? 10 : high - low > 2 ? 2 : 0.2;
   const [from, to] = [Math.floor(low / unit) * unit, Math.ceil(high / unit) * unit];
   const { width, height, top } = PANEL;
   const px = (x: number): string => (x0 + (x / most) * width).toFixed(1);
