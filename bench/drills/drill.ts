@@ -63,7 +63,7 @@ export interface Running {
   readonly child: ChildProcess;
   readonly finished: Promise<Finished>;
   /** Resolves when the output so far contains `text`; rejects if the process ends before. */
-  said(text: string | RegExp): Promise<void>;
+  readonly said: (text: string | RegExp) => Promise<void>;
 }
 
 /** Starts `deit <args>` from the sources. */
@@ -146,7 +146,8 @@ export async function inFolder<Result>(work: (folder: string) => Promise<Result>
   }
 }
 
-export const messageOf = (error: unknown): string =>
-  error instanceof DeitError || error instanceof Broken
-    ? error.message
-    : `${String((error as Error).stack ?? error)}\n${String((error as Error).cause ?? '')}`;
+export const messageOf = (error: unknown): string => {
+  if (error instanceof DeitError || error instanceof Broken) return error.message;
+  const { stack, cause } = error as Error;
+  return cause instanceof Error ? `${stack}\ncaused by ${cause.stack}` : String(stack);
+};

@@ -55,7 +55,7 @@ export async function fuzz(target: Target, inputs: number, seed: number): Promis
         accepted++;
       } catch (error) {
         if (!(error instanceof DeitError))
-          throw new Error(`${target.name}: ${String((error as Error).stack)}\n${reproduction(file)}`);
+          throw new Error(`${target.name}: not refused by a DeitError: ${reproduction(file)}`, { cause: error });
         codes.set(error.code, (codes.get(error.code) ?? 0) + 1);
       }
       const seconds = (performance.now() - began) / 1000;
