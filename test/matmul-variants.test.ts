@@ -30,7 +30,7 @@ const VECTORS = [
 const VARIANTS: Record<Variant, readonly (readonly [number, number, number])[]> = {
   general: ODD,
   subgroup: VECTORS,
-  subgroup_rows: [...VECTORS, [68, 200, 76]],
+  subgroup_rows: [...ODD, [34, 36, 29], ...VECTORS, [68, 200, 76], [68, 201, 76]],
   // A software adapter takes seconds to compile each of these: one size without whole vectors, and one with.
   workgroup: [
     [65, 127, 63],

@@ -23,9 +23,9 @@ const MANY_ROWS = 32;
 function variantFor(problem: MatmulProblem, device: DeviceProfile): Variant {
   if (!device.cpu) return workgroupTile(problem, device) === SMALL_TILE ? 'workgroup' : 'workgroup_large';
   if (!hasSubgroups(device) || matmulCost(problem).flops < SMALL) return 'general';
-  if (!fitsSubgroup(problem)) return 'subgroup_strided';
-  const rows = !problem.a.transposed && problem.b.transposed && !problem.rowSums && problem.m >= MANY_ROWS;
-  return rows ? 'subgroup_rows' : 'subgroup';
+  if (!problem.a.transposed && problem.b.transposed && !problem.rowSums && problem.m >= MANY_ROWS)
+    return 'subgroup_rows';
+  return fitsSubgroup(problem) ? 'subgroup' : 'subgroup_strided';
 }
 
 /**

@@ -6,9 +6,9 @@ import { ceilDiv } from '../device.ts';
  */
 
 /** Multiplications in the unrolled code, beyond which it falls out of the instruction cache. */
-const MAX_UNROLLED = 768;
+const MAX_UNROLLED = 832;
 /** Longest stretch of k; with 8 rows, what the first-level data cache holds beside the sums. */
-const MAX_STRETCH = 96;
+const MAX_STRETCH = 104;
 const MAX_ROWS = 8;
 /** What bringing a column to all lanes costs, in rows' worth of arithmetic. */
 const COLUMN_COST = 3;
@@ -18,13 +18,14 @@ export const COLUMNS = 64;
 export interface RowTile {
   /** Rows a lane. */
   readonly rows: number;
-  /** Elements of k in a stretch, a multiple of 4. */
+  /** Elements of k in a stretch: whole vectors, if those are loaded. */
   readonly stretch: number;
 }
 
 /** Rows a lane for m rows of k elements: least work, rows past the end included. */
-export function rowTile(m: number, k: number, lanes: number): RowTile {
-  const stretch = 4 * ceilDiv(k, 4 * ceilDiv(k, MAX_STRETCH));
+export function rowTile(m: number, k: number, lanes: number, vectors = true): RowTile {
+  const unit = vectors ? 4 : 1;
+  const stretch = unit * ceilDiv(k, unit * ceilDiv(k, MAX_STRETCH));
   let rows = 1;
   let least = Infinity;
   for (let candidate = 1; candidate <= Math.min(MAX_ROWS, Math.floor(MAX_UNROLLED / stretch)); candidate++) {
@@ -38,30 +39,36 @@ const range = (count: number): number[] => Array.from({ length: count }, (_, i) 
 const lines = (count: number, line: (i: number) => string): string => range(count).map(line).join('\n');
 
 export interface RowProducts {
-  /** Arrays left[row][k] and sums[column][row], and this lane's vectors of a column's stretch. */
+  /** Arrays left[row][k] and sums[column][row], and this lane's parts of a column's stretch. */
   readonly declarations: string;
   /**
-   * For the stretch that starts at `k`: a loop over `width` columns that adds to sums. `vector(part)` is WGSL for the
-   * vec4f of the current `column` that begins `part` vectors into the stretch.
+   * For the stretch that starts at `k`: a loop over `width` columns that adds to sums. `load(part)` is WGSL for what lies
+   * `part` vectors (or elements) into the stretch of the current `column`.
    */
-  multiply(vector: (part: string) => string): string;
-  /** The sums of columns c ... c + 3 of row r, as WGSL. */
+  multiply(load: (part: string) => string): string;
+  /** The sums of columns c ... c + 3 of row r, and that of column c alone, as WGSL. */
   readonly four: string;
+  readonly one: string;
 }
 
-export function rowProducts({ rows, stretch }: RowTile, lanes: number): RowProducts {
-  const loads = ceilDiv(stretch / 4, lanes);
-  const element = (k: number): string =>
-    `subgroupBroadcast(own${Math.floor(k / 4 / lanes)}[${k % 4}], ${Math.floor(k / 4) % lanes}u)`;
+/** `vectors`: columns are loaded in vectors of four elements along k, else in single elements. */
+export function rowProducts({ rows, stretch }: RowTile, lanes: number, vectors = true): RowProducts {
+  const parts = vectors ? stretch / 4 : stretch;
+  const loads = ceilDiv(parts, lanes);
+  const element = (k: number): string => {
+    const part = vectors ? Math.floor(k / 4) : k;
+    return `subgroupBroadcast(own${Math.floor(part / lanes)}${vectors ? `[${k % 4}]` : ''}, ${part % lanes}u)`;
+  };
   const each = (text: (r: number) => string): string => range(rows).map(text).join(' ');
+  const one = (j: number): string => `sums[c * ${rows} + r + ${j * rows}]`;
   return {
     declarations: /* wgsl */ `
 var left: array<f32, ${rows * stretch}>;
 var sums: array<f32, ${rows * COLUMNS}>;
-${lines(loads, (g) => `let part${g} = min(${g * lanes}u + lane, ${stretch / 4 - 1}u);`)}`,
-    multiply: (vector) => /* wgsl */ `
+${lines(loads, (g) => `let part${g} = min(${g * lanes}u + lane, ${parts - 1}u);`)}`,
+    multiply: (load) => /* wgsl */ `
 for (var column = 0u; column < width; column++) {
-${lines(loads, (g) => `let own${g} = ${vector(`part${g}`)};`)}
+${lines(loads, (g) => `let own${g} = ${load(`part${g}`)};`)}
 ${each((r) => `var sum${r} = 0.0;`)}
 ${lines(stretch, (k) => `let b${k} = ${element(k)}; ${each((r) => `sum${r} += left[${r * stretch + k}] * b${k};`)}`)}
 let place = column * ${rows};
@@ -69,8 +76,7 @@ let place = column * ${rows};
 if (k == 0) { ${each((r) => `sums[place + ${r}] = sum${r};`)} }
 else { ${each((r) => `sums[place + ${r}] += sum${r};`)} }
 }`,
-    four: `vec4f(${range(4)
-      .map((j) => `sums[c * ${rows} + r + ${j * rows}]`)
-      .join(', ')})`,
+    four: `vec4f(${range(4).map(one).join(', ')})`,
+    one: one(0),
   };
 }
