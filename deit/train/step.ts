@@ -179,7 +179,7 @@ export class TrainStep {
     const heads = student.heads(images);
     // As facebookresearch/deit: in evaluation mode a model's output is the average of its heads, and that is fine-tuned.
     const isAveraged = distillation.type === 'none' && heads.dist !== null && !student.training;
-    const output = isAveraged ? { cls: mul(add(heads.cls, heads.dist!), 0.5), dist: null } : heads;
+    const output = isAveraged ? { cls: mul(add(heads.cls, heads.dist), 0.5), dist: null } : heads;
     const losses = distillationLoss(distillation, output, target, teacherLogits);
     losses.total.backward();
     return { losses, output };
