@@ -130,7 +130,11 @@ async function recordTraining(
   batch: number,
 ): Promise<Needs> {
   const { imageSize } = describeModel(recipe['model.name']);
-  const specOf = (name: string): string => describeModel(name, { classes }).spec;
+  // The teacher sees the student's images, so it is brought to their resolution.
+  const specOf = (name: string): string => {
+    const { imageSize: own } = describeModel(name);
+    return describeModel(name, own === imageSize ? { classes } : { classes, imageSize }).spec;
+  };
   const teacher = await dryTeacher(engine, recipe, specOf);
   const teacherBytes = engine.memory().keptBytes;
   const student = createModel(engine, specOf(recipe['model.name']), { dropPath: recipe['model.dropPath'] });
