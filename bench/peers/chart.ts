@@ -8,6 +8,8 @@ const BARS = 300;
 const ROW = 26;
 const BAR = 14;
 const TOP = 64;
+/** Longer bars are cut off, so that one does not make the others unreadable; their number tells. */
+const LONGEST = 20;
 
 const escape = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 const ms = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(2));
@@ -15,8 +17,8 @@ const ms = (value: number): string => (value >= 100 ? value.toFixed(0) : value.t
 /** An SVG that reads on light and on dark pages. */
 export function chart(comparison: Comparison): string {
   const rows = ratios(comparison);
-  const most = Math.max(...rows.map(({ ratio, times }) => Math.max(ratio, times)), 1);
-  const x = (factor: number): number => LABELS + (factor / most) * BARS;
+  const most = Math.min(LONGEST, Math.max(...rows.map(({ ratio, times }) => Math.max(ratio, times)), 1));
+  const x = (factor: number): number => LABELS + (Math.min(factor, most) / most) * BARS;
   const height = TOP + rows.length * ROW + 30;
   const own = comparison.libraries.find(({ kind }) => kind === 'own');
   const rivals = comparison.libraries.filter(({ kind }) => kind === 'webgpu');
@@ -52,7 +54,7 @@ export function chart(comparison: Comparison): string {
 <line class="one" x1="${x(1).toFixed(1)}" x2="${x(1).toFixed(1)}" y1="${TOP - 8}" y2="${TOP + rows.length * ROW - 4}"/>
 ${parts.join('\n')}
 <line class="goal" x1="${LABELS}" x2="${LABELS}" y1="${height - 24}" y2="${height - 8}"/>
-<text class="quiet" x="${LABELS + 8}" y="${height - 12}">goal; the dashed line is as fast as the fastest</text>
+<text class="quiet" x="${LABELS + 8}" y="${height - 12}">goal; dashed: as fast as the fastest; bars end at ${LONGEST}×</text>
 </svg>
 `;
 }
