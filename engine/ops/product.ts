@@ -1,7 +1,13 @@
-import { fusesRowSums, matmul, partsOfSum, prefersTurnedB } from '../../kernels/matmul/index.ts';
+import {
+  fusesRowSums,
+  laidLength,
+  layColumns,
+  matmul,
+  partsOfSum,
+  prefersLaidColumns,
+} from '../../kernels/matmul/index.ts';
 import type { MatmulProblem } from '../../kernels/matmul/index.ts';
 import type { Kernel } from '../../kernels/kernel.ts';
-import { transposeInner } from '../../kernels/transpose.ts';
 import type { DType } from '../dtype.ts';
 import type { Shape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
@@ -44,10 +50,12 @@ export function product(ctx: Context, problem: MatmulProblem, tensors: ProductTe
     sumOfParts(ctx, problem, tensors, parts);
     return;
   }
-  if (prefersTurnedB(problem, profile)) {
-    const turned = ctx.empty([n, k]);
-    ctx.run(turn, { rows: k, columns: n }, { x: b, y: turned });
-    record(ctx, { ...problem, b: { ld: k, transposed: true } }, { ...tensors, b: turned });
+  if (prefersLaidColumns(problem, profile)) {
+    const length = laidLength(k);
+    const laid = ctx.empty([n, length]);
+    ctx.run(layColumns, { n, k, b: problem.b }, { x: b, y: laid });
+    const padded = { ld: length, transposed: true, padded: true };
+    record(ctx, { ...problem, b: padded }, { ...tensors, b: laid });
     return;
   }
   record(ctx, problem, tensors);
@@ -96,12 +104,3 @@ function sumOfParts(ctx: Context, problem: MatmulProblem, { a, b, y }: ProductTe
   }
   reduceInto(ctx, 'sum', partials, [true, false, false], y.viewAs([m, n]));
 }
-
-/** y [columns, rows] = x [rows, columns] transposed; both are multiples of 4. */
-const turn: Kernel<{ rows: number; columns: number }> = ({ rows, columns }, device) => {
-  const dims = [
-    { size: columns, stride: 1 },
-    { size: rows, stride: columns },
-  ];
-  return transposeInner({ dims, offset: 0 }, device)!;
-};

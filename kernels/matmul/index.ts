@@ -13,6 +13,7 @@ import { BUSY_WORKGROUPS, LARGE_TILE, matmulWorkgroup, SMALL_TILE, workgroupTile
 
 export type { BatchAxis, MatmulOperand, MatmulProblem, MatmulTarget, Variant } from './problem.ts';
 export type { Epilogue } from './epilogue.ts';
+export { laidLength, layColumns } from './lay-columns.ts';
 
 /** Work below which the variant that compiles fastest is the fastest. */
 const SMALL = 4e6;
@@ -29,13 +30,14 @@ function variantFor(problem: MatmulProblem, device: DeviceProfile): Variant {
 }
 
 /**
- * Whether the product is faster with b turned round first (b [k, n] to [n, k], then `b.transposed`), the time that takes
- * included. A kernel has no memory of its own, so its caller has to do that.
+ * Whether the product is faster if `layColumns` lays b out anew first, the time that takes included: [n, k] in whole
+ * vectors, then `transposed` and `padded`. A kernel has no memory of its own, so its caller has to do that.
  */
-export function prefersTurnedB(problem: MatmulProblem, device: DeviceProfile): boolean {
-  const { a, b, m, n, batch = [] } = problem;
-  if (a.transposed || b.transposed || b.offset || b.ld !== n || batch.some((axis) => axis.b !== 0)) return false;
-  return m >= 4 * MANY_ROWS && variantFor(problem, device) === 'subgroup';
+export function prefersLaidColumns(problem: MatmulProblem, device: DeviceProfile): boolean {
+  const { a, b, m, k, batch = [] } = problem;
+  if (!device.cpu || !hasSubgroups(device) || matmulCost(problem).flops < SMALL || m < 4 * MANY_ROWS) return false;
+  if (a.transposed || b.padded || batch.some((axis) => axis.b !== 0)) return false;
+  return !b.transposed || [k, b.ld, b.offset ?? 0].some((size) => size % 4 !== 0);
 }
 
 /** Whether row sums cost nothing beside the product; if not, its caller sums the rows of a otherwise. */

@@ -44,6 +44,8 @@ export interface MatmulTarget {
 export interface MatmulOperand extends MatmulTarget {
   /** a is stored as [k, m], or b as [n, k]. */
   readonly transposed: boolean;
+  /** Stored rows end in zeros that fill up whole vectors of 4. */
+  readonly padded?: boolean;
 }
 
 /** Elements from one index to the next in each operand: 0 where it broadcasts; 0 in y sums over the axis. */

@@ -18,35 +18,38 @@ import { COLUMNS, rowProducts, rowTile } from './row-products.ts';
  * has one such pipeline for all of its layers; bindings that a product does not use are bound to something else.
  */
 
-/** Whether a and b can be loaded in vectors along k, and y written in vectors. */
+/** Which operands are loaded in vectors along k, and whether y is written in vectors. */
 function vectorsOf({ n, k, a, b, y, batch = [] }: MatmulProblem) {
   const whole = (...sizes: (number | undefined)[]): boolean => sizes.every((size = 0) => size % 4 === 0);
   return {
-    operands: whole(k, a.ld, b.ld, a.offset, b.offset, ...batch.flatMap((axis) => [axis.a, axis.b])),
+    rows: whole(k, a.ld, a.offset, ...batch.map((axis) => axis.a)),
+    columns: whole(b.padded ? 0 : k, b.ld, b.offset, ...batch.map((axis) => axis.b)),
     results: whole(n, y.ld, y.offset, ...batch.map((axis) => axis.y)),
   };
 }
 
 export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile): Launch[] {
   const lanes = device.subgroupSize;
-  const { operands, results } = vectorsOf(problem);
-  const tile = rowTile(problem.m, problem.k, lanes, operands);
+  const vectors = vectorsOf(problem);
+  const tile = rowTile(problem.m, problem.k, lanes, vectors.rows || vectors.columns);
   const { rows, stretch } = tile;
-  const code = rowProducts(tile, lanes, operands);
+  const code = rowProducts(tile, lanes, vectors.columns);
   const tiles = tiling(problem, lanes * rows, COLUMNS);
   const { epilogue = {} } = problem;
   const flag = (on: boolean | undefined) => u32(on ? 1 : 0);
-  // Elements of a vector of a and b, and of y.
-  const [wide, step] = [operands ? 4 : 1, results ? 4 : 1];
-  const units = (index: string, size: number): string => (size === 4 ? `(${index}) / 4` : index);
-  const operand = operands ? 'vec4f' : 'f32';
+  const element = (vector: boolean): string => (vector ? 'vec4f' : 'f32');
+  const sizeOf = (vector: boolean): number => (vector ? 4 : 1);
+  const units = (index: string, vector: boolean): string => (vector ? `(${index}) / 4` : index);
+  const [wideA, wideB, wideY] = [sizeOf(vectors.rows), sizeOf(vectors.columns), sizeOf(vectors.results)];
+  // A padded b goes on in zeros past k.
+  const lastB = problem.b.padded ? 'params.b_ld' : 'params.k';
   return [
     launch({
       name: `matmul/subgroup_rows_nt_${lanes * rows}x${stretch}`,
       enables: ['subgroups'],
       bindings: matmulBindings(
         { ...problem, epilogue: EVERY_EPILOGUE },
-        { a: operand, b: operand, y: results ? 'vec4f' : 'f32' },
+        { a: element(vectors.rows), b: element(vectors.columns), y: element(vectors.results) },
       ),
       uniforms: {
         ...matmulUniforms(problem, tiles),
@@ -75,32 +78,32 @@ ${code.declarations}
 for (var k = 0u; k < params.k; k += params.stretch) {
   for (var r = 0u; r < params.rows; r++) {
     let row = min((at.row * params.rows + r) * ${lanes} + lane, params.m - 1);
-    for (var e = 0u; e < params.stretch; e += ${wide}) {
+    for (var e = 0u; e < params.stretch; e += ${wideA}) {
       // Past the end of k, zeros meet whatever b holds there.
-      let inside = a[${units(`at.a + row * params.a_ld + min(k + e, params.k - ${wide})`, wide)}];
-      let value = select(${operand}(), inside, k + e < params.k);
+      let inside = a[${units(`at.a + row * params.a_ld + min(k + e, params.k - ${wideA})`, vectors.rows)}];
+      let value = select(${element(vectors.rows)}(), inside, k + e < params.k);
       let i = r * ${stretch} + e;
-      ${operands ? 'left[i] = value.x; left[i + 1] = value.y; left[i + 2] = value.z; left[i + 3] = value.w;' : 'left[i] = value;'}
+      ${vectors.rows ? 'left[i] = value.x; left[i + 1] = value.y; left[i + 2] = value.z; left[i + 3] = value.w;' : 'left[i] = value;'}
     }
   }
   ${code.multiply(
     (part) =>
-      `b[${units(`at.b + (first + column) * params.b_ld + min(k + ${part} * ${wide}, params.k - ${wide})`, wide)}]`,
+      `b[${units(`at.b + (first + column) * params.b_ld + min(k + ${part} * ${wideB}, ${lastB} - ${wideB})`, vectors.columns)}]`,
   )}
 }
 for (var r = 0u; r < params.rows; r++) {
   let row = (at.row * params.rows + r) * ${lanes} + lane;
   if (row >= params.m) { break; }
-  for (var c = 0u; c < width; c += ${step}) {
-    let column = ${units('first + c', step)};
-    let index = ${units('at.y + row * params.y_ld', step)} + column;
-    var value = params.scale * ${results ? code.four : code.one};
+  for (var c = 0u; c < width; c += ${wideY}) {
+    let column = ${units('first + c', vectors.results)};
+    let index = ${units('at.y + row * params.y_ld', vectors.results)} + column;
+    var value = params.scale * ${vectors.results ? code.four : code.one};
     if (params.add_bias != 0) { value += bias[column]; }
     if (params.add_residual != 0) { value += residual[index]; }
-    if (params.gelu_gradient != 0) { value *= ${results ? 'slope' : 'slope1'}(pre[index]); }
+    if (params.gelu_gradient != 0) { value *= ${vectors.results ? 'slope' : 'slope1'}(pre[index]); }
     if (params.add_y != 0) { value += y[index]; }
     y[index] = value;
-    if (params.activate != 0) { activated[index] = value * ${results ? 'gate' : 'gate1'}(value); }
+    if (params.activate != 0) { activated[index] = value * ${vectors.results ? 'gate' : 'gate1'}(value); }
   }
 }
 }`,
