@@ -84,15 +84,14 @@ ${withoutPaddingWgsl}
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
   ${clip ? clipWgsl : 'let coefficient = 1.0;'}
-  let base = linear_workgroup(workgroup, workgroups) * ${WORKGROUP * VECTORS}u + lane;
-  for (var strip = 0u; strip < ${VECTORS}u; strip++) {
-    let i = base + strip * ${WORKGROUP}u;
-    if (i < params.vectors) {
-      let block = blocks[i / ${BLOCK_VECTORS}u];
-      let setting = hyper[block >> 8u];
-      let g = without_padding(gradients[i], i, block) * (setting.w * coefficient);
-      ${spec.body}
-    }
+  let start = linear_workgroup(workgroup, workgroups) * ${WORKGROUP * VECTORS}u;
+  // The number of rounds is left open: software adapters unroll a constant one, and take five times as long to compile.
+  let end = min(start + ${WORKGROUP * VECTORS}u, params.vectors);
+  for (var i = start + lane; i < end; i += ${WORKGROUP}u) {
+    let block = blocks[i / ${BLOCK_VECTORS}u];
+    let setting = hyper[block >> 8u];
+    let g = without_padding(gradients[i], i, block) * (setting.w * coefficient);
+    ${spec.body}
   }
 }`,
       grid: foldGrid(ceilDiv(rows * BLOCK_VECTORS, WORKGROUP * VECTORS), device),
