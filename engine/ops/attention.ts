@@ -4,7 +4,8 @@ import { DeitError } from '../../kernels/errors.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
 import { mul } from './binary.ts';
-import { expectFloat, matmul } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
+import { matmul } from './matmul.ts';
 import { permute, reshape, slice } from './shape.ts';
 import { softmax } from './softmax.ts';
 

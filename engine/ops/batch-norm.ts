@@ -9,7 +9,7 @@ import {
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape, numel } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
 
 export interface BatchNormOptions {
   /** Normalise by the batch's statistics and move the running ones; otherwise normalise by the running ones. */

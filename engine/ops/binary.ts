@@ -5,7 +5,7 @@ import { DeitError } from '../../kernels/errors.ts';
 import { defineOp } from '../op.ts';
 import { broadcastShapes, sameShape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
 import { broadcastDims, reduceInto } from './reduce.ts';
 
 type Operands = Omit<BinaryProblem, 'op'>;

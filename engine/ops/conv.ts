@@ -7,7 +7,7 @@ import { convPartialSize, convWeightGradient } from '../../kernels/conv-weight.t
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
 
 export interface ConvOptions {
   /** Pixels from one output to the next, both ways; 1 if left out. */

@@ -3,7 +3,7 @@ import type { GeluApproximation } from '../../kernels/gelu.ts';
 import { DeitError } from '../../kernels/errors.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
 
 interface GeluAttributes {
   approximate: GeluApproximation;

@@ -6,7 +6,7 @@ import { defineOp } from '../op.ts';
 import { expectShape, formatShape, numel } from '../shape.ts';
 import type { BackwardContext } from '../tape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
 
 interface LayerNormAttributes {
   rows: number;

@@ -8,7 +8,7 @@ import { expectShape, formatShape, numel } from '../shape.ts';
 import type { Shape } from '../shape.ts';
 import type { BackwardContext } from '../tape.ts';
 import { Tensor } from '../tensor.ts';
-import { expectFloat } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
 import { product } from './product.ts';
 import type { ProductTensors } from './product.ts';
 

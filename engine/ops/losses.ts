@@ -8,7 +8,7 @@ import { defineOp } from '../op.ts';
 import type { ForwardContext } from '../op.ts';
 import { expectShape, formatShape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
 
 /*
  * Losses of a batch of logits [B, K], as scalars []. Forward computes each in two dispatches (rows, then their sum) and

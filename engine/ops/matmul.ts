@@ -4,6 +4,7 @@ import { broadcastShapes, formatShape, numel } from '../shape.ts';
 import type { Shape } from '../shape.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
+import { expectFloat } from './expect-float.ts';
 import { product } from './product.ts';
 
 export interface MatmulOptions {
@@ -155,15 +156,4 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
     });
   }
   return matmulOp([a, b], attributes)[0];
-}
-
-/** Throws `dtype-mismatch` unless the tensor is f32. */
-export function expectFloat(x: Tensor, where: string): void {
-  if (x.dtype === 'f32') return;
-  throw new DeitError('dtype-mismatch', 'The operator takes f32 tensors.', {
-    where,
-    expected: 'f32',
-    found: x.toString(),
-    fix: "convert with to(x, 'f32')",
-  });
 }

@@ -9,7 +9,7 @@ import type { PatchEmbedProblem } from '../../kernels/patch-embed.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
 import { reduceInto } from './reduce.ts';
 
 const patchEmbedOp = defineOp<PatchEmbedProblem>({

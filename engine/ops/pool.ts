@@ -9,7 +9,7 @@ import {
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
 
 const globalAvgPoolOp = defineOp<ChannelShape>({
   name: 'globalAvgPool',

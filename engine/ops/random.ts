@@ -13,7 +13,7 @@ import { expectShape, numel } from '../shape.ts';
 import type { Shape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { add } from './binary.ts';
-import { expectFloat } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
 
 /*
  * The masks of dropout and stochastic depth are drawn again in the backward pass, from the same step number: saving the

@@ -8,7 +8,7 @@ import { defineOp } from '../op.ts';
 import { formatShape, normalizeDim, numel } from '../shape.ts';
 import type { Shape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
 
 /** What the contexts of forward and backward have in common. */
 export interface Workspace {

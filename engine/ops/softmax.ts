@@ -5,7 +5,7 @@ import { defineOp } from '../op.ts';
 import type { OpDefinition } from '../op.ts';
 import { normalizeDim } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
 
 const definition = (name: string): OpDefinition<SoftmaxProblem> => ({
   name,

@@ -2,7 +2,7 @@ import { unaryBackward, unaryFormulas, unaryForward } from '../../kernels/unary.
 import type { UnaryName } from '../../kernels/unary.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './matmul.ts';
+import { expectFloat } from './expect-float.ts';
 
 /** The operator of this name, as a function of one f32 tensor. */
 function unary(op: UnaryName): (x: Tensor) => Tensor {

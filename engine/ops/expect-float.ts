@@ -1,0 +1,13 @@
+import { DeitError } from '../../kernels/errors.ts';
+import type { Tensor } from '../tensor.ts';
+
+/** Throws `dtype-mismatch` unless the tensor is f32. */
+export function expectFloat(x: Tensor, where: string): void {
+  if (x.dtype === 'f32') return;
+  throw new DeitError('dtype-mismatch', 'The operator takes f32 tensors.', {
+    where,
+    expected: 'f32',
+    found: x.toString(),
+    fix: "convert with to(x, 'f32')",
+  });
+}
