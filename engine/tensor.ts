@@ -77,7 +77,13 @@ export class Tensor {
 
   /** Elements `first` to `first + count` of a flat tensor as a target of `engine.copy`; kernels cannot bind it. */
   slot(first: number, count: number): Tensor {
-    return new Tensor(this.engine, this.storage, [count], this.dtype, this.offset + first * bytesPerElement(this.dtype));
+    return new Tensor(
+      this.engine,
+      this.storage,
+      [count],
+      this.dtype,
+      this.offset + first * bytesPerElement(this.dtype),
+    );
   }
 
   /** The same values without history: no gradient flows through it. Shares memory. */
