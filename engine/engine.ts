@@ -305,6 +305,17 @@ export class Engine {
     }
   }
 
+  /** Runs `work` with the tape switched on, inside `noGrad` too. */
+  withGrad<Result>(work: () => Result): Result {
+    const before = this.gradEnabled;
+    this.gradEnabled = true;
+    try {
+      return work();
+    } finally {
+      this.gradEnabled = before;
+    }
+  }
+
   /** Runs `work` with what it records, and the backward passes of that, marked as done by the module at `path`. */
   within<Result>(path: string, work: () => Result): Result {
     const before = this.path;
@@ -483,6 +494,8 @@ export class Engine {
     if (this.closed) return;
     this.closed = true;
     this.recorder.discard(new DeitError('engine-closed', 'The engine was closed before this was read.'));
+    // The device holds on to its listener, and that to this engine: neither would ever be collected.
+    this.context.device.onuncapturederror = null;
     this.recorder.destroy();
     this.onClose?.();
   }

@@ -3,6 +3,7 @@ import {
   add,
   assembleTokens,
   cat,
+  checkpoint,
   dropout,
   expectShape,
   mul,
@@ -56,6 +57,8 @@ export class VisionTransformer extends Module implements Classifier {
   private readonly distToken: Tensor | null;
   private readonly patchEmbed: PatchEmbed;
   private readonly blocks: Block[];
+  /** In training, keep only the input of each block for the backward pass, and compute its activations once more there. */
+  recompute = false;
   private readonly norm: LayerNorm;
   private readonly head: Linear;
   private readonly headDist: Linear | null;
@@ -101,7 +104,10 @@ export class VisionTransformer extends Module implements Classifier {
     const tokens = assembleTokens(this.patchEmbed.forward(images), this.clsToken, this.distToken, this.posEmbed);
     let x = dropout(tokens, rate, 0, this.training);
     for (const block of this.blocks) {
-      const y = block.forward(x);
+      const y =
+        this.recompute && this.training && !afterBlock
+          ? checkpoint((input) => block.forward(input), x, block.parameters())
+          : block.forward(x);
       afterBlock?.(block, x, y);
       x = y;
     }

@@ -87,6 +87,10 @@ const probability = { min: 0, max: 1 };
 export const settings = {
   'model.name': text('deit_tiny_distilled_patch16_224', 'timm model name, with options as `key=value`', 'Table 1'),
   'model.weights': optionalText(null, 'safetensors to start from; null starts from random weights'),
+  'model.recompute': flag(
+    false,
+    'compute the activations of each block of a DeiT once more in the backward pass instead of keeping them: less memory, more time',
+  ),
   'model.dropPath': number(0.1, 'stochastic depth: rate of the last block, rising linearly from 0', {
     ...probability,
     source: 'Table 9',

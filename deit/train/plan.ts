@@ -7,7 +7,7 @@ import type { Classifier } from '../models/classifier.ts';
 import type { Recipe } from '../recipe/settings.ts';
 import type { Batch, BatchSource } from './batches.ts';
 import { Evaluator } from './evaluate.ts';
-import { distillationOf, microBatch, mixingOf, optimizerOf } from './setup.ts';
+import { distillationOf, microBatch, mixingOf, optimizerOf, studentOf } from './setup.ts';
 import { TrainStep } from './step.ts';
 
 export interface TrainingPlan {
@@ -137,7 +137,7 @@ async function recordTraining(
   };
   const teacher = await dryTeacher(engine, recipe, specOf);
   const teacherBytes = engine.memory().keptBytes;
-  const student = createModel(engine, specOf(recipe['model.name']), { dropPath: recipe['model.dropPath'] });
+  const student = studentOf(engine, recipe, specOf(recipe['model.name']));
   const optimizer = optimizerOf(recipe, 'student', student);
   const decay = recipe['optim.ema'];
   const ema = decay === null ? null : new Ema(student, optimizer, decay);

@@ -2,6 +2,10 @@
 import { DeitError } from '../../engine/index.ts';
 import { AdamW, SGD, decayGroups } from '../../nn/index.ts';
 import type { Module, Optimizer, Schedule } from '../../nn/index.ts';
+import type { Engine } from '../../engine/index.ts';
+import type { Classifier } from '../models/classifier.ts';
+import { VisionTransformer } from '../models/deit.ts';
+import { createModel } from '../models/registry.ts';
 import type { MixOptions } from '../data/index.ts';
 import type { Distillation } from '../distillation.ts';
 import type { Recipe } from '../recipe/settings.ts';
@@ -39,6 +43,20 @@ export function mixingOf(recipe: Recipe, role: Role): MixOptions | null {
     switchProbability: recipe['augment.mixSwitch'],
   };
   return role === 'student' && (mixing.mixupAlpha > 0 || mixing.cutmixAlpha > 0) ? mixing : null;
+}
+
+/** The model to be trained, with new weights. */
+export function studentOf(engine: Engine, recipe: Recipe, spec: string): Classifier {
+  const model = createModel(engine, spec, { dropPath: recipe['model.dropPath'] });
+  if (model instanceof VisionTransformer) model.recompute = recipe['model.recompute'];
+  else if (recipe['model.recompute']) {
+    throw new DeitError('bad-config', 'Only a DeiT can compute its activations once more.', {
+      where: 'model.recompute',
+      found: spec,
+      fix: 'switch it off, or split the batch with data.accumulate',
+    });
+  }
+  return model;
 }
 
 /** Freezes what the recipe does not train, and packs the rest into an optimizer. */

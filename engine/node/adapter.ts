@@ -15,8 +15,11 @@ export interface ChosenAdapter {
   readonly advice: string | null;
 }
 
-/** What `create()` returned must stay referenced for the life of the process, or Dawn aborts it. */
-const instances: GPU[] = [];
+/**
+ * What `create()` returned, by its flags and the driver chosen. It must stay referenced for the life of the process, or Dawn
+ * aborts it; and each has files and threads of its own, so there is one for all engines.
+ */
+const instances = new Map<string, GPU>();
 
 const INSTALL_MESA =
   'on Debian 13 or Ubuntu: sudo apt-get install -y --no-install-recommends mesa-vulkan-drivers libvulkan1 ' +
@@ -61,8 +64,9 @@ async function swiftShader(embedded: SwiftShader | null, choice: string): Promis
 
 async function request(flags: string[]): Promise<GPUAdapter | null> {
   // Timestamps to the nanosecond: the default rounds them to 0.1 ms, against attacks that a local program can do without.
-  const gpu = create([...flags, 'disable-dawn-features=timestamp_quantization']);
-  instances.push(gpu);
+  const key = [process.env.VK_DRIVER_FILES ?? '', ...flags].join(' ');
+  const gpu = instances.get(key) ?? create([...flags, 'disable-dawn-features=timestamp_quantization']);
+  instances.set(key, gpu);
   try {
     return await gpu.requestAdapter({ powerPreference: 'high-performance' });
   } catch {

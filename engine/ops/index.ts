@@ -23,3 +23,4 @@ export * from './random.ts';
 export * from './patch-embed.ts';
 export * from './attention.ts';
 export * from './sentry.ts';
+export * from './checkpoint.ts';

@@ -12,7 +12,7 @@ import { Evaluator } from '../evaluate.ts';
 import type { Accuracy } from '../evaluate.ts';
 import { fit } from '../fit.ts';
 import type { FitProgress } from '../fit.ts';
-import { distillationOf, lengthOf, microBatch, mixingOf, optimizerOf, scheduleOf } from '../setup.ts';
+import { distillationOf, lengthOf, microBatch, mixingOf, optimizerOf, scheduleOf, studentOf } from '../setup.ts';
 import type { Role } from '../setup.ts';
 import { describePlan, planTraining, refuseUnfit } from '../plan.ts';
 import { explainNonFinite } from '../sentry.ts';
@@ -104,7 +104,7 @@ class TrainingRun {
       if (this.options.resume) await this.findCheckpoint();
       await this.checkMemory(sources);
       const teacher = await this.teacher(sources, imageSize);
-      const model = createModel(engine, spec, { dropPath: recipe['model.dropPath'] });
+      const model = studentOf(engine, recipe, spec);
       if (recipe['model.weights']) await this.load(model, recipe['model.weights'], true);
       if (teacher && !model.distilled) {
         reporter.say('the student has no distillation token: its class logits serve the labels and the teacher alike');

@@ -1,0 +1,36 @@
+import { defineOp } from '../op.ts';
+import type { Tensor } from '../tensor.ts';
+import { reshape } from './shape.ts';
+
+interface Segment {
+  readonly compute: (x: Tensor) => Tensor;
+}
+
+const segment = defineOp<Segment>({
+  name: 'checkpoint',
+  forward(ctx, [x]) {
+    ctx.save(x!);
+    return [ctx.attributes.compute(x!.detach())];
+  },
+  backward(ctx, [dy]) {
+    const x = ctx.saved[0];
+    const { engine } = x;
+    const leaf = x.detach().requiresGrad_(ctx.needs(0));
+    // A result on the tape, as x was: gradients that meet there are added in the same order and by the same kernels.
+    const input = engine.withGrad(() => reshape(leaf, x.shape));
+    engine.withGrad(() => ctx.attributes.compute(input)).backward(dy!);
+    if (leaf.grad) ctx.pass(0, leaf.grad);
+  },
+});
+
+/**
+ * compute(x), of which nothing but x is kept for the backward pass: that computes it once more. Less memory for more
+ * time, the same gradients to the bit. PyTorch's `torch.utils.checkpoint`.
+ *
+ * `parameters` are what `compute` uses besides x and wants gradients of; each is used in one such segment alone. What
+ * `compute` draws at random must follow from the engine's step and a stream, as all operators here do, and it may
+ * change nothing (no running statistics).
+ */
+export function checkpoint(compute: (x: Tensor) => Tensor, x: Tensor, parameters: readonly Tensor[]): Tensor {
+  return segment([x, ...parameters], { compute })[0];
+}
