@@ -152,6 +152,7 @@ describe("the paper's Table 8", () => {
   });
 });
 
+/** After a change of the settings, `npm run recipes` makes schema and reference anew. */
 describe('recipe files', () => {
   it('are described by the schema that ships', () => {
     const schema = JSON.parse(readFileSync(assetPath('recipe.schema.json'), 'utf8')) as {
