@@ -97,12 +97,12 @@ for (var k = 0u; k < params.depth; k += params.stretch) {
   }
   ${code.multiply((part) => `w[((first + column) * params.depth + min(k + ${part} * 4, params.depth - 4)) / 4]`)}
 }
-for (var r = 0u; r < params.rows; r++) {
-  let patch_index = first_patch + r * ${lanes};
-  if (patch_index >= params.patches) { break; }
-  for (var c = 0u; c < width; c += 4) {
-    let column = (first + c) / 4;
-    y[patch_index * params.width / 4 + column] = ${code.four} + bias[column];
+for (var c = 0u; c < width; c += 4) {
+  let column = (first + c) / 4;
+  let own_bias = bias[column];
+  for (var r = 0u; r < params.rows; r++) {
+    let patch_index = first_patch + r * ${lanes};
+    if (patch_index < params.patches) { y[patch_index * params.width / 4 + column] = ${code.four} + own_bias; }
   }
 }
 }`,
