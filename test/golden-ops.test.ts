@@ -16,6 +16,7 @@ const elsewhere: Readonly<Record<string, string>> = {
   dropout: 'ops-random.test.ts: the host draws the same numbers',
   dropPath: 'ops-random.test.ts: the host draws the same numbers',
   dropPathAdd: 'ops-random.test.ts: the host draws the same numbers',
+  checkpoint: 'checkpoint.test.ts: equal to the bit to the operators that it computes again',
 };
 
 const describeWrong = (result: OpResult): string[] => {
