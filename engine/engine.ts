@@ -1,13 +1,14 @@
 import { accumulate, fill, sumOf } from '../kernels/accumulate.ts';
 import { floatBits } from '../kernels/broadcast.ts';
 import { DeitError } from '../kernels/errors.ts';
-import type { Kernel, Launch } from '../kernels/kernel.ts';
+import type { Kernel } from '../kernels/kernel.ts';
 import type { DType } from './dtype.ts';
 import { bytesPerElement } from './dtype.ts';
+import { Dispatcher } from './dispatcher.ts';
+import type { Recorded } from './dispatcher.ts';
 import type { AdapterReport, GpuContext } from './gpu/context.ts';
 import { dryContext } from './gpu/dry.ts';
 import type { LargestBinding } from './gpu/dry.ts';
-import { LaunchTable } from './gpu/launches.ts';
 import type { MemoryReport } from './gpu/pool.ts';
 import { Profiler } from './gpu/profiler.ts';
 import type { DispatchTime } from './gpu/profiler.ts';
@@ -15,6 +16,7 @@ import { Recorder } from './gpu/recorder.ts';
 import type { SubmittedBatch } from './gpu/recorder.ts';
 import { Recording } from './gpu/recording.ts';
 import { Storage } from './gpu/storage.ts';
+import { pack } from './pack.ts';
 import { formatShape, numel } from './shape.ts';
 import type { Shape } from './shape.ts';
 import { Tensor } from './tensor.ts';
@@ -44,16 +46,6 @@ export interface DryRun {
   readonly largestBinding: Readonly<LargestBinding>;
 }
 
-/** What one call of `Engine.run` recorded: see `Engine.observe`. */
-export interface Recorded {
-  readonly op: string;
-  /** See `Engine.within`. */
-  readonly path: string;
-  readonly kernel: string;
-  /** Tensors that the kernel writes to, by the names of its bindings. */
-  readonly outputs: Readonly<Record<string, Tensor>>;
-}
-
 interface Scope {
   readonly storages: Storage[];
   readonly leaves: Tensor[];
@@ -71,22 +63,19 @@ export class Engine {
   private readonly context: GpuContext;
   private readonly recorder: Recorder;
   private readonly onClose: (() => void) | undefined;
-  private readonly launches: LaunchTable;
+  private readonly dispatcher: Dispatcher;
   private readonly scopes: Scope[] = [];
   private recording = false;
   private closed = false;
-  /** Path of the module whose method is being called, where calls are traced; else empty. */
-  path = '';
   private loss: DeitError | null = null;
-  private observer: ((recorded: Recorded) => void) | null = null;
 
   constructor(context: GpuContext, options: EngineOptions = {}) {
     this.context = context;
-    this.launches = new LaunchTable(context.profile);
     this.onClose = options.onClose;
     this.seed = options.seed ?? 0;
     this.memoryBudget = options.memoryBudget ?? Infinity;
     this.recorder = new Recorder(context, this.memoryBudget, options.debug ?? false);
+    this.dispatcher = new Dispatcher(this.recorder, context.profile);
     context.device.onuncapturederror = (event) => {
       this.recorder.fail(new DeitError('gpu-validation', 'The GPU reported an error.', { found: event.error.message }));
     };
@@ -192,23 +181,7 @@ export class Engine {
    * The tensors stay what they are; only their memory moves. Returns the buffer as a flat tensor.
    */
   pack(tensors: readonly Tensor[], label: string): Tensor {
-    const offsets: number[] = [];
-    let bytes = 0;
-    for (const tensor of tensors) {
-      offsets.push(bytes);
-      bytes += Math.ceil(tensor.region.size / 256) * 256;
-    }
-    const storage = new Storage(Math.max(256, bytes), label, true);
-    const flat = new Tensor(this, storage, [storage.bytes / 4], 'f32');
-    this.run('pack', fill, { n: flat.size, value: 0 }, { y: flat });
-    tensors.forEach((tensor, i) => {
-      const home = new Tensor(this, storage, tensor.shape, tensor.dtype, offsets[i]);
-      this.copy(tensor, home);
-      if (tensor.storage.kept) this.free(tensor);
-      tensor.storage = storage;
-      tensor.offset = offsets[i];
-    });
-    return flat;
+    return pack(this, tensors, label);
   }
 
   // ---- scopes
@@ -316,29 +289,19 @@ export class Engine {
     }
   }
 
+  /** Path of the module whose method is being called, where calls are traced; else empty. */
+  get path(): string {
+    return this.dispatcher.path;
+  }
+
   /** Runs `work` with what it records, and the backward passes of that, marked as done by the module at `path`. */
   within<Result>(path: string, work: () => Result): Result {
-    const before = this.path;
-    this.path = path;
-    try {
-      return work();
-    } finally {
-      this.path = before;
-    }
+    return this.dispatcher.within(path, work);
   }
 
   /** Runs `work` with `observer` told of every kernel that it records, just after; what the observer records is not observed. */
   observe<Result>(observer: (recorded: Recorded) => void, work: () => Result): Result {
-    const before = this.observer;
-    this.observer = (recorded) => {
-      before?.(recorded);
-      observer(recorded);
-    };
-    try {
-      return work();
-    } finally {
-      this.observer = before;
-    }
+    return this.dispatcher.observe(observer, work);
   }
 
   /** Records a kernel on tensors given by the names of its bindings. `op` is the operator's name for errors and profiles. */
@@ -349,44 +312,8 @@ export class Engine {
     tensors: Readonly<Record<string, Tensor>>,
   ): void {
     this.throwIfClosed();
-    const launches = this.launches.get(kernel, problem);
-    for (const launch of launches) {
-      const regions = launch.bindings.map(({ name, access }) => {
-        const tensor = tensors[name];
-        if (!tensor) throw new DeitError('bad-argument', `The kernel ${launch.name} was given no tensor "${name}".`);
-        const { storage, offset, size } = tensor.region;
-        if (access === 'read_write') storage.version++;
-        const range = launch.ranges[name];
-        return range ? { storage, offset: offset + range.offset, size: range.size } : { storage, offset, size };
-      });
-      const tooLarge = regions.findIndex(({ size }) => size > this.profile.maxBindingSize);
-      if (tooLarge >= 0) {
-        throw new DeitError('limit-exceeded', 'A tensor exceeds the largest binding of this device.', {
-          where: `${op}, binding ${launch.bindings[tooLarge].name} of kernel ${launch.name}`,
-          expected: `at most ${this.profile.maxBindingSize} bytes`,
-          found: `${regions[tooLarge].size} bytes`,
-          fix: 'use a smaller batch with gradient accumulation',
-        });
-      }
-      const shapes = Object.entries(tensors).map(([name, tensor]) => `${name}${formatShape(tensor.shape)}`);
-      const where = `${op} (${launch.name}): ${shapes.join(' ')}${this.path && ` in ${this.path}`}`;
-      this.recorder.record({ kind: 'dispatch', where, launch, pipeline: this.recorder.pipelines.get(launch), regions });
-    }
-    this.tellObserver(op, launches, tensors);
+    this.dispatcher.run(op, kernel, problem, tensors);
     this.flushIfLong();
-  }
-
-  private tellObserver(op: string, launches: readonly Launch[], tensors: Readonly<Record<string, Tensor>>): void {
-    const { observer, path } = this;
-    if (!observer || launches.length === 0) return;
-    const written = launches.flatMap(({ bindings }) => bindings.filter(({ access }) => access === 'read_write'));
-    const outputs = Object.fromEntries(written.map(({ name }) => [name, tensors[name]]));
-    this.observer = null;
-    try {
-      observer({ op, path, kernel: launches[0].name, outputs });
-    } finally {
-      this.observer = observer;
-    }
   }
 
   /** @internal target += source. */

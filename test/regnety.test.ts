@@ -64,13 +64,6 @@ describe.each(models.filter(({ family }) => family === 'regnety'))('$key against
     return relativeError(sketch(name, found).projections, projections);
   }
 
-  /**
-   * Below 2.2e-6, one value before the last ReLU of s3.b4 is nearer to zero than f32 can tell: its slope may come out
-   * as the other one, which moves the gradients upstream of it by the share of one value among 30,000.
-   */
-  const upstreamOfKink = (mode: string, name: string): boolean =>
-    model.key === 'regnety_002' && mode === 'train' && /^(stem|s[123])\b/.test(name);
-
   it.each(['eval', 'train'])('%s: logits, loss, the gradient of every parameter', async (mode) => {
     const { net, logits, loss, gradients } = await run(mode === 'train');
     // PyTorch's own f32 run strays by the golden drift; ours rounds in another order.
@@ -79,13 +72,13 @@ describe.each(models.filter(({ family }) => family === 'regnety'))('$key against
     expectClose(loss, stored(`loss.${mode}.none`), 1e-6, 'loss');
     const drifts = drift(`grad.${mode}.none`);
     model.gradientNames[`${mode}.none`].forEach((name, i) => {
-      const tolerance = upstreamOfKink(mode, name) ? 0.05 : 6 * drifts[i] + 2e-6;
-      expect(gradientError(mode, name, i, gradients.get(name)!), name).toBeLessThanOrEqual(tolerance);
+      const error = gradientError(mode, name, i, gradients.get(name)!);
+      expect(error, name).toBeLessThanOrEqual(6 * drifts[i] + 2e-6);
     });
     expect([...gradients.keys()].sort()).toEqual([...model.gradientNames[`${mode}.none`]].sort());
     if (mode === 'eval') return;
     for (const [name, buffer] of net.namedBuffers()) {
-      expectClose(await buffer.read(), stored(`after.${name}`), 5e-6, name);
+      expectClose(await buffer.read(), stored(`after.${name}`), 4 * drift(`after.${name}`)[0] + 5e-7, name);
     }
   });
 });

@@ -1,6 +1,7 @@
 import { countNonFinite, holdStep, noteLoss, spoil } from '../../kernels/sentry.ts';
 import { DeitError } from '../../kernels/errors.ts';
-import type { Engine, Recorded } from '../engine.ts';
+import type { Recorded } from '../dispatcher.ts';
+import type { Engine } from '../engine.ts';
 import { formatShape } from '../shape.ts';
 import type { Shape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';

@@ -43,7 +43,7 @@ def trajectory(key, case, dtype):
         optimizer = torch.optim.AdamW(groups, lr=0.0, betas=tuple(case["options"]["betas"]), eps=case["options"]["eps"])
     else:
         optimizer = torch.optim.SGD(groups, lr=0.0, **case["options"])
-    history = [[array(p).reshape(-1)] for p in params]
+    history = [[array(p).reshape(-1).copy()] for p in params]
     norms = []
     for step in range(STEPS):
         for i, p in enumerate(params):
@@ -54,7 +54,7 @@ def trajectory(key, case, dtype):
             group["lr"] = case["lr"][step]
         optimizer.step()
         for rows, p in zip(history, params):
-            rows.append(array(p).reshape(-1))
+            rows.append(array(p).reshape(-1).copy())
     state = [{k: array(v) for k, v in optimizer.state[p].items() if torch.is_tensor(v) and v.shape == p.shape and k != "step"} for p in params]
     return [np.stack(rows) for rows in history], norms, state
 
