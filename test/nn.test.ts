@@ -100,7 +100,7 @@ describe('Module', () => {
 });
 
 describe('initial values', () => {
-  const engine = useEngine(7);
+  const engine = useEngine({ seed: 7 });
 
   it('have the moments of their distributions', async () => {
     const n = 40_000;

@@ -8,7 +8,7 @@ import { useEngine } from './support/engine.ts';
 import { useEngineAs } from './support/profile.ts';
 
 const SEED = 0xdecade01;
-const engine = useEngine(SEED);
+const engine = useEngine({ seed: SEED });
 
 const stream = (purpose: Purpose, step: number, number: number) => new PhiloxStream(SEED, purpose, step, number);
 const words = (source: PhiloxStream, n: number): number[] => Array.from({ length: n }, () => source.word());

@@ -55,7 +55,7 @@ describe('answers of several predictors', () => {
 });
 
 describe('attention', () => {
-  const engine = useEngine(3);
+  const engine = useEngine({ seed: 3 });
 
   it('rollout is a row of the product of (mean + identity) / 2', () => {
     const [heads, n, depth] = [2, 3, 3];

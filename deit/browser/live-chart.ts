@@ -6,8 +6,9 @@ export class LiveChart {
   private readonly columns: (number | null)[][];
 
   constructor(place: HTMLElement, xLabel: string, labels: readonly string[]) {
-    const style = getComputedStyle(document.documentElement);
-    const color = (name: string): string => style.getPropertyValue(name).trim();
+    // Asked for at every redraw: the page may turn dark meanwhile.
+    const color = (name: string) => (): string =>
+      getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     const axis = {
       stroke: color('--muted'),
       grid: { stroke: color('--line'), width: 1 },
@@ -26,6 +27,7 @@ export class LiveChart {
       this.columns as uPlot.AlignedData,
       place,
     );
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.plot.redraw());
     new ResizeObserver(() => this.plot.setSize({ width: place.clientWidth, height: 220 })).observe(place);
   }
 

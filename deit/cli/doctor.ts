@@ -2,6 +2,7 @@ import { f32, input, launch, output } from '../../engine/index.ts';
 import type { Engine, Kernel } from '../../engine/index.ts';
 import { withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
+import { styled } from './style.ts';
 
 /** y[i] = scale * x[i] + i over one workgroup: exact in f32, so the check below allows no error at all. */
 const probe: Kernel<{ scale: number }> = ({ scale }) => [
@@ -42,7 +43,7 @@ export async function doctor(options: GlobalOptions): Promise<void> {
       ['check', dispatch.ok ? 'a kernel ran and its result is right' : 'A KERNEL RAN AND ITS RESULT IS WRONG'],
     ];
     const width = Math.max(...rows.map(([name]) => name.length));
-    for (const [name, value] of rows) say(`  ${name.padEnd(width)}  ${value}`);
+    for (const [name, value] of rows) say(`  ${styled('bold', name.padEnd(width))}  ${value}`);
     if (options.json) process.stdout.write(`${JSON.stringify(report)}\n`);
     if (!dispatch.ok) process.exitCode = 1;
   });

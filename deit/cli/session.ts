@@ -4,6 +4,7 @@ import { packageRoot } from '../data/node/index.ts';
 import { createEngine } from '../../engine/node.ts';
 import type { Engine } from '../../engine/node.ts';
 import { DeitError } from '../../engine/index.ts';
+import { styled } from './style.ts';
 
 /** Options that every command takes. */
 export interface GlobalOptions {
@@ -26,7 +27,7 @@ export async function withEngine<Result>(
   try {
     const { name, software, advice } = engine.adapter;
     say(`adapter: ${name}${software ? ' (software)' : ''}`);
-    if (advice) say(`  faster: ${advice}`);
+    if (advice) say(styled('dim', `  faster: ${advice}`));
     return await work(engine, say);
   } finally {
     engine.close();

@@ -19,6 +19,7 @@ import { Progress, formatDuration, percent } from './progress.ts';
 import { shippedRecipes } from './recipes.ts';
 import { dependencyVersion, packageVersion, parseNumber, withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
+import { styled } from './style.ts';
 
 export interface TrainOptions extends GlobalOptions {
   recipe: string;
@@ -216,8 +217,10 @@ function summarize(
     ['average of both', accuracy.distillation === null ? null : accuracy.average],
     ['moving average', ema?.average ?? null],
   ];
-  say('\nheld-out accuracy');
-  for (const [name, share] of rows) if (share !== null) say(`  ${name.padEnd(18)} ${percent(share).padStart(7)}`);
+  say(styled('bold', '\nheld-out accuracy'));
+  for (const [name, share] of rows) {
+    if (share !== null) say(`  ${name.padEnd(18)} ${styled('green', percent(share).padStart(7))}`);
+  }
   say(
     `${steps} student steps at ${imagesPerSecond.toFixed(1)} images/s, ${percent(dataWait)} of the time waiting for data`,
   );

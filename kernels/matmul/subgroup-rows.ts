@@ -41,8 +41,6 @@ export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile
   const sizeOf = (vector: boolean): number => (vector ? 4 : 1);
   const units = (index: string, vector: boolean): string => (vector ? `(${index}) / 4` : index);
   const [wideA, wideB, wideY] = [sizeOf(vectors.rows), sizeOf(vectors.columns), sizeOf(vectors.results)];
-  // A padded b goes on in zeros past k.
-  const lastB = problem.b.padded ? 'params.b_ld' : 'params.k';
   return [
     launch({
       name: `matmul/subgroup_rows_nt_${lanes * rows}x${stretch}`,
@@ -53,6 +51,8 @@ export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile
       ),
       uniforms: {
         ...matmulUniforms(problem, tiles),
+        // A padded b goes on in zeros past k.
+        end_b: u32(problem.b.padded ? problem.b.ld : problem.k),
         // Bounds of loops that must not be unrolled.
         rows: u32(rows),
         stretch: u32(stretch),
@@ -88,7 +88,7 @@ for (var k = 0u; k < params.k; k += params.stretch) {
   }
   ${code.multiply(
     (part) =>
-      `b[${units(`at.b + (first + column) * params.b_ld + min(k + ${part} * ${wideB}, ${lastB} - ${wideB})`, vectors.columns)}]`,
+      `b[${units(`at.b + (first + column) * params.b_ld + min(k + ${part} * ${wideB}, params.end_b - ${wideB})`, vectors.columns)}]`,
   )}
 }
 // Columns outside, rows inside: the other way round takes three times as long to compile.

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll } from 'vitest';
 import { createEngine } from '../../engine/node.ts';
-import type { Engine } from '../../engine/node.ts';
+import type { Engine, EngineOptions } from '../../engine/node.ts';
 
 /** One engine for a test file: `const engine = useEngine();`, then `engine()` inside tests. */
-export function useEngine(seed = 0): () => Engine {
+export function useEngine({ seed = 0, debug }: EngineOptions = {}): () => Engine {
   let engine: Engine | null = null;
   beforeAll(async () => {
-    engine = await createEngine({ seed });
+    engine = await createEngine({ seed, debug });
   });
   afterAll(() => engine?.close());
   return () => engine!;
