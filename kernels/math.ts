@@ -1,8 +1,8 @@
 /**
  * Elementary functions in WGSL where the built-ins are not good enough: WGSL allows `tanh`, `log` and `pow` errors of
- * thousands of units in the last place (and software adapters use that), and has no `erf`. Each snippet is
- * self-contained and declares a scalar function and its twin on vec4f (suffix 4). NaN in gives NaN out; tests for NaN
- * are on the bit pattern, because a WGSL compiler may assume that there is none.
+ * thousands of units in the last place (and software adapters use that). Each snippet is self-contained and declares a
+ * scalar function and its twin on vec4f (suffix 4). NaN in gives NaN out; tests for NaN are on the bit pattern, because a
+ * WGSL compiler may assume that there is none.
  */
 
 /** The types of a snippet's two instances. */
@@ -24,34 +24,6 @@ export const isNanWgsl = both(
   ({ F, U, S }) => /* wgsl */ `
 fn is_nan${S}(x: ${F}) -> ${F.replace('f32', 'bool').replace('vec4f', 'vec4<bool>')} {
   return (bitcast<${U}>(x) & ${U}(0x7fffffffu)) > ${U}(0x7f800000u);
-}
-`,
-);
-
-/**
- * `erf(x)`, `erf4(x)`: the error function within 2 ulp (2.4e-7 relative) for all x. Two polynomials by N. Juffa: an odd
- * one up to 475/512, above it 1 - exp(p(|x|)).
- */
-export const erfWgsl = both(
-  ({ F, U, S }) => /* wgsl */ `
-fn erf${S}(x: ${F}) -> ${F} {
-  // From 3.92 on, erf rounds to 1.
-  let t = min(abs(x), ${F}(3.92));
-  let s = t * t;
-  var near = s * -5.96761703e-4 + 4.99119423e-3;
-  near = near * s - 2.67681349e-2;
-  near = near * s + 1.12819925e-1;
-  near = near * s - 3.76125336e-1;
-  near = near * s + 1.28379166e-1;
-  near = near * x + x;
-  var far = (t * -1.72853470e-5 + 3.83197126e-4) * s + (t * -3.88396438e-3 + 2.42546219e-2);
-  far = far * t - 1.06777877e-1;
-  far = far * t - 6.34846687e-1;
-  far = far * t - 1.28717512e-1;
-  far = 1.0 - exp(far * t - t);
-  far = select(far, -far, x < ${F}(0.0));
-  let finite = select(near, far, t > ${F}(0.927734375));
-  return select(finite, x, (bitcast<${U}>(x) & ${U}(0x7fffffffu)) > ${U}(0x7f800000u));
 }
 `,
 );
