@@ -2,6 +2,7 @@ import { accumulate, fill, sumOf } from '../kernels/accumulate.ts';
 import { floatBits } from '../kernels/broadcast.ts';
 import { DeitError } from '../kernels/errors.ts';
 import type { Kernel } from '../kernels/kernel.ts';
+import type { HalfCopies } from './autocast.ts';
 import type { DType } from './dtype.ts';
 import { bytesPerElement } from './dtype.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -55,6 +56,8 @@ interface Scope {
 export class Engine {
   /** Whether operators record what backward needs. See `noGrad`. */
   gradEnabled = true;
+  /** In a region of `autocast`, the f16 copies that it has made of parameters; null outside. */
+  halfCopies: HalfCopies | null = null;
   readonly seed: number;
   /** Most bytes of GPU memory that this engine allocates; Infinity without a limit. */
   readonly memoryBudget: number;
@@ -316,15 +319,15 @@ export class Engine {
     this.flushIfLong();
   }
 
-  /** @internal target += source. */
+  /** @internal total += source, of one dtype. */
   accumulate(total: Tensor, source: Tensor): void {
-    this.run('accumulate', accumulate, { n: total.size }, { total, source });
+    this.run('accumulate', accumulate, { n: total.size, half: total.dtype === 'f16' }, { total, source });
   }
 
-  /** @internal A new tensor a + b of equal shapes, outside the tape. */
+  /** @internal A new tensor a + b of equal shapes and dtypes, outside the tape. */
   sum(a: Tensor, b: Tensor): Tensor {
-    const sum = this.empty(a.shape, 'f32', 'gradient');
-    this.run('sum', sumOf, { n: a.size }, { a, b, sum });
+    const sum = this.empty(a.shape, a.dtype, 'gradient');
+    this.run('sum', sumOf, { n: a.size, half: a.dtype === 'f16' }, { a, b, sum });
     return sum;
   }
 

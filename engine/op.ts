@@ -27,6 +27,8 @@ import type { Tensor } from './tensor.ts';
  */
 export interface OpDefinition<Attributes extends object> {
   readonly name: string;
+  /** Takes f16 tensors as they are. Any other operator is given them converted to f32, inside `autocast`. */
+  readonly half?: boolean;
   /** Records the forward kernels and returns the outputs. Optional inputs may be null. */
   forward(ctx: ForwardContext<Attributes>, inputs: readonly (Tensor | null)[]): readonly Tensor[];
   /**
@@ -82,34 +84,48 @@ let nextNode = 1;
 
 export function defineOp<Attributes extends object>(definition: OpDefinition<Attributes>): Op<Attributes> {
   operators.set(definition.name, definition as unknown as OpDefinition<object>);
-  return (inputs, attributes) => {
-    const engine = inputs.find((tensor) => tensor !== null)!.engine;
-    if (inputs.some((tensor) => tensor && tensor.engine !== engine)) {
-      throw new DeitError('bad-argument', 'The operands belong to different engines.', { where: definition.name });
-    }
-    const needed = inputs.map((tensor) => engine.gradEnabled && tensor !== null && tensor.requiresGrad);
-    const differentiable = needed.includes(true);
-    if (differentiable && !definition.backward) throw withoutBackward(definition.name);
-    const ctx = new ForwardContext(engine, definition.name, attributes, differentiable, needed);
-    const outputs = [...engine.noGrad(() => definition.forward(ctx, inputs))];
-    if (differentiable) {
-      const node: TapeNode = {
-        id: nextNode++,
-        definition: definition as unknown as OpDefinition<object>,
-        path: engine.path,
-        attributes,
-        inputs: inputs.map((tensor, i) => (needed[i] ? tensor : null)),
-        inputShapes: inputs.map((tensor) => tensor?.shape ?? null),
-        outputShapes: outputs.map((tensor) => tensor.shape),
-        saved: ctx.saved,
-        savedVersions: ctx.saved.map((tensor) => tensor.storage.version),
-      };
-      outputs.forEach((tensor, i) => {
-        tensor.requiresGrad = tensor.dtype === 'f32' || tensor.dtype === 'f16';
-        tensor.node = node;
-        tensor.outputIndex = i;
-      });
-    }
-    return outputs;
-  };
+  return (inputs, attributes) => apply(definition, definition.half ? inputs : promoted(inputs), attributes);
+}
+
+/** Under autocast, f16 tensors as f32. */
+function promoted(inputs: readonly (Tensor | null)[]): readonly (Tensor | null)[] {
+  const isHalf = (tensor: Tensor | null): boolean => tensor?.dtype === 'f16' && tensor.engine.halfCopies !== null;
+  if (!inputs.some(isHalf)) return inputs;
+  const cast = operators.get('to')!;
+  return inputs.map((tensor) => (isHalf(tensor) ? apply<object>(cast, [tensor], { dtype: 'f32' })[0] : tensor));
+}
+
+function apply<Attributes extends object>(
+  definition: OpDefinition<Attributes>,
+  inputs: readonly (Tensor | null)[],
+  attributes: Attributes,
+): Tensor[] {
+  const engine = inputs.find((tensor) => tensor !== null)!.engine;
+  if (inputs.some((tensor) => tensor && tensor.engine !== engine)) {
+    throw new DeitError('bad-argument', 'The operands belong to different engines.', { where: definition.name });
+  }
+  const needed = inputs.map((tensor) => engine.gradEnabled && tensor !== null && tensor.requiresGrad);
+  const differentiable = needed.includes(true);
+  if (differentiable && !definition.backward) throw withoutBackward(definition.name);
+  const ctx = new ForwardContext(engine, definition.name, attributes, differentiable, needed);
+  const outputs = [...engine.noGrad(() => definition.forward(ctx, inputs))];
+  if (differentiable) {
+    const node: TapeNode = {
+      id: nextNode++,
+      definition: definition as unknown as OpDefinition<object>,
+      path: engine.path,
+      attributes,
+      inputs: inputs.map((tensor, i) => (needed[i] ? tensor : null)),
+      inputShapes: inputs.map((tensor) => tensor?.shape ?? null),
+      outputShapes: outputs.map((tensor) => tensor.shape),
+      saved: ctx.saved,
+      savedVersions: ctx.saved.map((tensor) => tensor.storage.version),
+    };
+    outputs.forEach((tensor, i) => {
+      tensor.requiresGrad = tensor.dtype === 'f32' || tensor.dtype === 'f16';
+      tensor.node = node;
+      tensor.outputIndex = i;
+    });
+  }
+  return outputs;
 }

@@ -1,3 +1,4 @@
+import { cast } from '../kernels/cast.ts';
 import { DeitError } from '../kernels/errors.ts';
 import type { Kernel } from '../kernels/kernel.ts';
 import type { DType } from './dtype.ts';
@@ -58,11 +59,11 @@ export class BackwardContext<Attributes extends object> {
     return this.node.inputs[input] !== null;
   }
 
-  /** A destination for the gradient of an input: backward writes every element of it. */
+  /** A destination for the gradient of an input, of its dtype: backward writes every element of it. */
   gradient(input: number): Tensor {
     const target = this.target(input);
     const home = this.gradients.homeFor(target);
-    const tensor = home ?? this.engine.empty(target.shape, 'f32', 'gradient');
+    const tensor = home ?? this.engine.empty(target.shape, target.dtype, 'gradient');
     this.add(target, { tensor, owned: true });
     return tensor;
   }
@@ -71,6 +72,7 @@ export class BackwardContext<Attributes extends object> {
   pass(input: number, gradient: Tensor): void {
     const target = this.target(input);
     expectShape(gradient.shape, target.shape, `backward of ${this.node.definition.name}`, `gradient ${input}`);
+    expectDtype(gradient, target, `backward of ${this.node.definition.name}, gradient ${input}`);
     this.add(target, { tensor: gradient, owned: false });
   }
 
@@ -186,8 +188,10 @@ export function backward(root: Tensor, gradient?: Tensor): void {
       fix: 'mark parameters with requiresGrad_(), and do not compute the loss under noGrad',
     });
   }
-  if (gradient) expectShape(gradient.shape, root.shape, 'backward', 'the upstream gradient');
-  else if (root.size !== 1) {
+  if (gradient) {
+    expectShape(gradient.shape, root.shape, 'backward', 'the upstream gradient');
+    expectDtype(gradient, root, 'backward, the upstream gradient');
+  } else if (root.size !== 1) {
     throw new DeitError('shape-mismatch', 'backward() without an upstream gradient starts from a scalar.', {
       where: root.toString(),
       fix: 'reduce to a scalar first, or pass the upstream gradient',
@@ -195,7 +199,7 @@ export function backward(root: Tensor, gradient?: Tensor): void {
   }
   const gradients = new GradientTable(engine);
   engine.noGrad(() => {
-    gradients.add(root, { tensor: gradient ?? engine.full(root.shape, 1), owned: false });
+    gradients.add(root, { tensor: gradient ?? ones(root), owned: false });
     for (const node of reachable(root)) {
       const outputs = gradients.ofNode(node);
       if (!outputs) continue;
@@ -214,6 +218,25 @@ export function backward(root: Tensor, gradient?: Tensor): void {
   });
 }
 
+/** The gradient of a scalar with respect to itself. */
+function ones({ engine, shape, dtype }: Tensor): Tensor {
+  const one = engine.full(shape, 1);
+  if (dtype === 'f32') return one;
+  const y = engine.empty(shape, dtype);
+  engine.run('backward', cast, { n: y.size, from: 'f32', to: dtype }, { x: one, y });
+  return y;
+}
+
+/** A gradient has the dtype of what it belongs to. */
+function expectDtype(gradient: Tensor, { dtype }: Tensor, where: string): void {
+  if (gradient.dtype === dtype) return;
+  throw new DeitError('dtype-mismatch', 'A gradient has the dtype of its tensor.', {
+    where,
+    expected: dtype,
+    found: gradient.dtype,
+  });
+}
+
 function deliver(engine: Engine, leaf: Tensor, gradient: Gradient | undefined): void {
   if (!gradient) return;
   if (leaf.grad) {
@@ -228,7 +251,7 @@ function deliver(engine: Engine, leaf: Tensor, gradient: Gradient | undefined): 
   // A gradient that was handed on may be somebody else's too; the leaf's own is added to in place later.
   if (gradient.owned) leaf.grad = gradient.tensor;
   else {
-    leaf.grad = engine.empty(leaf.shape, 'f32', 'gradient');
+    leaf.grad = engine.empty(leaf.shape, leaf.dtype, 'gradient');
     engine.copy(gradient.tensor, leaf.grad);
   }
   engine.forgetGradAtScopeEnd(leaf);

@@ -1,4 +1,5 @@
 import { DeitError } from '../kernels/errors.ts';
+import type { HalfPart } from './autocast.ts';
 import type { DType, TypedArray } from './dtype.ts';
 import { bytesPerElement, toBytes, typedArray } from './dtype.ts';
 import type { Engine } from './engine.ts';
@@ -26,6 +27,8 @@ export class Tensor {
   grad: Tensor | null = null;
   /** Where the optimizer wants this leaf's gradient written, if it does: a slice of one flat buffer. */
   gradHome: Tensor | null = null;
+  /** The parameters together with which autocast rounds this one, if there are such: see `shareHalfCopies`. */
+  halfPart: HalfPart | null = null;
   /** The tape's record of the operator that made this, and which of its outputs it is. */
   node: TapeNode | null = null;
   outputIndex = 0;

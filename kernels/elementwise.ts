@@ -1,9 +1,11 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
+import { bytesOfElement, inHalf } from './half.ts';
 import { launch, splitRows, u32 } from './kernel.ts';
 import type { Binding, Launch, Uniforms } from './kernel.ts';
 
-const vectorBytes = (binding: Binding): number => (/vec4(h|<f16>)/.test(binding.type) ? 8 : 16);
+const vectorBytes = (binding: Binding, half?: readonly string[]): number =>
+  4 * (/vec4(h|<f16>)/.test(binding.type) ? 2 : bytesOfElement(half, binding.name));
 
 /** Invocations a workgroup, and vec4 elements an invocation: what saturates memory on GPUs and on lavapipe alike. */
 const WORKGROUP = 64;
@@ -19,6 +21,8 @@ export interface ElementwiseSpec {
   /** Bindings of any size, bound whole to every launch; of these, vector `i + params.first_vector` is meant. */
   shared?: readonly Binding[];
   uniforms?: Uniforms;
+  /** Names of `bindings` that hold f16: the body sees f32 nevertheless. */
+  half?: readonly string[];
   /** Directives such as `f16`. */
   enables?: readonly string[];
   /** WGSL functions that the body calls. */
@@ -34,9 +38,11 @@ export interface ElementwiseSpec {
  */
 export function elementwise(spec: ElementwiseSpec, device: DeviceProfile): Launch[] {
   const vectors = ceilDiv(spec.n, GRANULE);
-  const bytesPerRow = Object.fromEntries(spec.bindings.map((binding) => [binding.name, vectorBytes(binding)]));
+  const bytesPerRow = Object.fromEntries(
+    spec.bindings.map((binding) => [binding.name, vectorBytes(binding, spec.half)]),
+  );
   const shared = spec.shared ?? [];
-  return splitRows(vectors, bytesPerRow, device, spec.name).map(({ start, rows, ranges }) =>
+  const launches = splitRows(vectors, bytesPerRow, device, spec.name).map(({ start, rows, ranges }) =>
     launch({
       name: spec.name,
       bindings: [...spec.bindings, ...shared],
@@ -64,4 +70,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       },
     }),
   );
+  return inHalf(launches, spec.half);
 }

@@ -19,6 +19,8 @@ export type GeluApproximation = 'none' | 'tanh';
 export interface GeluProblem {
   readonly n: number;
   readonly approximate: GeluApproximation;
+  /** Everything is f16 in memory. */
+  readonly half?: boolean;
 }
 
 /**
@@ -71,12 +73,13 @@ fn slope(x: vec4f) -> vec4f {
 export const geluWgsl = (approximate: GeluApproximation): string => (approximate === 'tanh' ? tanhWgsl : exactWgsl);
 
 /** Bindings: x, y, all of n elements. */
-export const geluForward: Kernel<GeluProblem> = ({ n, approximate }, device) =>
+export const geluForward: Kernel<GeluProblem> = ({ n, approximate, half }, device) =>
   elementwise(
     {
       name: `gelu.forward/${approximate}`,
       n,
       bindings: [input('x', 'vec4f'), output('y', 'vec4f')],
+      half: half ? ['x', 'y'] : [],
       functions: geluWgsl(approximate),
       body: 'let value = x[i]; y[i] = value * gate(value);',
       flopsPerElement: approximate === 'tanh' ? 10 : 20,
@@ -85,12 +88,13 @@ export const geluForward: Kernel<GeluProblem> = ({ n, approximate }, device) =>
   );
 
 /** Bindings: x, dy, dx, all of n elements. */
-export const geluBackward: Kernel<GeluProblem> = ({ n, approximate }, device) =>
+export const geluBackward: Kernel<GeluProblem> = ({ n, approximate, half }, device) =>
   elementwise(
     {
       name: `gelu.backward/${approximate}`,
       n,
       bindings: [input('x', 'vec4f'), input('dy', 'vec4f'), output('dx', 'vec4f')],
+      half: half ? ['x', 'dy', 'dx'] : [],
       functions: geluWgsl(approximate),
       body: 'dx[i] = dy[i] * slope(x[i]);',
       flopsPerElement: approximate === 'tanh' ? 15 : 26,

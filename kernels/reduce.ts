@@ -11,6 +11,7 @@
  */
 import { BINDING_ALIGNMENT, ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
+import { inHalf } from './half.ts';
 import { f32, input, launch, output, require, splitRows, u32 } from './kernel.ts';
 import type { Kernel, Launch } from './kernel.ts';
 
@@ -21,6 +22,8 @@ export interface ReduceProblem {
   inner: number;
   /** What a sum is divided by in the end: the count for a mean, -1 for a negated sum. */
   divisor?: number;
+  /** x is f16 in memory (sums only); partial results and y are f32. */
+  half?: boolean;
 }
 
 /** How one element type and operation combine in WGSL. */
@@ -116,7 +119,8 @@ export function reduceStages(problem: ReduceProblem, device: DeviceProfile): Sta
   const stages: Stage[] = [];
   let reduce = problem.reduce;
   do {
-    const bytes = outer * reduce * inner * 4;
+    const element = problem.half && stages.length === 0 ? 2 : 4;
+    const bytes = outer * reduce * inner * element;
     const oversize = bytes > device.maxBindingSize;
     let access: Access = 'strided';
     if (inner > 1) access = inner % 4 === 0 ? 'columns' : 'strided';
@@ -130,7 +134,7 @@ export function reduceStages(problem: ReduceProblem, device: DeviceProfile): Sta
     let wanted = Math.max(ceilDiv(loads, LONGEST), Math.min(ceilDiv(parallel, results), ceilDiv(loads, SHORTEST)));
     // One outer index whose bytes exceed a binding is split between segments, at offsets that are aligned on both sides.
     if (oversize && outer === 1)
-      wanted = Math.max(wanted, ceilDiv(2 * bytes * alignedRows(inner * 4), device.maxBindingSize));
+      wanted = Math.max(wanted, ceilDiv(2 * bytes * alignedRows(inner * element), device.maxBindingSize));
     const segment = ceilDiv(ceilDiv(reduce, wanted), granule) * granule;
     const segments = ceilDiv(reduce, segment);
     stages.push({ access, outer, reduce, inner, segment, segments });
@@ -148,7 +152,8 @@ export function reduceScratch(problem: ReduceProblem, device: DeviceProfile): [n
 
 /** Bindings x, y, and the scratch. */
 export const reduce: Kernel<ReduceProblem> = (problem, device) => {
-  const { op, outer, inner, divisor = 1 } = problem;
+  const { op, outer, inner, divisor = 1, half = false } = problem;
+  require(!half || op === 'sum', op, 'sums, if x is f16', problem);
   require(problem.reduce > 0 && outer > 0 && inner > 0, `${op}`, 'no empty dimension', problem);
   const stages = reduceStages(problem, device);
   return stages.flatMap((stage, i) => {
@@ -156,22 +161,24 @@ export const reduce: Kernel<ReduceProblem> = (problem, device) => {
     const last = i === stages.length - 1;
     const to = last ? 'y' : `partial${i % 2}`;
     const finish = last && op === 'sum';
-    return stage.access === 'row'
-      ? rowStage(op, stage, from, to, finish ? divisor : 1, device)
-      : serialStage(op, stage, from, to, finish ? divisor : 1, device);
+    const serial = stage.access === 'row' ? rowStage : serialStage;
+    return serial(op, stage, { from, to, half: half && i === 0 }, finish ? divisor : 1, device);
   });
 };
 
 export interface ColumnSumProblem {
   rows: number;
   columns: number;
+  /** x is f16 in memory. */
+  half?: boolean;
 }
 
-const asReduce = ({ rows, columns }: ColumnSumProblem): ReduceProblem => ({
+const asReduce = ({ rows, columns, half }: ColumnSumProblem): ReduceProblem => ({
   op: 'sum',
   outer: 1,
   reduce: rows,
   inner: columns,
+  half,
 });
 
 /** y [columns] = the sum over the rows of x [rows, columns]: bias gradients. Bindings x, y, and the scratch. */
@@ -180,12 +187,18 @@ export const columnSum: Kernel<ColumnSumProblem> = (problem, device) => reduce(a
 export const columnSumScratch = (problem: ColumnSumProblem, device: DeviceProfile): [number, number] =>
   reduceScratch(asReduce(problem), device);
 
+/** Bindings that a stage reads and writes, and whether it reads f16. */
+interface Ends {
+  readonly from: string;
+  readonly to: string;
+  readonly half: boolean;
+}
+
 /** One invocation reduces one segment of one output (four, for 'columns'). */
 function serialStage(
   op: ReduceProblem['op'],
   stage: Stage,
-  from: string,
-  to: string,
+  { from, to, half }: Ends,
   divisor: number,
   device: DeviceProfile,
 ): Launch[] {
@@ -199,7 +212,7 @@ function serialStage(
   const perRow = bySegments ? inner : segments * inner;
   const whole = outer * segments * inner * 4 <= device.maxBindingSize;
   const bytes = {
-    [from]: (bySegments ? segment : length) * inner * 4,
+    [from]: (bySegments ? segment : length) * inner * (half ? 2 : 4),
     ...(whole ? {} : { [to]: perRow * 4 }),
   };
   const columns = vectorOut ? inner / 4 : inner;
@@ -209,28 +222,29 @@ function serialStage(
     access === 'along'
       ? monoid.combine(`(${monoid.combine('total.x', 'total.y')})`, `(${monoid.combine('total.z', 'total.w')})`)
       : 'total';
-  return splitRows(bySegments ? segments : outer, bytes, device, `${op}.reduce`).map(({ start, rows, ranges }) => {
-    const chunkLength = bySegments ? Math.min(length - start * segment, rows * segment) : length;
-    const chunkSegments = bySegments ? rows : segments;
-    const results = (bySegments ? 1 : rows) * chunkSegments * columns;
-    const elements = (bySegments ? 1 : rows) * chunkLength * inner;
-    return launch({
-      name: `${op}.reduce/${access}`,
-      bindings: [
-        input(from, vectorIn ? monoid.vector : monoid.scalar),
-        output(to, vectorOut ? monoid.vector : monoid.scalar),
-      ],
-      uniforms: {
-        results: u32(results),
-        first_result: u32(whole ? (start * perRow) / (vectorOut ? 4 : 1) : 0),
-        columns: u32(columns),
-        length: u32(chunkLength / width),
-        segment: u32(segment / width),
-        segments: u32(chunkSegments),
-        divisor: f32(divisor),
-      },
-      ranges: clipped(ranges, from, outer * length * inner * 4),
-      wgsl: /* wgsl */ `
+  const launches = splitRows(bySegments ? segments : outer, bytes, device, `${op}.reduce`).map(
+    ({ start, rows, ranges }) => {
+      const chunkLength = bySegments ? Math.min(length - start * segment, rows * segment) : length;
+      const chunkSegments = bySegments ? rows : segments;
+      const results = (bySegments ? 1 : rows) * chunkSegments * columns;
+      const elements = (bySegments ? 1 : rows) * chunkLength * inner;
+      return launch({
+        name: `${op}.reduce/${access}`,
+        bindings: [
+          input(from, vectorIn ? monoid.vector : monoid.scalar),
+          output(to, vectorOut ? monoid.vector : monoid.scalar),
+        ],
+        uniforms: {
+          results: u32(results),
+          first_result: u32(whole ? (start * perRow) / (vectorOut ? 4 : 1) : 0),
+          columns: u32(columns),
+          length: u32(chunkLength / width),
+          segment: u32(segment / width),
+          segments: u32(chunkSegments),
+          divisor: f32(divisor),
+        },
+        ranges: clipped(ranges, from, outer * length * inner * (half ? 2 : 4)),
+        wgsl: /* wgsl */ `
 ${linearWorkgroupWgsl}
 ${monoid.functions}
 @compute @workgroup_size(${WORKGROUP})
@@ -254,10 +268,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   }
   ${to}[result + params.first_result] = ${monoid.store(total, vectorOut)};
 }`,
-      grid: foldGrid(ceilDiv(results, WORKGROUP), device),
-      cost: { flops: elements, bytes: 4 * (elements + results * (vectorOut ? 4 : 1)) },
-    });
-  });
+        grid: foldGrid(ceilDiv(results, WORKGROUP), device),
+        cost: { flops: elements, bytes: 4 * (elements + results * (vectorOut ? 4 : 1)) },
+      });
+    },
+  );
+  return inHalf(launches, half ? [from] : undefined);
 }
 
 /** A run of segments may end with a shorter one: its range ends with the tensor. */
@@ -275,8 +291,7 @@ const rowLanes = (device: DeviceProfile): number => device.subgroupSize || WORKG
 function rowStage(
   op: ReduceProblem['op'],
   stage: Stage,
-  from: string,
-  to: string,
+  { from, to, half }: Ends,
   divisor: number,
   device: DeviceProfile,
 ): Launch[] {
@@ -284,8 +299,8 @@ function rowStage(
   const { outer, reduce: length, segment, segments } = stage;
   const lanes = rowLanes(device);
   const subgroup = device.subgroupSize > 0;
-  const bytes = { [from]: length * 4, [to]: segments * 4 };
-  return splitRows(outer, bytes, device, `${op}.reduce`).map(({ rows, ranges }) =>
+  const bytes = { [from]: length * (half ? 2 : 4), [to]: segments * 4 };
+  const launches = splitRows(outer, bytes, device, `${op}.reduce`).map(({ rows, ranges }) =>
     launch({
       name: `${op}.reduce/${subgroup ? 'subgroup' : 'workgroup'}`,
       bindings: [input(from, monoid.scalar), output(to, monoid.scalar)],
@@ -326,6 +341,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       cost: { flops: rows * length, bytes: 4 * rows * (length + segments) },
     }),
   );
+  return inHalf(launches, half ? [from] : undefined);
 }
 
 function treeWgsl(monoid: Monoid, lanes: number): string {

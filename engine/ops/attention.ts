@@ -20,7 +20,7 @@ function headsOf(qkv: Tensor, heads: number, where: string): AttentionProblem {
       found: qkv.toString(),
     });
   }
-  return { batch, tokens, heads, width: fused / (3 * heads) };
+  return { batch, tokens, heads, width: fused / (3 * heads), half: qkv.dtype === 'f16' };
 }
 
 /** Queries and keys of every head, each [B, H, N, d]. */
@@ -42,9 +42,10 @@ export function attentionWeights(qkv: Tensor, heads: number): Tensor {
 
 const attentionOp = defineOp<AttentionProblem>({
   name: 'scaledDotProductAttention',
+  half: true,
   forward(ctx, [qkv]) {
     const { batch, tokens, heads, width } = ctx.attributes;
-    const y = ctx.empty([batch, tokens, heads * width]);
+    const y = ctx.empty([batch, tokens, heads * width], qkv!.dtype);
     const stats = ctx.empty([batch, heads, tokens, 2]);
     ctx.run(attentionForward, ctx.attributes, { qkv: qkv!, y, stats });
     ctx.save(qkv!, y, stats);

@@ -1,13 +1,18 @@
+import { withCopies } from '../autocast.ts';
+import type { HalfCopies } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
 import { reshape } from './shape.ts';
 
 interface Segment {
   readonly compute: (x: Tensor) => Tensor;
+  /** The region of autocast that the segment was computed in. */
+  readonly copies: HalfCopies | null;
 }
 
 const segment = defineOp<Segment>({
   name: 'checkpoint',
+  half: true,
   forward(ctx, [x]) {
     ctx.save(x!);
     return [ctx.attributes.compute(x!.detach())];
@@ -18,7 +23,8 @@ const segment = defineOp<Segment>({
     const leaf = x.detach().requiresGrad_(ctx.needs(0));
     // A result on the tape, as x was: gradients that meet there are added in the same order and by the same kernels.
     const input = engine.withGrad(() => reshape(leaf, x.shape));
-    engine.withGrad(() => ctx.attributes.compute(input)).backward(dy!);
+    const { compute, copies } = ctx.attributes;
+    engine.withGrad(() => withCopies(engine, copies, () => compute(input))).backward(dy!);
     if (leaf.grad) ctx.pass(0, leaf.grad);
   },
 });
@@ -32,5 +38,5 @@ const segment = defineOp<Segment>({
  * change nothing (no running statistics).
  */
 export function checkpoint(compute: (x: Tensor) => Tensor, x: Tensor, parameters: readonly Tensor[]): Tensor {
-  return segment([x, ...parameters], { compute })[0];
+  return segment([x, ...parameters], { compute, copies: x.engine.halfCopies })[0];
 }

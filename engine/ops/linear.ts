@@ -2,14 +2,16 @@ import { DeitError } from '../../kernels/errors.ts';
 import { geluBackward, geluForward } from '../../kernels/gelu.ts';
 import type { Epilogue, MatmulProblem } from '../../kernels/matmul/index.ts';
 import { columnSum, columnSumScratch } from '../../kernels/reduce.ts';
+import { toHalf } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { ForwardContext } from '../op.ts';
 import { expectShape, formatShape, numel } from '../shape.ts';
 import type { Shape } from '../shape.ts';
 import type { BackwardContext } from '../tape.ts';
 import { Tensor } from '../tensor.ts';
+import { to } from './cast.ts';
 import { expectFloat } from './expect-float.ts';
-import { product } from './product.ts';
+import { halves, product } from './product.ts';
 import type { ProductTensors } from './product.ts';
 
 interface Sizes {
@@ -19,18 +21,24 @@ interface Sizes {
   readonly n: number;
   /** Features in. */
   readonly k: number;
+  /** Rounds its operands to f16: see autocast. */
+  readonly half: boolean;
 }
 
-/** y = x weight^T with what `epilogue` adds. */
+/** Operands of products: as they are, or in f16. */
+const operands = (ctx: Parameters<typeof toHalf>[0], half: boolean, ...tensors: Tensor[]): Tensor[] =>
+  half ? tensors.map((tensor) => toHalf(ctx, tensor)) : tensors;
+
+/** y = x weight^T with what `epilogue` adds; f16 if the operands are, unless added to a residual. */
 function project(
   ctx: ForwardContext<object>,
-  { m, n, k }: Sizes,
+  { m, n, k, half }: Sizes,
   x: Tensor,
   weight: Tensor,
   epilogue: Epilogue,
   others: Omit<ProductTensors, 'a' | 'b' | 'y'>,
 ): Tensor {
-  const y = ctx.empty([...x.shape.slice(0, -1), n]);
+  const y = ctx.empty([...x.shape.slice(0, -1), n], half && !epilogue.residual ? 'f16' : 'f32');
   const problem: MatmulProblem = {
     m,
     n,
@@ -39,6 +47,7 @@ function project(
     b: { ld: k, transposed: true },
     y: { ld: n },
     epilogue,
+    ...halves(half, y.dtype),
   };
   product(ctx, problem, { a: x, b: weight, y, ...others });
   return y;
@@ -47,7 +56,7 @@ function project(
 /** dx = dy weight, times gelu'(pre) if that is given. */
 function inputGradient(
   ctx: BackwardContext<object>,
-  { m, n, k }: Sizes,
+  { m, n, k, half }: Sizes,
   dy: Tensor,
   weight: Tensor,
   dx: Tensor,
@@ -61,6 +70,7 @@ function inputGradient(
     b: { ld: k, transposed: false },
     y: { ld: k },
     epilogue: { geluGradient: pre !== undefined },
+    ...halves(half, dx.dtype),
   };
   product(ctx, problem, { a: dy, b: weight, y: dx, pre });
 }
@@ -68,7 +78,7 @@ function inputGradient(
 /** dweight = dy^T x and, in the same pass over dy, dbias = its column sums, for the inputs of these numbers. */
 function parameterGradients(
   ctx: BackwardContext<object>,
-  { m, n, k }: Sizes,
+  { m, n, k, half }: Sizes,
   x: Tensor,
   dy: Tensor,
   weight: number,
@@ -76,7 +86,7 @@ function parameterGradients(
 ): void {
   if (!ctx.needs(weight)) {
     if (!ctx.needs(bias)) return;
-    const sum = { rows: m, columns: n };
+    const sum = { rows: m, columns: n, half };
     const [partial0, partial1] = columnSumScratch(sum, dy.engine.profile).map((size) => ctx.empty([size]));
     ctx.run(columnSum, sum, { x: dy, y: ctx.gradient(bias), partial0, partial1 });
     return;
@@ -90,6 +100,7 @@ function parameterGradients(
     b: { ld: k, transposed: false },
     y: { ld: k },
     rowSums,
+    ...halves(half, 'f32'),
   };
   const row_sums = rowSums ? ctx.gradient(bias) : undefined;
   product(ctx, problem, { a: dy, b: x, y: ctx.gradient(weight), row_sums });
@@ -97,9 +108,12 @@ function parameterGradients(
 
 const linearOp = defineOp<Sizes>({
   name: 'linear',
-  forward(ctx, [x, weight, bias]) {
-    const y = project(ctx, ctx.attributes, x!, weight!, { bias: bias !== null }, { bias });
-    ctx.save(x!, weight!);
+  half: true,
+  forward(ctx, inputs) {
+    const [x, weight] = operands(ctx, ctx.attributes.half, inputs[0]!, inputs[1]!);
+    const bias = inputs[2];
+    const y = project(ctx, ctx.attributes, x, weight, { bias: bias !== null }, { bias });
+    ctx.save(x, weight);
     return [y];
   },
   backward(ctx, [dy]) {
@@ -116,17 +130,21 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
 
 const linearAddOp = defineOp<Sizes>({
   name: 'linearAdd',
-  forward(ctx, [x, weight, bias, residual]) {
+  half: true,
+  forward(ctx, inputs) {
+    const [x, weight] = operands(ctx, ctx.attributes.half, inputs[0]!, inputs[1]!);
+    const [bias, residual] = inputs.slice(2);
     const epilogue = { bias: bias !== null, residual: true };
-    const y = project(ctx, ctx.attributes, x!, weight!, epilogue, { bias, residual });
-    ctx.save(x!, weight!);
+    const y = project(ctx, ctx.attributes, x, weight, epilogue, { bias, residual });
+    ctx.save(x, weight);
     return [y];
   },
   backward(ctx, [dy]) {
     const [x, weight] = ctx.saved;
     if (ctx.needs(3)) ctx.pass(3, dy!);
-    if (ctx.needs(0)) inputGradient(ctx, ctx.attributes, dy!, weight, ctx.gradient(0));
-    parameterGradients(ctx, ctx.attributes, x, dy!, 1, 2);
+    const [up] = operands(ctx, ctx.attributes.half, dy!);
+    if (ctx.needs(0)) inputGradient(ctx, ctx.attributes, up, weight, ctx.gradient(0));
+    parameterGradients(ctx, ctx.attributes, x, up, 1, 2);
   },
 });
 
@@ -135,21 +153,26 @@ export function linearAdd(x: Tensor, weight: Tensor, bias: Tensor | null, residu
   const sizes = linearSizes('linearAdd', x, weight, bias);
   expectFloat(residual, 'linearAdd');
   expectShape(residual.shape, [...x.shape.slice(0, -1), sizes.n], 'linearAdd', 'the residual');
-  return linearAddOp([x, weight, bias, residual], sizes)[0];
+  return linearAddOp([x, weight, bias, to(residual, 'f32')], sizes)[0];
 }
 
 const linearGeluOp = defineOp<Sizes>({
   name: 'linearGelu',
-  forward(ctx, [x, weight, bias]) {
-    const activated = ctx.empty([...x!.shape.slice(0, -1), ctx.attributes.n]);
-    const pre = project(ctx, ctx.attributes, x!, weight!, { bias: bias !== null, gelu: true }, { bias, activated });
-    ctx.save(x!, weight!, pre);
+  half: true,
+  forward(ctx, inputs) {
+    const { n, half } = ctx.attributes;
+    const [x, weight] = operands(ctx, ctx.attributes.half, inputs[0]!, inputs[1]!);
+    const bias = inputs[2];
+    const activated = ctx.empty([...x.shape.slice(0, -1), n], half ? 'f16' : 'f32');
+    const pre = project(ctx, ctx.attributes, x, weight, { bias: bias !== null, gelu: true }, { bias, activated });
+    ctx.save(x, weight, pre);
     return [activated];
   },
   backward(ctx, [dy]) {
     const [x, weight, pre] = ctx.saved;
-    const dpre = ctx.empty(pre.shape);
-    ctx.run(geluBackward, { n: pre.size, approximate: 'none' }, { x: pre, dy: dy!, dx: dpre });
+    const dpre = ctx.empty(pre.shape, pre.dtype);
+    const { half } = ctx.attributes;
+    ctx.run(geluBackward, { n: pre.size, approximate: 'none', half }, { x: pre, dy: dy!, dx: dpre });
     if (ctx.needs(0)) inputGradient(ctx, ctx.attributes, dpre, weight, ctx.gradient(0));
     parameterGradients(ctx, ctx.attributes, x, dpre, 1, 2);
   },
@@ -168,27 +191,32 @@ interface MlpSizes {
 /** Inputs: x, weight1, bias1, weight2, bias2, residual. */
 const mlpOp = defineOp<MlpSizes>({
   name: 'mlp',
-  forward(ctx, [x, weight1, bias1, weight2, bias2, residual]) {
+  half: true,
+  forward(ctx, inputs) {
     const { first, second } = ctx.attributes;
-    const hidden = ctx.empty([...x!.shape.slice(0, -1), first.n]);
+    const [x, weight1, weight2] = operands(ctx, first.half, inputs[0]!, inputs[1]!, inputs[3]!);
+    const [bias1, bias2, residual] = [inputs[2], inputs[4], inputs[5]];
+    const hidden = ctx.empty([...x.shape.slice(0, -1), first.n], x.dtype);
     const epilogue1 = { bias: bias1 !== null, gelu: true };
-    const pre = project(ctx, first, x!, weight1!, epilogue1, { bias: bias1, activated: hidden });
+    const pre = project(ctx, first, x, weight1, epilogue1, { bias: bias1, activated: hidden });
     const epilogue2 = { bias: bias2 !== null, residual: residual !== null };
-    const y = project(ctx, second, hidden, weight2!, epilogue2, { bias: bias2, residual });
+    const y = project(ctx, second, hidden, weight2, epilogue2, { bias: bias2, residual });
     // gelu(pre) is as large as pre and cheap: a third of what a block would keep is computed again instead.
-    ctx.save(x!, weight1!, weight2!, pre);
+    ctx.save(x, weight1, weight2, pre);
     return [y];
   },
   backward(ctx, [dy]) {
     const [x, weight1, weight2, pre] = ctx.saved;
     const { first, second } = ctx.attributes;
     if (ctx.needs(5)) ctx.pass(5, dy!);
-    const hidden = ctx.empty(pre.shape);
-    if (ctx.needs(3)) ctx.run(geluForward, { n: pre.size, approximate: 'none' }, { x: pre, y: hidden });
-    parameterGradients(ctx, second, hidden, dy!, 3, 4);
+    const { half } = first;
+    const [up] = operands(ctx, half, dy!);
+    const hidden = ctx.empty(pre.shape, pre.dtype);
+    if (ctx.needs(3)) ctx.run(geluForward, { n: pre.size, approximate: 'none', half }, { x: pre, y: hidden });
+    parameterGradients(ctx, second, hidden, up, 3, 4);
     if (!ctx.needs(0) && !ctx.needs(1) && !ctx.needs(2)) return;
-    const dpre = ctx.empty(pre.shape);
-    inputGradient(ctx, second, dy!, weight2, dpre, pre);
+    const dpre = ctx.empty(pre.shape, pre.dtype);
+    inputGradient(ctx, second, up, weight2, dpre, pre);
     parameterGradients(ctx, first, x, dpre, 1, 2);
     if (ctx.needs(0)) inputGradient(ctx, first, dpre, weight1, ctx.gradient(0));
   },
@@ -213,7 +241,8 @@ export function mlp(
     expectFloat(residual, 'mlp');
     expectShape(residual.shape, [...lead, second.n], 'mlp', 'the residual');
   }
-  return mlpOp([x, weight1, bias1, weight2, bias2, residual], { first, second })[0];
+  const added = residual && to(residual, 'f32');
+  return mlpOp([x, weight1, bias1, weight2, bias2, added], { first, second })[0];
 }
 
 function linearSizes(where: string, x: Tensor | Shape, weight: Tensor, bias: Tensor | null): Sizes {
@@ -228,5 +257,5 @@ function linearSizes(where: string, x: Tensor | Shape, weight: Tensor, bias: Ten
     });
   }
   if (bias) expectShape(bias.shape, [n], where, 'the bias');
-  return { m: numel(shape) / k, n, k };
+  return { m: numel(shape) / k, n, k, half: weight.engine.halfCopies !== null };
 }

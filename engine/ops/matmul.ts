@@ -1,11 +1,12 @@
 import { DeitError } from '../../kernels/errors.ts';
 import type { BatchAxis, MatmulProblem } from '../../kernels/matmul/index.ts';
+import { toHalf } from '../autocast.ts';
 import { broadcastShapes, formatShape, numel } from '../shape.ts';
 import type { Shape } from '../shape.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
 import { expectFloat } from './expect-float.ts';
-import { product } from './product.ts';
+import { halves, product } from './product.ts';
 
 export interface MatmulOptions {
   /** The first operand is given as [..., k, m]. */
@@ -17,6 +18,8 @@ export interface MatmulOptions {
 interface Attributes {
   readonly transposeA: boolean;
   readonly transposeB: boolean;
+  /** Rounds its operands to f16: see autocast. */
+  readonly half: boolean;
 }
 
 /** Elements from one index of each of `batch`'s axes to the next, in a tensor of batch shape `own` and `matrix` elements. */
@@ -36,10 +39,12 @@ const axes = (batch: Shape, a: number[], b: number[], y: number[]): BatchAxis[] 
 
 const matmulOp = defineOp<Attributes>({
   name: 'matmul',
+  half: true,
   forward(ctx, inputs) {
-    const [a, b] = [inputs[0]!, inputs[1]!];
+    const { half } = ctx.attributes;
+    const [a, b] = inputs.map((x) => (half ? toHalf(ctx, x!) : x!));
     const { m, n, k, batch, strides } = matmulShape(a.shape, b.shape, ctx.attributes);
-    const y = ctx.empty([...batch, m, n]);
+    const y = ctx.empty([...batch, m, n], half ? 'f16' : 'f32');
     const problem: MatmulProblem = {
       m,
       n,
@@ -48,6 +53,7 @@ const matmulOp = defineOp<Attributes>({
       b: { ld: b.shape.at(-1)!, transposed: ctx.attributes.transposeB },
       y: { ld: n },
       batch: axes(batch, strides.a, strides.b, strides.y),
+      ...halves(half, y.dtype),
     };
     product(ctx, problem, { a, b, y });
     ctx.save(a, b);
@@ -55,7 +61,7 @@ const matmulOp = defineOp<Attributes>({
   },
   backward(ctx, [dy]) {
     const [a, b] = ctx.saved;
-    const { transposeA, transposeB } = ctx.attributes;
+    const { transposeA, transposeB, half } = ctx.attributes;
     const { m, n, k, batch, strides } = matmulShape(a.shape, b.shape, ctx.attributes);
     const dyOperand = { ld: n };
     const aOperand = { ld: a.shape.at(-1)! };
@@ -81,11 +87,12 @@ const matmulOp = defineOp<Attributes>({
             y: aOperand,
             batch: axes(batch, strides.y, strides.b, strides.a),
           };
-      product(ctx, problem, {
-        a: transposeA ? b : dy!,
-        b: transposeA ? dy! : b,
-        y: ctx.gradient(0),
-      });
+      const da = ctx.gradient(0);
+      product(
+        ctx,
+        { ...problem, ...halves(half, da.dtype) },
+        { a: transposeA ? b : dy!, b: transposeA ? dy! : b, y: da },
+      );
     }
     if (ctx.needs(1)) {
       // db = a^T dy, or, where b is stored transposed, dy^T a.
@@ -108,16 +115,17 @@ const matmulOp = defineOp<Attributes>({
             y: bOperand,
             batch: axes(batch, strides.a, strides.y, strides.b),
           };
-      product(ctx, problem, {
-        a: transposeB ? dy! : a,
-        b: transposeB ? a : dy!,
-        y: ctx.gradient(1),
-      });
+      const db = ctx.gradient(1);
+      product(
+        ctx,
+        { ...problem, ...halves(half, db.dtype) },
+        { a: transposeB ? dy! : a, b: transposeB ? a : dy!, y: db },
+      );
     }
   },
 });
 
-function matmulShape(a: Shape, b: Shape, { transposeA, transposeB }: Attributes) {
+function matmulShape(a: Shape, b: Shape, { transposeA, transposeB }: Omit<Attributes, 'half'>) {
   const [m, k] = transposeA ? [a.at(-1)!, a.at(-2)!] : [a.at(-2)!, a.at(-1)!];
   const n = transposeB ? b.at(-2)! : b.at(-1)!;
   const [aBatch, bBatch] = [a.slice(0, -2), b.slice(0, -2)];
@@ -137,6 +145,7 @@ function matmulShape(a: Shape, b: Shape, { transposeA, transposeB }: Attributes)
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const attributes = { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false };
+  const half = a.engine.halfCopies !== null;
   expectFloat(a, 'matmul');
   expectFloat(b, 'matmul');
   if (a.rank < 2 || b.rank < 2) {
@@ -155,5 +164,5 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
       found: `${formatShape(a.shape)} and ${formatShape(b.shape)}`,
     });
   }
-  return matmulOp([a, b], attributes)[0];
+  return matmulOp([a, b], { ...attributes, half })[0];
 }

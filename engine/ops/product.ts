@@ -23,6 +23,10 @@ interface Context {
   ): void;
 }
 
+/** What of a product is f16 if its operands are: what GELU needs or gives too, and y where that is. */
+export const halves = (half: boolean, y: DType): Pick<MatmulProblem, 'half'> =>
+  half ? { half: ['a', 'b', 'pre', 'activated', ...(y === 'f16' ? (['y'] as const) : [])] } : {};
+
 /** Operands, and what the epilogue of the product reads and writes. */
 export interface ProductTensors {
   readonly a: Tensor;
@@ -46,14 +50,15 @@ export function product(ctx: Context, problem: MatmulProblem, tensors: ProductTe
     return;
   }
   const parts = partsOfSum(problem, profile);
-  if (parts > 1) {
+  // Parts add up in f32.
+  if (parts > 1 && y.dtype === 'f32') {
     sumOfParts(ctx, problem, tensors, parts);
     return;
   }
   if (prefersLaidColumns(problem, profile)) {
     const length = laidLength(k);
-    const laid = ctx.empty([n, length]);
-    ctx.run(layColumns, { n, k, b: problem.b }, { x: b, y: laid });
+    const laid = ctx.empty([n, length], b.dtype);
+    ctx.run(layColumns, { n, k, b: problem.b, half: b.dtype === 'f16' }, { x: b, y: laid });
     const padded = { ld: length, transposed: true, padded: true };
     record(ctx, { ...problem, b: padded }, { ...tensors, b: laid });
     return;

@@ -27,7 +27,7 @@ export function broadcastDims(own: Shape, shape: Shape): boolean[] {
 
 /**
  * y = x reduced over the dimensions for which `reduced` holds; a sum is divided by `divisor`. Neighbouring dimensions are
- * taken at once, the last ones first. For use inside operators.
+ * taken at once, the last ones first; x may be f16 for a sum, y is f32. For use inside operators.
  */
 export function reduceInto(
   ctx: Workspace,
@@ -60,6 +60,7 @@ export function reduceInto(
     runs.splice(i, 1);
     const last = !runs.some((run) => run.reduced);
     if (last && divisor !== 1) problem.divisor = divisor;
+    if (from.dtype === 'f16') problem.half = true;
     const to = last ? y : ctx.empty([problem.outer * problem.inner]);
     const [first, second] = reduceScratch(problem, x.engine.profile);
     const scratch = {

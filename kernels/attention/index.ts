@@ -1,4 +1,5 @@
 import type { DeviceProfile } from '../device.ts';
+import { inHalf } from '../half.ts';
 import type { Kernel } from '../kernel.ts';
 import { hasSubgroups } from '../matmul/subgroup.ts';
 import { checkAttention } from './problem.ts';
@@ -8,6 +9,9 @@ import { forwardWorkgroup, keyValueGradientWorkgroup, queryGradientWorkgroup } f
 
 export type { AttentionProblem, AttentionVariant } from './problem.ts';
 
+/** What an f16 problem has as f16. */
+const HALVES = ['qkv', 'y', 'dy', 'dqkv'];
+
 const variantFor = ({ variant }: AttentionProblem, device: DeviceProfile): AttentionVariant =>
   variant ?? (device.cpu && hasSubgroups(device) ? 'subgroup' : 'workgroup');
 
@@ -15,7 +19,8 @@ const choose =
   (subgroup: Kernel<AttentionProblem>, workgroup: Kernel<AttentionProblem>): Kernel<AttentionProblem> =>
   (problem, device) => {
     checkAttention(problem);
-    return (variantFor(problem, device) === 'subgroup' ? subgroup : workgroup)(problem, device);
+    const kernel = variantFor(problem, device) === 'subgroup' ? subgroup : workgroup;
+    return inHalf(kernel(problem, device), problem.half ? HALVES : undefined);
   };
 
 /** y and stats [B, H, N, 2] from qkv: see problem.ts. */

@@ -26,6 +26,8 @@ export interface AttentionProblem {
   readonly heads: number;
   /** Width d of a head. */
   readonly width: number;
+  /** qkv, y and their gradients are f16 in memory; stats and delta are f32 as ever. */
+  readonly half?: boolean;
   /** For tests and measurements: the variant to use instead of the one that fits best. */
   readonly variant?: AttentionVariant;
 }
@@ -92,12 +94,13 @@ fn own(workgroup: u32) -> Own {
 
 /** Runs of images that fit the device's bindings, by the names of the bindings that advance with them. */
 export function imageChunks(problem: AttentionProblem, names: readonly string[], device: DeviceProfile): RowChunk[] {
-  const { batch, tokens, heads, width } = problem;
+  const { batch, tokens, heads, width, half } = problem;
+  const rows = (half ? 2 : 4) * tokens * heads * width;
   const bytes: Record<string, number> = {
-    qkv: 12 * tokens * heads * width,
-    dqkv: 12 * tokens * heads * width,
-    y: 4 * tokens * heads * width,
-    dy: 4 * tokens * heads * width,
+    qkv: 3 * rows,
+    dqkv: 3 * rows,
+    y: rows,
+    dy: rows,
     stats: 8 * tokens * heads,
     delta: 4 * tokens * heads,
   };
@@ -106,9 +109,13 @@ export function imageChunks(problem: AttentionProblem, names: readonly string[],
 }
 
 /** Cost of `products` matrix products of N x N x d a head. */
-export function attentionCost({ tokens, heads, width }: AttentionProblem, images: number, products: number): Cost {
+export function attentionCost(
+  { tokens, heads, width, half }: AttentionProblem,
+  images: number,
+  products: number,
+): Cost {
   return {
     flops: images * heads * (2 * products * width + 6) * tokens * tokens,
-    bytes: 4 * images * heads * tokens * width * (products + 2),
+    bytes: (half ? 2 : 4) * images * heads * tokens * width * (products + 2),
   };
 }

@@ -1,4 +1,5 @@
 import type { DeviceProfile } from '../device.ts';
+import { bytesOfElement } from '../half.ts';
 import { splitRows } from '../kernel.ts';
 import type { BatchAxis, MatmulProblem } from './problem.ts';
 
@@ -12,17 +13,18 @@ export function planMatmul(problem: MatmulProblem, device: DeviceProfile): Matmu
 }
 
 function planBindings(problem: MatmulProblem, device: DeviceProfile): MatmulProblem[] {
-  const { m, k, a, b, y, batch = [], epilogue = {} } = problem;
+  const { m, k, a, b, y, batch = [], epilogue = {}, half } = problem;
+  const of = (name: string, elements: number): number => bytesOfElement(half, name) * elements;
   if (batch.length > 0 || a.offset || b.offset || y.offset) return [problem];
   if (!a.transposed) {
-    const bytes: Record<string, number> = { a: 4 * a.ld, y: 4 * y.ld };
-    if (epilogue.residual) bytes.residual = 4 * y.ld;
-    if (epilogue.geluGradient) bytes.pre = 4 * y.ld;
-    if (epilogue.gelu) bytes.activated = 4 * y.ld;
+    const bytes: Record<string, number> = { a: of('a', a.ld), y: of('y', y.ld) };
+    if (epilogue.residual) bytes.residual = of('residual', y.ld);
+    if (epilogue.geluGradient) bytes.pre = of('pre', y.ld);
+    if (epilogue.gelu) bytes.activated = of('activated', y.ld);
     return splitRows(m, bytes, device, 'matmul').map(({ rows, ranges }) => ({ ...problem, m: rows, ranges }));
   }
   if (b.transposed || Object.values(epilogue).includes(true)) return [problem];
-  return splitRows(k, { a: 4 * a.ld, b: 4 * b.ld }, device, 'matmul').map(({ rows, ranges }, i) => ({
+  return splitRows(k, { a: of('a', a.ld), b: of('b', b.ld) }, device, 'matmul').map(({ rows, ranges }, i) => ({
     ...problem,
     k: rows,
     ranges,

@@ -1,5 +1,6 @@
 import { ceilDiv } from '../device.ts';
 import type { DeviceProfile } from '../device.ts';
+import { inHalf } from '../half.ts';
 import { require } from '../kernel.ts';
 import type { Kernel } from '../kernel.ts';
 import { planMatmul } from './batch.ts';
@@ -66,7 +67,7 @@ export const matmul: Kernel<MatmulProblem> = (problem, device) => {
   checkMatmul(problem);
   const plan = planMatmul(problem, device);
   require(!problem.rowSums || plan.length === 1, 'matmul', 'row sums of what one launch can bind', problem);
-  return plan.flatMap((part) => {
+  const launches = plan.flatMap((part) => {
     switch (part.variant ?? variantFor(part, device)) {
       case 'subgroup':
         return matmulSubgroup(part, subgroupTile(part, device), device);
@@ -82,4 +83,5 @@ export const matmul: Kernel<MatmulProblem> = (problem, device) => {
         return matmulGeneral(part, device);
     }
   });
+  return inHalf(launches, problem.half);
 };

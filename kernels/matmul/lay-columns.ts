@@ -1,4 +1,5 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../device.ts';
+import { inHalf } from '../half.ts';
 import { input, launch, output, u32 } from '../kernel.ts';
 import type { Kernel } from '../kernel.ts';
 import { transposeInner } from '../transpose.ts';
@@ -8,6 +9,8 @@ export interface LayColumnsProblem {
   readonly n: number;
   readonly k: number;
   readonly b: MatmulOperand;
+  /** Both hold f16. */
+  readonly half?: boolean;
 }
 
 /** Elements of a laid column: k, in whole vectors. */
@@ -17,17 +20,17 @@ export const laidLength = (k: number): number => 4 * ceilDiv(k, 4);
  * y[j, l] = b[l, j], y [n, k padded with zeros to whole vectors]: the columns of b one after the other, for the variant
  * that loads vectors along k. Bindings x (b as it is stored) and y.
  */
-export const layColumns: Kernel<LayColumnsProblem> = ({ n, k, b }, device) => {
+export const layColumns: Kernel<LayColumnsProblem> = ({ n, k, b, half = false }, device) => {
   if (!b.transposed && b.ld === n && !b.offset && n % 4 === 0 && k % 4 === 0) {
     const dims = [
       { size: n, stride: 1 },
       { size: k, stride: n },
     ];
-    const turned = transposeInner({ dims, offset: 0 }, device);
+    const turned = transposeInner({ dims, offset: 0 }, device, half ? 'f16' : 'u32');
     if (turned) return turned;
   }
   const vectors = laidLength(k) / 4;
-  return [
+  const launches = [
     launch({
       name: 'matmul.lay_columns',
       bindings: [input('x'), output('y', 'vec4f')],
@@ -57,7 +60,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   y[j * params.vectors + vector] = value;
 }`,
       grid: foldGrid(ceilDiv(n * vectors, 64), device),
-      cost: { flops: 0, bytes: 4 * n * (k + 4 * vectors) },
+      cost: { flops: 0, bytes: (half ? 2 : 4) * n * (k + 4 * vectors) },
     }),
   ];
+  return inHalf(launches, half ? ['x', 'y'] : undefined);
 };

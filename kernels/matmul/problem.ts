@@ -2,6 +2,7 @@ import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../device.ts';
 import type { DeviceProfile } from '../device.ts';
 import { f32, input, output, require, u32 } from '../kernel.ts';
 import type { Binding, BindingRange, Cost, Uniforms } from '../kernel.ts';
+import { bytesOfElement } from '../half.ts';
 import { epilogueBindings } from './epilogue.ts';
 import type { Epilogue } from './epilogue.ts';
 
@@ -28,9 +29,16 @@ export interface MatmulProblem {
   readonly rowSums?: boolean;
   /** Parts of the bindings, where one launch cannot bind them whole (see `planMatmul`). */
   readonly ranges?: Readonly<Record<string, BindingRange>>;
+  /**
+   * Bindings that hold f16, for example a, b and y: they are converted to f32 where they are loaded, and rounded where
+   * they are stored. The others hold f32; bias gradients and parts of sums always do.
+   */
+  readonly half?: readonly HalfBinding[];
   /** For tests and measurements: the variant to use instead of the one that fits best. */
   readonly variant?: Variant;
 }
+
+export type HalfBinding = 'a' | 'b' | 'y' | 'bias' | 'residual' | 'pre' | 'activated';
 
 export type Variant = 'general' | 'subgroup' | 'subgroup_rows' | 'subgroup_strided' | 'workgroup' | 'workgroup_large';
 
@@ -133,9 +141,11 @@ fn place(tile: u32) -> Place {
 `;
 
 export function matmulCost(problem: MatmulProblem): Cost {
-  const { m, n, k } = problem;
+  const { m, n, k, half } = problem;
   const batch = batchSize(problem);
-  return { flops: 2 * m * n * k * batch, bytes: 4 * batch * (m * k + k * n + m * n) };
+  const bytes =
+    bytesOfElement(half, 'a') * m * k + bytesOfElement(half, 'b') * k * n + bytesOfElement(half, 'y') * m * n;
+  return { flops: 2 * m * n * k * batch, bytes: batch * bytes };
 }
 
 export function checkMatmul(problem: MatmulProblem): void {

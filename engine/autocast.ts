@@ -1,0 +1,140 @@
+import { cast } from '../kernels/cast.ts';
+import { DeitError } from '../kernels/errors.ts';
+import { BLOCK_ELEMENTS } from '../kernels/flat-update.ts';
+import { LEFT_OUT, halfCopy } from '../kernels/half-copy.ts';
+import type { Kernel } from '../kernels/kernel.ts';
+import type { DType } from './dtype.ts';
+import type { Engine } from './engine.ts';
+import type { Shape } from './shape.ts';
+import { Tensor } from './tensor.ts';
+
+/*
+ * Mixed precision (Micikevicius et al., 2018), by the rules of torch.autocast. Products (linear, linearAdd, linearGelu, mlp,
+ * matmul) round their operands to f16, sum in f32, and give f16 where a result is not added to an f32 residual; attention
+ * takes what it gets. What backward keeps of them is f16, and so are gradients of f16 tensors. Everything else is f32: other
+ * operators are given f16 tensors converted. Parameters, their gradients and the optimizer stay f32 ("master weights"); a
+ * region rounds each trained parameter once.
+ */
+
+/** f16 copies of parameters that were made in one region, by parameter. */
+export type HalfCopies = Map<Tensor, Tensor>;
+
+/** Parameters in one flat buffer whose f16 copies are made together. */
+export interface HalfPart {
+  /** The run of the flat buffer that holds them. */
+  readonly source: Tensor;
+  /** u32: see kernels/half-copy.ts. */
+  readonly places: Tensor;
+  /** Elements of the copy, and where each parameter's copy begins in it. */
+  readonly elements: number;
+  readonly members: ReadonlyMap<Tensor, number>;
+}
+
+/**
+ * Runs `work` with products in f16, as `torch.autocast` does; `enabled: false` switches that off inside. Wrap the forward pass,
+ * not the backward pass: that follows suit. Gradients need a loss scale, or small ones round to zero: see `GradScaler` in
+ * deit-webgpu/nn. Throws `feature-missing` on an adapter without `shader-f16`.
+ */
+export function autocast<Result>(engine: Engine, work: () => Result, { enabled = true } = {}): Result {
+  const outer = engine.halfCopies;
+  if (enabled) expectHalf(engine, 'autocast');
+  return withCopies(engine, enabled ? (outer ?? new Map<Tensor, Tensor>()) : null, work);
+}
+
+/** Runs `work` in the region that `copies` are of, or outside any if that is null. */
+export function withCopies<Result>(engine: Engine, copies: HalfCopies | null, work: () => Result): Result {
+  const outer = engine.halfCopies;
+  engine.halfCopies = copies;
+  try {
+    return work();
+  } finally {
+    engine.halfCopies = outer;
+  }
+}
+
+/** Throws `feature-missing` on an adapter without f16. */
+export function expectHalf(engine: Engine, where: string): void {
+  if (engine.profile.f16) return;
+  throw new DeitError('feature-missing', 'This adapter has no f16.', {
+    where,
+    expected: 'the feature shader-f16',
+    found: engine.adapter.name,
+    fix: 'stay with f32, or use another adapter',
+  });
+}
+
+/** What a forward or backward pass lends for a conversion. */
+interface Context {
+  empty(shape: Shape, dtype?: DType): Tensor;
+  run<Problem extends object>(
+    kernel: Kernel<Problem>,
+    problem: Problem,
+    tensors: Readonly<Record<string, Tensor>>,
+  ): void;
+}
+
+/** x in f16, for the operand of a product: itself, the copy that this region has of it, or a new one. Not differentiable. */
+export function toHalf(ctx: Context, x: Tensor): Tensor {
+  if (x.dtype === 'f16') return x;
+  const copies = x.requiresGrad && !x.node ? x.engine.halfCopies : null;
+  const known = copies?.get(x);
+  if (known && !known.storage.expired) return known;
+  if (copies && x.halfPart) {
+    copyPart(ctx, x.halfPart, copies);
+    return copies.get(x)!;
+  }
+  const y = ctx.empty(x.shape, 'f16');
+  ctx.run(cast, { n: x.size, from: 'f32', to: 'f16' }, { x, y });
+  copies?.set(x, y);
+  return y;
+}
+
+function copyPart(ctx: Context, { source, places, elements, members }: HalfPart, copies: HalfCopies): void {
+  const y = ctx.empty([elements], 'f16');
+  ctx.run(halfCopy, { n: source.size }, { x: source, places, y });
+  for (const [parameter, first] of members) {
+    copies.set(parameter, new Tensor(y.engine, y.storage, parameter.shape, 'f16', y.offset + 2 * first));
+  }
+}
+
+/** Elements between the beginnings of f16 tensors that are bound by themselves: 256 bytes. */
+const ALIGNMENT = 2 * BLOCK_ELEMENTS;
+
+/**
+ * Lets autocast round those of `parameters` that are matrices, all packed into `flat`, by one dispatch a region. Returns what
+ * has to be freed when they are unpacked.
+ */
+export function shareHalfCopies(parameters: readonly Tensor[], flat: Tensor): Tensor[] {
+  const { engine } = flat;
+  const blocksOf = (parameter: Tensor): number => Math.ceil(parameter.size / BLOCK_ELEMENTS);
+  const tables: Tensor[] = [];
+  let members = new Map<Tensor, number>();
+  let elements = 0;
+  const close = (): void => {
+    const all = [...members.keys()];
+    if (all.length === 0) return;
+    const begin = Math.min(...all.map(({ offset }) => offset));
+    const end = Math.max(...all.map((member) => member.offset + 4 * BLOCK_ELEMENTS * blocksOf(member)));
+    const size = (end - begin) / 4;
+    const words = new Uint32Array(size / BLOCK_ELEMENTS).fill(LEFT_OUT);
+    for (const [member, first] of members) {
+      const block = (member.offset - begin) / 4 / BLOCK_ELEMENTS;
+      for (let i = 0; i < blocksOf(member); i++) words[block + i] = first / BLOCK_ELEMENTS + i;
+    }
+    const places = engine.tensor(words, [words.length], 'u32').keep('optimizer');
+    tables.push(places);
+    const source = new Tensor(engine, flat.storage, [size], 'f32', begin);
+    const part: HalfPart = { source, places, elements, members };
+    for (const member of all) member.halfPart = part;
+    [members, elements] = [new Map(), 0];
+  };
+  for (const parameter of parameters) {
+    if (parameter.rank !== 2) continue;
+    const size = ALIGNMENT * Math.ceil(parameter.size / ALIGNMENT);
+    if (2 * (elements + size) > engine.profile.maxBindingSize) close();
+    members.set(parameter, elements);
+    elements += size;
+  }
+  close();
+  return tables;
+}

@@ -1,0 +1,19 @@
+import type { Engine, Tensor } from '../../engine/node.ts';
+import { halfToNumber, numberToHalf } from '../../engine/half.ts';
+
+/** Largest relative error of one rounding to f16: 10 stored bits, to the nearest. */
+export const HALF_UNIT = 2 ** -11;
+
+/** Numbers rounded to f16. */
+export const rounded = (values: ArrayLike<number>): Float32Array =>
+  Float32Array.from(values, (value) => halfToNumber(numberToHalf(value)));
+
+/** An f16 tensor of numbers that are representable. */
+export const halfTensor = (engine: Engine, values: ArrayLike<number>, shape: readonly number[]): Tensor =>
+  engine.tensor(Uint16Array.from(values, numberToHalf), shape, 'f16');
+
+/** The content of an f16 or f32 tensor as numbers. */
+export async function numbers(x: Tensor): Promise<Float32Array> {
+  const content = await x.read();
+  return Float32Array.from(content, (value) => (x.dtype === 'f16' ? halfToNumber(value) : value));
+}
