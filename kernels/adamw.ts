@@ -25,7 +25,7 @@ export interface AdamWProblem extends ClipProblem {
 }
 
 /** Bindings: parameters, gradients, m, v (flat f32), blocks, hyper, and norm unless maxNorm is null. */
-export const adamW: Kernel<AdamWProblem> = ({ n, beta1, beta2, eps, maxNorm }, device) => {
+export const adamW: Kernel<AdamWProblem> = ({ n, beta1, beta2, eps, maxNorm, scaled }, device) => {
   require(beta1 >= 0 && beta1 < 1, 'adamw', '0 <= beta1 < 1', beta1);
   require(beta2 >= 0 && beta2 < 1, 'adamw', '0 <= beta2 < 1', beta2);
   // With eps = 0 an element that never had a gradient would be 0 / 0.
@@ -35,6 +35,7 @@ export const adamW: Kernel<AdamWProblem> = ({ n, beta1, beta2, eps, maxNorm }, d
       name: 'adamw',
       n,
       maxNorm,
+      scaled,
       buffers: [output('parameters', 'vec4f'), input('gradients', 'vec4f'), output('m', 'vec4f'), output('v', 'vec4f')],
       uniforms: { beta2: f32(beta2), one_minus_beta1: f32(1 - beta1), one_minus_beta2: f32(1 - beta2), eps: f32(eps) },
       body: /* wgsl */ `

@@ -37,6 +37,8 @@ export interface ClipProblem {
    * was not finite.
    */
   readonly maxNorm: number | null;
+  /** The gradient is that of a scaled loss: `norm` has a third number, which it is multiplied by (grad-scaler.ts). */
+  readonly scaled?: boolean;
 }
 
 export interface FlatUpdateSpec extends ClipProblem {
@@ -57,12 +59,13 @@ export interface FlatUpdateSpec extends ClipProblem {
 /**
  * An in-place update of flat buffers. Besides the buffers it binds `blocks` (array<u32>, above), `hyper` (array<vec4f>,
  * one vector a group: the host rewrites it before each step, so that a replayed step sees new values; its last number
- * scales the gradient) and, with clipping, `norm` (array<f32>, two elements).
+ * scales the gradient) and, with clipping, `norm` (array<f32>, two elements or more).
  */
 export function flatUpdate(spec: FlatUpdateSpec, device: DeviceProfile): Launch[] {
   require(spec.n > 0 && spec.n % BLOCK_ELEMENTS === 0, spec.name, 'n is a positive multiple of 64', spec.n);
   require(spec.maxNorm === null || spec.maxNorm >= 0, spec.name, 'maxNorm is null or at least 0', spec.maxNorm);
   const clip = spec.maxNorm !== null;
+  require(clip || !spec.scaled, spec.name, 'a norm, if gradients are scaled', spec.maxNorm);
   const bindings = [...spec.buffers, input('blocks', 'u32'), input('hyper', 'vec4f')];
   if (clip) bindings.push(input('norm'));
   const bytesPerBlock = Object.fromEntries(spec.buffers.map(({ name }) => [name, BLOCK_ELEMENTS * 4]));
@@ -83,7 +86,7 @@ ${withoutPaddingWgsl}
 @compute @workgroup_size(${WORKGROUP})
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  ${clip ? clipWgsl : 'let coefficient = 1.0;'}
+  ${clip ? clipWgsl(spec.scaled ?? false) : 'let coefficient = 1.0;'}
   let start = linear_workgroup(workgroup, workgroups) * ${WORKGROUP * VECTORS}u;
   // The number of rounds is left open: software adapters unroll a constant one, and take five times as long to compile.
   let end = min(start + ${WORKGROUP * VECTORS}u, params.vectors);
@@ -103,9 +106,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   );
 }
 
-const clipWgsl = /* wgsl */ `
+const clipWgsl = (scaled: boolean): string => /* wgsl */ `
   if (norm[1] > 0) { return; }
-  let coefficient = select(1.0, min(1.0, params.max_norm / (norm[0] + 1e-6)), params.max_norm > 0);`;
+  let coefficient = select(1.0, min(1.0, params.max_norm / (norm[0] + 1e-6)), params.max_norm > 0)${scaled ? ' * norm[2]' : ''};`;
 
 /** Times that each element crosses the memory bus: what is updated in place does so twice. */
 const traffic = (buffers: readonly Binding[]): number =>

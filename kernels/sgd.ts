@@ -25,7 +25,7 @@ export interface SgdProblem extends ClipProblem {
 }
 
 /** Bindings: parameters, gradients (flat f32), momentum_buffer unless momentum is 0, blocks, hyper, norm unless maxNorm is null. */
-export const sgd: Kernel<SgdProblem> = ({ n, momentum, nesterov, maxNorm }, device) => {
+export const sgd: Kernel<SgdProblem> = ({ n, momentum, nesterov, maxNorm, scaled }, device) => {
   require(momentum >= 0 && momentum < 1, 'sgd', '0 <= momentum < 1', momentum);
   require(!nesterov || momentum > 0, 'sgd', 'momentum > 0 with nesterov', momentum);
   const buffers: Binding[] = [output('parameters', 'vec4f'), input('gradients', 'vec4f')];
@@ -39,6 +39,7 @@ export const sgd: Kernel<SgdProblem> = ({ n, momentum, nesterov, maxNorm }, devi
       name: momentum > 0 ? (nesterov ? 'sgd/nesterov' : 'sgd/momentum') : 'sgd',
       n,
       maxNorm,
+      scaled,
       buffers,
       uniforms: momentum > 0 ? { momentum: f32(momentum) } : {},
       body: /* wgsl */ `

@@ -18,6 +18,8 @@ export { Optimizer } from './optim/optimizer.ts';
 export type { OptimizerOptions } from './optim/optimizer.ts';
 export { AdamW } from './optim/adamw.ts';
 export type { AdamWSettings } from './optim/adamw.ts';
+export { GradScaler } from './optim/grad-scaler.ts';
+export type { GradScalerSettings } from './optim/grad-scaler.ts';
 export { SGD } from './optim/sgd.ts';
 export type { SgdSettings } from './optim/sgd.ts';
 export { Ema } from './ema.ts';

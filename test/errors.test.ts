@@ -72,7 +72,12 @@ const provocations: Readonly<Record<ErrorCode, (engine: Engine) => unknown>> = {
   'non-finite': async () => {
     const metrics = { loss: NaN, lossLabel: NaN, lossDistillation: null, accuracy: 0, accuracyDistillation: null };
     const trainStep = { examine: () => Promise.resolve([]) };
-    const faulty = { step: 3, epoch: 0, batches: [], metrics: { ...metrics, gradNorm: NaN, nonFinite: 7 } };
+    const faulty = {
+      step: 3,
+      epoch: 0,
+      batches: [],
+      metrics: { ...metrics, gradNorm: NaN, nonFinite: 7, lossScale: null },
+    };
     throw await explainNonFinite(trainStep as unknown as Parameters<typeof explainNonFinite>[0], faulty);
   },
   'file-unreadable': () => readSafetensorsFile(join(folder, 'absent.safetensors')),

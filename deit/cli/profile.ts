@@ -1,8 +1,11 @@
 import { measurePeak, writeFileAtomically } from '../../engine/node.ts';
 import type { DispatchTime, Engine } from '../../engine/node.ts';
 import { AdamW, decayGroups } from '../../nn/index.ts';
+import type { Classifier } from '../models/classifier.ts';
+import type { Precision } from '../models/deit.ts';
 import { createModel, describeModel } from '../models/registry.ts';
 import { byKernel, toTrace } from '../profile.ts';
+import { applyPrecision, scalerFor } from '../train/setup.ts';
 import { TrainStep } from '../train/step.ts';
 import { percent } from './progress.ts';
 import { parseNumber, withEngine } from './session.ts';
@@ -11,6 +14,7 @@ import type { GlobalOptions } from './session.ts';
 interface ProfileOptions extends GlobalOptions {
   mode: 'forward' | 'train';
   batchSize: string;
+  precision: Precision;
   trace?: string;
 }
 
@@ -18,8 +22,10 @@ interface ProfileOptions extends GlobalOptions {
 export async function profile(spec: string, options: ProfileOptions): Promise<void> {
   await withEngine(options, async (engine, say) => {
     const batchSize = parseNumber(options.batchSize, '--batch-size');
-    const work =
-      options.mode === 'train' ? trainingStep(engine, spec, batchSize) : forwardPass(engine, spec, batchSize);
+    const model = createModel(engine, spec);
+    applyPrecision(model, options.precision);
+    const { imageSize } = describeModel(spec);
+    const work = (options.mode === 'train' ? trainingStep : forwardPass)(engine, model, imageSize, batchSize);
     // The first run compiles, the second shows that nothing else is left to be made.
     await work();
     await work();
@@ -31,7 +37,7 @@ export async function profile(spec: string, options: ProfileOptions): Promise<vo
     const rows = byKernel(times);
     const gpuMs = rows.reduce((sum, { ms }) => sum + ms, 0);
     say(
-      `${options.mode} of ${spec}, batch ${batchSize}: ${wallMs.toFixed(1)} ms, ${((1000 * batchSize) / wallMs).toFixed(1)} images/s`,
+      `${options.mode} of ${spec} in ${options.precision}, batch ${batchSize}: ${wallMs.toFixed(1)} ms, ${((1000 * batchSize) / wallMs).toFixed(1)} images/s`,
     );
     say(
       `kernels ${gpuMs.toFixed(1)} ms in ${times.length} dispatches; peak ${(peak.flops / 1e9).toFixed(0)} GFLOP/s, ${(peak.bytes / 1e9).toFixed(1)} GB/s`,
@@ -60,9 +66,8 @@ export async function profile(spec: string, options: ProfileOptions): Promise<vo
   });
 }
 
-function forwardPass(engine: Engine, spec: string, batchSize: number): () => Promise<void> {
-  const { imageSize } = describeModel(spec);
-  const model = createModel(engine, spec).eval();
+function forwardPass(engine: Engine, model: Classifier, imageSize: number, batchSize: number): () => Promise<void> {
+  model.eval();
   const images = engine.zeros([batchSize, 3, imageSize, imageSize]);
   let recording: ReturnType<Engine['record']> | null = null;
   return async () => {
@@ -72,12 +77,10 @@ function forwardPass(engine: Engine, spec: string, batchSize: number): () => Pro
   };
 }
 
-function trainingStep(engine: Engine, spec: string, batchSize: number): () => Promise<void> {
-  const { imageSize } = describeModel(spec);
-  const model = createModel(engine, spec);
+function trainingStep(engine: Engine, model: Classifier, imageSize: number, batchSize: number): () => Promise<void> {
   // Nothing reaches the distillation head without a teacher.
   for (const [name, parameter] of model.namedParameters()) parameter.requiresGrad_(!name.startsWith('head_dist'));
-  const optimizer = new AdamW(decayGroups(model.namedParameters(), 0.05));
+  const optimizer = new AdamW(decayGroups(model.namedParameters(), 0.05), { scaler: scalerFor(model) });
   const step = new TrainStep({
     engine,
     student: model,

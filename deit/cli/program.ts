@@ -233,6 +233,7 @@ export function buildProgram(): Command {
     .description('time by kernel of a forward pass or a training step, with FLOP/s and bytes/s')
     .addOption(new Option('--mode <mode>', 'what to run').choices(['forward', 'train']).default('train'))
     .option('--batch-size <n>', 'images at a time', '8')
+    .addOption(new Option('--precision <type>', 'what products work on').choices(['f32', 'f16']).default('f32'))
     .option('--trace <file>', 'write a trace for ui.perfetto.dev')
     .addOption(json())
     .addHelpText('after', examples('deit profile deit_tiny_distilled_patch16_224 --batch-size 8'))

@@ -2,6 +2,7 @@ import {
   DeitError,
   add,
   assembleTokens,
+  autocast,
   cat,
   checkpoint,
   dropout,
@@ -10,6 +11,7 @@ import {
   patchEmbed,
   reshape,
   slice,
+  to,
 } from '../../engine/index.ts';
 import type { Engine, Tensor } from '../../engine/index.ts';
 import { LayerNorm, Linear, Module, kaimingUniform, normal } from '../../nn/index.ts';
@@ -35,6 +37,9 @@ class PatchEmbed extends Module {
   }
 }
 
+/** Element type of what products work on. */
+export type Precision = 'f32' | 'f16';
+
 /** What a forward pass gives: the logits of every head, or one set of logits made of them. */
 export type DeitOutput = 'heads' | 'average' | 'concatenation';
 
@@ -59,6 +64,8 @@ export class VisionTransformer extends Module implements Classifier {
   private readonly blocks: Block[];
   /** In training, keep only the input of each block for the backward pass, and compute its activations once more there. */
   recompute = false;
+  /** f16: linear layers and attention compute on f16 with f32 sums, as under torch.autocast; parameters and logits stay f32. */
+  precision: Precision = 'f32';
   private readonly norm: LayerNorm;
   private readonly head: Linear;
   private readonly headDist: Linear | null;
@@ -89,7 +96,11 @@ export class VisionTransformer extends Module implements Classifier {
 
   /** Images [B, C, H, W], normalised, to the tokens after the last block, [B, N, D], not yet normed. */
   features(images: Tensor): Tensor {
-    return this.encode(images);
+    return this.precisely(images, () => this.encode(images));
+  }
+
+  private precisely<Result>({ engine }: Tensor, work: () => Result): Result {
+    return this.precision === 'f16' ? autocast(engine, work) : work();
   }
 
   private encode(images: Tensor, afterBlock?: (block: Block, x: Tensor, y: Tensor) => void): Tensor {
@@ -115,18 +126,20 @@ export class VisionTransformer extends Module implements Classifier {
   }
 
   heads(images: Tensor): Logits {
-    return this.classify(this.features(images));
+    return this.precisely(images, () => this.classify(this.encode(images)));
   }
 
   /** Logits, and what every block attended to and made of the tokens of the heads. For pictures and statistics. */
   inspect(images: Tensor): Inspection {
     const attention: Tensor[] = [];
     const tokens: Tensor[] = [];
-    const features = this.encode(images, (block, x, y) => {
-      attention.push(block.attention(x));
-      tokens.push(slice(y, 1, 0, prefixTokens(this.config)));
+    return this.precisely(images, () => {
+      const features = this.encode(images, (block, x, y) => {
+        attention.push(block.attention(x));
+        tokens.push(slice(y, 1, 0, prefixTokens(this.config)));
+      });
+      return { ...this.classify(features), attention, tokens };
     });
-    return { ...this.classify(features), attention, tokens };
   }
 
   private classify(features: Tensor): Logits {
@@ -138,8 +151,8 @@ export class VisionTransformer extends Module implements Classifier {
       return reshape(one, [features.shape[0], this.config.width]);
     };
     return {
-      cls: this.head.forward(token(0)),
-      dist: this.headDist ? this.headDist.forward(token(1)) : null,
+      cls: to(this.head.forward(token(0)), 'f32'),
+      dist: this.headDist ? to(this.headDist.forward(token(1)), 'f32') : null,
     };
   }
 

@@ -87,6 +87,12 @@ const probability = { min: 0, max: 1 };
 export const settings = {
   'model.name': text('deit_tiny_distilled_patch16_224', 'timm model name, with options as `key=value`', 'Table 1'),
   'model.weights': optionalText(null, 'safetensors to start from; null starts from random weights'),
+  'model.precision': choice(
+    ['f32', 'f16'],
+    'f32',
+    'f16 computes the products of a DeiT on f16 with f32 sums, with f32 master weights and dynamic loss scaling, on adapters with shader-f16',
+    'engine.py trains under torch.cuda.amp',
+  ),
   'model.recompute': flag(
     false,
     'compute the activations of each block of a DeiT once more in the backward pass instead of keeping them: less memory, more time',

@@ -7,7 +7,7 @@ import type { Classifier } from '../models/classifier.ts';
 import type { Recipe } from '../recipe/settings.ts';
 import type { Batch, BatchSource } from './batches.ts';
 import { Evaluator } from './evaluate.ts';
-import { distillationOf, microBatch, mixingOf, optimizerOf, studentOf } from './setup.ts';
+import { applyPrecision, distillationOf, microBatch, mixingOf, optimizerOf, studentOf } from './setup.ts';
 import { TrainStep } from './step.ts';
 
 export interface TrainingPlan {
@@ -185,6 +185,7 @@ async function dryTeacher(
   const name = recipe['teacher.model'];
   if (recipe['distillation.type'] === 'none' || !name) return null;
   const teacher = createModel(engine, specOf(name));
+  applyPrecision(teacher, recipe['model.precision']);
   teacher.requiresGrad_(false).eval();
   await engine.idle();
   return teacher;

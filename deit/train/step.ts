@@ -52,6 +52,11 @@ export interface StepMetrics {
   readonly gradNorm: number;
   /** Elements of the gradient, and losses, that are NaN or infinite; the step was not applied if there are any. */
   readonly nonFinite: number;
+  /**
+   * The factor on the loss of the next step, and whether this one was left out since that of this step was too large (such
+   * elements are not counted in `nonFinite`). Null in f32.
+   */
+  readonly lossScale: { readonly next: number; readonly overflowed: boolean } | null;
 }
 
 const KINDS = { none: 0, mixup: 1, cutmix: 2 } as const;
@@ -86,7 +91,7 @@ export class TrainStep {
     this.images = engine.empty([batchSize, 3, imageSize, imageSize]).keep('input');
     this.labels = engine.empty([batchSize], 'i32').keep('input');
     this.mix = engine.zeros([6]).keep('input');
-    this.metrics = engine.zeros([7]).keep('metrics');
+    this.metrics = engine.zeros([10]).keep('metrics');
     this.halt = engine.zeros([1]).keep('metrics');
     options.optimizer.halt = { noted: this.halt, forGood: options.nonFinite !== 'skip' };
     if (options.mixing) checkMixBatch(batchSize);
@@ -163,7 +168,8 @@ export class TrainStep {
     const summary = collect(scalars);
     // The norm has two elements: it is copied behind the five scalars.
     engine.copy(summary, this.metrics.slot(0, 5));
-    if (phase.last && optimizer.norm) engine.copy(optimizer.norm, this.metrics.slot(5, 2));
+    if (phase.last && optimizer.norm) engine.copy(optimizer.norm, this.metrics.slot(5, optimizer.norm.size));
+    if (phase.last && optimizer.scaler) engine.copy(optimizer.scaler.factor, this.metrics.slot(9, 1));
   }
 
   private forwardBackward(first: boolean) {
@@ -181,7 +187,8 @@ export class TrainStep {
     const isAveraged = distillation.type === 'none' && heads.dist !== null && !student.training;
     const output = isAveraged ? { cls: mul(add(heads.cls, heads.dist), 0.5), dist: null } : heads;
     const losses = distillationLoss(distillation, output, target, teacherLogits);
-    losses.total.backward();
+    const { scaler } = optimizer;
+    (scaler ? scaler.scale(losses.total) : losses.total).backward();
     return { losses, output };
   }
 
@@ -200,7 +207,7 @@ export class TrainStep {
   }
 
   private summarize(rows: readonly ArrayLike<number>[]): StepMetrics {
-    const { batchSize, distillation, student } = this.options;
+    const { batchSize, distillation, student, optimizer } = this.options;
     const mean = (i: number): number => rows.reduce((sum, row) => sum + row[i], 0) / rows.length;
     const last = rows[rows.length - 1];
     return {
@@ -210,7 +217,8 @@ export class TrainStep {
       accuracy: mean(3) / batchSize,
       accuracyDistillation: student.distilled ? mean(4) / batchSize : null,
       gradNorm: last[5] / rows.length,
-      nonFinite: last[6],
+      nonFinite: optimizer.scaler ? last[8] : last[6],
+      lossScale: optimizer.scaler ? { next: last[9], overflowed: last[6] > 0 && last[8] === 0 } : null,
     };
   }
 }

@@ -3,6 +3,7 @@ export { linear, linearAdd, linearGelu, mlp } from './linear.ts';
 export { matmul } from './matmul.ts';
 export type { MatmulOptions } from './matmul.ts';
 export * from './optim.ts';
+export * from './grad-scaler.ts';
 export * from './collect.ts';
 export * from './gelu.ts';
 export * from './softmax.ts';

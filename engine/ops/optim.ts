@@ -2,6 +2,7 @@ import { adamW } from '../../kernels/adamw.ts';
 import { ema } from '../../kernels/ema.ts';
 import { DeitError } from '../../kernels/errors.ts';
 import { BLOCK_ELEMENTS, blockWord } from '../../kernels/flat-update.ts';
+import type { ClipProblem } from '../../kernels/flat-update.ts';
 import { gradNorm as gradNormKernel, gradNormPartials } from '../../kernels/grad-norm.ts';
 import { sgd } from '../../kernels/sgd.ts';
 import type { DType } from '../dtype.ts';
@@ -74,7 +75,7 @@ export interface UpdateOptions {
   blocks: Tensor;
   /** f32 [groups, 4], one `HyperRow` a group of `blocks`; the host rewrites it before each step. */
   hyper: Tensor;
-  /** From `gradNorm`: nothing is updated if it counted a non-finite element. */
+  /** From `gradNorm`, then `updateLossScale` if the loss was scaled: nothing is updated if it counted a non-finite element. */
   norm?: Tensor | null;
   /** With `norm`: the gradient is multiplied by min(1, maxNorm / (norm + 1e-6)), as torch's clip_grad_norm_. 0 or absent: no clipping. */
   maxNorm?: number;
@@ -93,7 +94,7 @@ export interface AdamWOptions extends UpdateOptions {
 export function adamWStep(options: AdamWOptions): void {
   const { parameters, gradients, m, v, blocks, hyper, norm, beta1 = 0.9, beta2 = 0.999, eps = 1e-8 } = options;
   expectFlat('adamWStep', parameters, { gradients, m, v }, blocks, hyper);
-  const problem = { n: parameters.size, beta1, beta2, eps, maxNorm: clipOf('adamWStep', options) };
+  const problem = { n: parameters.size, beta1, beta2, eps, ...clipOf('adamWStep', options) };
   const { engine } = parameters;
   engine.run('adamWStep', adamW, problem, { parameters, gradients, m, v, blocks, hyper, ...(norm ? { norm } : {}) });
 }
@@ -129,7 +130,7 @@ export function sgdStep(options: SgdOptions): void {
   }
   const buffer: Record<string, Tensor> = momentum !== 0 && momentumBuffer ? { momentum_buffer: momentumBuffer } : {};
   expectFlat('sgdStep', parameters, { gradients, ...buffer }, blocks, hyper);
-  const problem = { n: parameters.size, momentum, nesterov, maxNorm: clipOf('sgdStep', options) };
+  const problem = { n: parameters.size, momentum, nesterov, ...clipOf('sgdStep', options) };
   const { engine } = parameters;
   engine.run('sgdStep', sgd, problem, { parameters, gradients, ...buffer, blocks, hyper, ...(norm ? { norm } : {}) });
 }
@@ -151,14 +152,14 @@ export function sgdHyper(settings: {
 
 /**
  * f32 [2]: the global L2 norm of a flat gradient buffer, and how many of its elements are NaN or infinite (those are left
- * out of the norm). Deterministic. Written to `out` if given.
+ * out of the norm). Deterministic. Written to the beginning of `out` if given.
  */
 export function gradNorm(options: { gradients: Tensor; blocks: Tensor; out?: Tensor }): Tensor {
   const { gradients, blocks } = options;
   const { engine } = gradients;
   expectFlat('gradNorm', gradients, {}, blocks, null);
   const norm = options.out ?? engine.empty([2]);
-  if (norm.size !== 2) throw misfit('gradNorm', 'out', '[2]', formatShape(norm.shape));
+  if (norm.size !== 2 && norm.size !== 4) throw misfit('gradNorm', 'out', '[2] or [4]', formatShape(norm.shape));
   const { first, second } = gradNormPartials({ n: gradients.size });
   const [partials, partials2] = [engine.empty([first, 2]), engine.empty([second, 2])];
   engine.run('gradNorm', gradNormKernel, { n: gradients.size }, { gradients, blocks, partials, partials2, norm });
@@ -174,10 +175,11 @@ export function emaStep(options: { average: Tensor; values: Tensor; decay: numbe
   average.engine.run('emaStep', ema, { n: average.size, decay }, { average, values });
 }
 
-function clipOf(where: string, { norm, maxNorm = 0 }: UpdateOptions): number | null {
+function clipOf(where: string, { norm, maxNorm = 0 }: UpdateOptions): ClipProblem {
   if (norm) {
-    if (norm.size !== 2) throw misfit(where, 'norm', '[2], from gradNorm', formatShape(norm.shape));
-    return maxNorm;
+    if (norm.size !== 2 && norm.size !== 4)
+      throw misfit(where, 'norm', '[2] from gradNorm, or [4] from updateLossScale', formatShape(norm.shape));
+    return norm.size === 4 ? { maxNorm, scaled: true } : { maxNorm };
   }
   if (maxNorm > 0) {
     throw new DeitError('bad-argument', 'Clipping needs the norm of the gradient.', {
@@ -185,7 +187,7 @@ function clipOf(where: string, { norm, maxNorm = 0 }: UpdateOptions): number | n
       fix: 'pass norm: gradNorm({ gradients, blocks })',
     });
   }
-  return null;
+  return { maxNorm: null };
 }
 
 function expectFlat(

@@ -1,4 +1,4 @@
-import { adamWHyper, adamWStep } from '../../engine/index.ts';
+import { adamWHyper, adamWStep, discountSkipped } from '../../engine/index.ts';
 import type { HyperRow, Tensor, UpdateOptions } from '../../engine/index.ts';
 import type { ParameterGroup } from '../param-groups.ts';
 import { Optimizer } from './optimizer.ts';
@@ -30,6 +30,10 @@ export class AdamW extends Optimizer {
   protected override hyperRow(lr: number, weightDecay: number, gradientScale: number): HyperRow {
     const { steps: step, beta1, beta2 } = this;
     return adamWHyper({ lr, weightDecay, step, beta1, beta2, gradientScale });
+  }
+
+  protected override discount(skipped: Tensor): void {
+    discountSkipped(this.hyper, skipped, this.beta1, this.beta2);
   }
 
   protected override update(options: UpdateOptions): void {

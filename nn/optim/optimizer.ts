@@ -1,9 +1,18 @@
-import { DeitError, Tensor, blockTable, flatGradients, gradNorm, holdNonFinite } from '../../engine/index.ts';
+import {
+  DeitError,
+  Tensor,
+  blockTable,
+  flatGradients,
+  gradNorm,
+  holdNonFinite,
+  shareHalfCopies,
+} from '../../engine/index.ts';
 import type { Engine, HyperRow, UpdateOptions } from '../../engine/index.ts';
 import type { ParameterGroup } from '../param-groups.ts';
 import { writeState } from '../state.ts';
 import type { LoadReport, StateValue } from '../state.ts';
 import { unpack } from '../unpack.ts';
+import type { GradScaler } from './grad-scaler.ts';
 
 export interface OptimizerOptions {
   /** Gradients are scaled down to this global L2 norm where they exceed it. Default null: no clipping. */
@@ -12,6 +21,8 @@ export interface OptimizerOptions {
   skipNonFinite?: boolean;
   /** Multiplies every gradient, for example 1 / (number of micro-batches). Default 1. */
   gradientScale?: number;
+  /** The gradients are those of a loss that this scaled, for training under `autocast`; implies `skipNonFinite`. */
+  scaler?: GradScaler | null;
 }
 
 /**
@@ -31,7 +42,12 @@ export abstract class Optimizer {
   readonly engine: Engine;
   /** All parameters, flat. */
   readonly flat: Tensor;
-  /** [norm of all gradients, number of non-finite elements] of the last step; null if nothing asks for it. */
+  /** Divides gradients by the loss scale, and adapts that; null without. */
+  readonly scaler: GradScaler | null;
+  /**
+   * [norm of all gradients, number of non-finite elements] of the last step; null if nothing asks for it. With a scaler two
+   * more: see kernels/grad-scaler.ts.
+   */
   readonly norm: Tensor | null;
   /** f32 [1]: what else keeps the next step from being applied, and whether that holds for all later ones: see `holdNonFinite`. */
   halt: { readonly noted: Tensor; readonly forGood: boolean } | null = null;
@@ -39,14 +55,15 @@ export abstract class Optimizer {
   readonly parameters: readonly (readonly [string, Tensor])[];
   private readonly gradients: Tensor;
   private readonly blocks: Tensor;
-  private readonly hyper: Tensor;
+  protected readonly hyper: Tensor;
   private readonly maxNorm: number;
   private readonly gradientScale: number;
   private readonly moments = new Map<string, Tensor>();
+  private readonly halfTables: readonly Tensor[];
 
   constructor(
     private readonly groups: readonly ParameterGroup[],
-    { maxNorm = null, skipNonFinite = false, gradientScale = 1 }: OptimizerOptions,
+    { maxNorm = null, skipNonFinite = false, gradientScale = 1, scaler = null }: OptimizerOptions,
   ) {
     const groupOf: number[] = [];
     this.parameters = groups.flatMap(({ parameters }, group) => {
@@ -70,8 +87,12 @@ export abstract class Optimizer {
     this.flat = this.engine.pack(tensors, 'parameter');
     this.gradients = flatGradients(tensors, this.flat);
     this.blocks = blockTable(this.engine, tensors, (index) => groupOf[index]).keep('optimizer');
-    this.hyper = this.engine.zeros([groups.length, 4]).keep('optimizer');
-    this.norm = maxNorm !== null || skipNonFinite ? this.engine.zeros([2]).keep('optimizer') : null;
+    // With a scaler, a last row that begins with the number of the step.
+    this.hyper = this.engine.zeros([groups.length + (scaler ? 1 : 0), 4]).keep('optimizer');
+    this.scaler = scaler;
+    const isMeasured = maxNorm !== null || skipNonFinite || scaler;
+    this.norm = isMeasured ? this.engine.zeros([scaler ? 4 : 2]).keep('optimizer') : null;
+    this.halfTables = scaler ? shareHalfCopies(tensors, this.flat) : [];
     // The norm is measured before the scale is applied.
     this.maxNorm = (maxNorm ?? 0) / gradientScale;
     this.gradientScale = gradientScale;
@@ -83,7 +104,7 @@ export abstract class Optimizer {
     const rows = this.groups.map(({ weightDecay, lrScale = 1 }) =>
       this.hyperRow(lr * lrScale, weightDecay, this.gradientScale),
     );
-    this.hyper.write(rows.flat());
+    this.hyper.write(this.scaler ? [...rows.flat(), this.steps, 0, 0, 0] : rows.flat());
   }
 
   /** Forgets the gradients, so that the next backward pass overwrites them. */
@@ -100,14 +121,22 @@ export abstract class Optimizer {
         fix: 'call backward() before step(), and freeze with requiresGrad_(false), before the optimizer is made, what is not to be trained',
       });
     }
-    const { flat, gradients, blocks, hyper, norm, halt, maxNorm } = this;
+    const { flat, gradients, blocks, hyper, norm, halt, maxNorm, scaler } = this;
     if (norm) gradNorm({ gradients, blocks, out: norm });
-    if (norm && halt) holdNonFinite(norm, halt.noted, halt.forGood);
+    if (norm && scaler) {
+      scaler.update(norm, halt);
+      this.discount(scaler.skipped);
+    } else if (norm && halt) holdNonFinite(norm, halt.noted, halt.forGood);
     this.update({ parameters: flat, gradients, blocks, hyper, norm, maxNorm: norm ? maxNorm : 0 });
   }
 
   protected abstract hyperRow(lr: number, weightDecay: number, gradientScale: number): HyperRow;
   protected abstract update(options: UpdateOptions): void;
+
+  /** Takes the steps that a scaler left out, of all counted so far, out of what `prepareStep` wrote. Nothing to be done by default. */
+  protected discount(_skipped: Tensor): void {
+    return;
+  }
 
   /** A flat buffer of zeros of the same layout, saved in the state under `name`. */
   protected moment(name: string): Tensor {
@@ -141,12 +170,13 @@ export abstract class Optimizer {
     return report;
   }
 
-  /** Gives back the memory of gradients and moments. The parameters stay, in memory of their own. */
+  /** Gives back the memory of gradients and moments, and of the scaler's state. The parameters stay, in memory of their own. */
   free(): void {
     const parameters = this.parameters.map(([, parameter]) => parameter);
-    for (const parameter of parameters) parameter.grad = parameter.gradHome = null;
+    for (const parameter of parameters) parameter.grad = parameter.gradHome = parameter.halfPart = null;
     unpack(this.flat, parameters);
-    const tensors = [this.gradients, this.blocks, this.hyper, this.norm, ...this.moments.values()];
+    const tensors = [this.gradients, this.blocks, this.hyper, this.norm, ...this.moments.values(), ...this.halfTables];
     for (const tensor of tensors) if (tensor) this.engine.free(tensor);
+    this.scaler?.free();
   }
 }

@@ -25,7 +25,7 @@ export interface Position {
 
 const KEY = 'deit-webgpu-run';
 const NAME = /^(teacher|student)-(\d{8})\.safetensors$/;
-const PARTS = ['model', 'optimizer', 'ema'] as const;
+const PARTS = ['model', 'optimizer', 'ema', 'scaler'] as const;
 
 /** Writes a checkpoint of the whole run and removes all but the newest `keep` of its role. */
 export async function saveCheckpoint(
@@ -39,6 +39,7 @@ export async function saveCheckpoint(
     await saveState(model),
     await readTensors(optimizer.stateDict()),
     ema ? await readTensors(ema.stateDict()) : new Map<string, StoredTensor>(),
+    optimizer.scaler ? await readTensors(optimizer.scaler.stateDict()) : new Map<string, StoredTensor>(),
   ];
   const tensors = new Map<string, StoredTensor>();
   parts.forEach((part, i) => part.forEach((tensor, name) => tensors.set(`${PARTS[i]}/${name}`, tensor)));
@@ -122,6 +123,7 @@ async function readCheckpoint(path: string): Promise<ReadCheckpoint> {
       model.loadStateDict(part('model'));
       optimizer.loadStateDict(part('optimizer'), position.step);
       ema?.loadStateDict(part('ema'));
+      optimizer.scaler?.loadStateDict(part('scaler'));
     },
   };
 }

@@ -12,7 +12,16 @@ import { Evaluator } from '../evaluate.ts';
 import type { Accuracy } from '../evaluate.ts';
 import { fit } from '../fit.ts';
 import type { FitProgress } from '../fit.ts';
-import { distillationOf, lengthOf, microBatch, mixingOf, optimizerOf, scheduleOf, studentOf } from '../setup.ts';
+import {
+  applyPrecision,
+  distillationOf,
+  lengthOf,
+  microBatch,
+  mixingOf,
+  optimizerOf,
+  scheduleOf,
+  studentOf,
+} from '../setup.ts';
 import type { Role } from '../setup.ts';
 import { describePlan, planTraining, refuseUnfit } from '../plan.ts';
 import { explainNonFinite } from '../sentry.ts';
@@ -185,11 +194,18 @@ class TrainingRun {
     const weights = recipe['teacher.weights'] ?? (isTrained ? saved : null);
     if (weights) {
       await this.load(model, weights, false);
-      return { model: frozen(model), accuracy: await this.evaluate(model, sources, imageSize) };
+      return { model: this.frozen(model), accuracy: await this.evaluate(model, sources, imageSize) };
     }
     const { accuracy } = await this.train('teacher', model, null, sources, imageSize);
     await saveModel(saved, model, this.card(spec, imageSize, sources));
-    return { model: frozen(model), accuracy };
+    return { model: this.frozen(model), accuracy };
+  }
+
+  /** In evaluation mode, and in the student's precision. */
+  private frozen(model: Classifier): Classifier {
+    applyPrecision(model, this.recipe['model.precision']);
+    model.requiresGrad_(false).eval();
+    return model;
   }
 
   private async train(role: Role, model: Classifier, teacher: Classifier | null, sources: Sources, imageSize: number) {
@@ -342,9 +358,4 @@ function specFor(name: string, { classes, name: data }: Sources): string {
     found: String(own.classes),
     fix: `leave num_classes out of the model name, or make it ${classes.length}`,
   });
-}
-
-function frozen(model: Classifier): Classifier {
-  model.requiresGrad_(false).eval();
-  return model;
 }
