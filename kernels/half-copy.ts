@@ -26,9 +26,9 @@ export const halfCopy: Kernel<{ readonly n: number }> = ({ n }, device) => {
       shared: [input('places', 'u32'), output('y', 'vec4h')],
       enables: ['f16'],
       body: /* wgsl */ `
-      let from = i + params.first_vector;
-      let place = places[from / ${BLOCK_VECTORS}u];
-      if (place != ${LEFT_OUT}u) { y[place * ${BLOCK_VECTORS}u + from % ${BLOCK_VECTORS}u] = vec4h(x[i]); }`,
+      let vector = i + params.first_vector;
+      let place = places[vector / ${BLOCK_VECTORS}u];
+      if (place != ${LEFT_OUT}u) { y[place * ${BLOCK_VECTORS}u + vector % ${BLOCK_VECTORS}u] = vec4h(x[i]); }`,
       flopsPerElement: 0,
     },
     device,

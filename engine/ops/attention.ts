@@ -11,7 +11,7 @@ import { softmax } from './softmax.ts';
 
 /** Sizes of the fused projection [B, N, 3 H d]; throws unless it is one. */
 function headsOf(qkv: Tensor, heads: number, where: string): AttentionProblem {
-  expectFloat(qkv, where);
+  if (qkv.dtype !== 'f16') expectFloat(qkv, where);
   const [batch, tokens, fused] = qkv.shape;
   if (qkv.rank !== 3 || !Number.isInteger(heads) || heads < 1 || fused % (3 * heads) !== 0 || qkv.size === 0) {
     throw new DeitError('shape-mismatch', 'Queries, keys and values do not divide into the heads.', {
@@ -35,6 +35,7 @@ function splitHeads(qkv: Tensor, { batch, tokens, heads, width }: AttentionProbl
  * inspection, since attention itself never holds them.
  */
 export function attentionWeights(qkv: Tensor, heads: number): Tensor {
+  expectFloat(qkv, 'attentionWeights');
   const problem = headsOf(qkv, heads, 'attentionWeights');
   const [q, k] = splitHeads(qkv, problem);
   return softmax(matmul(mul(q, problem.width ** -0.5), k, { transposeB: true }), -1);
@@ -64,7 +65,7 @@ const attentionOp = defineOp<AttentionProblem>({
 /**
  * softmax(Q K^T / sqrt(d)) V of every head, heads side by side: [B, N, 3 H d] to [B, N, H d]. The rows of the fused
  * projection are queries, keys, values, each head by head (timm's `Attention`). No matrix of weights is stored, forward
- * or backward.
+ * or backward. f16 gives f16, with all arithmetic in f32.
  */
 export function scaledDotProductAttention(qkv: Tensor, heads: number): Tensor {
   return attentionOp([qkv], headsOf(qkv, heads, 'scaledDotProductAttention'))[0];
