@@ -126,7 +126,8 @@ export function shareHalfCopies(parameters: readonly Tensor[], flat: Tensor): Te
     const source = new Tensor(engine, flat.storage, [size], 'f32', begin);
     const part: HalfPart = { source, places, elements, members };
     for (const member of all) member.halfPart = part;
-    [members, elements] = [new Map(), 0];
+    members = new Map();
+    elements = 0;
   };
   for (const parameter of parameters) {
     if (parameter.rank !== 2) continue;
