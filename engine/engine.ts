@@ -7,6 +7,7 @@ import type { DType } from './dtype.ts';
 import { bytesPerElement } from './dtype.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Recorded } from './dispatcher.ts';
+import { OutputChecks } from './output-checks.ts';
 import type { AdapterReport, GpuContext } from './gpu/context.ts';
 import { dryContext } from './gpu/dry.ts';
 import type { LargestBinding } from './gpu/dry.ts';
@@ -67,6 +68,8 @@ export class Engine {
   private readonly recorder: Recorder;
   private readonly onClose: (() => void) | undefined;
   private readonly dispatcher: Dispatcher;
+  /** @internal In debug mode. */
+  readonly checks: OutputChecks | null;
   private readonly scopes: Scope[] = [];
   private recording = false;
   private closed = false;
@@ -91,6 +94,7 @@ export class Engine {
       this.recorder.fail(this.loss);
     });
     this.step = this.tensor([0], [1], 'u32').keep('engine');
+    this.checks = options.debug ? new OutputChecks(this, (error) => this.recorder.fail(error)) : null;
   }
 
   get adapter(): AdapterReport {
@@ -197,7 +201,7 @@ export class Engine {
   scope<Result>(work: () => Result): Result {
     this.throwIfClosed();
     const outermost = this.scopes.length === 0;
-    if (outermost) this.recorder.flush();
+    if (outermost) this.submit();
     this.scopes.push({ storages: [], leaves: [] });
     let failed = true;
     try {
@@ -209,7 +213,7 @@ export class Engine {
       throw error;
     } finally {
       this.endScope(this.scopes.pop()!);
-      if (outermost && !failed) this.recorder.flush();
+      if (outermost && !failed) this.submit();
     }
   }
 
@@ -221,11 +225,12 @@ export class Engine {
   record(work: () => void): Recording {
     if (this.scopes.length > 0) throw new DeitError('bad-argument', 'record() is called outside of any scope.');
     const recording = new Recording(this.recorder);
-    this.recorder.flush();
+    this.submit();
     this.recording = true;
     this.scopes.push({ storages: [], leaves: [] });
     try {
-      work();
+      if (this.checks) this.checks.without(work);
+      else work();
       this.recorder.flush((batch: SubmittedBatch) => recording.adopt(batch));
     } catch (error) {
       this.recorder.discard(error);
@@ -240,7 +245,7 @@ export class Engine {
   /** Runs a recording again, in order with the work recorded so far. */
   replay(recording: Recording): void {
     this.throwIfClosed();
-    this.recorder.flush();
+    this.submit();
     recording.replay();
   }
 
@@ -360,6 +365,14 @@ export class Engine {
     this.flushIfLong();
   }
 
+  /** @internal The content as it is at this point of the list, which somebody else hands over. */
+  peek(tensor: Tensor): Promise<ArrayBuffer> {
+    const from = tensor.region;
+    return new Promise<ArrayBuffer>((resolve, reject) => {
+      this.recorder.record({ kind: 'read', from, resolve, reject });
+    });
+  }
+
   /** @internal See `Tensor.read`. */
   read(tensor: Tensor): Promise<ArrayBuffer> {
     this.throwIfClosed();
@@ -369,11 +382,8 @@ export class Engine {
         fix: 'keep the tensor and read it after the replay',
       });
     }
-    const from = tensor.region;
-    const content = new Promise<ArrayBuffer>((resolve, reject) => {
-      this.recorder.record({ kind: 'read', from, resolve, reject });
-    });
-    if (this.scopes.length === 0) this.recorder.flush();
+    const content = this.peek(tensor);
+    if (this.scopes.length === 0) this.submit();
     return content;
   }
 
@@ -384,7 +394,7 @@ export class Engine {
 
   /** Hands recorded work to the GPU without waiting for it. Inside a scope this happens at its end. */
   flush(): void {
-    if (this.scopes.length === 0) this.recorder.flush();
+    if (this.scopes.length === 0) this.submit();
   }
 
   /** Waits until the GPU has done all recorded work, and throws what went wrong with it. */
@@ -393,6 +403,7 @@ export class Engine {
     this.flush();
     await this.recorder.submitted();
     await this.context.device.queue.onSubmittedWorkDone();
+    await this.checks?.looked;
     this.recorder.throwIfFailed();
   }
 
@@ -431,7 +442,12 @@ export class Engine {
   }
 
   private flushIfLong(): void {
-    if (this.scopes.length === 0 && this.recorder.pending >= MAX_PENDING) this.recorder.flush();
+    if (this.scopes.length === 0 && this.recorder.pending >= MAX_PENDING) this.submit();
+  }
+
+  private submit(): void {
+    this.checks?.collect();
+    this.recorder.flush();
   }
 
   private throwIfClosed(): void {

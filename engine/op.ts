@@ -109,6 +109,7 @@ function apply<Attributes extends object>(
   if (differentiable && !definition.backward) throw withoutBackward(definition.name);
   const ctx = new ForwardContext(engine, definition.name, attributes, differentiable, needed);
   const outputs = [...engine.noGrad(() => definition.forward(ctx, inputs))];
+  engine.checks?.check(definition.name, outputs);
   if (differentiable) {
     const node: TapeNode = {
       id: nextNode++,

@@ -34,6 +34,8 @@ interface Gradient {
 export class BackwardContext<Attributes extends object> {
   /** Gradients to be added to others: only once the kernels that write them have been recorded. */
   private readonly additions: [Tensor, Gradient][] = [];
+  /** Destinations that were handed out. */
+  readonly written: Tensor[] = [];
 
   constructor(
     private readonly engine: Engine,
@@ -65,6 +67,7 @@ export class BackwardContext<Attributes extends object> {
     const home = this.gradients.homeFor(target);
     const tensor = home ?? this.engine.empty(target.shape, target.dtype, 'gradient');
     this.add(target, { tensor, owned: true });
+    this.written.push(tensor);
     return tensor;
   }
 
@@ -210,6 +213,7 @@ export function backward(root: Tensor, gradient?: Tensor): void {
       const recordBackward = definition.backward.bind(definition);
       engine.within(node.path, () => {
         recordBackward(ctx, outputs);
+        engine.checks?.check(`${definition.name}.backward`, ctx.written);
         ctx.finish();
       });
       node.saved = [];

@@ -3,6 +3,7 @@
  *
  * `countNonFinite`: found[2k] += how many of the n elements of x (f32, or f16) are NaN or infinite, and found[2k + 1]
  * becomes at least 2^32 - 1 - (index of the first of them). `found` is zero at first, so a 0 there says that none is.
+ * `countPoison`: likewise elements all of whose bits are set: debug mode fills memory with them, and no arithmetic makes them.
  * `noteLoss`: halt[0] += 1 if loss[0] is not finite.
  * `holdStep`: norm[1], the number of non-finite gradient elements, which keeps an optimizer from updating, becomes
  * norm[1] + halt[0]; halt[0] becomes the same if it is to hold up all later steps too, else 0.
@@ -22,36 +23,54 @@ export interface CountProblem {
   half: boolean;
 }
 
-export const countNonFinite: Kernel<CountProblem> = ({ n, k, half }, device) => {
-  const test = (value: string, index: string): string => /* wgsl */ `
+/** WGSL conditions on a word that holds an f32, or an f16 in its lower or upper half. */
+interface Conditions {
+  readonly single: string;
+  readonly lower: string;
+  readonly upper: string;
+}
+
+const counting =
+  (name: string, { single, lower, upper }: Conditions): Kernel<CountProblem> =>
+  ({ n, k, half }, device) => {
+    const test = (value: string, index: string): string => /* wgsl */ `
         if (${index} < params.elements && (${value})) {
           atomicAdd(&found[2u * params.k], 1u);
           atomicMax(&found[2u * params.k + 1u], 0xffffffffu - (${index}));
         }`;
-  const tests = half
-    ? test('(word & 0x7c00u) == 0x7c00u', '2u * number') +
-      test('(word & 0x7c000000u) == 0x7c000000u', '2u * number + 1u')
-    : test(`(word & ${F32_EXPONENT}) == ${F32_EXPONENT}`, 'number');
-  return elementwise(
-    {
-      name: half ? 'count_non_finite/f16' : 'count_non_finite',
-      n: half ? Math.ceil(n / 2) : n,
-      bindings: [input('x', 'vec4u')],
-      shared: [output('found', 'atomic<u32>')],
-      uniforms: { elements: u32(n), k: u32(k) },
-      body: /* wgsl */ `
+    const tests = half ? test(lower, '2u * number') + test(upper, '2u * number + 1u') : test(single, 'number');
+    return elementwise(
+      {
+        name: half ? `${name}/f16` : name,
+        n: half ? Math.ceil(n / 2) : n,
+        bindings: [input('x', 'vec4u')],
+        shared: [output('found', 'atomic<u32>')],
+        uniforms: { elements: u32(n), k: u32(k) },
+        body: /* wgsl */ `
       for (var c = 0u; c < 4u; c++) {
         let word = x[i][c];
         let number = (i + params.first_vector) * 4u + c;
         ${tests}
       }`,
-      flopsPerElement: 1,
-    },
-    device,
-  );
-};
+        flopsPerElement: 1,
+      },
+      device,
+    );
+  };
 
-const single = (name: string, bindings: ReturnType<typeof input>[], body: string) =>
+export const countNonFinite = counting('count_non_finite', {
+  single: `(word & ${F32_EXPONENT}) == ${F32_EXPONENT}`,
+  lower: '(word & 0x7c00u) == 0x7c00u',
+  upper: '(word & 0x7c000000u) == 0x7c000000u',
+});
+
+export const countPoison = counting('count_poison', {
+  single: 'word == 0xffffffffu',
+  lower: '(word & 0xffffu) == 0xffffu',
+  upper: 'word >= 0xffff0000u',
+});
+
+const one = (name: string, bindings: ReturnType<typeof input>[], body: string) =>
   launch({
     name,
     bindings,
@@ -61,7 +80,7 @@ const single = (name: string, bindings: ReturnType<typeof input>[], body: string
   });
 
 export const noteLoss: Kernel<object> = () => [
-  single(
+  one(
     'note_loss',
     [input('loss', 'u32'), output('halt')],
     `if ((loss[0] & ${F32_EXPONENT}) == ${F32_EXPONENT}) { halt[0] += 1.0; }`,
@@ -69,7 +88,7 @@ export const noteLoss: Kernel<object> = () => [
 ];
 
 export const holdStep: Kernel<{ forGood: boolean }> = ({ forGood }) => [
-  single(
+  one(
     forGood ? 'hold_step/for_good' : 'hold_step',
     [output('norm'), output('halt')],
     `let bad = norm[1] + halt[0]; norm[1] = bad; halt[0] = ${forGood ? 'bad' : '0.0'};`,

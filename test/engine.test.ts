@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createEngine, defineOp, elementwise, input, output } from '../engine/node.ts';
 import type { Engine, Kernel, Tensor } from '../engine/node.ts';
+import { fill } from '../kernels/accumulate.ts';
 import { peakLiveBytes, planMemory } from '../engine/gpu/plan.ts';
 import { useEngine } from './support/engine.ts';
 import { uniform } from './support/close.ts';
@@ -152,6 +153,24 @@ describe('debug mode', () => {
     const own = await createEngine({ debug: true });
     const read = own.scope(() => square(own.empty([3])).read());
     expect([...(await read)]).toEqual([NaN, NaN, NaN]);
+    await expect(own.idle()).rejects.toThrow(
+      /nothing has written[\s\S]*at: test.square[\s\S]*found: 3 elements, the first of them number 0/,
+    );
+    own.close();
+  });
+
+  it('names the operator whose gradient has elements that its kernel left out', async () => {
+    const forgetful = defineOp<object>({
+      name: 'forgetful',
+      forward: (_, [x]) => [x!],
+      backward: (ctx, [dy]) => ctx.run(fill, { n: dy!.size - 1, value: 1 }, { y: ctx.gradient(0) }),
+    });
+    const own = await createEngine({ debug: true });
+    const x = own.tensor(new Float32Array(9)).keep().requiresGrad_();
+    own.scope(() => forgetful([x], {})[0].backward(own.full([9], 1)));
+    await expect(own.idle()).rejects.toThrow(
+      /at: forgetful.backward[\s\S]*found: 1 elements, the first of them number 8/,
+    );
     own.close();
   });
 

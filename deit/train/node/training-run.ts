@@ -118,6 +118,11 @@ class TrainingRun {
       if (teacher && !model.distilled) {
         reporter.say('the student has no distillation token: its class logits serve the labels and the teacher alike');
       }
+      if (!teacher && model.distilled) {
+        reporter.say(
+          'without a teacher the distillation head learns nothing: look at the class head, or take a plain model',
+        );
+      }
       const student = await this.train('student', model, teacher?.model ?? null, sources, imageSize);
       await saveModel(folder.file('student.safetensors'), model, this.card(spec, imageSize, sources));
       const result: TrainResult = {
