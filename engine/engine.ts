@@ -22,6 +22,8 @@ import { pack } from './pack.ts';
 import { formatShape, numel } from './shape.ts';
 import type { Shape } from './shape.ts';
 import { Tensor } from './tensor.ts';
+import { VariantTable } from './variants.ts';
+import type { VariantChoices } from './variants.ts';
 
 export interface EngineOptions {
   /** Seed of every random draw. */
@@ -33,6 +35,8 @@ export interface EngineOptions {
    * Slow. In Node the environment variable DEIT_DEBUG=1 switches it on.
    */
   debug?: boolean;
+  /** Ways to compute chosen on this device before: see `tune`. Without them, and until `tune`, heuristics choose. */
+  variants?: VariantChoices;
   /** Called once by `close`, to take down what opening the adapter put up. */
   onClose?: () => void;
 }
@@ -64,6 +68,8 @@ export class Engine {
   readonly memoryBudget: number;
   /** The step counter that random kernels read: kept on the GPU, so that a replayed step draws afresh. */
   readonly step: Tensor;
+  /** Ways to compute that were chosen by measurement; empty unless asked for. */
+  readonly variants: VariantTable;
   private readonly context: GpuContext;
   private readonly recorder: Recorder;
   private readonly onClose: (() => void) | undefined;
@@ -75,8 +81,9 @@ export class Engine {
   private closed = false;
   private loss: DeitError | null = null;
 
-  constructor(context: GpuContext, options: EngineOptions = {}) {
+  constructor(context: GpuContext, options: EngineOptions = {}, variants?: VariantTable) {
     this.context = context;
+    this.variants = variants ?? new VariantTable(context.report, context.profile, options.variants);
     this.onClose = options.onClose;
     this.seed = options.seed ?? 0;
     this.memoryBudget = options.memoryBudget ?? Infinity;
@@ -114,10 +121,13 @@ export class Engine {
     return this.recorder.pool.report();
   }
 
-  /** An engine for the same adapter, without a budget, on which nothing runs: to see what memory something takes. Close it too. */
+  /**
+   * An engine for the same adapter, without a budget, on which nothing runs: to see what memory something takes. It computes
+   * by the same variants. Close it too.
+   */
   dry(): DryRun {
     const { context, largestBinding } = dryContext(this.context);
-    return { engine: new Engine(context, { seed: this.seed }), largestBinding };
+    return { engine: new Engine(context, { seed: this.seed }, this.variants), largestBinding };
   }
 
   /**
@@ -240,6 +250,22 @@ export class Engine {
       this.endScope(this.scopes.pop()!);
     }
     return recording;
+  }
+
+  /**
+   * Runs `work` as a scope whose commands are never run, and has the kernels compiled that they need. Resolves to what went
+   * wrong with one of these, or null. Inside, nothing may be read back.
+   */
+  compile(work: () => void): Promise<DeitError | null> {
+    if (this.scopes.length > 0) throw new DeitError('bad-argument', 'compile() is called outside of any scope.');
+    this.recorder.flush();
+    this.scopes.push({ storages: [], leaves: [] });
+    try {
+      work();
+    } finally {
+      this.endScope(this.scopes.pop()!);
+    }
+    return this.recorder.compile();
   }
 
   /** Runs a recording again, in order with the work recorded so far. */

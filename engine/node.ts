@@ -8,6 +8,9 @@ import { installPolling } from './node/polling.ts';
 
 export * from './index.ts';
 export { writeFileAtomically } from './node/atomic-file.ts';
+export { packageRoot, packageVersion } from './node/package.ts';
+export { defaultTunerCache, tune } from './node/tuner-cache.ts';
+export type { CachedTuneOptions } from './node/tuner-cache.ts';
 export { readSafetensors, readSafetensorsFile, writeSafetensors } from './node/safetensors-files.ts';
 
 /** Part of the free memory that a software adapter may use. */

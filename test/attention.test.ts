@@ -28,7 +28,7 @@ const nameOf = ({ batch, tokens, heads, width, scale = 1 }: AttentionCase): stri
 /** A software adapter takes long to compile wide heads in the GPUs' variant; one such case must do there. */
 const isQuick = ({ tokens, width }: AttentionCase): boolean => width <= 32 || tokens === 66;
 
-describe.each<AttentionVariant>(['subgroup', 'workgroup'])('attention, variant %s', (variant) => {
+describe.each<AttentionVariant>(['subgroup', 'subgroup:2', 'workgroup'])('attention, variant %s', (variant) => {
   const cases = ATTENTION_CASES.filter((problem) => variant === 'subgroup' || isQuick(problem));
   it.each(cases.map((problem) => ({ name: nameOf(problem), problem })))('$name', async ({ problem }) => {
     const { batch, tokens, heads, width } = problem;

@@ -6,7 +6,8 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { cifar10, cifar100, cifar10Classes, encodeCifar10Record, parseCifar, recordBytes } from '../deit/data/cifar.ts';
 import { countClasses, MemoryDataset, SubsetDataset } from '../deit/data/dataset.ts';
-import { assetPath, packageRoot } from '../deit/data/node/assets.ts';
+import { assetPath } from '../deit/data/node/assets.ts';
+import { packageRoot } from '../engine/node.ts';
 import { cifar10SampleFolder, openCifar } from '../deit/data/node/cifar-files.ts';
 
 const folders: string[] = [];

@@ -286,7 +286,13 @@ async function checkpoints(folder: string): Promise<Target> {
   const trained = { model, optimizer, ema: null };
   const run = join(folder, 'hostile-run');
   mkdirSync(run);
-  const path = await saveCheckpoint(run, 1, { role: 'student', step: 3, steps: 9, seconds: 1 }, trained);
+  const path = await saveCheckpoint(
+    run,
+    1,
+    { role: 'student', step: 3, steps: 9, seconds: 1 },
+    trained,
+    engine.variants.export(),
+  );
   return {
     name: 'checkpoints',
     share: 14,

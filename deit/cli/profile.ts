@@ -1,4 +1,4 @@
-import { measurePeak, writeFileAtomically } from '../../engine/node.ts';
+import { describeTuning, measurePeak, tune, writeFileAtomically } from '../../engine/node.ts';
 import type { DispatchTime, Engine } from '../../engine/node.ts';
 import { AdamW, decayGroups } from '../../nn/index.ts';
 import type { Classifier } from '../models/classifier.ts';
@@ -16,6 +16,14 @@ interface ProfileOptions extends GlobalOptions {
   batchSize: string;
   precision: Precision;
   trace?: string;
+  tune?: boolean;
+}
+
+/** What is profiled. */
+interface Work {
+  readonly run: () => Promise<void>;
+  /** Lets go of what was recorded, so that the next run records anew. */
+  readonly forget: () => void;
 }
 
 /** `deit profile`: time by kernel of one forward pass or training step, against what the adapter can do. */
@@ -25,14 +33,28 @@ export async function profile(spec: string, options: ProfileOptions): Promise<vo
     const model = createModel(engine, spec);
     applyPrecision(model, options.precision);
     const { imageSize } = describeModel(spec);
-    const work = (options.mode === 'train' ? trainingStep : forwardPass)(engine, model, imageSize, batchSize);
-    // The first run compiles, the second shows that nothing else is left to be made.
-    await work();
-    await work();
-    const start = performance.now();
-    await work();
-    const wallMs = performance.now() - start;
-    const times: DispatchTime[] = await engine.timeDispatches(work);
+    const { run, forget } = (options.mode === 'train' ? trainingStep : forwardPass)(
+      engine,
+      model,
+      imageSize,
+      batchSize,
+    );
+    const asked = await engine.variants.collect(run);
+    const untunedMs = options.tune ? await timeOf(run) : null;
+    if (options.tune) {
+      const report = await tune(engine, asked);
+      say(`tuner: ${describeTuning(report)}`);
+      for (const { what, count, usual, chosen } of report.measured) {
+        if (chosen.name === usual.name) continue;
+        say(`  ${count} x ${what}: ${usual.name} ${usual.ms.toFixed(2)} ms, ${chosen.name} ${chosen.ms.toFixed(2)} ms`);
+      }
+      forget();
+      await run();
+    }
+    const wallMs = await timeOf(run);
+    if (untunedMs !== null)
+      say(`without the tuner's choices ${untunedMs.toFixed(1)} ms, with them ${wallMs.toFixed(1)} ms`);
+    const times: DispatchTime[] = await engine.timeDispatches(run);
     const peak = await measurePeak(engine);
     const rows = byKernel(times);
     const gpuMs = rows.reduce((sum, { ms }) => sum + ms, 0);
@@ -62,41 +84,69 @@ export async function profile(spec: string, options: ProfileOptions): Promise<vo
       say(`trace for ui.perfetto.dev: ${options.trace}`);
     }
     if (options.json)
-      process.stdout.write(`${JSON.stringify({ wallMs, gpuMs, dispatches: times.length, peak, kernels: rows })}\n`);
+      process.stdout.write(
+        `${JSON.stringify({ wallMs, untunedMs, gpuMs, dispatches: times.length, peak, kernels: rows })}\n`,
+      );
   });
 }
 
-function forwardPass(engine: Engine, model: Classifier, imageSize: number, batchSize: number): () => Promise<void> {
+/** Milliseconds of one run, the median of three; the run before has compiled, and one more shows that nothing else is made. */
+async function timeOf(run: () => Promise<void>): Promise<number> {
+  await run();
+  const samples: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const start = performance.now();
+    await run();
+    samples.push(performance.now() - start);
+  }
+  return samples.sort((a, b) => a - b)[1];
+}
+
+function forwardPass(engine: Engine, model: Classifier, imageSize: number, batchSize: number): Work {
   model.eval();
   const images = engine.zeros([batchSize, 3, imageSize, imageSize]);
   let recording: ReturnType<Engine['record']> | null = null;
-  return async () => {
-    if (recording) engine.replay(recording);
-    else recording = engine.record(() => void engine.noGrad(() => model.heads(images)));
-    await engine.idle();
+  return {
+    async run() {
+      if (recording) engine.replay(recording);
+      else recording = engine.record(() => void engine.noGrad(() => model.heads(images)));
+      await engine.idle();
+    },
+    forget() {
+      recording?.release();
+      recording = null;
+    },
   };
 }
 
-function trainingStep(engine: Engine, model: Classifier, imageSize: number, batchSize: number): () => Promise<void> {
+function trainingStep(engine: Engine, model: Classifier, imageSize: number, batchSize: number): Work {
   // Nothing reaches the distillation head without a teacher.
   for (const [name, parameter] of model.namedParameters()) parameter.requiresGrad_(!name.startsWith('head_dist'));
   const optimizer = new AdamW(decayGroups(model.namedParameters(), 0.05), { scaler: scalerFor(model) });
-  const step = new TrainStep({
-    engine,
-    student: model,
-    teacher: null,
-    optimizer,
-    distillation: { type: 'none', alpha: 0, tau: 1, scaling: 'all' },
-    smoothing: 0.1,
-    mixing: null,
-    ema: null,
-    batchSize,
-    accumulate: 1,
-    imageSize,
-  });
+  const newStep = (): TrainStep =>
+    new TrainStep({
+      engine,
+      student: model,
+      teacher: null,
+      optimizer,
+      distillation: { type: 'none', alpha: 0, tau: 1, scaling: 'all' },
+      smoothing: 0.1,
+      mixing: null,
+      ema: null,
+      batchSize,
+      accumulate: 1,
+      imageSize,
+    });
   const images = new Float32Array(batchSize * 3 * imageSize * imageSize).fill(0.1);
   const labels = new Int32Array(batchSize);
-  return async () => {
-    await step.run([{ epoch: 0, number: 0, size: batchSize, images, labels }], 0, 0);
+  let step = newStep();
+  return {
+    async run() {
+      await step.run([{ epoch: 0, number: 0, size: batchSize, images, labels }], 0, 0);
+    },
+    forget() {
+      step.release();
+      step = newStep();
+    },
   };
 }

@@ -235,8 +235,15 @@ export function buildProgram(): Command {
     .option('--batch-size <n>', 'images at a time', '8')
     .addOption(new Option('--precision <type>', 'what products work on').choices(['f32', 'f16']).default('f32'))
     .option('--trace <file>', 'write a trace for ui.perfetto.dev')
+    .option('--tune', 'measure which kernel variants are fastest here, and profile with those; shows before and after')
     .addOption(json())
-    .addHelpText('after', examples('deit profile deit_tiny_distilled_patch16_224 --batch-size 8'))
+    .addHelpText(
+      'after',
+      examples(
+        'deit profile deit_tiny_distilled_patch16_224 --batch-size 8',
+        'deit profile deit_small_patch16_224 --mode forward --tune',
+      ),
+    )
     .action(async (model: string[], _options, command: Command) =>
       (await import('./profile.ts')).profile(model.join(' '), { ...command.optsWithGlobals() }),
     );

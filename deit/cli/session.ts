@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../data/node/index.ts';
-import { createEngine } from '../../engine/node.ts';
+import { createEngine, packageRoot } from '../../engine/node.ts';
 import type { Engine } from '../../engine/node.ts';
 import { DeitError } from '../../engine/index.ts';
 import { styled } from './style.ts';
@@ -54,12 +53,6 @@ export function parseNumber(text: string, option: string): number {
     throw new DeitError('bad-config', `${option} takes a number.`, { found: text });
   }
   return value;
-}
-
-/** Version of the installed package. */
-export function packageVersion(): string {
-  const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string };
-  return version;
 }
 
 /** Version of a package that this one uses. */

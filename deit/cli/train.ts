@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { DeitError } from '../../engine/index.ts';
+import { packageVersion } from '../../engine/node.ts';
 import { assetPath } from '../data/node/index.ts';
 import { nestRecipe, parseAssignment, parseRecipe, resolveRecipe } from '../recipe/resolve.ts';
 import type { Overrides } from '../recipe/resolve.ts';
@@ -17,7 +18,7 @@ import type { Reporter, TrainResult } from '../train/node/training-run.ts';
 import type { Role } from '../train/setup.ts';
 import { Progress, formatDuration, percent } from './progress.ts';
 import { shippedRecipes } from './recipes.ts';
-import { dependencyVersion, packageVersion, parseNumber, withEngine } from './session.ts';
+import { dependencyVersion, parseNumber, withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 import { styled } from './style.ts';
 

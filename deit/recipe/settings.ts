@@ -228,6 +228,10 @@ export const settings = {
     'stop',
     'when NaN or infinity turns up in the loss or a gradient: name the operator and stop, or leave the step out',
   ),
+  'run.tune': flag(
+    false,
+    'measure on this adapter which kernel variants are fastest for the sizes at hand (half a minute at most, kept in a cache) and use those; the run and its checkpoints remember them',
+  ),
   'run.keep': integer(2, 'checkpoints that are kept', { min: 1 }),
 } as const;
 

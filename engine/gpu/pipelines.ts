@@ -36,7 +36,10 @@ export class PipelineCache {
 
   private compile(launch: Launch): PipelineEntry {
     const layout = this.layout(launch);
+    // What is wrong with the code is told by the pipeline, where it belongs to a kernel.
+    this.device.pushErrorScope('validation');
     const module = this.device.createShaderModule({ code: launch.code, label: launch.name });
+    void this.device.popErrorScope().catch(() => null);
     const compiled = this.device.createComputePipelineAsync({
       label: launch.name,
       layout: layout.pipeline,

@@ -100,6 +100,14 @@ export class Recorder {
     this.commands = [];
   }
 
+  /** Drops what was recorded since the last flush, compiles what it needs, and returns what went wrong with that. */
+  async compile(): Promise<DeitError | null> {
+    const pipelines = new Set(this.commands.flatMap((c) => (c.kind === 'dispatch' ? [c.pipeline] : [])));
+    this.discard(new DeitError('bad-argument', 'Nothing can be read back from work that is not run.'));
+    await Promise.all([...pipelines].map(({ ready }) => ready));
+    return [...pipelines].find(({ error }) => error !== null)?.error ?? null;
+  }
+
   /**
    * Throws the first error that came up since, if there was one. After a rejected or lost device nothing can be trusted
    * and every call throws; a list that found no memory simply did not run, which is said once.

@@ -1,9 +1,9 @@
 import { createRequire } from 'node:module';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
 import { DeitError } from '../../kernels/errors.ts';
+import { cacheFolder } from './package.ts';
 
 /** Of the archive's files, those that Vulkan needs (the rest is OpenGL). */
 const NEEDED = ['libvulkan.so.1', 'libvk_swiftshader.so', 'vk_swiftshader_icd.json'];
@@ -21,7 +21,7 @@ export function embeddedSwiftShader(): SwiftShader | null {
   if (process.platform !== 'linux' || process.arch !== 'x64') return null;
   const archive = findArchive();
   if (!archive) return null;
-  const folder = join(cacheRoot(), `swiftshader-${archive.version}`);
+  const folder = join(cacheFolder(), `swiftshader-${archive.version}`);
   const found = { loader: join(folder, 'libvulkan.so.1'), icd: join(folder, 'vk_swiftshader_icd.json') };
   if (!existsSync(found.icd)) unpack(archive.path, folder);
   return found;
@@ -39,18 +39,6 @@ function findArchive(): { path: string; version: string } | null {
     return { path: join(root, 'bin', 'swiftshader.tar.br'), version };
   } catch {
     return null;
-  }
-}
-
-function cacheRoot(): string {
-  const root = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'deit-webgpu');
-  try {
-    mkdirSync(root, { recursive: true });
-    return root;
-  } catch {
-    const fallback = join(tmpdir(), 'deit-webgpu');
-    mkdirSync(fallback, { recursive: true });
-    return fallback;
   }
 }
 

@@ -1,16 +1,18 @@
 import {
-  fusesRowSums,
-  laidLength,
   layColumns,
+  laidLength,
   matmul,
-  partsOfSum,
-  prefersLaidColumns,
+  matmulCost,
+  productForm,
+  productForms,
+  withLaidColumns,
 } from '../../kernels/matmul/index.ts';
-import type { MatmulProblem } from '../../kernels/matmul/index.ts';
+import type { HalfBinding, MatmulProblem, ProductForm } from '../../kernels/matmul/index.ts';
 import type { Kernel } from '../../kernels/kernel.ts';
 import type { DType } from '../dtype.ts';
 import type { Shape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
+import type { Tunable } from '../variants.ts';
 import { reduceInto } from './reduce.ts';
 
 /** What a forward or backward pass lends: memory, and a place to record kernels. */
@@ -39,31 +41,34 @@ export interface ProductTensors {
   readonly row_sums?: Tensor;
 }
 
-/** Records y = a b with its epilogue, in the form that is fastest on this device. */
+/** Records y = a b with its epilogue, in the form that was measured to be fastest, or that usually is. */
 export function product(ctx: Context, problem: MatmulProblem, tensors: ProductTensors): void {
+  const { engine } = tensors.a;
+  productIn(
+    ctx,
+    engine.variants.find(tunableProduct, problem) ?? productForm(problem, engine.profile),
+    problem,
+    tensors,
+  );
+}
+
+function productIn(ctx: Context, form: ProductForm, problem: MatmulProblem, tensors: ProductTensors): void {
   const { a, b, y, row_sums } = tensors;
-  const { profile } = a.engine;
   const { m, n, k } = problem;
-  if (problem.rowSums && !fusesRowSums(problem, profile)) {
+  const { sums, parts = 1, laid, variant } = form;
+  if (sums) {
     reduceInto(ctx, 'sum', a.viewAs([k, m]), [true, false], row_sums!);
-    product(ctx, { ...problem, rowSums: false }, { a, b, y });
+    productIn(ctx, { ...form, sums: false }, { ...problem, rowSums: false }, { a, b, y });
     return;
   }
-  const parts = partsOfSum(problem, profile);
-  // Parts add up in f32.
-  if (parts > 1 && y.dtype === 'f32') {
-    sumOfParts(ctx, problem, tensors, parts);
-    return;
-  }
-  if (prefersLaidColumns(problem, profile)) {
-    const length = laidLength(k);
-    const laid = ctx.empty([n, length], b.dtype);
-    ctx.run(layColumns, { n, k, b: problem.b, half: b.dtype === 'f16' }, { x: b, y: laid });
-    const padded = { ld: length, transposed: true, padded: true };
-    record(ctx, { ...problem, b: padded }, { ...tensors, b: laid });
-    return;
-  }
-  record(ctx, problem, tensors);
+  const own = variant ? { ...problem, variant } : problem;
+  if (parts > 1) {
+    sumOfParts(ctx, own, tensors, parts);
+  } else if (laid) {
+    const columns = ctx.empty([n, laidLength(k)], b.dtype);
+    ctx.run(layColumns, { n, k, b: problem.b, half: b.dtype === 'f16' }, { x: b, y: columns });
+    record(ctx, withLaidColumns(own), { ...tensors, b: columns });
+  } else record(ctx, own, tensors);
 }
 
 function record(ctx: Context, problem: MatmulProblem, tensors: ProductTensors): void {
@@ -109,3 +114,54 @@ function sumOfParts(ctx: Context, problem: MatmulProblem, { a, b, y }: ProductTe
   }
   reduceInto(ctx, 'sum', partials, [true, false, false], y.viewAs([m, n]));
 }
+
+const operand = (transposed: boolean): string => (transposed ? '^T' : '');
+
+/** Elements that an operand of stored rows takes, all batches included. */
+function extent(problem: MatmulProblem, of: 'a' | 'b' | 'y', rows: number, columns: number): number {
+  const { ld, offset = 0 } = problem[of];
+  const steps = (problem.batch ?? []).reduce((sum, axis) => sum + (axis.size - 1) * axis[of], 0);
+  return offset + steps + (rows - 1) * ld + columns;
+}
+
+/** The forms of a product, for the tuner. */
+export const tunableProduct: Tunable<MatmulProblem, ProductForm> = {
+  name: 'product',
+  ways: productForms,
+  flops: (problem) => matmulCost(problem).flops,
+  describe({ m, n, k, a, b, batch = [], epilogue = {}, rowSums }) {
+    const sizes = batch.map(({ size }) => size).filter((size) => size > 1);
+    const extras = Object.entries(epilogue).flatMap(([name, on]) => (on ? [name] : []));
+    if (rowSums) extras.push('rowSums');
+    const shape = `${[...sizes, ''].join('x')}${m}x${k}${operand(a.transposed)} by ${k}x${n}${operand(b.transposed)}`;
+    return [shape, ...extras].join(' + ');
+  },
+  trial(engine, problem, uniform) {
+    const { m, n, k, a, b, epilogue = {}, rowSums } = problem;
+    const size = extent(problem, 'y', m, n);
+    const make = (name: HalfBinding, elements: number): Tensor =>
+      uniform([elements], problem.half?.includes(name) ? 'f16' : 'f32');
+    const tensors = {
+      a: make('a', extent(problem, 'a', a.transposed ? k : m, a.transposed ? m : k)),
+      b: make('b', extent(problem, 'b', b.transposed ? n : k, b.transposed ? k : n)),
+      y: make('y', size),
+      ...(epilogue.bias && { bias: make('bias', n) }),
+      ...(epilogue.residual && { residual: make('residual', size) }),
+      ...(epilogue.geluGradient && { pre: make('pre', size) }),
+      ...(epilogue.gelu && { activated: make('activated', size) }),
+      ...(rowSums && { row_sums: uniform([m]) }),
+    };
+    const ctx: Context = {
+      empty: (shape, dtype) => engine.empty(shape, dtype),
+      run: (kernel, own, bound) => engine.run('tune', kernel, own, bound),
+    };
+    const { y, activated, row_sums } = tensors;
+    return {
+      record: (form) => productIn(ctx, form, problem, tensors),
+      results: [y, activated, row_sums].filter((tensor) => tensor !== undefined),
+      // Sums of k terms of both signs in any order: some 2^-24 times the square root of k, relative to the norm.
+      // Where f16 is stored, one of two neighbours.
+      tolerance: 2 ** -24 * (16 + 2 * Math.sqrt(k)) + (problem.half ? 2 ** -11 : 0),
+    };
+  },
+};

@@ -28,11 +28,15 @@ export interface AttentionProblem {
   readonly width: number;
   /** qkv, y and their gradients are f16 in memory; stats and delta are f32 as ever. */
   readonly half?: boolean;
-  /** For tests and measurements: the variant to use instead of the one that fits best. */
+  /** The variant to use instead of the usual one. */
   readonly variant?: AttentionVariant;
 }
 
-export type AttentionVariant = 'subgroup' | 'workgroup';
+/** After the colon rows a lane, where that is not left to the variant. */
+export type AttentionVariant = 'subgroup' | `subgroup:${number}` | 'workgroup';
+
+/** The forward pass, and the two kernels of the backward pass. */
+export type AttentionPart = 'forward' | 'query' | 'keyValue';
 
 /** exp(60) is 1e26: sums of it stay finite, and what it hides is below the last bit. */
 export const HEADROOM = 60;

@@ -11,7 +11,7 @@ import {
   imageChunks,
   ownWgsl,
 } from './problem.ts';
-import type { AttentionProblem } from './problem.ts';
+import type { AttentionPart, AttentionProblem } from './problem.ts';
 
 /*
  * For software adapters (see ../matmul/subgroup.ts for what is dear there). A lane owns a few rows (queries, or keys for
@@ -22,13 +22,15 @@ import type { AttentionProblem } from './problem.ts';
  */
 
 /** Unrolled elements beyond which the inner loop no longer fits the instruction cache. */
-const MAX_UNROLLED = { forward: 320, query: 320, keyValue: 192 };
+const MAX_UNROLLED: Readonly<Record<AttentionPart, number>> = { forward: 320, query: 320, keyValue: 192 };
 /** What loading and handing round a token costs, in rows' worth of arithmetic. */
 const TOKEN_COST = 2.7;
 const MAX_ROWS = 8;
 
-/** Rows a lane owns: least work including rows past the end, within what can be unrolled. */
-function rowsALane({ tokens, width }: AttentionProblem, lanes: number, most: number): number {
+/** Rows a lane owns, if the variant does not say: least work including rows past the end, within what can be unrolled. */
+function rowsALane({ tokens, width, variant }: AttentionProblem, lanes: number, most: number): number {
+  const wanted = variant?.split(':')[1];
+  if (wanted !== undefined) return Number(wanted);
   let best = 1;
   let least = Infinity;
   for (let rows = 1; rows <= MAX_ROWS && (rows === 1 || rows * width <= most); rows++) {
@@ -36,6 +38,14 @@ function rowsALane({ tokens, width }: AttentionProblem, lanes: number, most: num
     if (work < least) [best, least] = [rows, work];
   }
   return best;
+}
+
+/** Rows a lane besides the usual number that are worth measuring. */
+export function otherRows(problem: AttentionProblem, device: DeviceProfile, part: AttentionPart): number[] {
+  const usual = rowsALane(problem, device.subgroupSize, MAX_UNROLLED[part]);
+  return range(MAX_ROWS)
+    .map((i) => i + 1)
+    .filter((rows) => rows !== usual && rows * problem.width <= 1.25 * MAX_UNROLLED[part]);
 }
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);

@@ -34,13 +34,25 @@ export interface MatmulProblem {
    * they are stored. The others hold f32; bias gradients and parts of sums always do.
    */
   readonly half?: readonly HalfBinding[];
-  /** For tests and measurements: the variant to use instead of the one that fits best. */
+  /** The variant to use instead of the one that the heuristic takes: see variants.ts. */
   readonly variant?: Variant;
 }
 
 export type HalfBinding = 'a' | 'b' | 'y' | 'bias' | 'residual' | 'pre' | 'activated';
 
-export type Variant = 'general' | 'subgroup' | 'subgroup_rows' | 'subgroup_strided' | 'workgroup' | 'workgroup_large';
+/**
+ * Ways to compute a product, by file; after a colon how its tile is cut, where that is not left to the variant:
+ * rows x vectors a lane x k an iteration, and rows a lane.
+ */
+export type Variant =
+  | 'general'
+  | 'subgroup'
+  | `subgroup:${number}x${number}x${number}`
+  | 'subgroup_rows'
+  | `subgroup_rows:${number}`
+  | 'subgroup_strided'
+  | 'workgroup'
+  | 'workgroup_large';
 
 export interface MatmulTarget {
   /** Elements from one stored row to the next. */

@@ -22,13 +22,23 @@ export interface RowTile {
   readonly stretch: number;
 }
 
-/** Rows a lane for m rows of k elements: least work, rows past the end included. */
-export function rowTile(m: number, k: number, lanes: number, vectors = true): RowTile {
+/** Elements of k in a stretch: parts of k of about the same length. */
+function stretchOf(k: number, vectors: boolean): number {
   const unit = vectors ? 4 : 1;
-  const stretch = unit * ceilDiv(k, unit * ceilDiv(k, MAX_STRETCH));
+  return unit * ceilDiv(k, unit * ceilDiv(k, MAX_STRETCH));
+}
+
+/** The most rows that a lane can own of matrices with k elements in a row. */
+export const mostRows = (k: number, vectors = true): number =>
+  Math.min(MAX_ROWS, Math.floor(MAX_UNROLLED / stretchOf(k, vectors)));
+
+/** Rows a lane for m rows of k elements, if not given: least work, rows past the end included. */
+export function rowTile(m: number, k: number, lanes: number, vectors = true, wanted?: number): RowTile {
+  const stretch = stretchOf(k, vectors);
+  if (wanted !== undefined) return { rows: wanted, stretch };
   let rows = 1;
   let least = Infinity;
-  for (let candidate = 1; candidate <= Math.min(MAX_ROWS, Math.floor(MAX_UNROLLED / stretch)); candidate++) {
+  for (let candidate = 1; candidate <= mostRows(k, vectors); candidate++) {
     const work = ceilDiv(m, lanes * candidate) * (candidate + COLUMN_COST);
     if (work <= least) [rows, least] = [candidate, work];
   }

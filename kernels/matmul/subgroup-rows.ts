@@ -4,7 +4,8 @@ import type { Launch } from '../kernel.ts';
 import { EVERY_EPILOGUE, epilogueFunctions } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
-import { COLUMNS, rowProducts, rowTile } from './row-products.ts';
+import { COLUMNS, mostRows, rowProducts, rowTile } from './row-products.ts';
+import { hasSubgroups } from './subgroup.ts';
 
 /*
  * The software adapter's variant for many rows of a row-major a and a transposed b (linear layers; the gradient of their
@@ -28,10 +29,27 @@ function vectorsOf({ n, k, a, b, y, batch = [] }: MatmulProblem) {
   };
 }
 
-export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile): Launch[] {
+/** Storage buffers that every launch binds: operands, result, and all that an epilogue may need. */
+const BINDINGS = 7;
+
+/** Whether this variant takes the problem, with so many rows a lane if they are given. */
+export function fitsSubgroupRows(problem: MatmulProblem, device: DeviceProfile, rows = 1): boolean {
+  if (!hasSubgroups(device) || device.maxStorageBuffers < BINDINGS) return false;
+  const vectors = vectorsOf(problem);
+  return (
+    !problem.a.transposed &&
+    problem.b.transposed &&
+    !problem.rowSums &&
+    rows >= 1 &&
+    rows <= mostRows(problem.k, vectors.rows || vectors.columns)
+  );
+}
+
+/** `wanted`: rows a lane, if not those of least work. */
+export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile, wanted?: number): Launch[] {
   const lanes = device.subgroupSize;
   const vectors = vectorsOf(problem);
-  const tile = rowTile(problem.m, problem.k, lanes, vectors.rows || vectors.columns);
+  const tile = rowTile(problem.m, problem.k, lanes, vectors.rows || vectors.columns, wanted);
   const { rows, stretch } = tile;
   const code = rowProducts(tile, lanes, vectors.columns);
   const tiles = tiling(problem, lanes * rows, COLUMNS);

@@ -45,6 +45,32 @@ export function subgroupTile(problem: MatmulProblem, device: DeviceProfile): Sub
   return { rows, vectors: 1, unroll: 4 };
 }
 
+/** Whether the variant takes the problem, with this tile if one is given. */
+export function fitsSubgroupTile(problem: MatmulProblem, device: DeviceProfile, tile?: SubgroupTile): boolean {
+  const { a, b, rowSums } = problem;
+  if (!hasSubgroups(device) || !fitsSubgroup(problem) || (rowSums && !a.transposed)) return false;
+  if (!tile) return true;
+  const granule = device.subgroupSize * (a.transposed ? 4 : 1);
+  // Where either operand has vectors along k, an iteration takes one of them.
+  const steps = a.transposed && !b.transposed ? tile.unroll >= 1 : tile.unroll === 4;
+  return tile.rows >= granule && tile.rows % granule === 0 && (tile.vectors === 1 || tile.vectors === 2) && steps;
+}
+
+/** Tiles beside the usual one that are worth measuring. */
+export function otherSubgroupTiles(problem: MatmulProblem, device: DeviceProfile): SubgroupTile[] {
+  const { a, b } = problem;
+  const usual = subgroupTile(problem, device);
+  const times = a.transposed ? [4, 8] : [4, 3, 2, 1, 6];
+  const unrolls = a.transposed && !b.transposed ? [2, 1, 4] : [4];
+  const tiles = times.flatMap((granules) =>
+    [1, 2].flatMap((vectors) => unrolls.map((unroll) => ({ rows: granules * device.subgroupSize, vectors, unroll }))),
+  );
+  return tiles.filter((tile) => {
+    const isUsual = tile.rows === usual.rows && tile.vectors === usual.vectors && tile.unroll === usual.unroll;
+    return !isUsual && tile.rows * tile.vectors <= 64;
+  });
+}
+
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 const lines = (count: number, line: (i: number) => string): string => range(count).map(line).join('\n');
 

@@ -26,9 +26,13 @@ export const SMALL_TILE = 64;
 
 const bytesOf = (tile: number): number => 2 * 2 * DEPTH * tile * 4;
 
+/** Whether the device has the workgroup memory and invocations for a tile; row sums are not this variant's. */
+export const fitsWorkgroup = ({ rowSums }: MatmulProblem, device: DeviceProfile, tile: number): boolean =>
+  !rowSums && bytesOf(tile) <= device.maxWorkgroupStorage && (tile / MICRO) ** 2 <= device.maxInvocationsPerWorkgroup;
+
 /** Side of the tile for a problem. */
 export function workgroupTile(problem: MatmulProblem, device: DeviceProfile): number {
-  const fits = bytesOf(LARGE_TILE) <= device.maxWorkgroupStorage && device.maxInvocationsPerWorkgroup >= 256;
+  const fits = fitsWorkgroup(problem, device, LARGE_TILE);
   return fits && tiling(problem, LARGE_TILE, LARGE_TILE).tiles >= BUSY_WORKGROUPS ? LARGE_TILE : SMALL_TILE;
 }
 

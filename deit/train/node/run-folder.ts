@@ -22,6 +22,7 @@ const METRICS = 'metrics.jsonl';
  *
  *     config.json        the resolved recipe, versions, the command
  *     adapter.json       what it ran on
+ *     variants.json      the kernel variants it computes by, if these were measured
  *     metrics.jsonl      one JSON object a line: steps and evaluations
  *     checkpoints/       the whole state of the run, to resume from
  *     student.safetensors, teacher.safetensors

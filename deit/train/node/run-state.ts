@@ -1,8 +1,8 @@
 import { readdir, rm } from 'node:fs/promises';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { DeitError, readSafetensors, writeSafetensors } from '../../../engine/node.ts';
-import type { StoredTensor } from '../../../engine/node.ts';
+import { DeitError, parseVariantChoices, readSafetensors, writeSafetensors } from '../../../engine/node.ts';
+import type { StoredTensor, VariantChoices } from '../../../engine/node.ts';
 import { readTensors, saveState, stateValues } from '../../../nn/index.ts';
 import type { Ema, Module, Optimizer } from '../../../nn/index.ts';
 
@@ -24,15 +24,20 @@ export interface Position {
 }
 
 const KEY = 'deit-webgpu-run';
+const VARIANTS = 'deit-webgpu-variants';
 const NAME = /^(teacher|student)-(\d{8})\.safetensors$/;
 const PARTS = ['model', 'optimizer', 'ema', 'scaler'] as const;
 
-/** Writes a checkpoint of the whole run and removes all but the newest `keep` of its role. */
+/**
+ * Writes a checkpoint of the whole run, with the kernel variants that it computes by, and removes all but the newest `keep`
+ * of its role.
+ */
 export async function saveCheckpoint(
   folder: string,
   keep: number,
   position: Position,
   trained: Trained,
+  variants: VariantChoices,
 ): Promise<string> {
   const { model, optimizer, ema } = trained;
   const parts = [
@@ -45,7 +50,11 @@ export async function saveCheckpoint(
   parts.forEach((part, i) => part.forEach((tensor, name) => tensors.set(`${PARTS[i]}/${name}`, tensor)));
   const checkpoints = checkpointFolder(folder);
   const path = join(checkpoints, `${position.role}-${String(position.step).padStart(8, '0')}.safetensors`);
-  await writeSafetensors(path, tensors, new Map([[KEY, JSON.stringify(position)]]));
+  const metadata = new Map([
+    [KEY, JSON.stringify(position)],
+    [VARIANTS, JSON.stringify(variants)],
+  ]);
+  await writeSafetensors(path, tensors, metadata);
   for (const old of (await listCheckpoints(folder)).filter(({ role }) => role === position.role).slice(keep)) {
     await rm(old.path, { force: true });
   }
@@ -90,6 +99,8 @@ export async function listCheckpoints(folder: string) {
 export interface ReadCheckpoint {
   readonly path: string;
   readonly position: Position;
+  /** Null in checkpoints of versions that had no tuner. */
+  readonly variants: VariantChoices | null;
   restore(trained: Trained): void;
 }
 
@@ -111,6 +122,7 @@ export async function latestCheckpoint(
 async function readCheckpoint(path: string): Promise<ReadCheckpoint> {
   const { tensors, metadata } = await readSafetensors(path);
   const position = parsePosition(metadata.get(KEY), path);
+  const variants = metadata.get(VARIANTS);
   const part = (name: (typeof PARTS)[number]) => {
     const prefix = `${name}/`;
     const own = [...tensors].filter(([key]) => key.startsWith(prefix));
@@ -119,6 +131,7 @@ async function readCheckpoint(path: string): Promise<ReadCheckpoint> {
   return {
     path,
     position,
+    variants: variants === undefined ? null : parseVariantChoices(variants, path),
     restore({ model, optimizer, ema }) {
       model.loadStateDict(part('model'));
       optimizer.loadStateDict(part('optimizer'), position.step);

@@ -1,4 +1,4 @@
-import type { Engine } from '../../../engine/node.ts';
+import type { CachedTuneOptions, Engine } from '../../../engine/node.ts';
 import { DeitError } from '../../../engine/index.ts';
 import { Ema, learningRate, stateValues } from '../../../nn/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
@@ -33,6 +33,7 @@ import { latestCheckpoint, removeUnfinished, saveCheckpoint } from './run-state.
 import type { ReadCheckpoint, Trained } from './run-state.ts';
 import { openSources } from './sources.ts';
 import type { Sources } from './sources.ts';
+import { settleVariants } from './tuning.ts';
 
 /** Where a run tells what it does. */
 export interface Reporter {
@@ -73,6 +74,8 @@ export interface RunOptions {
   /** Goes on from the latest checkpoint in the folder, if there is one. */
   readonly resume?: boolean;
   readonly signal?: AbortSignal;
+  /** How kernel variants are measured, where the recipe wants that. */
+  readonly tuning?: CachedTuneOptions;
 }
 
 /** Trains what a recipe describes, writes its run folder, and returns the held-out accuracies. Throws `Interrupted`. */
@@ -111,6 +114,7 @@ class TrainingRun {
       reporter.say(`data: ${sources.name}, ${train.length} training and ${validation.length} held-out images`);
       await removeUnfinished(folder.path);
       if (this.options.resume) await this.findCheckpoint();
+      await this.settleVariants(sources);
       await this.checkMemory(sources);
       const teacher = await this.teacher(sources, imageSize);
       const model = studentOf(engine, recipe, spec);
@@ -152,6 +156,13 @@ class TrainingRun {
     } finally {
       await sources.close();
     }
+  }
+
+  private async settleVariants({ classes }: Sources): Promise<void> {
+    const { engine, recipe, folder, reporter } = this;
+    const run = { recipe, folder, classes: classes.length };
+    const saved = this.checkpoint?.variants ?? null;
+    await settleVariants(engine, run, saved, (line) => reporter.say(line), this.options.tuning);
   }
 
   /** States what the training will need, and refuses what does not fit before an hour has gone into it. */
@@ -308,10 +319,10 @@ class TrainingRun {
   }
 
   private async save(role: Role, step: number, steps: number, trained: Trained): Promise<void> {
-    const { recipe, folder, reporter } = this;
+    const { engine, recipe, folder, reporter } = this;
     try {
       const position = { role, step, steps, seconds: this.seconds() };
-      await saveCheckpoint(folder.path, recipe['run.keep'], position, trained);
+      await saveCheckpoint(folder.path, recipe['run.keep'], position, trained, engine.variants.export());
     } catch (error) {
       if (recipe['run.onSaveError'] === 'stop' || !(error instanceof DeitError)) throw error;
       reporter.say(`checkpoint after step ${step} not written, going on: ${error.message}`);

@@ -1,0 +1,233 @@
+import { DeitError } from '../kernels/errors.ts';
+import { Purpose } from '../kernels/philox.ts';
+import type { Engine } from './engine.ts';
+import { sub } from './ops/binary.ts';
+import { to } from './ops/cast.ts';
+import { randomUniform } from './ops/random.ts';
+import { sum } from './ops/reduce.ts';
+import { square } from './ops/unary.ts';
+import type { Tensor } from './tensor.ts';
+import type { Asked, Trial, Way } from './variants.ts';
+
+export interface TuneOptions {
+  /** Seconds after which no further way is measured; 30 if left out. What was not reached keeps its usual way. */
+  seconds?: number;
+  /** Most ways of a problem that are measured, the usual one among them; 8 if left out. */
+  ways?: number;
+  /** A clock in milliseconds. */
+  now?: () => number;
+  /** Milliseconds that the GPU takes for what `record` records; by timestamps where the adapter has them, else by the clock. */
+  time?: (record: () => void, way: Way) => Promise<number>;
+}
+
+/** What one way took. */
+export interface MeasuredWay {
+  readonly name: string;
+  /** Milliseconds; null where it was given up: it does not compile, or its results differ. */
+  readonly ms: number | null;
+}
+
+/** One problem, measured: the usual way first. */
+export interface Measured {
+  readonly what: string;
+  /** How often the work has it. */
+  readonly count: number;
+  readonly ways: readonly MeasuredWay[];
+  readonly chosen: MeasuredWay & { readonly ms: number };
+  readonly usual: MeasuredWay & { readonly ms: number };
+}
+
+export interface TuningReport {
+  readonly measured: readonly Measured[];
+  /** Problems whose way was known before. */
+  readonly known: number;
+  /** Problems that the time or the memory did not suffice for. */
+  readonly left: number;
+  readonly seconds: number;
+}
+
+/** A way has to take less than this part of the usual one's time to replace it: in the median, and at its best. */
+const CLEARLY = 0.95;
+/** Ways slower than the fastest by this factor are not measured again. */
+const HOPELESS = 1.3;
+const ROUNDS = 5;
+/** Samples shorter than this are repeated runs: timestamps may be coarse. */
+const SAMPLE_MS = 2;
+const MOST_RUNS = 64;
+/** Problems with less than this part of all arithmetic are not worth compiling anything for. */
+const NEGLIGIBLE = 0.001;
+
+/**
+ * Measures, on this adapter, the ways to compute each problem of `work` for which none has been chosen, and has the
+ * engine use the fastest from then on. `work` records a forward pass, or forward and backward, of which nothing is run;
+ * or it is what `engine.variants.collect` found. Ways whose results differ from the usual one's by more than rounding are
+ * not chosen. Heaviest problems come first, until the time is up.
+ */
+export async function tune(
+  engine: Engine,
+  work: (() => void) | readonly Asked[],
+  options: TuneOptions = {},
+): Promise<TuningReport> {
+  const now = options.now ?? (() => performance.now());
+  const start = now();
+  const deadline = start + 1000 * (options.seconds ?? 30);
+  const asked = typeof work === 'function' ? await engine.variants.collect(() => engine.compile(work)) : work;
+  const several = asked.filter(({ tunable, problem }) => tunable.ways(problem, engine.profile).length > 1);
+  const weight = ({ tunable, problem, count }: Asked): number => count * tunable.flops(problem);
+  const least = NEGLIGIBLE * several.reduce((total, one) => total + weight(one), 0);
+  const open = several.filter((one) => !engine.variants.has(one.key) && weight(one) >= least);
+  open.sort((one, other) => weight(other) - weight(one));
+  const measured: Measured[] = [];
+  for (const one of open) {
+    if (now() >= deadline) break;
+    const found = await measure(engine, one, options, () => now() >= deadline);
+    if (!found) continue;
+    engine.variants.choose(one.key, found.chosen.name);
+    measured.push(found);
+  }
+  return {
+    measured,
+    known: several.filter(({ key }) => engine.variants.has(key)).length - measured.length,
+    left: open.length - measured.length,
+    seconds: (now() - start) / 1000,
+  };
+}
+
+/** One line for people. */
+export function describeTuning({ measured, known, left, seconds }: TuningReport): string {
+  const better = measured.filter(({ chosen, usual }) => chosen.name !== usual.name);
+  const total = (of: (one: Measured) => number): number => measured.reduce((sum, one) => sum + one.count * of(one), 0);
+  const gain = better.length > 0 ? total(({ usual }) => usual.ms) / total(({ chosen }) => chosen.ms) : 1;
+  const notes = [
+    `${measured.length} problems measured in ${seconds.toFixed(1)} s`,
+    `${better.length} faster in another way${better.length > 0 ? ` (${gain.toFixed(2)}x on all that were measured)` : ''}`,
+    ...(known > 0 ? [`${known} known before`] : []),
+    ...(left > 0 ? [`${left} left as they are: the time or the memory was up`] : []),
+  ];
+  return notes.join(', ');
+}
+
+/** Null if time or memory ran out before there was an answer. */
+async function measure(
+  engine: Engine,
+  { tunable, problem, count }: Asked,
+  options: TuneOptions,
+  isOver: () => boolean,
+): Promise<Measured | null> {
+  const scratch: Tensor[] = [];
+  const ways = tunable.ways(problem, engine.profile).slice(0, options.ways ?? 8);
+  try {
+    const trial = tunable.trial(engine, problem, (shape, dtype = 'f32') => {
+      const tensor = engine.empty(shape, dtype).keep('tuner');
+      const draw = { low: -1, high: 1, stream: scratch.length, purpose: Purpose.init };
+      engine.scope(() => engine.copy(to(randomUniform(engine, shape, draw), dtype), tensor));
+      scratch.push(tensor);
+      return tensor;
+    });
+    const times = await race(engine, trial, ways, scratch, options, isOver);
+    if (!times) return null;
+    const named = ways.map(({ name }, i): MeasuredWay => ({ name, ms: times[i].length > 0 ? median(times[i]) : null }));
+    const usual = { name: ways[0].name, ms: median(times[0]) };
+    let chosen = usual;
+    times.forEach((own, i) => {
+      if (own.length < ROUNDS || Math.min(...own) >= CLEARLY * Math.min(...times[0])) return;
+      const ms = median(own);
+      if (ms < CLEARLY * usual.ms && ms < chosen.ms) chosen = { name: ways[i].name, ms };
+    });
+    return { what: tunable.describe(problem), count, ways: named, usual, chosen };
+  } catch (error) {
+    if (error instanceof DeitError && error.code === 'out-of-memory') return null;
+    throw error;
+  } finally {
+    for (const tensor of scratch) engine.free(tensor);
+    engine.flush();
+    engine.trimMemory();
+  }
+}
+
+/** Samples of every way in milliseconds (of a hopeless one a single one), none where it does not compile or differs; null if time ran out. */
+async function race(
+  engine: Engine,
+  trial: Trial<Way>,
+  ways: readonly Way[],
+  scratch: Tensor[],
+  options: TuneOptions,
+  isOver: () => boolean,
+): Promise<number[][] | null> {
+  const time = options.time ?? ((record) => gpuTime(engine, record));
+  const copyOf = (tensor: Tensor): Tensor => {
+    const copy = engine.empty(tensor.shape, tensor.dtype).keep('tuner');
+    scratch.push(copy);
+    engine.copy(tensor, copy);
+    return copy;
+  };
+  const before = trial.results.map(copyOf);
+  let expected: Tensor[] = [];
+  const times: number[][] = ways.map(() => []);
+  let fastest = Infinity;
+  for (const [i, way] of ways.entries()) {
+    if (isOver()) return null;
+    const record = (): void => engine.noGrad(() => trial.record(way));
+    if (await engine.compile(record)) continue;
+    engine.scope(() => {
+      trial.results.forEach((tensor, j) => engine.copy(before[j], tensor));
+      record();
+    });
+    if (i === 0) expected = trial.results.map(copyOf);
+    // NaN is no small difference.
+    else if (!((await difference(engine, trial.results, expected)) <= trial.tolerance)) continue;
+    times[i].push(await time(record, way));
+    fastest = Math.min(fastest, times[i][0]);
+  }
+  const runs = Math.max(1, Math.min(MOST_RUNS, Math.ceil(SAMPLE_MS / fastest)));
+  const hopeful = ways.flatMap((way, i) =>
+    i === 0 || times[i][0] <= HOPELESS * fastest ? [{ way, own: times[i] }] : [],
+  );
+  if (hopeful.length === 1) return times;
+  // The first one was to sort out by.
+  for (const { own } of hopeful) own.pop();
+  // In turns, so that what else the machine does meets all alike.
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const { way, own } of hopeful) {
+      if (isOver()) return null;
+      const record = (): void =>
+        engine.noGrad(() => {
+          for (let run = 0; run < runs; run++) trial.record(way);
+        });
+      own.push((await time(record, way)) / runs);
+    }
+  }
+  return times;
+}
+
+async function gpuTime(engine: Engine, record: () => void): Promise<number> {
+  if (!engine.adapter.features.includes('timestamp-query')) {
+    await engine.idle();
+    const start = performance.now();
+    engine.scope(record);
+    await engine.idle();
+    return performance.now() - start;
+  }
+  const times = await engine.timeDispatches(() => engine.scope(record));
+  return times.reduce((total, { durationNs }) => total + durationNs, 0) / 1e6;
+}
+
+/** ||found - expected|| / ||expected||, the largest of all results; NaN or infinite where one of them is. */
+async function difference(engine: Engine, found: readonly Tensor[], expected: readonly Tensor[]): Promise<number> {
+  const norm = (x: Tensor): Promise<ArrayLike<number>> => sum(square(x)).read();
+  const norms = engine.scope(() =>
+    engine.noGrad(() =>
+      found.flatMap((tensor, i) => {
+        const [one, other] = [to(tensor, 'f32'), to(expected[i], 'f32')];
+        return [norm(sub(one, other)), norm(other)];
+      }),
+    ),
+  );
+  const values = (await Promise.all(norms)).map((value) => value[0]);
+  return Math.max(...found.map((_, i) => Math.sqrt(values[2 * i]) / Math.sqrt(values[2 * i + 1])));
+}
+
+function median(samples: readonly number[]): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  return sorted[sorted.length >> 1];
+}

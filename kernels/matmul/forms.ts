@@ -1,0 +1,116 @@
+import { ceilDiv } from '../device.ts';
+import type { DeviceProfile } from '../device.ts';
+import { planMatmul } from './batch.ts';
+import { laidLength } from './lay-columns.ts';
+import { matmulCost, tiling } from './problem.ts';
+import type { MatmulProblem, Variant } from './problem.ts';
+import { hasSubgroups } from './subgroup.ts';
+import { MANY_ROWS, matmulVariants, SMALL, variantFor } from './variants.ts';
+import { BUSY_WORKGROUPS, SMALL_TILE } from './workgroup.ts';
+
+/**
+ * How a product is computed: what its caller does around the kernel (which has no memory of its own), and the variant of
+ * the kernel. The name says all of it, for example `laid+subgroup_rows` or `parts4`.
+ */
+export interface ProductForm {
+  readonly name: string;
+  /** The rows of a are summed by a kernel of their own, where they are asked for. */
+  readonly sums?: boolean;
+  /** Parts that the sum over k is taken in, to be added afterwards; 1 if left out. */
+  readonly parts?: number;
+  /** `layColumns` lays b out anew first. */
+  readonly laid?: boolean;
+  /** Left to the kernel if undefined. */
+  readonly variant?: Variant;
+}
+
+function form(parts: Omit<ProductForm, 'name'>): ProductForm {
+  const names = [parts.sums && 'sums', parts.parts && `parts${parts.parts}`, parts.laid && 'laid', parts.variant];
+  return { ...parts, name: names.filter(Boolean).join('+') || 'auto' };
+}
+
+/** The problem that is left after b's columns were laid out anew: [n, k] in whole vectors. */
+export function withLaidColumns(problem: MatmulProblem): MatmulProblem {
+  return { ...problem, b: { ld: laidLength(problem.k), transposed: true, padded: true } };
+}
+
+/** Whether b's columns can be laid out anew for all batches at once. */
+const canLayColumns = ({ a, b, batch = [] }: MatmulProblem): boolean =>
+  !a.transposed && !b.padded && batch.every((axis) => axis.b === 0);
+
+/** Whether the product is faster on laid columns, the time that laying them takes included. */
+function prefersLaidColumns(problem: MatmulProblem, device: DeviceProfile): boolean {
+  const { b, m, k } = problem;
+  if (!device.cpu || !hasSubgroups(device) || matmulCost(problem).flops < SMALL || m < 4 * MANY_ROWS) return false;
+  if (!canLayColumns(problem)) return false;
+  return !b.transposed || [k, b.ld, b.offset ?? 0].some((size) => size % 4 !== 0);
+}
+
+/** Shortest part of a sum over k that is worth a workgroup of its own. */
+const LEAST_DEPTH = 256;
+
+/** Whether the sum over k can be taken in parts, which add up in f32: one launch, and nothing comes after the sum. */
+const canBeParted = ({ batch = [], epilogue = {}, rowSums, half }: MatmulProblem, isOneLaunch: boolean): boolean =>
+  isOneLaunch &&
+  !rowSums &&
+  !half?.includes('y') &&
+  batch.every((axis) => axis.size <= 1) &&
+  !Object.values(epilogue).includes(true);
+
+/** In how many parts the sum over k is best taken (the gradients of weights: few results, long sums); 1 for no gain. */
+function partsOfSum(problem: MatmulProblem, device: DeviceProfile, isOneLaunch: boolean): number {
+  if (device.cpu || !canBeParted(problem, isOneLaunch)) return 1;
+  const { tiles } = tiling(problem, SMALL_TILE, SMALL_TILE);
+  return Math.max(1, Math.min(ceilDiv(BUSY_WORKGROUPS, tiles), Math.floor(problem.k / LEAST_DEPTH)));
+}
+
+/** The one launch that a problem takes, as its variant sees it; null if there are several. */
+function oneLaunch(problem: MatmulProblem, device: DeviceProfile): MatmulProblem | null {
+  const plan = planMatmul(problem, device);
+  return plan.length === 1 ? plan[0] : null;
+}
+
+/** The form that a problem takes on a device, if nobody asks for another. */
+export function productForm(problem: MatmulProblem, device: DeviceProfile): ProductForm {
+  const launched = oneLaunch(problem, device);
+  // Row sums cost nothing beside the product, but not in every variant.
+  const fused = launched !== null && !variantFor(launched, device).startsWith('workgroup');
+  const sums = problem.rowSums && !fused ? { sums: true } : {};
+  const left = sums.sums ? { ...problem, rowSums: false } : problem;
+  const parts = partsOfSum(left, device, launched !== null);
+  if (parts > 1) return form({ ...sums, parts });
+  const laid = prefersLaidColumns(left, device);
+  const last = oneLaunch(laid ? withLaidColumns(left) : left, device);
+  return form({ ...sums, ...(laid && { laid }), ...(last && { variant: variantFor(last, device) }) });
+}
+
+/** Every form that gives the product on a device, the usual one first, then likelier winners first. */
+export function productForms(problem: MatmulProblem, device: DeviceProfile): ProductForm[] {
+  const usual = productForm(problem, device);
+  const launched = oneLaunch(problem, device);
+  if (!launched) return [usual];
+  const left = { ...problem, rowSums: false };
+  const sums = problem.rowSums ? { sums: true } : {};
+  const variantsOf = (one: MatmulProblem | null): Variant[] => (one ? matmulVariants(one, device) : []);
+  const fused = variantsOf(launched).map((variant) => form({ variant }));
+  const separate = problem.rowSums
+    ? variantsOf({ ...launched, rowSums: false }).map((variant) => form({ ...sums, variant }))
+    : [];
+  const laid = device.cpu && canLayColumns(left);
+  const onLaid = variantsOf(laid ? oneLaunch(withLaidColumns(left), device) : null)
+    // The others gain nothing from it.
+    .filter((variant) => /^subgroup(_rows)?(:|$)/.test(variant))
+    .map((variant) => form({ ...sums, laid, variant }));
+  const most = partsOfSum(left, device, true);
+  const parted = [...new Set([most, most >> 1, 2 * most, 4])]
+    .filter((parts) => !device.cpu && canBeParted(left, true) && parts > 1 && parts * 2 * 16 <= problem.k)
+    .map((parts) => form({ ...sums, parts }));
+  const others = interleave(fused, onLaid, separate, parted);
+  return [usual, ...others.filter(({ name }) => name !== usual.name)];
+}
+
+/** The first of each list, then the second of each, and so on. */
+function interleave<Item>(...lists: readonly (readonly Item[])[]): Item[] {
+  const longest = Math.max(...lists.map((list) => list.length));
+  return Array.from({ length: longest }, (_, i) => lists.flatMap((list) => list.slice(i, i + 1))).flat();
+}
