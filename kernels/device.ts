@@ -11,8 +11,19 @@ export interface DeviceProfile {
   /** Width of a subgroup if it is the same for every kernel, else 0 (kernels that need subgroups are then not chosen). */
   readonly subgroupSize: number;
   readonly f16: boolean;
+  /** Matrices that a subgroup multiplies as one (tensor cores), if the device has such. */
+  readonly subgroupMatrix?: readonly SubgroupMatrixConfig[];
   /** A software adapter: lanes of a CPU core, where workgroup memory and barriers cost more than cached loads. */
   readonly cpu: boolean;
+}
+
+/** One M x K by K x N product of a subgroup, as WebGPU's adapter info lists it. */
+export interface SubgroupMatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
 }
 
 /** Storage binding offsets are multiples of this on every device that WebGPU allows. */

@@ -5,11 +5,12 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import type { Precision } from '../../deit/models/deit.ts';
 import { createEngine } from '../../engine/node.ts';
 import { measureMatmul, measureModel, onEngine } from './measure.ts';
 import { table } from './report.ts';
 import { FULL, MODEL_NAMES, SMALL } from './work.ts';
-import type { GpuReport, ModelName, ModelRow, TorchReport } from './work.ts';
+import type { GpuReport, MatmulRow, ModelName, ModelRow, TorchReport } from './work.ts';
 
 const { values } = parseArgs({
   options: {
@@ -22,10 +23,7 @@ const { values } = parseArgs({
 const plan = values.small ? SMALL : FULL;
 const end = performance.now() + Number(values.minutes) * 60_000;
 const isLate = (): boolean => performance.now() > end;
-const notMeasured = [
-  'f16 matmul against cuBLAS f16: this engine computes products in f32',
-  'training in f16 against AMP: compared with this engine in f32',
-];
+const notMeasured: string[] = [];
 
 const first = await createEngine();
 const { name: adapter, features, software } = first.adapter;
@@ -33,14 +31,14 @@ first.close();
 if (software) notMeasured.push('a GPU: this adapter is the processor');
 const torch = readTorch();
 
-const matmul: Record<string, { ms: number; error: number } | { failure: string }> = {};
-for (const n of plan.matmuls) {
-  const found = await onEngine((engine) => measureMatmul(engine, n));
-  matmul[n] = typeof found === 'string' ? { failure: found } : found;
-  console.error(`matmul ${n}: ${JSON.stringify(matmul[n])}`);
-}
+const matmul = await measuredMatmuls('f32');
+const matmulF16 = await measuredMatmuls('f16');
 const models: Record<string, ModelRow[]> = {};
-for (const name of MODEL_NAMES) models[name] = [await measured(name, plan.model.batch)];
+const modelsF16: Record<string, ModelRow[]> = {};
+for (const name of MODEL_NAMES) {
+  models[name] = [await measured(name, plan.model.batch, 'f32')];
+  modelsF16[name] = [await measured(name, plan.model.batch, 'f16')];
+}
 for (const name of MODEL_NAMES) {
   for (let batch = 2 * plan.model.batch; batch <= plan.model.largest; batch *= 2) {
     if (models[name].at(-1)!.failure) break;
@@ -48,7 +46,7 @@ for (const name of MODEL_NAMES) {
       notMeasured.push(`${name} at batch ${batch} and more: no time left`);
       break;
     }
-    models[name].push(await measured(name, batch));
+    models[name].push(await measured(name, batch, 'f32'));
   }
 }
 const report: GpuReport = {
@@ -58,7 +56,9 @@ const report: GpuReport = {
   features,
   small: values.small,
   matmul,
+  matmulF16,
   models,
+  modelsF16,
   notMeasured,
   torch,
 };
@@ -66,10 +66,20 @@ writeFileSync(values.out, `${JSON.stringify(report, null, 1)}\n`);
 console.log(table(report));
 console.log(`written to ${values.out}`);
 
-async function measured(name: ModelName, batch: number): Promise<ModelRow> {
-  const found = await onEngine((engine) => measureModel(engine, name, plan.model, batch));
+async function measuredMatmuls(precision: Precision): Promise<Record<string, MatmulRow>> {
+  const rows: Record<string, MatmulRow> = {};
+  for (const n of plan.matmuls) {
+    const found = await onEngine((engine) => measureMatmul(engine, n, precision));
+    rows[n] = typeof found === 'string' ? { failure: found } : found;
+    console.error(`${precision} matmul ${n}: ${JSON.stringify(rows[n])}`);
+  }
+  return rows;
+}
+
+async function measured(name: ModelName, batch: number, precision: Precision): Promise<ModelRow> {
+  const found = await onEngine((engine) => measureModel(engine, name, plan.model, batch, precision));
   const result = typeof found === 'string' ? { batch, failure: found } : found;
-  console.error(`${name}, batch ${batch}: ${JSON.stringify({ ...result, kernels: undefined })}`);
+  console.error(`${name} in ${precision}, batch ${batch}: ${JSON.stringify({ ...result, kernels: undefined })}`);
   return result;
 }
 

@@ -1,9 +1,10 @@
 /** Node only. This project's side of bench/gpu: each measurement on an engine of its own, so that one failure is one row. */
-import { add, createEngine, crossEntropy, matmul, mul } from '../../engine/node.ts';
+import { add, autocast, createEngine, crossEntropy, expectHalf, matmul, mul, to } from '../../engine/node.ts';
 import type { Engine, Recording, Tensor } from '../../engine/node.ts';
 import { byKernel } from '../../deit/profile.ts';
 import { VisionTransformer } from '../../deit/models/deit.ts';
-import { AdamW } from '../../nn/index.ts';
+import type { Precision } from '../../deit/models/deit.ts';
+import { AdamW, GradScaler } from '../../nn/index.ts';
 import { draw, IMAGE_STREAM, initialValues, MODELS } from './work.ts';
 import type { ModelName, ModelRow, ModelSize, Timing } from './work.ts';
 
@@ -38,14 +39,28 @@ async function medianMs(engine: Engine, run: () => void): Promise<number> {
   return samples.sort((a, b) => a - b)[SAMPLES >> 1];
 }
 
-/** f32 matrix product of size n: ms, and the largest error of a sample against float64, relative to sqrt(n). */
-export async function measureMatmul(engine: Engine, n: number): Promise<{ ms: number; error: number }> {
-  const [a, b] = [draw(n * n, 1), draw(n * n, 2)];
-  const [x, y] = [a, b].map((data) => engine.tensor(data, [n, n]).keep('input'));
+/** Matrix product of size n: ms, and the largest error of a sample against float64 of the operands, relative to sqrt(n). */
+export async function measureMatmul(
+  engine: Engine,
+  n: number,
+  precision: Precision,
+): Promise<{ ms: number; error: number; kernel: string }> {
+  const isHalf = precision === 'f16';
+  if (isHalf) expectHalf(engine, 'f16 matmul');
+  const operands = [1, 2].map((stream) => to(engine.tensor(draw(n * n, stream), [n, n]), precision).keep('input'));
+  const [x, y] = operands;
+  const [a, b] = await Promise.all(operands.map((operand) => to(operand, 'f32').read()));
   const results: Tensor[] = [];
-  const recording = engine.record(() => void results.push(matmul(x, y).keep('result')));
+  let kernel = '';
+  const multiply = (): Tensor => (isHalf ? autocast(engine, () => matmul(x, y)) : matmul(x, y));
+  const recording = engine.record(() =>
+    engine.observe(
+      (recorded) => (kernel = recorded.kernel),
+      () => void results.push(multiply().keep('result')),
+    ),
+  );
   const ms = await medianMs(engine, () => engine.replay(recording));
-  const product = await results[0].read();
+  const product = await to(results[0], 'f32').read();
   let error = 0;
   for (let s = 0; s < CHECKED; s++) {
     const [i, j] = [(s * 7919) % n, (s * 104729) % n];
@@ -54,7 +69,7 @@ export async function measureMatmul(engine: Engine, n: number): Promise<{ ms: nu
     error = Math.max(error, Math.abs(product[i * n + j] - sum) / Math.sqrt(n));
   }
   recording.release();
-  return { ms, error };
+  return { ms, error, kernel };
 }
 
 function createModel(engine: Engine, name: ModelName, size: ModelSize): VisionTransformer {
@@ -79,8 +94,16 @@ async function timing(engine: Engine, batch: number, recording: Recording, prepa
 }
 
 /** Forward pass and training step of one model at one batch size. */
-export async function measureModel(engine: Engine, name: ModelName, size: ModelSize, batch: number): Promise<ModelRow> {
+export async function measureModel(
+  engine: Engine,
+  name: ModelName,
+  size: ModelSize,
+  batch: number,
+  precision: Precision,
+): Promise<ModelRow> {
+  if (precision === 'f16') expectHalf(engine, name);
   const model = createModel(engine, name, size).eval();
+  model.precision = precision;
   const pixels = draw(batch * 3 * size.image ** 2, IMAGE_STREAM);
   const images = engine.tensor(pixels, [batch, 3, size.image, size.image]).keep('input');
   const labels = engine.tensor(
@@ -101,14 +124,15 @@ export async function measureModel(engine: Engine, name: ModelName, size: ModelS
   engine.trimMemory();
 
   model.train();
-  const optimizer = new AdamW([{ parameters: model.namedParameters(), weightDecay: 0 }]);
+  const scaler = precision === 'f16' ? new GradScaler(engine) : null;
+  const optimizer = new AdamW([{ parameters: model.namedParameters(), weightDecay: 0 }], { scaler });
   const lossOf: Tensor[] = [];
   optimizer.prepareStep(1e-4);
   const training = engine.record(() => {
     optimizer.zeroGrad();
     const { cls, dist } = model.heads(images);
     const loss = mul(add(crossEntropy(cls, labels), crossEntropy(dist!, labels)), 0.5);
-    loss.backward();
+    (scaler ? scaler.scale(loss) : loss).backward();
     optimizer.step();
     lossOf.push(loss.detach().keep('result'));
   });

@@ -2,9 +2,9 @@
 import { MODEL_NAMES } from './work.ts';
 import type { GpuReport, ModelRow, Timing, TorchReport, TorchRow } from './work.ts';
 
-const GOALS = { matmul: 0.7, model: 1 };
+const GOALS = { matmul: 0.7, matmulF16: 0.3, model: 1, modelF16: 1 };
 /** Of the quotients that a try on tiny sizes gives, none means anything. */
-const NO_GOALS = { matmul: 0, model: 0 };
+const NO_GOALS: typeof GOALS = { matmul: 0, matmulF16: 0, model: 0, modelF16: 0 };
 
 const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
 const head = (cells: readonly string[]): string => `${row(cells)}\n${row(cells.map(() => '---'))}`;
@@ -29,26 +29,14 @@ function difference(ours: ModelRow, theirs: TorchRow | undefined): string {
 }
 
 export function table(report: GpuReport): string {
-  const { torch, adapter, matmul, models, notMeasured } = report;
+  const { torch, adapter, models, modelsF16, notMeasured } = report;
   const goals = report.small ? NO_GOALS : GOALS;
   const lines = [
     `${report.date}, ${adapter}, Node ${report.node}; ${torch ? `PyTorch ${torch.torch} on ${torch.device}` : 'no PyTorch'}`,
     '',
-    head(['f32 matmul', 'ms', 'TFLOP/s', 'cuBLAS f32 ms', 'ours / cuBLAS', 'error']),
-    ...Object.entries(matmul).map(([n, found]) => {
-      if ('failure' in found) return row([n, found.failure, '', '', '', '']);
-      const theirs = torch?.matmul[n]?.f32;
-      const rate = (2 * Number(n) ** 3) / found.ms / 1e9;
-      const quotient = ratio(1 / found.ms, theirs && 1 / theirs, goals.matmul);
-      return row([
-        n,
-        found.ms.toFixed(3),
-        rate.toFixed(2),
-        theirs?.toFixed(3) ?? '-',
-        quotient,
-        found.error.toExponential(1),
-      ]);
-    }),
+    ...matmulLines('f32', report, goals.matmul),
+    '',
+    ...matmulLines('f16', report, goals.matmulF16),
     '',
     head([
       'images/s',
@@ -65,18 +53,36 @@ export function table(report: GpuReport): string {
   ];
   for (const name of MODEL_NAMES) {
     for (const found of models[name] ?? []) lines.push(...modelLines(name, found, torch, goals.model));
+    for (const found of modelsF16[name] ?? []) lines.push(...modelLines(name, found, torch, goals.modelF16, true));
   }
   lines.push('', 'Longest kernels of the training step, ms:');
-  for (const name of MODEL_NAMES) {
-    const kernels = Object.entries(models[name]?.[0]?.kernels ?? {});
+  for (const name of MODEL_NAMES.flatMap((own) => [own, `${own} f16`])) {
+    const row0 = name.endsWith(' f16') ? modelsF16[name.slice(0, -4)] : models[name];
+    const kernels = Object.entries(row0?.[0]?.kernels ?? {});
     lines.push(`  ${name}: ${kernels.map(([kernel, ms]) => `${kernel} ${ms}`).join(', ') || 'not measured'}`);
   }
   lines.push('', 'Not measured:', ...notMeasured.map((line) => `  ${line}`));
   return lines.join('\n');
 }
 
-function modelLines(name: string, found: ModelRow, torch: TorchReport | null, goal: number): string[] {
-  const theirs = torch?.models[name]?.find(({ batch }) => batch === found.batch);
+function matmulLines(type: 'f32' | 'f16', { torch, matmul, matmulF16 }: GpuReport, goal: number): string[] {
+  return [
+    head([`${type} matmul`, 'ms', 'TFLOP/s', `cuBLAS ${type} ms`, 'ours / cuBLAS', 'error', 'kernel']),
+    ...Object.entries(type === 'f32' ? matmul : matmulF16).map(([n, found]) => {
+      if ('failure' in found) return row([n, found.failure, '', '', '', '', '']);
+      const theirs = torch?.matmul[n]?.[type];
+      const rate = (2 * Number(n) ** 3) / found.ms / 1e9;
+      const quotient = ratio(1 / found.ms, theirs && 1 / theirs, goal);
+      const [ms, error] = [found.ms.toFixed(3), found.error.toExponential(1)];
+      return row([n, ms, rate.toFixed(2), theirs?.toFixed(3) ?? '-', quotient, error, found.kernel]);
+    }),
+  ];
+}
+
+/** `isHalf`: the goal is for the quotient with AMP, else for that with f32. */
+function modelLines(model: string, found: ModelRow, torch: TorchReport | null, goal: number, isHalf = false): string[] {
+  const name = isHalf ? `${model} f16` : model;
+  const theirs = torch?.models[model]?.find(({ batch }) => batch === found.batch);
   const batch = String(found.batch);
   if (found.failure) return [row([name, batch, found.failure, '', '', '', '', '', '', ''])];
   return (['forward', 'training'] as const).flatMap((mode) => {
@@ -88,9 +94,9 @@ function modelLines(name: string, found: ModelRow, torch: TorchReport | null, go
       batch,
       timing.imagesPerSecond.toFixed(0),
       f32?.imagesPerSecond.toFixed(0) ?? '-',
-      ratio(timing.imagesPerSecond, f32?.imagesPerSecond, goal),
+      ratio(timing.imagesPerSecond, f32?.imagesPerSecond, isHalf ? 0 : goal),
       amp?.imagesPerSecond.toFixed(0) ?? '-',
-      amp ? (timing.imagesPerSecond / amp.imagesPerSecond).toFixed(2) : '-',
+      ratio(timing.imagesPerSecond, amp?.imagesPerSecond, isHalf ? goal : 0),
       gap(timing),
       f32 ? gap(f32) : '-',
       difference(found, theirs),

@@ -96,6 +96,9 @@ export interface TorchReport {
   readonly models: Readonly<Record<string, readonly TorchRow[]>>;
 }
 
+export type MatmulRow =
+  { readonly ms: number; readonly error: number; readonly kernel: string } | { readonly failure: string };
+
 export interface GpuReport {
   readonly date: string;
   readonly node: string;
@@ -103,8 +106,11 @@ export interface GpuReport {
   readonly features: readonly string[];
   readonly small: boolean;
   /** ms and largest error over sqrt(n) of a checked sample, by size. */
-  readonly matmul: Readonly<Record<string, { readonly ms: number; readonly error: number } | { failure: string }>>;
+  readonly matmul: Readonly<Record<string, MatmulRow>>;
+  /** The same with operands and results in f16, and the kernel that was chosen. */
+  readonly matmulF16: Readonly<Record<string, MatmulRow>>;
   readonly models: Readonly<Record<string, readonly ModelRow[]>>;
+  readonly modelsF16: Readonly<Record<string, readonly ModelRow[]>>;
   /** What was left out, and why. */
   readonly notMeasured: readonly string[];
   readonly torch: TorchReport | null;

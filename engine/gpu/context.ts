@@ -1,5 +1,5 @@
 import { DeitError } from '../../kernels/errors.ts';
-import type { DeviceProfile } from '../../kernels/device.ts';
+import type { DeviceProfile, SubgroupMatrixConfig } from '../../kernels/device.ts';
 
 /** Where an engine runs, for people and for run folders. */
 export interface AdapterReport {
@@ -23,7 +23,9 @@ export interface GpuContext {
   readonly limits: GPUSupportedLimits;
 }
 
-const WANTED_FEATURES: readonly GPUFeatureName[] = ['subgroups', 'shader-f16', 'timestamp-query'];
+/** Dawn's experiment, which no list of feature names has yet. */
+const SUBGROUP_MATRIX = 'chromium-experimental-subgroup-matrix' as GPUFeatureName;
+const WANTED_FEATURES: readonly GPUFeatureName[] = ['subgroups', 'shader-f16', 'timestamp-query', SUBGROUP_MATRIX];
 const WANTED_LIMITS = [
   'maxBufferSize',
   'maxStorageBufferBindingSize',
@@ -39,6 +41,18 @@ const SOFTWARE = /llvmpipe|lavapipe|swiftshader|software|basic render/i;
 
 export const isSoftwareAdapter = (info: GPUAdapterInfo): boolean =>
   SOFTWARE.test(`${info.device} ${info.description} ${info.architecture} ${info.vendor}`);
+
+/** What the adapter says of its matrices, as plain data. */
+function subgroupMatrices(info: GPUAdapterInfo): SubgroupMatrixConfig[] {
+  const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: readonly SubgroupMatrixConfig[] };
+  return [...subgroupMatrixConfigs].map(({ componentType, resultComponentType, M, N, K }) => ({
+    componentType,
+    resultComponentType,
+    M,
+    N,
+    K,
+  }));
+}
 
 /** Opens the one device that an adapter yields, with every limit and wanted feature that it has. */
 export async function openContext(adapter: GPUAdapter, choice: string, advice: string | null): Promise<GpuContext> {
@@ -80,6 +94,7 @@ export async function openContext(adapter: GPUAdapter, choice: string, advice: s
       subgroupSize:
         device.features.has('subgroups') && info.subgroupMinSize === info.subgroupMaxSize ? info.subgroupMinSize : 0,
       f16: device.features.has('shader-f16'),
+      subgroupMatrix: device.features.has(SUBGROUP_MATRIX) ? subgroupMatrices(info) : [],
       cpu: software,
     },
   };

@@ -21,6 +21,9 @@ export interface ChosenAdapter {
  */
 const instances = new Map<string, GPU>();
 
+/** Dawn keeps f16 on NVIDIA, and subgroup matrices anywhere, from programs that do not ask for them. */
+const HIDDEN = 'allow_unsafe_apis,vulkan_enable_f16_on_nvidia';
+
 const INSTALL_MESA =
   'on Debian 13 or Ubuntu: sudo apt-get install -y --no-install-recommends mesa-vulkan-drivers libvulkan1 ' +
   '(Debian 12: the same with -t bookworm-backports, since Dawn refuses its Mesa 22)';
@@ -65,7 +68,9 @@ async function swiftShader(embedded: SwiftShader | null, choice: string): Promis
 async function request(flags: string[]): Promise<GPUAdapter | null> {
   // Timestamps to the nanosecond: the default rounds them to 0.1 ms, against attacks that a local program can do without.
   const key = [process.env.VK_DRIVER_FILES ?? '', ...flags].join(' ');
-  const gpu = instances.get(key) ?? create([...flags, 'disable-dawn-features=timestamp_quantization']);
+  const gpu =
+    instances.get(key) ??
+    create([...flags, 'disable-dawn-features=timestamp_quantization', `enable-dawn-features=${HIDDEN}`]);
   instances.set(key, gpu);
   try {
     return await gpu.requestAdapter({ powerPreference: 'high-performance' });

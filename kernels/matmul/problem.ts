@@ -45,6 +45,7 @@ export type HalfBinding = 'a' | 'b' | 'y' | 'bias' | 'residual' | 'pre' | 'activ
  * rows x vectors a lane x k an iteration, and rows a lane.
  */
 export type Variant =
+  | 'subgroup_matrix'
   | 'general'
   | 'subgroup'
   | `subgroup:${number}x${number}x${number}`

@@ -13,6 +13,7 @@ import {
   subgroupTile,
 } from './subgroup.ts';
 import { fitsSubgroupRows, matmulSubgroupRows } from './subgroup-rows.ts';
+import { matmulSubgroupMatrix, matrixTile } from './subgroup-matrix.ts';
 import { matmulSubgroupStrided } from './subgroup-strided.ts';
 import { fitsWorkgroup, LARGE_TILE, matmulWorkgroup, SMALL_TILE, workgroupTile } from './workgroup.ts';
 
@@ -51,6 +52,11 @@ function implementationOf(variant: Variant): Implementation {
         launches: (problem, device) => matmulSubgroupRows(problem, device, rows),
       };
     }
+    case 'subgroup_matrix':
+      return {
+        fits: (problem, device) => matrixTile(problem, device) !== null,
+        launches: matmulSubgroupMatrix,
+      };
     case 'subgroup_strided':
       return { fits: (_problem, device) => hasSubgroups(device), launches: matmulSubgroupStrided };
     case 'workgroup':
@@ -68,6 +74,7 @@ function implementationOf(variant: Variant): Implementation {
 
 /** The variant for a problem on a device, if nobody asks for another. */
 export function variantFor(problem: MatmulProblem, device: DeviceProfile): Variant {
+  if (matrixTile(problem, device)) return 'subgroup_matrix';
   if (!device.cpu) return workgroupTile(problem, device) === SMALL_TILE ? 'workgroup' : 'workgroup_large';
   if (!hasSubgroups(device) || matmulCost(problem).flops < SMALL) return 'general';
   if (!problem.a.transposed && problem.b.transposed && !problem.rowSums && problem.m >= MANY_ROWS)
@@ -89,7 +96,7 @@ export function matmulVariants(problem: MatmulProblem, device: DeviceProfile): V
   const tiles = otherSubgroupTiles(problem, device).map(
     ({ rows, vectors, unroll }): Variant => `subgroup:${rows}x${vectors}x${unroll}`,
   );
-  const shared: Variant[] = ['workgroup', 'workgroup_large'];
+  const shared: Variant[] = ['subgroup_matrix', 'workgroup', 'workgroup_large'];
   const lanes: Variant[] = ['subgroup_rows', 'subgroup', ...tiles.slice(0, 2), 'subgroup_rows:8', 'subgroup_rows:4'];
   const rest: Variant[] = ['subgroup_strided', 'general', ...tiles.slice(2), 'subgroup_rows:6', 'subgroup_rows:2'];
   const variants = device.cpu ? [...lanes, ...rest, ...shared] : [...shared, ...lanes, ...rest];
