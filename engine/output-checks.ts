@@ -4,7 +4,7 @@ import type { Engine } from './engine.ts';
 import type { Tensor } from './tensor.ts';
 
 /** Results that can be checked between two looks at the counts. */
-const MOST = 4096;
+const MOST = 512;
 
 /**
  * Debug mode fills memory with a bit pattern that no arithmetic makes. Here every result of an operator and every gradient

@@ -71,7 +71,7 @@ export const crossEntropyForward: Kernel<CrossEntropyProblem> = (problem, device
   let z_label = row_sum(part_y);
   if (lane == 0u) {
     let loss = params.one_minus_smoothing * (log_s - z_label) + params.smoothing * (log_s - mean_z);
-    row_loss[row] = select(bitcast<f32>(0x7fc00000u | u32(label)), loss, known);
+    row_loss[row] = select(bitcast<f32>(0x7fc00000u | (u32(label) & 1u)), loss, known);
     stats[row] = vec4f(m, 1.0 / s, f32(label), 0);
   }`,
       cost: { flops: 8 * rows * width, bytes: (labels === 'given' ? 4 : 8) * rows * width },

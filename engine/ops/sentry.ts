@@ -43,9 +43,11 @@ export async function findNonFinite(engine: Engine, work: () => void): Promise<N
   const examined: { recorded: Recorded; output: string; shape: Shape }[] = [];
   const counts = engine.scope(() => {
     const found = engine.tensor(new Uint32Array(2 * MAX_OUTPUTS), [2 * MAX_OUTPUTS], 'u32');
-    engine.observe((recorded) => {
-      for (const [output, x] of Object.entries(recorded.outputs)) {
-        if ((x.dtype !== 'f32' && x.dtype !== 'f16') || x.size === 0) continue;
+    // Several kernels of an operator may write parts of one output: until the last has, the rest of it is whatever was there.
+    let written = new Map<Tensor, { recorded: Recorded; output: string }>();
+    let writer = '';
+    const examine = (): void => {
+      for (const [x, { recorded, output }] of written) {
         if (examined.length === MAX_OUTPUTS) {
           throw new DeitError('limit-exceeded', 'Too many operators to examine at once.', {
             expected: `at most ${MAX_OUTPUTS} outputs`,
@@ -55,7 +57,18 @@ export async function findNonFinite(engine: Engine, work: () => void): Promise<N
         engine.run('findNonFinite', countNonFinite, problem, { x, found });
         examined.push({ recorded, output, shape: x.shape });
       }
+      written = new Map();
+    };
+    engine.observe((recorded) => {
+      const { op, path, outputs } = recorded;
+      if (writer !== `${op} ${path}`) examine();
+      writer = `${op} ${path}`;
+      for (const [output, x] of Object.entries(outputs)) {
+        const isFloat = x.dtype === 'f32' || x.dtype === 'f16';
+        if (isFloat && x.size > 0 && !written.has(x)) written.set(x, { recorded, output });
+      }
     }, work);
+    examine();
     return found.read();
   });
   const words = await counts;
