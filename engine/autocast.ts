@@ -52,6 +52,9 @@ export function withCopies<Result>(engine: Engine, copies: HalfCopies | null, wo
   }
 }
 
+/** What products take here: f16 inside `autocast`. For what makes their operands and nothing else. */
+export const operandType = (engine: Engine): 'f32' | 'f16' => (engine.halfCopies ? 'f16' : 'f32');
+
 /** Throws `feature-missing` on an adapter without f16. */
 export function expectHalf(engine: Engine, where: string): void {
   if (engine.profile.f16) return;

@@ -11,7 +11,7 @@ export { PhiloxStream, Purpose, philox4x32 } from '../kernels/philox.ts';
 export { Engine } from './engine.ts';
 export type { Recorded } from './dispatcher.ts';
 export type { DryRun, EngineOptions } from './engine.ts';
-export { autocast, expectHalf, shareHalfCopies } from './autocast.ts';
+export { autocast, expectHalf, operandType, shareHalfCopies } from './autocast.ts';
 export { Tensor } from './tensor.ts';
 export type { DType, TypedArray } from './dtype.ts';
 export { broadcastShapes, expectShape, formatShape, normalizeDim, numel, sameShape } from './shape.ts';

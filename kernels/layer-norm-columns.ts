@@ -1,5 +1,6 @@
 import { ceilDiv } from './device.ts';
 import type { DeviceProfile } from './device.ts';
+import { inHalf } from './half.ts';
 import { input, launch, output, require, splitRows, u32 } from './kernel.ts';
 import type { Binding, Kernel, Launch } from './kernel.ts';
 
@@ -14,6 +15,8 @@ import type { Binding, Kernel, Launch } from './kernel.ts';
 export interface LayerNormColumnsProblem {
   readonly rows: number;
   readonly width: number;
+  /** dy is f16 in memory. */
+  readonly half?: boolean;
 }
 
 const RUN = 32;
@@ -28,8 +31,8 @@ interface Blocks {
   readonly count: number;
 }
 
-const chunksOf = ({ rows, width }: LayerNormColumnsProblem, device: DeviceProfile) =>
-  splitRows(rows, { x: width * 4, dy: width * 4, stats: 8 }, device, 'layer_norm.columns');
+const chunksOf = ({ rows, width, half }: LayerNormColumnsProblem, device: DeviceProfile) =>
+  splitRows(rows, { x: width * 4, dy: width * (half ? 2 : 4), stats: 8 }, device, 'layer_norm.columns');
 
 function blocksOf(problem: LayerNormColumnsProblem, device: DeviceProfile): Blocks {
   // A processor has few cores: the columns alone keep them busy. A GPU wants tens of thousands of invocations.
@@ -106,7 +109,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     return result;
   });
   if (!direct) launches.push(addBlocks(blocks.count, columns, element, workgroup));
-  return launches;
+  return inHalf(launches, problem.half ? ['dy'] : undefined);
 };
 
 function addBlocks(blocks: number, columns: number, element: string, workgroup: number): Launch {

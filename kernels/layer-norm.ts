@@ -1,4 +1,5 @@
 import type { DeviceProfile } from './device.ts';
+import { inHalf } from './half.ts';
 import { f32, input, output, require } from './kernel.ts';
 import type { Binding, Kernel } from './kernel.ts';
 import { eachColumn, planRows, rowKernel } from './rows.ts';
@@ -27,6 +28,8 @@ export interface LayerNormProblem {
   readonly bias: boolean;
   /** x = residual + branch, and is written too. */
   readonly add: boolean;
+  /** y is f16 in memory. */
+  readonly half?: boolean;
 }
 
 export interface LayerNormBackwardProblem {
@@ -34,6 +37,8 @@ export interface LayerNormBackwardProblem {
   readonly width: number;
   readonly weight: boolean;
   readonly pending: boolean;
+  /** dy is f16 in memory. */
+  readonly half?: boolean;
 }
 
 interface Layout {
@@ -52,7 +57,7 @@ function layout({ rows, width }: { rows: number; width: number }, device: Device
 
 /** Bindings: x, or residual, branch and sum (written); weight and bias if the problem has them; y; stats (vec2f). */
 export const layerNormForward: Kernel<LayerNormProblem> = (problem, device) => {
-  const { rows, width, eps, weight, bias, add } = problem;
+  const { rows, width, eps, weight, bias, add, half } = problem;
   const name = add ? 'add_layer_norm.forward' : 'layer_norm.forward';
   const { shape, plan, element, rowBytes } = layout(problem, device, name);
   const x = add ? 'sum' : 'x';
@@ -60,11 +65,11 @@ export const layerNormForward: Kernel<LayerNormProblem> = (problem, device) => {
     ? [input('residual', element), input('branch', element), output('sum', element)]
     : [input('x', element)];
   const bindings: Binding[] = [...sources, output('y', element), output('stats', 'vec2f')];
-  const advancing: Record<string, number> = { y: rowBytes, stats: 8 };
+  const advancing: Record<string, number> = { y: half ? rowBytes / 2 : rowBytes, stats: 8 };
   for (const source of sources) advancing[source.name] = rowBytes;
   if (weight) bindings.push(input('weight', element));
   if (bias) bindings.push(input('bias', element));
-  return rowKernel(
+  const launches = rowKernel(
     {
       name,
       shape,
@@ -81,28 +86,35 @@ export const layerNormForward: Kernel<LayerNormProblem> = (problem, device) => {
   let rstd = 1.0 / sqrt(row_sum(part) / f32(params.width) + params.eps);
   ${eachColumn(plan, `y[i] = (${x}[i] - mean) * rstd${weight ? ' * weight[c]' : ''}${bias ? ' + bias[c]' : ''};`)}
   if (lane == 0u) { stats[row] = vec2f(mean, rstd); }`,
-      cost: { flops: (add ? 9 : 8) * rows * width, bytes: (add ? 16 : 8) * rows * width },
+      cost: { flops: (add ? 9 : 8) * rows * width, bytes: ((add ? 16 : 8) - (half ? 2 : 0)) * rows * width },
     },
     device,
   );
+  return inHalf(launches, half ? ['y'] : undefined);
 };
 
 /** Bindings: x, stats (vec2f), weight if the problem has it, dy, dx, pending if the problem has it. */
 export const layerNormBackward: Kernel<LayerNormBackwardProblem> = (problem, device) => {
-  const { rows, width, weight, pending } = problem;
+  const { rows, width, weight, pending, half } = problem;
   const name = pending ? 'layer_norm.backward_add' : 'layer_norm.backward';
   const { shape, plan, element, rowBytes } = layout(problem, device, name);
   const bindings = [input('x', element), input('dy', element), input('stats', 'vec2f'), output('dx', element)];
   if (weight) bindings.push(input('weight', element));
   if (pending) bindings.push(input('pending', element));
   const g = `dy[i]${weight ? ' * weight[c]' : ''}`;
-  return rowKernel(
+  const launches = rowKernel(
     {
       name,
       shape,
       plan,
       bindings,
-      bytesPerSlice: { x: rowBytes, dy: rowBytes, dx: rowBytes, stats: 8, ...(pending ? { pending: rowBytes } : {}) },
+      bytesPerSlice: {
+        x: rowBytes,
+        dy: half ? rowBytes / 2 : rowBytes,
+        dx: rowBytes,
+        stats: 8,
+        ...(pending ? { pending: rowBytes } : {}),
+      },
       body: /* wgsl */ `
   let mean = stats[row].x;
   let rstd = stats[row].y;
@@ -115,8 +127,9 @@ export const layerNormBackward: Kernel<LayerNormBackwardProblem> = (problem, dev
     plan,
     `dx[i] = rstd * (${g} - g_mean - (x[i] - mean) * rstd * gh_mean)${pending ? ' + pending[i]' : ''};`,
   )}`,
-      cost: { flops: 12 * rows * width, bytes: (pending ? 16 : 12) * rows * width },
+      cost: { flops: 12 * rows * width, bytes: ((pending ? 16 : 12) - (half ? 2 : 0)) * rows * width },
     },
     device,
   );
+  return inHalf(launches, half ? ['dy'] : undefined);
 };

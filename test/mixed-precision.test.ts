@@ -8,6 +8,7 @@ import {
   createEngine,
   findNonFinite,
   gelu,
+  layerNorm,
   linear,
   linearAdd,
   linearGelu,
@@ -158,6 +159,25 @@ describe('autocast', () => {
     expect(() => gelu(half)).toThrow(/dtype-mismatch/);
     expect(() => linear(half, tw, tb)).toThrow(/dtype-mismatch/);
     expect(autocast(gpu, () => autocast(gpu, () => linear(tx, tw, tb), { enabled: false })).dtype).toBe('f32');
+  });
+
+  withHalf('layer norm gives its result in f16 on demand, and takes its gradient so', async () => {
+    for (const width of [12, 7]) {
+      const gpu = engine();
+      const [rows, up] = [9, rounded(uniform(9 * width, 4))];
+      const values = [uniform(rows * width, 1), uniform(width, 2), uniform(width, 3)];
+      const make = () => values.map((data, i) => gpu.tensor(data, i === 0 ? [rows, width] : [width]).requiresGrad_());
+      const [full, half] = [make(), make()];
+      const y = layerNorm(full[0], full[1], full[2]);
+      const y16 = layerNorm(half[0], half[1], half[2], 1e-6, 'f16');
+      expect(y16.dtype).toBe('f16');
+      expect(await numbers(y16)).toEqual(rounded(await numbers(y)));
+      y.backward(gpu.tensor(up, [rows, width]));
+      y16.backward(to(gpu.tensor(up, [rows, width]), 'f16'));
+      for (const [i, tensor] of full.entries()) {
+        expect(await gradientOf(half[i].grad!)).toEqual(await gradientOf(tensor.grad!));
+      }
+    }
   });
 
   withHalf('attention takes f16 as it comes', async () => {

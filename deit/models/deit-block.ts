@@ -5,6 +5,7 @@ import {
   gelu,
   linearAdd,
   mlp,
+  operandType,
   scaledDotProductAttention,
 } from '../../engine/index.ts';
 import type { Engine, Tensor } from '../../engine/index.ts';
@@ -85,14 +86,18 @@ export class Block extends Module {
   /** x [B, N, D] -> the same shape. */
   forward(x: Tensor): Tensor {
     const dropped = this.training && this.config.dropout > 0;
-    const y = this.residual(x, 0, (residual) => this.attn.forward(this.norm1.forward(x), residual));
+    const y = this.residual(x, 0, (residual) =>
+      this.attn.forward(this.norm1.forward(x, operandType(x.engine)), residual),
+    );
     const drop = dropped ? (hidden: Tensor): Tensor => this.drop(hidden, 1) : null;
-    return this.residual(y, 1, (residual) => this.mlp.forward(this.norm2.forward(y), residual, drop));
+    return this.residual(y, 1, (residual) =>
+      this.mlp.forward(this.norm2.forward(y, operandType(y.engine)), residual, drop),
+    );
   }
 
   /** The attention weights that `forward(x)` uses, [B, heads, N, N]: how much each token (row) looks at each other one. */
   attention(x: Tensor): Tensor {
-    return this.attn.weights(this.norm1.forward(x));
+    return this.attn.weights(this.norm1.forward(x, operandType(x.engine)));
   }
 
   /** x plus a branch. The branch's last layer adds x itself, unless something random comes in between. */

@@ -2,6 +2,7 @@ import { fill } from '../../kernels/accumulate.ts';
 import { layerNormBackward, layerNormForward } from '../../kernels/layer-norm.ts';
 import { layerNormColumns, layerNormPartials } from '../../kernels/layer-norm-columns.ts';
 import { DeitError } from '../../kernels/errors.ts';
+import { expectHalf } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape, numel } from '../shape.ts';
 import type { BackwardContext } from '../tape.ts';
@@ -12,13 +13,15 @@ interface LayerNormAttributes {
   rows: number;
   width: number;
   eps: number;
+  /** The result, and its gradient, are f16. */
+  half: boolean;
 }
 
 const layerNormOp = defineOp<LayerNormAttributes>({
   name: 'layerNorm',
   forward(ctx, [x, weight, bias]) {
-    const { rows, width } = ctx.attributes;
-    const y = ctx.empty(x!.shape);
+    const { rows, width, half } = ctx.attributes;
+    const y = ctx.empty(x!.shape, half ? 'f16' : 'f32');
     const stats = ctx.empty([rows, 2]);
     const problem = { ...ctx.attributes, weight: weight !== null, bias: bias !== null, add: false };
     const affine = { ...(weight && { weight }), ...(bias && { bias }) };
@@ -38,10 +41,18 @@ const layerNormOp = defineOp<LayerNormAttributes>({
 
 /**
  * Normalises the last dimension of x to mean 0 and variance 1, then scales by `weight` and adds `bias`, both
- * [width of x] or null. Shape of x, f32. PyTorch's `F.layer_norm` over one dimension; eps as timm's ViTs have it.
+ * [width of x] or null. Shape of x, f32, or f16 for products of f16: the arithmetic is in f32 all the same. PyTorch's `F.layer_norm` over one dimension; eps as timm's ViTs have it.
  */
-export function layerNorm(x: Tensor, weight: Tensor | null, bias: Tensor | null, eps = 1e-6): Tensor {
-  return layerNormOp([x, weight, bias], attributesOf(x, weight, bias, eps, 'layerNorm'))[0];
+export function layerNorm(
+  x: Tensor,
+  weight: Tensor | null,
+  bias: Tensor | null,
+  eps = 1e-6,
+  dtype: 'f32' | 'f16' = 'f32',
+): Tensor {
+  if (dtype === 'f16') expectHalf(x.engine, 'layerNorm');
+  const attributes = { ...attributesOf(x, weight, bias, eps, 'layerNorm'), half: dtype === 'f16' };
+  return layerNormOp([x, weight, bias], attributes)[0];
 }
 
 const addLayerNormOp = defineOp<LayerNormAttributes>({
@@ -118,7 +129,7 @@ function attributesOf(
     expectFloat(tensor, where);
     expectShape(tensor.shape, [width], where, name);
   }
-  return { rows: numel(x.shape.slice(0, -1)), width, eps };
+  return { rows: numel(x.shape.slice(0, -1)), width, eps, half: false };
 }
 
 type Context = BackwardContext<LayerNormAttributes>;
@@ -134,9 +145,9 @@ interface InputGradientOperands {
 
 function inputGradient(ctx: Context, operands: InputGradientOperands, dx: Tensor): void {
   const { x, stats, weight, dy, pending } = operands;
-  const { rows, width } = ctx.attributes;
+  const { rows, width, half } = ctx.attributes;
   if (rows * width === 0) return;
-  const problem = { rows, width, weight: weight !== undefined, pending: pending !== null };
+  const problem = { rows, width, half, weight: weight !== undefined, pending: pending !== null };
   const tensors = { x, stats, dy, dx, ...(weight && { weight }), ...(pending && { pending }) };
   ctx.run(layerNormBackward, problem, tensors);
 }
@@ -148,16 +159,16 @@ function columnGradients(
   [weight, bias]: readonly [number, number],
 ): void {
   if (!ctx.needs(weight) && !ctx.needs(bias)) return;
-  const { rows, width } = ctx.attributes;
+  const { rows, width, half } = ctx.attributes;
   if (rows * width === 0) {
     for (const i of [weight, bias]) if (ctx.needs(i)) zero(ctx, i);
     return;
   }
   const dweight = ctx.needs(weight) ? ctx.gradient(weight) : ctx.empty([width]);
   const dbias = ctx.needs(bias) ? ctx.gradient(bias) : ctx.empty([width]);
-  const scratch = layerNormPartials({ rows, width }, operands.x.engine.profile);
+  const scratch = layerNormPartials({ rows, width, half }, operands.x.engine.profile);
   const partials: Record<string, Tensor> = scratch > 0 ? { partials: ctx.empty([scratch]) } : {};
-  ctx.run(layerNormColumns, { rows, width }, { ...operands, dweight, dbias, ...partials });
+  ctx.run(layerNormColumns, { rows, width, half }, { ...operands, dweight, dbias, ...partials });
 }
 
 function zero(ctx: Context, i: number): void {

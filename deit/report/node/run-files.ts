@@ -99,8 +99,8 @@ export function metricsCsv({ steps, evaluations }: Pick<Run, 'steps' | 'evaluati
     const evaluation = at.get(`${line.role} ${line.step}`);
     const own = COLUMNS.map((name) => line[name] ?? '');
     const held = HELD_OUT.map((name) => evaluation?.accuracy[name] ?? '');
-    return [...own, ...held, evaluation?.ema?.average ?? ''].join(',');
+    return [...own, line.lossScale?.next ?? '', ...held, evaluation?.ema?.average ?? ''].join(',');
   });
-  const titles = [...COLUMNS, ...HELD_OUT.map((name) => `heldOut.${name}`), 'heldOut.ema'];
+  const titles = [...COLUMNS, 'lossScale', ...HELD_OUT.map((name) => `heldOut.${name}`), 'heldOut.ema'];
   return `${[titles.join(','), ...rows].join('\n')}\n`;
 }
