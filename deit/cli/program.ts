@@ -1,4 +1,8 @@
 import { Command, Option } from 'commander';
+import { packageVersion } from '../../engine/node/package.ts';
+
+/** Commands that take more than a moment. */
+const LONG = new Set(['train', 'finetune', 'evaluate', 'predict', 'attention', 'plan', 'profile', 'doctor']);
 
 /** `deit`, its commands and their options. Actions are imported when they run, so that help and errors come at once. */
 export function buildProgram(): Command {
@@ -8,7 +12,12 @@ export function buildProgram(): Command {
     .option('--memory <size>', 'most GPU memory to use, for example 2GiB')
     .showSuggestionAfterError()
     .showHelpAfterError('(see deit --help)')
-    .configureHelp({ showGlobalOptions: true });
+    .configureHelp({ showGlobalOptions: true })
+    .version(packageVersion())
+    // What a command needs takes a moment to load: this says at once that something happens.
+    .hook('preAction', (_program, command) => {
+      if (LONG.has(command.name())) process.stderr.write(`deit ${packageVersion()}: ${command.name()}\n`);
+    });
 
   const json = (): Option => new Option('--json', 'end with one line of JSON for programs');
 
