@@ -5,7 +5,7 @@ import { laidLength } from './lay-columns.ts';
 import { matmulCost, tiling } from './problem.ts';
 import type { MatmulProblem, Variant } from './problem.ts';
 import { hasSubgroups } from './subgroup.ts';
-import { MANY_ROWS, matmulVariants, SMALL, variantFor } from './variants.ts';
+import { MANY_ROWS, matmulVariants, variantFor } from './variants.ts';
 import { BUSY_WORKGROUPS, SMALL_TILE } from './workgroup.ts';
 
 /**
@@ -38,10 +38,14 @@ export function withLaidColumns(problem: MatmulProblem): MatmulProblem {
 const canLayColumns = ({ a, b, batch = [] }: MatmulProblem): boolean =>
   !a.transposed && !b.padded && batch.every((axis) => axis.b === 0);
 
+/** Work below which a second dispatch costs more than it gains. */
+const WORTH_LAYING = 4e6;
+
 /** Whether the product is faster on laid columns, the time that laying them takes included. */
 function prefersLaidColumns(problem: MatmulProblem, device: DeviceProfile): boolean {
   const { b, m, k } = problem;
-  if (!device.cpu || !hasSubgroups(device) || matmulCost(problem).flops < SMALL || m < 4 * MANY_ROWS) return false;
+  if (!device.cpu || !hasSubgroups(device) || matmulCost(problem).flops < WORTH_LAYING || m < 4 * MANY_ROWS)
+    return false;
   if (!canLayColumns(problem)) return false;
   return !b.transposed || [k, b.ld, b.offset ?? 0].some((size) => size % 4 !== 0);
 }
