@@ -18,6 +18,8 @@ interface GoldenModel {
   readonly options: Partial<RegNetYConfig>;
   readonly images: string;
   readonly labels: string;
+  /** Added to the shift of every norm in training mode. */
+  readonly shift?: number;
   readonly gradients: 'full' | 'sketch';
   readonly gradientNames: Readonly<Record<string, string[]>>;
 }
@@ -41,7 +43,12 @@ describe.each(models.filter(({ family }) => family === 'regnety'))('$key against
   async function run(training: boolean) {
     const net = engine().scope(() => new RegNetY(engine(), { ...model.options, classes }));
     net.loadStateDict(
-      new Map([...net.stateDict()].map(([name, { shape }]) => [name, { shape, data: weight(name, shape) }])),
+      new Map(
+        [...net.stateDict()].map(([name, { shape }]) => {
+          const shift = training && name.endsWith('bn.bias') ? (model.shift ?? 0) : 0;
+          return [name, { shape, data: weight(name, shape).map((value) => value + shift) }];
+        }),
+      ),
     );
     net.train(training);
     const [logits, loss, ...gradients] = await engine().scope(() => {
@@ -57,10 +64,21 @@ describe.each(models.filter(({ family }) => family === 'regnety'))('$key against
     return { net, logits, loss, gradients: new Map(names.map((name, i) => [name, gradients[i]])) };
   }
 
+  /**
+   * Where every ReLU behind the shift of a norm lets all through, the next norm takes the shift out again: its gradient is
+   * zero in truth, and noise in floats, which is measured by the gradient of the scale beside it.
+   */
+  const isZero = (mode: string, index: number): boolean =>
+    model.gradients === 'sketch' && stored(`norm.${mode}.none`)[index] < 1e-12;
+
   /** Error of a gradient, or of its random projections, which stand for it. */
   function gradientError(mode: string, name: string, index: number, found: ArrayLike<number>): number {
     if (model.gradients === 'full') return relativeError(found, stored(`grad.${mode}.none.${name}`));
     const projections = Array.from(stored(`projections.${mode}.none`)).slice(16 * index, 16 * index + 16);
+    if (isZero(mode, index)) {
+      const scale = model.gradientNames[`${mode}.none`].indexOf(name.replace(/bias$/, 'weight'));
+      return sketch(name, found).norm / stored(`norm.${mode}.none`)[scale];
+    }
     return relativeError(sketch(name, found).projections, projections);
   }
 
@@ -69,11 +87,11 @@ describe.each(models.filter(({ family }) => family === 'regnety'))('$key against
     // PyTorch's own f32 run strays by the golden drift; ours rounds in another order.
     const drift = (name: string): ArrayLike<number> => stored(`drift.${name}`);
     expectClose(logits, stored(`${mode}.logits`), 4 * drift(`${mode}.logits`)[0] + 5e-7, 'logits');
-    expectClose(loss, stored(`loss.${mode}.none`), 1e-6, 'loss');
+    expectClose(loss, stored(`loss.${mode}.none`), 4 * drift(`loss.${mode}.none`)[0] + 5e-7, 'loss');
     const drifts = drift(`grad.${mode}.none`);
     model.gradientNames[`${mode}.none`].forEach((name, i) => {
       const error = gradientError(mode, name, i, gradients.get(name)!);
-      expect(error, name).toBeLessThanOrEqual(6 * drifts[i] + 2e-6);
+      expect(error, name).toBeLessThanOrEqual(isZero(mode, i) ? 1e-5 : 6 * drifts[i] + 2e-6);
     });
     expect([...gradients.keys()].sort()).toEqual([...model.gradientNames[`${mode}.none`]].sort());
     if (mode === 'eval') return;

@@ -21,6 +21,8 @@ export function findChromium(): string | null {
 export function launchChromium(executablePath: string, flags: readonly string[] = []): Promise<BrowserContext> {
   return chromium.launchPersistentContext(mkdtempSync(join(tmpdir(), 'deit-chromium-')), {
     executablePath,
+    // Where a test runs on the embedded adapter, these name its driver; Chromium has its own.
+    env: { ...process.env, VK_DRIVER_FILES: undefined, VK_ICD_FILENAMES: undefined },
     headless: true,
     viewport: { width: 1100, height: 900 },
     args: [
