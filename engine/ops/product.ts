@@ -81,7 +81,7 @@ function record(ctx: Context, problem: MatmulProblem, tensors: ProductTensors): 
     bias: bias ?? b,
     residual: residual ?? b,
     pre: pre ?? b,
-    activated: activated ?? ctx.empty([1]),
+    activated: activated ?? y.engine.spare,
     ...(row_sums && { row_sums }),
   });
 }
