@@ -22,7 +22,10 @@ export function chart(comparison: Comparison): string {
   const height = TOP + rows.length * ROW + 30;
   const own = comparison.libraries.find(({ kind }) => kind === 'own');
   const rivals = comparison.libraries.filter(({ kind }) => kind === 'webgpu');
-  const versions = rivals.map(({ label, version }) => `${label} ${version}`).join(', ');
+  // Both WebGPU backends of ONNX Runtime come in one package.
+  const versions = [...new Set(rivals.map(({ label, version }) => `${label.replace(' jsep', '')} ${version}`))].join(
+    ', ',
+  );
   const parts = rows.map(({ label, ratio, times, ownMs, peerMs, peer }, i) => {
     const y = TOP + i * ROW;
     const goal = x(times).toFixed(1);
