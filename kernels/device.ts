@@ -17,6 +17,12 @@ export interface DeviceProfile {
   readonly cpu: boolean;
 }
 
+/**
+ * Invocations of a workgroup on a processor, where nothing else decides: its vector width, so that there are many workgroups
+ * to share out among cores.
+ */
+export const CPU_LANES = 8;
+
 /** One M x K by K x N product of a subgroup, as WebGPU's adapter info lists it. */
 export interface SubgroupMatrixConfig {
   readonly componentType: string;

@@ -1,4 +1,4 @@
-import { ceilDiv } from './device.ts';
+import { ceilDiv, CPU_LANES } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { inHalf } from './half.ts';
 import { input, launch, output, require, splitRows, u32 } from './kernel.ts';
@@ -20,7 +20,6 @@ export interface LayerNormColumnsProblem {
 }
 
 const RUN = 32;
-const CPU_WORKGROUP = 8;
 const WORKGROUP = 64;
 
 interface Blocks {
@@ -55,7 +54,7 @@ export const layerNormColumns: Kernel<LayerNormColumnsProblem> = (problem, devic
   const element = vector === 4 ? 'vec4f' : 'f32';
   const columns = width / vector;
   const blocks = blocksOf(problem, device);
-  const workgroup = device.cpu ? CPU_WORKGROUP : WORKGROUP;
+  const workgroup = device.cpu ? CPU_LANES : WORKGROUP;
   const direct = blocks.count === 1;
   const sums: Binding[] = direct
     ? [output('dweight', element), output('dbias', element)]

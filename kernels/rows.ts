@@ -1,4 +1,4 @@
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
+import { ceilDiv, CPU_LANES, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { launch, splitRows, u32 } from './kernel.ts';
 import type { Binding, Cost, Launch, Uniforms } from './kernel.ts';
@@ -37,8 +37,6 @@ export interface RowPlan {
 
 /** Invocations of a workgroup in the variant `workgroup`, and rows of one in the variant `invocation` on a GPU. */
 const WORKGROUP = 64;
-/** The same on a processor: its vector width, so that there are many workgroups to share out among cores. */
-const CPU_WORKGROUP = 8;
 /** Most loads that a lane keeps. */
 const MAX_HELD = 32;
 
@@ -89,7 +87,7 @@ export interface RowKernelSpec {
 export function rowKernel(spec: RowKernelSpec, device: DeviceProfile): Launch[] {
   const { shape, plan } = spec;
   const { variant, lanes, vector } = plan;
-  const workgroup = variant === 'invocation' ? (device.cpu ? CPU_WORKGROUP : WORKGROUP) : lanes;
+  const workgroup = variant === 'invocation' ? (device.cpu ? CPU_LANES : WORKGROUP) : lanes;
   const rowsPerWorkgroup = workgroup / lanes;
   return splitRows(shape.outer, spec.bytesPerSlice, device, spec.name).map(({ rows: slices, ranges }) => {
     const rows = slices * shape.inner;
