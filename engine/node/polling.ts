@@ -7,8 +7,6 @@ const SPINS = 20;
 const SLEEPS = 40;
 const SLEEP_MS = 0.1;
 const TIMER_MS = 1;
-/** A pause in the polling after which the next wait counts as a new one. */
-const NEW_WAIT_MS = 5;
 
 let uninstall: (() => void) | null = null;
 let users = 0;
@@ -31,21 +29,25 @@ function install(): () => void {
   const original = globalThis.setImmediate;
   const cell = new Int32Array(new SharedArrayBuffer(4));
   let polls = 0;
-  let last = 0;
+  let queued = false;
+  // A poll that does not queue the next one has found everything done: what is waited for after that is a new wait.
+  const poll = (callback: (...args: unknown[]) => void, args: unknown[]): void => {
+    queued = false;
+    callback(...args);
+    if (!queued) polls = 0;
+  };
   const gentle = (callback: (...args: unknown[]) => void, ...args: unknown[]): unknown => {
     if (!isNativePoll(callback)) return original(callback, ...args);
-    const now = performance.now();
-    if (now - last > NEW_WAIT_MS) polls = 0;
-    last = now;
+    queued = true;
     polls++;
-    if (polls <= SPINS) return original(callback, ...args);
+    if (polls <= SPINS) return original(poll, callback, args);
     if (polls <= SPINS + SLEEPS) {
       return original(() => {
         Atomics.wait(cell, 0, 0, SLEEP_MS);
-        callback(...args);
+        poll(callback, args);
       });
     }
-    return setTimeout(callback, TIMER_MS, ...args);
+    return setTimeout(poll, TIMER_MS, callback, args);
   };
   globalThis.setImmediate = Object.assign(gentle, original);
   return () => {
