@@ -53,14 +53,14 @@ function project(
   return y;
 }
 
-/** dx = dy weight, times gelu'(pre) if that is given. */
+/** dx = dy weight; with `pre`, that times gelu'(pre), and `activated`, if given, is gelu(pre) once more. */
 function inputGradient(
   ctx: BackwardContext<object>,
   { m, n, k, half }: Sizes,
   dy: Tensor,
   weight: Tensor,
   dx: Tensor,
-  pre?: Tensor,
+  { pre, activated }: { pre?: Tensor; activated?: Tensor } = {},
 ): void {
   const problem: MatmulProblem = {
     m,
@@ -69,10 +69,10 @@ function inputGradient(
     a: { ld: n, transposed: false },
     b: { ld: k, transposed: false },
     y: { ld: k },
-    epilogue: { geluGradient: pre !== undefined },
+    epilogue: { geluGradient: pre !== undefined, gelu: activated !== undefined },
     ...halves(half, dx.dtype),
   };
-  product(ctx, problem, { a: dy, b: weight, y: dx, pre });
+  product(ctx, problem, { a: dy, b: weight, y: dx, pre, activated });
 }
 
 /** dweight = dy^T x and, in the same pass over dy, dbias = its column sums, for the inputs of these numbers. */
@@ -211,12 +211,13 @@ const mlpOp = defineOp<MlpSizes>({
     if (ctx.needs(5)) ctx.pass(5, dy!);
     const { half } = first;
     const [up] = operands(ctx, half, dy!);
+    // The product that meets pre in its epilogue computes gelu(pre) on the way.
     const hidden = ctx.empty(pre.shape, pre.dtype);
-    if (ctx.needs(3)) ctx.run(geluForward, { n: pre.size, approximate: 'none', half }, { x: pre, y: hidden });
-    parameterGradients(ctx, second, hidden, up, 3, 4);
-    if (!ctx.needs(0) && !ctx.needs(1) && !ctx.needs(2)) return;
     const dpre = ctx.empty(pre.shape, pre.dtype);
-    inputGradient(ctx, second, up, weight2, dpre, pre);
+    if (ctx.needs(0) || ctx.needs(1) || ctx.needs(2)) {
+      inputGradient(ctx, second, up, weight2, dpre, { pre, activated: ctx.needs(3) ? hidden : undefined });
+    } else if (ctx.needs(3)) ctx.run(geluForward, { n: pre.size, approximate: 'none', half }, { x: pre, y: hidden });
+    parameterGradients(ctx, second, hidden, up, 3, 4);
     parameterGradients(ctx, first, x, dpre, 1, 2);
     if (ctx.needs(0)) inputGradient(ctx, first, dpre, weight1, ctx.gradient(0));
   },

@@ -10,6 +10,7 @@ import { input, output } from '../kernel.ts';
  *     v = v * gelu'(pre[i, j])             (geluGradient; pre is laid out like y)
  *     y = v, or y + v                      (accumulate)
  *     activated[i, j] = gelu(v)            (gelu, exact; y keeps what the backward pass needs)
+ *     activated[i, j] = gelu(pre[i, j])    (gelu with geluGradient: what the backward pass needs once more)
  */
 export interface Epilogue {
   readonly bias?: boolean;
@@ -62,7 +63,10 @@ export function epilogueWgsl(epilogue: Epilogue, { vector, sum, index, column }:
   let value = `params.scale * ${sum}`;
   if (epilogue.bias) value += ` + bias[${column}]`;
   if (epilogue.residual) value += ` + residual[${index}]`;
-  if (epilogue.geluGradient) value = `(${value}) * ${slope}(pre[${index}])`;
+  if (epilogue.geluGradient) {
+    const again = epilogue.gelu ? `activated[${index}] = before * ${gate}(before);` : '';
+    return `{ let before = pre[${index}]; y[${index}] = (${value}) * ${slope}(before); ${again} }`;
+  }
   if (epilogue.accumulate) value = `y[${index}] + ${value}`;
   if (!epilogue.gelu) return `y[${index}] = ${value};`;
   return `{ let value = ${value}; y[${index}] = value; activated[${index}] = value * ${gate}(value); }`;

@@ -171,7 +171,6 @@ export function checkMatmul(problem: MatmulProblem): void {
   const { epilogue = {} } = problem;
   const linear = !epilogue.bias && !epilogue.residual && !epilogue.gelu && !epilogue.geluGradient;
   require(!sums || linear, 'matmul', 'no epilogue where batches are summed', epilogue);
-  require(!(epilogue.gelu && epilogue.geluGradient), 'matmul', 'GELU or its gradient, not both', epilogue);
   require(linear || !epilogue.accumulate, 'matmul', 'an epilogue of what is written, not added', epilogue);
   const whole = !problem.rowSums || (batchSize(problem) === 1 && !epilogue.accumulate);
   require(whole, 'matmul', 'row sums of one matrix', problem);

@@ -120,10 +120,11 @@ for (var c = 0u; c < width; c += ${wideY}) {
       let index = ${units('at.y + row * params.y_ld', vectors.results)} + column;
       var value = params.scale * ${vectors.results ? code.four : code.one} + own_bias;
       if (params.add_residual != 0) { value += residual[index]; }
-      if (params.gelu_gradient != 0) { value *= ${vectors.results ? 'slope' : 'slope1'}(pre[index]); }
+      var activating = value;
+      if (params.gelu_gradient != 0) { activating = pre[index]; value *= ${vectors.results ? 'slope' : 'slope1'}(activating); }
       if (params.add_y != 0) { value += y[index]; }
       y[index] = value;
-      if (params.activate != 0) { activated[index] = value * ${vectors.results ? 'gate' : 'gate1'}(value); }
+      if (params.activate != 0) { activated[index] = activating * ${vectors.results ? 'gate' : 'gate1'}(activating); }
     }
   }
 }

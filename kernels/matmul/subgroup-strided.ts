@@ -33,15 +33,16 @@ export function matmulSubgroupStrided(problem: MatmulProblem, device: DeviceProf
       ? `if (row + ${r} < params.m) { let i = ${place(String(r), c)}; y[i] += ${value}; }`
       : `y[${place(String(r), c)}] = ${value};`;
   };
+  const v = geluGradient ? 'before' : 'value';
   const late = (c: number): string =>
     residual || geluGradient || gelu
       ? `for (var r = 0u; r < min(${rows}u, params.m - row); r++) {
   let i = ${place('r', c)};
   var value = y[i];
   ${residual ? 'value += residual[i];' : ''}
-  ${geluGradient ? 'value *= slope1(pre[i]);' : ''}
+  ${geluGradient ? 'let before = pre[i]; value *= slope1(before);' : ''}
   ${residual || geluGradient ? 'y[i] = value;' : ''}
-  ${gelu ? 'activated[i] = value * gate1(value);' : ''}
+  ${gelu ? `activated[i] = ${v} * gate1(${v});` : ''}
 }`
       : '';
   return [
