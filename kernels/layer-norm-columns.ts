@@ -50,11 +50,8 @@ export function layerNormPartials(problem: LayerNormColumnsProblem, device: Devi
 export const layerNormColumns: Kernel<LayerNormColumnsProblem> = (problem, device) => {
   const { rows, width } = problem;
   require(rows > 0 && width > 0, 'layer_norm.columns', 'sizes of at least 1', [rows, width]);
-  const vector = width % 4 === 0 ? 4 : 1;
-  const element = vector === 4 ? 'vec4f' : 'f32';
-  const columns = width / vector;
+  const { vector, element, columns, workgroup } = columnsOf(width, device);
   const blocks = blocksOf(problem, device);
-  const workgroup = device.cpu ? CPU_LANES : WORKGROUP;
   const direct = blocks.count === 1;
   const sums: Binding[] = direct
     ? [output('dweight', element), output('dbias', element)]
@@ -107,11 +104,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     firstBlock += count;
     return result;
   });
-  if (!direct) launches.push(addBlocks(blocks.count, columns, element, workgroup));
+  if (!direct) launches.push(addBlocks(blocks.count, width, device));
   return inHalf(launches, problem.half ? ['dy'] : undefined);
 };
 
-function addBlocks(blocks: number, columns: number, element: string, workgroup: number): Launch {
+/** How columns are shared out: an invocation takes one vector of them, or one column. */
+function columnsOf(width: number, device: DeviceProfile) {
+  const vector = width % 4 === 0 ? 4 : 1;
+  const element = vector === 4 ? 'vec4f' : 'f32';
+  return { vector, element, columns: width / vector, workgroup: device.cpu ? CPU_LANES : WORKGROUP };
+}
+
+/** dweight and dbias as the sums of partials [blocks, 2, width], in this order. Bindings: partials, dweight, dbias. */
+export function addBlocks(blocks: number, width: number, device: DeviceProfile): Launch {
+  const { element, columns, workgroup } = columnsOf(width, device);
   return launch({
     name: 'layer_norm.columns/blocks',
     bindings: [input('partials', element), output('dweight', element), output('dbias', element)],

@@ -2,7 +2,19 @@ import type { DeviceProfile } from './device.ts';
 import { inHalf } from './half.ts';
 import { f32, input, output, require } from './kernel.ts';
 import type { Binding, Kernel } from './kernel.ts';
-import { eachColumn, planRows, rowKernel } from './rows.ts';
+import { addBlocks } from './layer-norm-columns.ts';
+import {
+  columnOf,
+  declareHeld,
+  eachColumn,
+  eachHeld,
+  hold,
+  planRows,
+  rowKernel,
+  store,
+  valueOf,
+  workgroupsOf,
+} from './rows.ts';
 import type { RowPlan, RowShape } from './rows.ts';
 
 /*
@@ -14,7 +26,11 @@ import type { RowPlan, RowShape } from './rows.ts';
  * Kept for backward: x and stats [rows, 2] of mean and rstd. Backward, with g = dy weight:
  *
  *     dx = rstd (g - sum(g) / width - h sum(g h) / width)  (+ pending)
- *     dweight = sum over rows of dy h,  dbias = sum over rows of dy                (layer-norm-columns.ts)
+ *     dweight = sum over rows of dy h,  dbias = sum over rows of dy
+ *
+ * The last two have a kernel of their own (layer-norm-columns.ts). Where lanes keep their part of a row, and workgroups take
+ * row after row, backward sums them on the way, for each workgroup's rows; a second dispatch adds these up, if there
+ * are several.
  *
  * All gradients are written. `pending` is a gradient that reached x along another path (the residual connection); adding
  * it here saves a pass. The forward kernel can likewise make x itself as the sum of a residual and a branch.
@@ -37,6 +53,8 @@ export interface LayerNormBackwardProblem {
   readonly width: number;
   readonly weight: boolean;
   readonly pending: boolean;
+  /** dweight and dbias are written too: only where `layerNormSumsColumns`. */
+  readonly columns?: boolean;
   /** dy is f16 in memory. */
   readonly half?: boolean;
 }
@@ -51,7 +69,7 @@ interface Layout {
 function layout({ rows, width }: { rows: number; width: number }, device: DeviceProfile, kernel: string): Layout {
   require(rows > 0 && width > 0, kernel, 'sizes of at least 1', [rows, width]);
   const shape = { outer: rows, width, inner: 1 };
-  const plan = planRows(shape, device);
+  const plan = planRows(shape, device, device.cpu);
   return { shape, plan, element: plan.vector === 4 ? 'vec4f' : 'f32', rowBytes: width * 4 };
 }
 
@@ -60,7 +78,7 @@ export const layerNormForward: Kernel<LayerNormProblem> = (problem, device) => {
   const { rows, width, eps, weight, bias, add, half } = problem;
   const name = add ? 'add_layer_norm.forward' : 'layer_norm.forward';
   const { shape, plan, element, rowBytes } = layout(problem, device, name);
-  const x = add ? 'sum' : 'x';
+  const x = add && plan.held === 0 ? 'sum[i]' : valueOf(plan, 'x');
   const sources = add
     ? [input('residual', element), input('branch', element), output('sum', element)]
     : [input('x', element)];
@@ -76,15 +94,25 @@ export const layerNormForward: Kernel<LayerNormProblem> = (problem, device) => {
       plan,
       bindings,
       bytesPerSlice: advancing,
+      perColumn: [...(weight ? ['weight'] : []), ...(bias ? ['bias'] : [])],
       uniforms: { eps: f32(eps) },
       body: /* wgsl */ `
+  ${declareHeld(plan, 'x')}
   var part = V(0);
-  ${eachColumn(plan, add ? 'let value = residual[i] + branch[i]; sum[i] = value; part += value;' : 'part += x[i];')}
+  ${eachColumn(
+    plan,
+    `let value = ${add ? 'residual[i] + branch[i]' : 'x[i]'}; ${add ? 'sum[i] = value;' : ''} ${hold(plan, 'x', 'value')} part += value;`,
+  )}
   let mean = row_sum(part) / f32(params.width);
   part = V(0);
-  ${eachColumn(plan, `let d = ${x}[i] - mean; part += d * d;`)}
+  ${eachHeld(plan, `let d = ${x} - mean; part += d * d;`)}
   let rstd = 1.0 / sqrt(row_sum(part) / f32(params.width) + params.eps);
-  ${eachColumn(plan, `y[i] = (${x}[i] - mean) * rstd${weight ? ' * weight[c]' : ''}${bias ? ' + bias[c]' : ''};`)}
+  ${store(
+    plan,
+    'y',
+    `(${x} - mean) * rstd${weight ? ` * ${columnOf(plan, 'weight')}` : ''}${bias ? ` + ${columnOf(plan, 'bias')}` : ''}`,
+    'x',
+  )}
   if (lane == 0u) { stats[row] = vec2f(mean, rstd); }`,
       cost: { flops: (add ? 9 : 8) * rows * width, bytes: ((add ? 16 : 8) - (half ? 2 : 0)) * rows * width },
     },
@@ -93,21 +121,43 @@ export const layerNormForward: Kernel<LayerNormProblem> = (problem, device) => {
   return inHalf(launches, half ? ['y'] : undefined);
 };
 
-/** Bindings: x, stats (vec2f), weight if the problem has it, dy, dx, pending if the problem has it. */
+/** Whether backward can sum the gradients of weight and bias on the way. */
+export function layerNormSumsColumns(problem: LayerNormBackwardProblem, device: DeviceProfile): boolean {
+  const { plan, shape, rowBytes } = layout(problem, device, 'layer_norm.backward');
+  return plan.turns > 0 && shape.outer * rowBytes <= device.maxBindingSize;
+}
+
+/** Elements of the scratch binding `partials` of a backward kernel that sums columns; 0 if it needs none. */
+export function layerNormBackwardPartials(problem: LayerNormBackwardProblem, device: DeviceProfile): number {
+  const groups = workgroupsOf(layout(problem, device, 'layer_norm.backward').plan, problem.rows);
+  return groups > 1 ? groups * 2 * problem.width : 0;
+}
+
+/**
+ * Bindings: x, stats (vec2f), weight if the problem has it, dy, dx, pending if the problem has it; with `columns` dweight and
+ * dbias, and partials if `layerNormBackwardPartials` is not 0.
+ */
 export const layerNormBackward: Kernel<LayerNormBackwardProblem> = (problem, device) => {
-  const { rows, width, weight, pending, half } = problem;
-  const name = pending ? 'layer_norm.backward_add' : 'layer_norm.backward';
+  const { rows, width, weight, pending, columns = false, half } = problem;
+  const name = `layer_norm.backward${pending ? '_add' : ''}${columns ? '_columns' : ''}`;
   const { shape, plan, element, rowBytes } = layout(problem, device, name);
+  require(!columns || layerNormSumsColumns(problem, device), name, 'rows that lanes keep, in one launch', problem);
   const bindings = [input('x', element), input('dy', element), input('stats', 'vec2f'), output('dx', element)];
   if (weight) bindings.push(input('weight', element));
   if (pending) bindings.push(input('pending', element));
-  const g = `dy[i]${weight ? ' * weight[c]' : ''}`;
+  const groups = columns ? workgroupsOf(plan, rows) : 1;
+  if (columns && groups > 1) bindings.push(output('partials', element));
+  else if (columns) bindings.push(output('dweight', element), output('dbias', element));
+  const [x, dy] = [valueOf(plan, 'x'), valueOf(plan, 'dy')];
+  const g = `${dy}${weight ? ` * ${columnOf(plan, 'weight')}` : ''}`;
+  const h = plan.held > 0 ? x : '(x[i] - mean) * rstd';
   const launches = rowKernel(
     {
       name,
       shape,
       plan,
       bindings,
+      perColumn: weight ? ['weight'] : [],
       bytesPerSlice: {
         x: rowBytes,
         dy: half ? rowBytes / 2 : rowBytes,
@@ -115,21 +165,39 @@ export const layerNormBackward: Kernel<LayerNormBackwardProblem> = (problem, dev
         stats: 8,
         ...(pending ? { pending: rowBytes } : {}),
       },
+      before: columns ? `var dweight_held: array<V, ${plan.held}>; var dbias_held: array<V, ${plan.held}>;` : '',
       body: /* wgsl */ `
   let mean = stats[row].x;
   let rstd = stats[row].y;
+  ${declareHeld(plan, 'x')}
+  ${declareHeld(plan, 'dy')}
+  ${plan.held > 0 ? eachColumn(plan, 'x_held[k] = x[i]; dy_held[k] = dy[i];') : ''}
   var part = V(0);
   var part_h = V(0);
-  ${eachColumn(plan, `let g = ${g}; part += g; part_h += g * ((x[i] - mean) * rstd);`)}
+  ${eachHeld(
+    plan,
+    /* wgsl */ `
+    let h = (${x} - mean) * rstd; ${hold(plan, 'x', 'h')}
+    ${columns ? `dweight_held[k] += ${dy} * h; dbias_held[k] += ${dy};` : ''}
+    let g = ${g}; part += g; part_h += g * h;`,
+  )}
   let g_mean = row_sum(part) / f32(params.width);
   let gh_mean = row_sum(part_h) / f32(params.width);
-  ${eachColumn(
-    plan,
-    `dx[i] = rstd * (${g} - g_mean - (x[i] - mean) * rstd * gh_mean)${pending ? ' + pending[i]' : ''};`,
-  )}`,
-      cost: { flops: 12 * rows * width, bytes: ((pending ? 16 : 12) - (half ? 2 : 0)) * rows * width },
+  ${store(plan, 'dx', `rstd * (${g} - g_mean - ${h} * gh_mean)`, 'dy', pending ? ' + pending[i]' : '')}`,
+      after: columns ? `{ let base = 0u; ${eachColumn(plan, columnSums(groups))} }` : '',
+      cost: {
+        flops: (columns ? 15 : 12) * rows * width,
+        bytes: ((pending ? 16 : 12) - (half ? 2 : 0)) * rows * width,
+      },
     },
     device,
   );
+  if (groups > 1) launches.push(addBlocks(groups, width, device));
   return inHalf(launches, half ? ['dy'] : undefined);
 };
+
+/** WGSL: what a workgroup's rows add to the gradients of weight and bias, as `addBlocks` reads it. */
+const columnSums = (groups: number): string =>
+  groups > 1
+    ? 'let place = group * 2u * params.columns + c; partials[place] = dweight_held[k]; partials[place + params.columns] = dbias_held[k];'
+    : 'dweight[c] = dweight_held[k]; dbias[c] = dbias_held[k];';

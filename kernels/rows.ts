@@ -9,10 +9,15 @@ import type { Binding, Cost, Launch, Uniforms } from './kernel.ts';
  *
  *     subgroup     one subgroup a row, results shared by subgroup operations
  *     workgroup    one workgroup a row, results shared through workgroup memory: where subgroups have no fixed size
- *     invocation   one invocation a row: best on processors that load whole vectors, and for rows that are not contiguous
+ *     invocation   one invocation a row: for rows that are not contiguous, or too long for a processor's lanes to keep
  *
  * A row is `width` elements, `inner` apart: the tensor is [outer, width, inner] and has outer * inner rows. Contiguous
  * rows of a multiple of four elements are read as vec4f.
+ *
+ * A lane may keep its part of a row, so that each element is loaded once. On a processor that pays twofold. An element
+ * that each lane loads for itself costs ten instructions and a branch there, so a loop of loads must be small code that is not unrolled; and
+ * what lies in a private array that such a loop indexes stays in memory, where straight arithmetic reads it as cheaply as a
+ * register, and the compiler has little to do.
  */
 
 export interface RowShape {
@@ -31,38 +36,95 @@ export interface RowPlan {
   readonly lanes: number;
   /** Elements of one load. */
   readonly vector: 1 | 4;
-  /** Loads a lane, if it may keep them all in an array `held` indexed by `k`; else 0. */
+  /** Loads a lane, if it keeps them, in arrays indexed by `k`; else 0. */
   readonly held: number;
+  /** Rows of a workgroup, one after another, where lanes keep what is the same for all rows (`perColumn`); else 0. */
+  readonly turns: number;
+  /** Loads of the row. */
+  readonly columns: number;
 }
 
 /** Invocations of a workgroup in the variant `workgroup`, and rows of one in the variant `invocation` on a GPU. */
 const WORKGROUP = 64;
-/** Most loads that a lane keeps. */
+/** Most loads that a lane of a GPU keeps: they are registers. */
 const MAX_HELD = 32;
+/** Most elements that a lane of a processor keeps: the arithmetic on them is unrolled. */
+const MAX_HELD_CPU = 96;
+/** Rows of a processor's workgroup: few enough to keep many cores busy, enough to make up for what comes before the first. */
+const [MIN_TURNS, MAX_TURNS, CPU_WORKGROUPS] = [8, 32, 64];
 
-export function planRows({ width, inner }: RowShape, device: DeviceProfile, hold = false): RowPlan {
+/** `hold`: whether lanes keep their parts of a row if they can. */
+export function planRows({ outer, width, inner }: RowShape, device: DeviceProfile, hold = false): RowPlan {
   const vector = inner === 1 && width % 4 === 0 ? 4 : 1;
+  const columns = width / vector;
+  const plan = { vector, columns } as const;
+  const perLane = ceilDiv(columns, Math.max(1, device.subgroupSize));
+  if (device.cpu && device.subgroupSize > 0 && inner === 1 && hold && perLane * vector <= MAX_HELD_CPU) {
+    const turns = Math.min(MAX_TURNS, Math.max(MIN_TURNS, ceilDiv(outer, CPU_WORKGROUPS)));
+    return { ...plan, variant: 'subgroup', lanes: device.subgroupSize, held: perLane, turns };
+  }
   const variant = chooseVariant(inner, vector, device);
   const lanes = variant === 'subgroup' ? device.subgroupSize : variant === 'workgroup' ? WORKGROUP : 1;
-  const loads = ceilDiv(width / vector, lanes);
-  // Alone with its row, a lane gains nothing from keeping it: there it is read from the cache as fast.
-  return { variant, lanes, vector, held: hold && lanes > 1 && loads <= MAX_HELD ? loads : 0 };
+  const loads = ceilDiv(columns, lanes);
+  const held = hold && !device.cpu && lanes > 1 && loads <= MAX_HELD ? loads : 0;
+  return { ...plan, variant, lanes, held, turns: 0 };
 }
 
 function chooseVariant(inner: number, vector: 1 | 4, device: DeviceProfile): RowVariant {
   if (inner > 1) return 'invocation';
   if (!device.cpu) return device.subgroupSize > 0 ? 'subgroup' : 'workgroup';
-  // A processor's lane loads a vec4f at once from anywhere, so nothing is gained by sharing a row; with scalar loads, the
-  // operations between them are better spread over lanes.
+  // A processor's lane loads a vec4f at once from anywhere, so nothing is gained by sharing a row that is not kept; with
+  // scalar loads, the operations between them are better spread over lanes.
   return device.subgroupSize > 0 && vector === 1 ? 'subgroup' : 'invocation';
 }
 
-/** WGSL: `body` for every element (or vector) of the row that is this lane's: `c` is its column, `i` its index. */
-export function eachColumn({ lanes, held }: RowPlan, body: string): string {
-  const index = 'let i = base + c * params.inner;';
-  if (held === 0) return `for (var c = lane; c < params.columns; c += ${lanes}u) { ${index} ${body} }`;
-  return `for (var k = 0u; k < ${held}u; k++) { let c = k * ${lanes}u + lane; if (c < params.columns) { ${index} ${body} } }`;
+/**
+ * WGSL: `body` for every element (or vector) of the row that is this lane's: `c` is its column, `i` its index and, in plans
+ * that keep it, `k` its place in the arrays. For bodies that load or store; see `eachHeld`.
+ */
+export function eachColumn({ lanes, held, turns, columns }: RowPlan, body: string): string {
+  const place = `let c = k * ${lanes}u + lane; let i = base + c * params.inner;`;
+  if (turns > 0) return `for (var k = 0u; k < loads; k++) { ${place} ${body} }`;
+  if (held === 0)
+    return `for (var c = lane; c < params.columns; c += ${lanes}u) { let i = base + c * params.inner; ${body} }`;
+  const inside = columns % lanes === 0 ? body : `if (c < params.columns) { ${body} }`;
+  return `for (var k = 0u; k < ${held}u; k++) { ${place} ${inside} }`;
 }
+
+/** The same for bodies that only compute with what the lane keeps: straight code on a processor. */
+export function eachHeld(plan: RowPlan, body: string): string {
+  const { lanes, held, turns, columns } = plan;
+  if (turns === 0) return eachColumn(plan, body);
+  const isPartial = (k: number): boolean => (k + 1) * lanes > columns;
+  return Array.from({ length: held }, (_, k) => {
+    const inside = `{ const k = ${k}u; let c = ${k * lanes}u + lane; ${body} }`;
+    return isPartial(k) ? `if (${k * lanes}u + lane < ${columns}u) ${inside}` : inside;
+  }).join('\n  ');
+}
+
+/** WGSL: declares the array in which a lane keeps values of type V, named `<name>_held`; nothing if the plan keeps none. */
+export const declareHeld = ({ held }: RowPlan, name: string): string =>
+  held > 0 ? `var ${name}_held: array<V, ${held}>;` : '';
+/** WGSL, in `eachColumn`: keeps `value` as the row's `name`. */
+export const hold = ({ held }: RowPlan, name: string, value: string): string =>
+  held > 0 ? `${name}_held[k] = ${value};` : '';
+/** WGSL: what is kept of the array `name`, or what lies in it. */
+export const valueOf = ({ held }: RowPlan, name: string): string => (held > 0 ? `${name}_held[k]` : `${name}[i]`);
+/** WGSL: the same of an array with one row, which the spec lists as `perColumn`. */
+export const columnOf = ({ turns }: RowPlan, name: string): string => (turns > 0 ? `${name}_held[k]` : `${name}[c]`);
+
+/**
+ * WGSL: `target[i] = value` for the whole row. Array `kept` may be overwritten on the way. `late` is what is added that has
+ * to be loaded, such as ` + other[i]`.
+ */
+export function store(plan: RowPlan, target: string, value: string, kept: string, late = ''): string {
+  if (plan.turns === 0) return eachColumn(plan, `${target}[i] = ${value}${late};`);
+  return `${eachHeld(plan, `${kept}_held[k] = ${value};`)}
+  ${eachColumn(plan, `${target}[i] = ${kept}_held[k]${late};`)}`;
+}
+
+/** Workgroups of a plan with turns. */
+export const workgroupsOf = ({ turns }: RowPlan, rows: number): number => ceilDiv(rows, turns);
 
 export interface RowKernelSpec {
   name: string;
@@ -71,6 +133,8 @@ export interface RowKernelSpec {
   bindings: readonly Binding[];
   /** Bytes that a binding advances with each outer slice; bindings that are the same for all rows are left out. */
   bytesPerSlice: Readonly<Record<string, number>>;
+  /** Bindings of one row of V that all rows meet: read as `columnOf(plan, name)`. */
+  perColumn?: readonly string[];
   uniforms?: Uniforms;
   functions?: string;
   /**
@@ -80,20 +144,24 @@ export interface RowKernelSpec {
    * the elements of load `c`.
    */
   body: string;
+  /** Statements before the first row of a workgroup and after its last, in plans with turns; `group` is its number. */
+  before?: string;
+  after?: string;
   /** Of all rows. */
   cost: Cost;
 }
 
 export function rowKernel(spec: RowKernelSpec, device: DeviceProfile): Launch[] {
   const { shape, plan } = spec;
-  const { variant, lanes, vector } = plan;
+  const { variant, lanes, vector, turns } = plan;
   const workgroup = variant === 'invocation' ? (device.cpu ? CPU_LANES : WORKGROUP) : lanes;
-  const rowsPerWorkgroup = workgroup / lanes;
+  const rowsPerWorkgroup = turns > 0 ? turns : workgroup / lanes;
+  const suffix = `${vector === 4 ? '4' : ''}${turns > 0 ? '_held' : ''}`;
   return splitRows(shape.outer, spec.bytesPerSlice, device, spec.name).map(({ rows: slices, ranges }) => {
     const rows = slices * shape.inner;
     const share = slices / shape.outer;
     return launch({
-      name: `${spec.name}/${variant}${vector === 4 ? '4' : ''}`,
+      name: `${spec.name}/${variant}${suffix}`,
       bindings: spec.bindings,
       ranges,
       uniforms: {
@@ -101,6 +169,7 @@ export function rowKernel(spec: RowKernelSpec, device: DeviceProfile): Launch[] 
         width: u32(shape.width),
         columns: u32(shape.width / vector),
         inner: u32(shape.inner),
+        ...(turns > 0 ? { turns: u32(turns) } : {}),
         ...spec.uniforms,
       },
       enables: variant === 'subgroup' ? ['subgroups'] : [],
@@ -119,20 +188,40 @@ ${spec.functions ?? ''}
 @compute @workgroup_size(${workgroup})
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(local_invocation_index) local: u32) {
-  ${
-    variant === 'invocation'
-      ? `let row = linear_workgroup(workgroup, workgroups) * ${workgroup}u + local; lane = 0u;`
-      : 'let row = linear_workgroup(workgroup, workgroups); lane = local;'
-  }
-  if (row >= params.rows) { return; }
-  let base = (row / params.inner) * params.columns * params.inner + row % params.inner;
-  ${spec.body}
+  ${turns > 0 ? inTurns(spec) : alone(spec, workgroup)}
 }`,
       grid: foldGrid(ceilDiv(rows, rowsPerWorkgroup), device),
       cost: { flops: spec.cost.flops * share, bytes: spec.cost.bytes * share },
     });
   });
 }
+
+const alone = ({ plan, body }: RowKernelSpec, workgroup: number): string => /* wgsl */ `
+  ${
+    plan.variant === 'invocation'
+      ? `let row = linear_workgroup(workgroup, workgroups) * ${workgroup}u + local; lane = 0u;`
+      : 'let row = linear_workgroup(workgroup, workgroups); lane = local;'
+  }
+  if (row >= params.rows) { return; }
+  let base = (row / params.inner) * params.columns * params.inner + row % params.inner;
+  ${body}`;
+
+const inTurns = ({ plan, body, perColumn = [], before = '', after = '' }: RowKernelSpec): string => /* wgsl */ `
+  let group = linear_workgroup(workgroup, workgroups);
+  lane = local;
+  let first = group * params.turns;
+  if (first >= params.rows) { return; }
+  let loads = (params.columns - lane + ${plan.lanes - 1}u) / ${plan.lanes}u;
+  ${perColumn.map((name) => `var ${name}_held: array<V, ${plan.held}>;`).join(' ')}
+  ${perColumn.length > 0 ? `{ let base = 0u; ${eachColumn(plan, perColumn.map((name) => `${name}_held[k] = ${name}[c];`).join(' '))} }` : ''}
+  ${before}
+  let turns = min(params.turns, params.rows - first);
+  for (var turn = 0u; turn < turns; turn++) {
+    let row = first + turn;
+    let base = row * params.columns;
+    ${body}
+  }
+  ${after}`;
 
 function sharing(variant: RowVariant, lanes: number): string {
   if (variant === 'invocation') {

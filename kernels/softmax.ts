@@ -1,8 +1,7 @@
 import { input, output, require } from './kernel.ts';
 import type { Kernel } from './kernel.ts';
 import { accurateExp, expWgsl, logWgsl } from './math.ts';
-import { isRagged, raggedRowKernel } from './ragged-rows.ts';
-import { eachColumn, planRows, rowKernel } from './rows.ts';
+import { declareHeld, eachColumn, eachHeld, hold, planRows, rowKernel, store, valueOf } from './rows.ts';
 import type { RowShape } from './rows.ts';
 
 /*
@@ -22,9 +21,6 @@ export interface SoftmaxProblem extends RowShape {
 const check = ({ outer, width, inner }: RowShape, kernel: string): void =>
   require(outer > 0 && width > 0 && inner > 0, kernel, 'sizes of at least 1', [outer, width, inner]);
 
-const total = (v: string): string => `(${v}.x + ${v}.y) + (${v}.z + ${v}.w)`;
-const highest = 'max(max(largest.x, largest.y), max(largest.z, largest.w))';
-
 /** Bindings: x, y. */
 export const softmaxForward: Kernel<SoftmaxProblem> = (problem, device) => {
   const name = problem.log ? 'log_softmax.forward' : 'softmax.forward';
@@ -32,43 +28,21 @@ export const softmaxForward: Kernel<SoftmaxProblem> = (problem, device) => {
   const elements = problem.outer * problem.inner * problem.width;
   const cost = { flops: 8 * elements, bytes: 8 * elements };
   const functions = expWgsl + (problem.log ? logWgsl : '');
-  if (isRagged(problem, device)) {
-    const gather = [
-      { name: 'largest', neutral: 'LOWEST', combine: 'max(a, b)', value: 'x[j]', then: `let m = ${highest};` },
-      {
-        name: 'sum',
-        neutral: '0',
-        combine: 'a + b',
-        value: 'accurate_exp4(x[j] - m)',
-        then: problem.log ? `let log_sum = accurate_log(${total('sum')});` : `let scale = 1.0 / (${total('sum')});`,
-      },
-    ];
-    const value = problem.log ? '(x[j] - m) - log_sum' : 'accurate_exp4(x[j] - m) * scale';
-    const spec = { name, shape: problem, inputs: ['x'], output: 'y', functions, gather, value, cost };
-    return raggedRowKernel(spec, device);
-  }
   const plan = planRows(problem, device, true);
   const element = plan.vector === 4 ? 'vec4f' : 'f32';
   const bytes = problem.width * problem.inner * 4;
-  const { held } = plan;
-  const value = held ? 'held[k]' : 'x[i]';
+  const value = valueOf(plan, 'x');
   const exp = accurateExp(plan.vector);
+  const result = problem.log ? `(${value} - m) - log_sum` : plan.held ? `${value} * scale` : `${exp}(x[i] - m) * scale`;
   const body = /* wgsl */ `
-  ${held ? `var held: array<V, ${held}>;` : ''}
+  ${declareHeld(plan, 'x')}
   var largest = V(LOWEST);
-  ${eachColumn(plan, `let value = x[i]; ${held ? 'held[k] = value;' : ''} largest = max(largest, value);`)}
+  ${eachColumn(plan, `let value = x[i]; ${hold(plan, 'x', 'value')} largest = max(largest, value);`)}
   let m = row_max(largest);
   var sum = V(0);
-  ${eachColumn(plan, `let e = ${exp}(${value} - m); ${held && !problem.log ? 'held[k] = e;' : ''} sum += e;`)}
+  ${eachHeld(plan, `let e = ${exp}(${value} - m); ${problem.log ? '' : hold(plan, 'x', 'e')} sum += e;`)}
   ${problem.log ? 'let log_sum = accurate_log(row_sum(sum));' : 'let scale = 1.0 / row_sum(sum);'}
-  ${eachColumn(
-    plan,
-    problem.log
-      ? `y[i] = (${value} - m) - log_sum;`
-      : held
-        ? 'y[i] = held[k] * scale;'
-        : `y[i] = ${exp}(x[i] - m) * scale;`,
-  )}`;
+  ${store(plan, 'y', result, 'x')}`;
   return rowKernel(
     {
       name,
@@ -91,15 +65,8 @@ export const softmaxBackward: Kernel<SoftmaxProblem> = (problem, device) => {
   const elements = problem.outer * problem.inner * problem.width;
   const cost = { flops: (problem.log ? 7 : 4) * elements, bytes: 12 * elements };
   const functions = problem.log ? expWgsl : '';
-  if (isRagged(problem, device)) {
-    const term = problem.log ? 'dy[j]' : 'y[j] * dy[j]';
-    const then = `let sum = ${total('part')};`;
-    const gather = [{ name: 'part', neutral: '0', combine: 'a + b', value: term, then }];
-    const value = problem.log ? 'dy[j] - accurate_exp4(y[j]) * sum' : 'y[j] * (dy[j] - sum)';
-    const spec = { name, shape: problem, inputs: ['y', 'dy'], output: 'dx', functions, gather, value, cost };
-    return raggedRowKernel(spec, device);
-  }
-  const plan = planRows(problem, device);
+  const plan = planRows(problem, device, true);
+  const [y, dy] = [valueOf(plan, 'y'), valueOf(plan, 'dy')];
   const element = plan.vector === 4 ? 'vec4f' : 'f32';
   const bytes = problem.width * problem.inner * 4;
   return rowKernel(
@@ -111,10 +78,16 @@ export const softmaxBackward: Kernel<SoftmaxProblem> = (problem, device) => {
       bytesPerSlice: { y: bytes, dy: bytes, dx: bytes },
       functions,
       body: /* wgsl */ `
+  ${declareHeld(plan, 'y')}
+  ${declareHeld(plan, 'dy')}
   var part = V(0);
-  ${eachColumn(plan, problem.log ? 'part += dy[i];' : 'part += y[i] * dy[i];')}
+  ${eachColumn(
+    plan,
+    `let own_y = y[i]; let own_dy = dy[i]; ${hold(plan, 'y', 'own_y')} ${hold(plan, 'dy', 'own_dy')}
+    part += ${problem.log ? 'own_dy' : 'own_y * own_dy'};`,
+  )}
   let sum = row_sum(part);
-  ${eachColumn(plan, problem.log ? `dx[i] = dy[i] - ${accurateExp(plan.vector)}(y[i]) * sum;` : 'dx[i] = y[i] * (dy[i] - sum);')}`,
+  ${store(plan, 'dx', problem.log ? `${dy} - ${accurateExp(plan.vector)}(${y}) * sum` : `${y} * (${dy} - sum)`, 'y')}`,
       cost,
     },
     device,

@@ -1,5 +1,10 @@
 import { fill } from '../../kernels/accumulate.ts';
-import { layerNormBackward, layerNormForward } from '../../kernels/layer-norm.ts';
+import {
+  layerNormBackward,
+  layerNormBackwardPartials,
+  layerNormForward,
+  layerNormSumsColumns,
+} from '../../kernels/layer-norm.ts';
 import { layerNormColumns, layerNormPartials } from '../../kernels/layer-norm-columns.ts';
 import { DeitError } from '../../kernels/errors.ts';
 import { expectHalf } from '../autocast.ts';
@@ -31,11 +36,8 @@ const layerNormOp = defineOp<LayerNormAttributes>({
   },
   backward(ctx, [dy]) {
     const [x, stats, weight] = ctx.saved;
-    if (ctx.needs(0)) {
-      const pending = ctx.takePending(0);
-      inputGradient(ctx, { x, stats, weight, dy: dy!, pending }, ctx.gradient(0));
-    }
-    columnGradients(ctx, { x, stats, dy: dy! }, [1, 2]);
+    const operands = { x, stats, weight, dy: dy!, pending: ctx.needs(0) ? ctx.takePending(0) : null };
+    gradients(ctx, operands, ctx.needs(0) ? ctx.gradient(0) : null, [1, 2]);
   },
 });
 
@@ -77,13 +79,10 @@ const addLayerNormOp = defineOp<LayerNormAttributes>({
       for (const i of [2, 3]) if (ctx.needs(i)) zero(ctx, i);
       return;
     }
-    if (terms.length > 0) {
-      // Both terms of the sum have the same gradient: one tensor is handed on to both.
-      const dx = ctx.empty(sum.shape);
-      inputGradient(ctx, { x: sum, stats, weight, dy, pending: dsum }, dx);
-      for (const i of terms) ctx.pass(i, dx);
-    }
-    columnGradients(ctx, { x: sum, stats, dy }, [2, 3]);
+    // Both terms of the sum have the same gradient: one tensor is handed on to both.
+    const dx = terms.length > 0 ? ctx.empty(sum.shape) : null;
+    gradients(ctx, { x: sum, stats, weight, dy, pending: dsum }, dx, [2, 3]);
+    for (const i of terms) ctx.pass(i, dx!);
   },
 });
 
@@ -134,41 +133,45 @@ function attributesOf(
 
 type Context = BackwardContext<LayerNormAttributes>;
 
-interface InputGradientOperands {
+interface Operands {
   x: Tensor;
   stats: Tensor;
   weight: Tensor | undefined;
   dy: Tensor;
-  /** A gradient that is added. */
+  /** A gradient that is added to that of x. */
   pending: Tensor | null;
 }
 
-function inputGradient(ctx: Context, operands: InputGradientOperands, dx: Tensor): void {
-  const { x, stats, weight, dy, pending } = operands;
-  const { rows, width, half } = ctx.attributes;
-  if (rows * width === 0) return;
-  const problem = { rows, width, half, weight: weight !== undefined, pending: pending !== null };
-  const tensors = { x, stats, dy, dx, ...(weight && { weight }), ...(pending && { pending }) };
-  ctx.run(layerNormBackward, problem, tensors);
-}
-
-/** Gradients of weight and bias, which are the inputs of these numbers. */
-function columnGradients(
+/** Writes dx unless it is null, and the gradients that are needed of weight and bias, which are the inputs of these numbers. */
+function gradients(
   ctx: Context,
-  operands: { x: Tensor; stats: Tensor; dy: Tensor },
-  [weight, bias]: readonly [number, number],
+  { x, stats, weight, dy, pending }: Operands,
+  dx: Tensor | null,
+  [weightInput, biasInput]: readonly [number, number],
 ): void {
-  if (!ctx.needs(weight) && !ctx.needs(bias)) return;
   const { rows, width, half } = ctx.attributes;
+  const { profile } = x.engine;
+  const columns = ctx.needs(weightInput) || ctx.needs(biasInput);
   if (rows * width === 0) {
-    for (const i of [weight, bias]) if (ctx.needs(i)) zero(ctx, i);
+    for (const i of [weightInput, biasInput]) if (ctx.needs(i)) zero(ctx, i);
     return;
   }
-  const dweight = ctx.needs(weight) ? ctx.gradient(weight) : ctx.empty([width]);
-  const dbias = ctx.needs(bias) ? ctx.gradient(bias) : ctx.empty([width]);
-  const scratch = layerNormPartials({ rows, width, half }, operands.x.engine.profile);
-  const partials: Record<string, Tensor> = scratch > 0 ? { partials: ctx.empty([scratch]) } : {};
-  ctx.run(layerNormColumns, { rows, width, half }, { ...operands, dweight, dbias, ...partials });
+  const sums = (scratch: number) => ({
+    dweight: ctx.needs(weightInput) ? ctx.gradient(weightInput) : ctx.empty([width]),
+    dbias: ctx.needs(biasInput) ? ctx.gradient(biasInput) : ctx.empty([width]),
+    ...(scratch > 0 && { partials: ctx.empty([scratch]) }),
+  });
+  const problem = { rows, width, half, weight: weight !== undefined, pending: pending !== null };
+  const together = dx !== null && columns && layerNormSumsColumns(problem, profile);
+  if (dx) {
+    const tensors = { x, stats, dy, dx, ...(weight && { weight }), ...(pending && { pending }) };
+    if (together) Object.assign(tensors, sums(layerNormBackwardPartials(problem, profile)));
+    ctx.run(layerNormBackward, { ...problem, columns: together }, tensors);
+  }
+  if (columns && !together) {
+    const sum = { rows, width, half };
+    ctx.run(layerNormColumns, sum, { x, stats, dy, ...sums(layerNormPartials(sum, profile)) });
+  }
 }
 
 function zero(ctx: Context, i: number): void {
