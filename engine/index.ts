@@ -41,6 +41,6 @@ export { elementwise } from '../kernels/elementwise.ts';
 /** Opens an engine on the browser's WebGPU adapter. */
 export async function createBrowserEngine(options: EngineOptions = {}): Promise<Engine> {
   const adapter = await browserAdapter();
-  return new Engine(await openContext(adapter, 'browser', browserAdvice(adapter)), options);
+  return new Engine(await openContext({ adapter, choice: 'browser', advice: browserAdvice(adapter) }), options);
 }
 export * from './ops/index.ts';

@@ -27,8 +27,7 @@ const defaultBudget = (software: boolean): number | undefined =>
 export async function createEngine(options: EngineOptions & { adapter?: AdapterChoice } = {}): Promise<Engine> {
   const stopPolling = installPolling();
   try {
-    const { adapter, choice, advice } = await chooseAdapter(options.adapter);
-    const context = await openContext(adapter, choice, advice);
+    const context = await openContext(await chooseAdapter(options.adapter));
     const debug = options.debug ?? process.env.DEIT_DEBUG === '1';
     const memoryBudget = options.memoryBudget ?? defaultBudget(context.report.software);
     return new Engine(context, { ...options, memoryBudget, debug, onClose: stopPolling });

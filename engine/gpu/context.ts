@@ -21,6 +21,8 @@ export interface GpuContext {
   readonly profile: DeviceProfile;
   readonly report: AdapterReport;
   readonly limits: GPUSupportedLimits;
+  /** Another device on the same driver, to compile on beside this one; null where that gains nothing. */
+  readonly openSecondDevice: (() => Promise<GPUDevice>) | null;
 }
 
 /** Dawn's experiment, which no list of feature names has yet. */
@@ -54,13 +56,32 @@ function subgroupMatrices(info: GPUAdapterInfo): SubgroupMatrixConfig[] {
   }));
 }
 
-/** Opens the one device that an adapter yields, with every limit and wanted feature that it has. */
-export async function openContext(adapter: GPUAdapter, choice: string, advice: string | null): Promise<GpuContext> {
-  const features = WANTED_FEATURES.filter((feature) => adapter.features.has(feature));
-  const requiredLimits = Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]]));
+/** A device with every limit and wanted feature that the adapter has. */
+function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
+  return adapter.requestDevice({
+    requiredFeatures: WANTED_FEATURES.filter((feature) => adapter.features.has(feature)),
+    requiredLimits: Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]])),
+    label: 'deit-webgpu',
+  });
+}
+
+/** What was found on the machine: an adapter, how it was chosen, and how to get the like of it once more. */
+export interface FoundAdapter {
+  readonly adapter: GPUAdapter;
+  readonly choice: string;
+  readonly advice: string | null;
+  /** Another of the same: an adapter yields one device. */
+  readonly again?: () => Promise<GPUAdapter | null>;
+}
+
+/** Whether a kernel is compiled at its first dispatch only: see compile-ahead.ts. */
+const compilesLate = (info: GPUAdapterInfo): boolean => /llvmpipe/i.test(`${info.device} ${info.description}`);
+
+/** Opens the one device that an adapter yields. */
+export async function openContext({ adapter, choice, advice, again }: FoundAdapter): Promise<GpuContext> {
   let device: GPUDevice;
   try {
-    device = await adapter.requestDevice({ requiredFeatures: features, requiredLimits, label: 'deit-webgpu' });
+    device = await requestDevice(adapter);
   } catch (cause) {
     throw new DeitError('no-adapter', 'The adapter refused to open a device.', {
       where: adapter.info.description,
@@ -74,6 +95,14 @@ export async function openContext(adapter: GPUAdapter, choice: string, advice: s
   return {
     device,
     limits,
+    openSecondDevice:
+      again && compilesLate(info)
+        ? async () => {
+            const other = await again();
+            if (!other) throw new DeitError('no-adapter', 'The adapter is not to be had a second time.');
+            return requestDevice(other);
+          }
+        : null,
     report: {
       name: info.description || info.device || info.architecture || 'unnamed adapter',
       vendor: info.vendor,

@@ -46,5 +46,5 @@ export function dryContext(real: GpuContext): { context: GpuContext; largestBind
     destroy: nothing,
   };
   // The engine calls no other part of a device.
-  return { context: { ...real, device: device as unknown as GPUDevice }, largestBinding };
+  return { context: { ...real, device: device as unknown as GPUDevice, openSecondDevice: null }, largestBinding };
 }

@@ -1,5 +1,8 @@
 import { DeitError } from '../../kernels/errors.ts';
 import type { Launch } from '../../kernels/kernel.ts';
+import { CompileAhead } from './compile-ahead.ts';
+import type { GpuContext } from './context.ts';
+import { PipelineBuilder } from './pipeline-builder.ts';
 
 /** A compute pipeline that is being, or has been, compiled. */
 export interface PipelineEntry {
@@ -13,12 +16,13 @@ export interface PipelineEntry {
 
 /** Pipelines by their full WGSL text; compilation starts when an operator is first recorded and runs in parallel. */
 export class PipelineCache {
-  private readonly device: GPUDevice;
+  private readonly builder: PipelineBuilder;
+  private readonly ahead: CompileAhead | null;
   private readonly entries = new Map<string, PipelineEntry>();
-  private readonly layouts = new Map<string, { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>();
 
-  constructor(device: GPUDevice) {
-    this.device = device;
+  constructor({ device, openSecondDevice }: GpuContext) {
+    this.builder = new PipelineBuilder(device);
+    this.ahead = openSecondDevice && new CompileAhead(this.builder, openSecondDevice);
   }
 
   get size(): number {
@@ -34,21 +38,19 @@ export class PipelineCache {
     return entry;
   }
 
+  close(): void {
+    this.ahead?.close();
+  }
+
   private compile(launch: Launch): PipelineEntry {
-    const layout = this.layout(launch);
-    // What is wrong with the code is told by the pipeline, where it belongs to a kernel.
-    this.device.pushErrorScope('validation');
-    const module = this.device.createShaderModule({ code: launch.code, label: launch.name });
-    void this.device.popErrorScope().catch(() => null);
-    const compiled = this.device.createComputePipelineAsync({
-      label: launch.name,
-      layout: layout.pipeline,
-      compute: { module, entryPoint: 'main' },
+    const compiled = this.builder.build(launch).then(async (pipeline) => {
+      await this.ahead?.compile(launch, pipeline);
+      return pipeline;
     });
     const entry: PipelineEntry = {
       id: this.entries.size + 1,
       name: launch.name,
-      layout: layout.group,
+      layout: this.builder.layout(launch).group,
       pipeline: null,
       error: null,
       ready: compiled.then(
@@ -66,25 +68,5 @@ export class PipelineCache {
       ),
     };
     return entry;
-  }
-
-  /** Explicit layouts, so that a binding that a variant happens not to read is no error. */
-  private layout(launch: Launch): { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout } {
-    const hasUniforms = launch.uniforms.length > 0;
-    const key = launch.bindings.map((b) => (b.access === 'read' ? 'r' : 'w')).join('') + (hasUniforms ? 'u' : '');
-    let layout = this.layouts.get(key);
-    if (!layout) {
-      const types: GPUBufferBindingType[] = launch.bindings.map((b) =>
-        b.access === 'read' ? 'read-only-storage' : 'storage',
-      );
-      if (hasUniforms) types.push('uniform');
-      const group = this.device.createBindGroupLayout({
-        label: key,
-        entries: types.map((type, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer: { type } })),
-      });
-      layout = { group, pipeline: this.device.createPipelineLayout({ bindGroupLayouts: [group] }) };
-      this.layouts.set(key, layout);
-    }
-    return layout;
   }
 }

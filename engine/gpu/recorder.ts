@@ -77,7 +77,7 @@ export class Recorder {
     /** No reuse, poisoned buffers, every dispatch checked by itself. */
     private readonly debug: boolean,
   ) {
-    this.pipelines = new PipelineCache(context.device);
+    this.pipelines = new PipelineCache(context);
     this.pool = new BufferPool(context.device, budget);
     this.encoder = new Encoder(context.device, debug, (error) => this.fail(error));
   }
@@ -234,6 +234,7 @@ export class Recorder {
   }
 
   destroy(): void {
+    this.pipelines.close();
     this.context.device.destroy();
   }
 }

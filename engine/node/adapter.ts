@@ -1,19 +1,14 @@
 import { existsSync } from 'node:fs';
-import { constants } from 'node:os';
+import { availableParallelism, constants } from 'node:os';
 import { create, globals } from 'webgpu';
 import { DeitError } from '../../kernels/errors.ts';
 import { isSoftwareAdapter } from '../gpu/context.ts';
+import type { FoundAdapter } from '../gpu/context.ts';
 import { embeddedSwiftShader } from './swiftshader.ts';
 import type { SwiftShader } from './swiftshader.ts';
 
 /** `auto`, `swiftshader` (the embedded software adapter), or part of an adapter's name as Dawn matches it. */
 export type AdapterChoice = string;
-
-export interface ChosenAdapter {
-  readonly adapter: GPUAdapter;
-  readonly choice: string;
-  readonly advice: string | null;
-}
 
 /**
  * What `create()` returned, by its flags and the driver chosen. It must stay referenced for the life of the process, or Dawn
@@ -32,9 +27,7 @@ const INSTALL_MESA =
  * Chooses an adapter: a GPU if there is one, else Mesa's lavapipe, else the SwiftShader that the package brings.
  * `choice` (or the environment variable DEIT_ADAPTER) overrides that.
  */
-export async function chooseAdapter(
-  choice: AdapterChoice = process.env.DEIT_ADAPTER ?? 'auto',
-): Promise<ChosenAdapter> {
+export async function chooseAdapter(choice: AdapterChoice = process.env.DEIT_ADAPTER ?? 'auto'): Promise<FoundAdapter> {
   Object.assign(globalThis, globals);
   const embedded = choice === 'auto' || choice === 'swiftshader' ? embeddedSwiftShader() : null;
   if (choice === 'swiftshader') return swiftShader(embedded, choice);
@@ -44,7 +37,8 @@ export async function chooseAdapter(
   if (adapter) {
     const software = isSoftwareAdapter(adapter.info);
     const advice = software ? 'this is the processor; a GPU with a Vulkan driver is far faster' : null;
-    return { adapter, choice: choice === 'auto' ? (software ? 'lavapipe' : 'gpu') : choice, advice };
+    const again = availableParallelism() > 1 ? () => request(flags) : undefined;
+    return { adapter, choice: choice === 'auto' ? (software ? 'lavapipe' : 'gpu') : choice, advice, again };
   }
   if (choice !== 'auto') {
     throw new DeitError('no-adapter', `No adapter matches "${choice}".`, {
@@ -54,7 +48,7 @@ export async function chooseAdapter(
   return swiftShader(embedded, choice);
 }
 
-async function swiftShader(embedded: SwiftShader | null, choice: string): Promise<ChosenAdapter> {
+async function swiftShader(embedded: SwiftShader | null, choice: string): Promise<FoundAdapter> {
   if (!embedded) throw noAdapter();
   if (!systemHasVulkanLoader()) loadVulkanLoader(embedded.loader);
   process.env.VK_DRIVER_FILES = embedded.icd;
