@@ -5,8 +5,8 @@ import { dirname, join } from 'node:path';
 import { readFileSync } from 'node:fs';
 
 const { counters } = await import(pathToFileURL(join(dirname(process.argv[1]), 'gpu.mjs')).href);
-const engineModule = await import('../../dist/engine/index.js');
-const { createBrowserEngine, gelu, layerNorm, matmul, patchEmbed, permute, softmax, cat, add, mul, crossEntropy } =
+const engineModule = await import('../../dist/engine/node.js');
+const { createEngine, gelu, layerNorm, matmul, patchEmbed, permute, softmax, cat, add, mul, crossEntropy } =
   engineModule;
 const { AdamW } = await import('../../dist/nn/index.js');
 const { VisionTransformer } = await import('../../dist/deit/models/deit.js');
@@ -14,7 +14,7 @@ const { VisionTransformer } = await import('../../dist/deit/models/deit.js');
 let engine;
 
 export async function init() {
-  engine = await createBrowserEngine();
+  engine = await createEngine();
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
   return { name: 'deit-webgpu', version, adapter: engine.adapter.name, counters };
 }
