@@ -8,6 +8,7 @@ import {
   declareHeld,
   eachColumn,
   eachHeld,
+  eachLoad,
   hold,
   planRows,
   rowKernel,
@@ -99,7 +100,7 @@ export const layerNormForward: Kernel<LayerNormProblem> = (problem, device) => {
       body: /* wgsl */ `
   ${declareHeld(plan, 'x')}
   var part = V(0);
-  ${eachColumn(
+  ${eachLoad(
     plan,
     `let value = ${add ? 'residual[i] + branch[i]' : 'x[i]'}; ${add ? 'sum[i] = value;' : ''} ${hold(plan, 'x', 'value')} part += value;`,
   )}
