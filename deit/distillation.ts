@@ -1,7 +1,7 @@
 import {
   add,
   crossEntropy,
-  distillationHardLoss,
+  distilledCrossEntropy,
   klDistillation,
   mul,
   softTargetCrossEntropy,
@@ -24,7 +24,7 @@ export interface Distillation {
 export type Target = { readonly labels: Tensor; readonly smoothing: number } | { readonly distribution: Tensor };
 
 export interface Losses {
-  /** What is differentiated. Scalar. */
+  /** What is differentiated; the terms are there to be read, and not all of them have a gradient. Scalar. */
   readonly total: Tensor;
   /** The label term, before weighting. Scalar. */
   readonly label: Tensor;
@@ -42,15 +42,17 @@ export function distillationLoss(
   target: Target,
   teacher: Tensor | null,
 ): Losses {
+  const imitating = student.dist ?? student.cls;
+  if (type === 'hard' && teacher) {
+    const [constant, labelSmoothing] =
+      'labels' in target ? [target.labels, target.smoothing] : [target.distribution, 0];
+    return distilledCrossEntropy(student.cls, imitating, constant, teacher.detach(), { alpha, labelSmoothing });
+  }
   const label =
     'labels' in target
       ? crossEntropy(student.cls, target.labels, { labelSmoothing: target.smoothing })
       : softTargetCrossEntropy(student.cls, target.distribution);
   if (type === 'none' || !teacher) return { total: label, label, distillation: null };
-  const imitating = student.dist ?? student.cls;
-  const distillation =
-    type === 'soft'
-      ? klDistillation(imitating, teacher.detach(), { tau, scaling })
-      : distillationHardLoss(imitating, teacher.detach());
+  const distillation = klDistillation(imitating, teacher.detach(), { tau, scaling });
   return { total: add(mul(label, 1 - alpha), mul(distillation, alpha)), label, distillation };
 }

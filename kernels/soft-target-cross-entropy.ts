@@ -2,6 +2,7 @@ import { f32, input, output, require } from './kernel.ts';
 import type { Kernel } from './kernel.ts';
 import { accurateExp, expWgsl, logWgsl } from './math.ts';
 import { eachColumn, planRows, rowKernel } from './rows.ts';
+import type { RowPlan } from './rows.ts';
 
 /*
  * Cross-entropy of logits z [rows, width] with target distributions t of the same shape (mixup, cutmix, smoothing):
@@ -9,14 +10,47 @@ import { eachColumn, planRows, rowKernel } from './rows.ts';
  *     loss(row) = sum(t (L - z)),   L = m + log(s),  m = max(z),  s = sum(exp(z - m))
  *     dz = (upstream / rows) (exp(z - m) / s sum(t) - t)
  *
- * Targets need not sum to one. Kept for backward: z, t and stats [rows, 4] of m, 1 / s, sum(t). Losses are summed over
- * rows by scaled-sum.ts. Targets are constants: they get no gradient. The gradient is written.
+ * Targets need not sum to one. Kept for backward: z, t and stats [rows, 4] of m, 1 / s, sum(t) and the loss. Losses are
+ * summed over rows by scaled-sum.ts. Targets are constants: they get no gradient. The gradient is written.
+ *
+ * What is done for a row is a WGSL function each, which distilled-cross-entropy.ts uses too.
  */
 
 export interface SoftTargetProblem {
   readonly rows: number;
   readonly width: number;
 }
+
+/**
+ * WGSL: `cross_entropy_of_<logits>(base)`, m, 1 / s, sum(t) and loss of the row that begins at index `base` of `targets` and of
+ * the binding `logits`. Needs expWgsl and logWgsl.
+ */
+export const targetRowWgsl = (logits: string, plan: RowPlan): string => /* wgsl */ `
+fn cross_entropy_of_${logits}(base: u32) -> vec4f {
+  var largest = V(LOWEST);
+  ${eachColumn(plan, `largest = max(largest, ${logits}[i]);`)}
+  let m = row_max(largest);
+  var part = V(0);
+  var part_t = V(0);
+  var part_tz = V(0);
+  ${eachColumn(
+    plan,
+    /* wgsl */ `
+    let z = ${logits}[i] - m;
+    let t = targets[i];
+    part += ${accurateExp(plan.vector)}(z);
+    part_t += t;
+    part_tz += t * z;`,
+  )}
+  let s = row_sum(part);
+  let t_sum = row_sum(part_t);
+  let tz_sum = row_sum(part_tz);
+  return vec4f(m, 1.0 / s, t_sum, t_sum * accurate_log(s) - tz_sum);
+}`;
+
+/** WGSL: `target_gradient(z, t, kept)`, dz but for the upstream factor. */
+export const targetGradientWgsl = /* wgsl */ `
+fn target_gradient(z: V, t: V, kept: vec4f) -> V { return exp(z - kept.x) * kept.y * kept.z - t; }`;
 
 /** Bindings: logits, targets, row_loss [rows], stats (vec4f). */
 export const softTargetForward: Kernel<SoftTargetProblem> = ({ rows, width }, device) => {
@@ -31,29 +65,12 @@ export const softTargetForward: Kernel<SoftTargetProblem> = ({ rows, width }, de
       plan,
       bindings: [input('logits', element), input('targets', element), output('row_loss'), output('stats', 'vec4f')],
       bytesPerSlice: { logits: width * 4, targets: width * 4, row_loss: 4, stats: 16 },
-      functions: expWgsl + logWgsl,
+      functions: expWgsl + logWgsl + targetRowWgsl('logits', plan),
       body: /* wgsl */ `
-  var largest = V(LOWEST);
-  ${eachColumn(plan, 'largest = max(largest, logits[i]);')}
-  let m = row_max(largest);
-  var part = V(0);
-  var part_t = V(0);
-  var part_tz = V(0);
-  ${eachColumn(
-    plan,
-    /* wgsl */ `
-    let z = logits[i] - m;
-    let t = targets[i];
-    part += ${accurateExp(plan.vector)}(z);
-    part_t += t;
-    part_tz += t * z;`,
-  )}
-  let s = row_sum(part);
-  let t_sum = row_sum(part_t);
-  let tz_sum = row_sum(part_tz);
+  let kept = cross_entropy_of_logits(base);
   if (lane == 0u) {
-    row_loss[row] = t_sum * accurate_log(s) - tz_sum;
-    stats[row] = vec4f(m, 1.0 / s, t_sum, 0);
+    row_loss[row] = kept.w;
+    stats[row] = kept;
   }`,
       cost: { flops: 8 * rows * width, bytes: 8 * rows * width },
     },
@@ -75,10 +92,11 @@ export const softTargetBackward: Kernel<SoftTargetProblem> = ({ rows, width }, d
       bindings: [...operands, input('dloss'), output('dlogits', element)],
       bytesPerSlice: { logits: width * 4, targets: width * 4, stats: 16, dlogits: width * 4 },
       uniforms: { scale: f32(1 / rows) },
+      functions: targetGradientWgsl,
       body: /* wgsl */ `
   let scale = dloss[0] * params.scale;
   let kept = stats[row];
-  ${eachColumn(plan, 'dlogits[i] = scale * (exp(logits[i] - kept.x) * kept.y * kept.z - targets[i]);')}`,
+  ${eachColumn(plan, 'dlogits[i] = scale * target_gradient(logits[i], targets[i], kept);')}`,
       cost: { flops: 6 * rows * width, bytes: 12 * rows * width },
     },
     device,

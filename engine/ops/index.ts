@@ -13,6 +13,7 @@ export * from './unary.ts';
 export * from './binary.ts';
 export { amax, argmax, mean, sum } from './reduce.ts';
 export * from './losses.ts';
+export * from './distilled-cross-entropy.ts';
 export * from './conv.ts';
 export * from './batch-norm.ts';
 export * from './pool.ts';

@@ -6,13 +6,13 @@ import { scaledSum } from '../../kernels/scaled-sum.ts';
 import { softTargetBackward, softTargetForward } from '../../kernels/soft-target-cross-entropy.ts';
 import { defineOp } from '../op.ts';
 import type { ForwardContext } from '../op.ts';
-import { expectShape, formatShape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './expect-float.ts';
+import { expectConstant, expectLabels, expectShare, sizesOf } from './expect-logits.ts';
 
 /*
  * Losses of a batch of logits [B, K], as scalars []. Forward computes each in two dispatches (rows, then their sum) and
- * keeps four numbers a row; backward is one dispatch. Targets, labels and teachers are constants.
+ * keeps four numbers a row; backward is one dispatch. Targets, labels and teachers are constants. Both losses of a student
+ * with two heads at once are in distilled-cross-entropy.ts.
  */
 
 interface LossAttributes {
@@ -61,12 +61,7 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: { labelSmo
   const { labelSmoothing: smoothing = 0 } = options;
   const { rows, width } = sizesOf(logits, 'crossEntropy');
   expectLabels(labels, rows, 'crossEntropy');
-  if (!(smoothing >= 0 && smoothing <= 1)) {
-    throw new DeitError('bad-argument', 'Label smoothing is a number from 0 to 1.', {
-      where: 'crossEntropy',
-      found: String(smoothing),
-    });
-  }
+  expectShare(smoothing, 'crossEntropy', 'Label smoothing');
   return crossEntropyOp([logits, labels], { rows, width, smoothing, labels: 'given' })[0];
 }
 
@@ -191,38 +186,4 @@ export function countCorrect(logits: Tensor, labels: Tensor, k = 1): Tensor {
     });
   }
   return countCorrectOp([logits.detach(), labels], { rows, width, k })[0];
-}
-
-// ---- what all of them check
-
-function sizesOf(logits: Tensor, where: string): LossAttributes {
-  expectFloat(logits, where);
-  const [rows, width] = logits.shape;
-  if (logits.rank !== 2 || logits.size === 0) {
-    throw new DeitError('shape-mismatch', 'Logits have two dimensions, batch and classes, neither empty.', {
-      where,
-      expected: '[B, K]',
-      found: formatShape(logits.shape),
-    });
-  }
-  return { rows, width };
-}
-
-function expectLabels(labels: Tensor, rows: number, where: string): void {
-  if (labels.dtype !== 'i32') {
-    throw new DeitError('dtype-mismatch', 'Labels are i32.', { where, expected: 'i32', found: labels.toString() });
-  }
-  expectShape(labels.shape, [rows], where, 'the labels');
-}
-
-/** Targets and teachers get no gradient: one that asks for it is a mistake that must not pass in silence. */
-function expectConstant(constant: Tensor, logits: Tensor, where: string, what: string): void {
-  expectFloat(constant, where);
-  expectShape(constant.shape, logits.shape, where, what);
-  if (constant.requiresGrad && constant.engine.gradEnabled) {
-    throw new DeitError('no-gradient', `${where} has no gradient with respect to ${what}.`, {
-      where,
-      fix: 'compute it under engine.noGrad(), or detach() it',
-    });
-  }
 }

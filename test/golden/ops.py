@@ -49,6 +49,12 @@ def assemble_tokens(patches, cls, dist, pos):
     return torch.cat([*prefix, patches], 1) + pos
 
 
+def distilled_cross_entropy(cls, dist, target, teacher, alpha, labelSmoothing):
+    """losses.py of facebookresearch/deit, type hard; F.cross_entropy takes labels and distributions alike."""
+    label = F.cross_entropy(cls, target if target.is_floating_point() else target.long(), label_smoothing=labelSmoothing)
+    return label * (1 - alpha) + F.cross_entropy(dist, teacher.argmax(dim=1)) * alpha
+
+
 def chain(*inputs, steps):
     previous = None
     for step in steps:
@@ -83,6 +89,7 @@ REFERENCE = {
     "crossEntropy": lambda z, y, labelSmoothing: F.cross_entropy(z, y.long(), label_smoothing=labelSmoothing),
     "softTargetCrossEntropy": soft_target_cross_entropy,
     "klDistillation": kl_distillation,
+    "distilledCrossEntropy": distilled_cross_entropy,
     "scaledDotProductAttention": attention,
     "chain": chain,
     "flip": lambda x, dim: x.flip(dim),
@@ -98,6 +105,7 @@ REFERENCE = {
 # Operands that have no gradient here, by position.
 CONSTANT = {
     "batchNorm": {3, 4}, "crossEntropy": {1}, "softTargetCrossEntropy": {1}, "klDistillation": {1},
+    "distilledCrossEntropy": {2, 3},
 }
 
 

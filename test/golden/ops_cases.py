@@ -288,6 +288,17 @@ for rows, classes in [(3, 7), (5, 2), (8, 8), (1, 64), (9, 65), (33, 4), (12, 12
     case("softTargetCrossEntropy", f"{[rows, classes]}, wide logits", {}, T(rows, classes, scale=10.0), probabilities(rows, classes))
 case("klDistillation", "student equals teacher", {"tau": 2.0, "scaling": "batchmean"}, given([1, 2, 3, 0, -1, 1], 2, 3), given([1, 2, 3, 0, -1, 1], 2, 3))
 case("klDistillation", "equal rows", {"tau": 2.0, "scaling": "all"}, equal(4, 6), T(4, 6))
+for rows, classes in ROWS:
+    heads = (T(rows, classes, scale=3.0), T(rows, classes, scale=3.0))
+    for smoothing in (0.0, 0.1):
+        case("distilledCrossEntropy", f"{[rows, classes]}, smoothing {smoothing}", {"alpha": 0.5, "labelSmoothing": smoothing}, *heads, labels(rows, classes), T(rows, classes, scale=3.0))
+    case("distilledCrossEntropy", f"{[rows, classes]}, distributions", {"alpha": 0.3, "labelSmoothing": 0.0}, *heads, probabilities(rows, classes), T(rows, classes, scale=3.0))
+for label, draw in {"scale 1e-3": T(4, 6, scale=1e-3), "scale 50": T(4, 6, scale=50.0), "scale 1e4": T(4, 6, scale=1e4), "offset 1000": T(4, 6, center=1000.0, scale=2.0), "equal rows": equal(4, 6)}.items():
+    case("distilledCrossEntropy", label, {"alpha": 0.9, "labelSmoothing": 0.3}, draw, draw, labels(4, 6), T(4, 6))
+    case("distilledCrossEntropy", f"{label}, distributions", {"alpha": 0.1, "labelSmoothing": 0.0}, draw, draw, probabilities(4, 6), T(4, 6))
+for alpha in (0.0, 1.0):
+    case("distilledCrossEntropy", f"alpha {alpha:g}", {"alpha": alpha, "labelSmoothing": 0.1}, T(5, 8, scale=3.0), T(5, 8, scale=3.0), labels(5, 8), T(5, 8))
+case("distilledCrossEntropy", "a teacher of equal logits", {"alpha": 0.5, "labelSmoothing": 0.0}, T(3, 8), T(3, 8), labels(3, 8), equal(3, 8))
 
 # ---- attention on the fused projection ----
 

@@ -42,6 +42,7 @@ export interface OpAttributes {
   readonly groups: number;
   readonly heads: number;
   readonly labelSmoothing: number;
+  readonly alpha: number;
   readonly tau: number;
   readonly scaling: 'batchmean' | 'all';
   readonly steps: readonly {
@@ -117,6 +118,8 @@ const calls: Readonly<Record<string, Call>> = {
   crossEntropy: onTwo((logits, labels, { labelSmoothing }) => ops.crossEntropy(logits, labels, { labelSmoothing })),
   softTargetCrossEntropy: binary(ops.softTargetCrossEntropy),
   klDistillation: onTwo((student, teacher, { tau, scaling }) => ops.klDistillation(student, teacher, { tau, scaling })),
+  distilledCrossEntropy: ([cls, dist, target, teacher], { alpha, labelSmoothing }) =>
+    ops.distilledCrossEntropy(cls!, dist!, target!, teacher!, { alpha, labelSmoothing }).total,
   scaledDotProductAttention: onOne((qkv, { heads }) => ops.scaledDotProductAttention(qkv, heads)),
   flip: onOne((x, { dim }) => ops.flip(x, dim)),
   indexSelect: onTwo((x, index, { dim }) => ops.indexSelect(x, dim, index)),

@@ -144,6 +144,7 @@ const rules: Readonly<Record<string, Rule>> = {
   crossEntropy: softmaxOver(allLogits),
   softTargetCrossEntropy: softmaxOver(allLogits),
   klDistillation: softmaxOver(allLogits),
+  distilledCrossEntropy: softmaxOver(allLogits),
   // Products over the channels of a head, then over the tokens.
   scaledDotProductAttention: softmaxOver(
     ({ case: { attrs }, inputs: [qkv] }) => qkv!.shape[1] + qkv!.shape[2] / (3 * attrs.heads),
