@@ -8,6 +8,7 @@ import { bytesPerElement } from './dtype.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Recorded } from './dispatcher.ts';
 import { OutputChecks } from './output-checks.ts';
+import { DeviceWatch } from './device-watch.ts';
 import type { AdapterReport, GpuContext } from './gpu/context.ts';
 import { dryContext } from './gpu/dry.ts';
 import type { LargestBinding } from './gpu/dry.ts';
@@ -18,28 +19,14 @@ import { Recorder } from './gpu/recorder.ts';
 import type { SubmittedBatch } from './gpu/recorder.ts';
 import { Recording } from './gpu/recording.ts';
 import { Storage } from './gpu/storage.ts';
+import type { EngineOptions } from './options.ts';
 import { pack } from './pack.ts';
 import { formatShape, numel } from './shape.ts';
 import type { Shape } from './shape.ts';
+import { ScopeStack } from './scopes.ts';
 import { Tensor } from './tensor.ts';
+import { Transfers } from './transfers.ts';
 import { VariantTable } from './variants.ts';
-import type { VariantChoices } from './variants.ts';
-
-export interface EngineOptions {
-  /** Seed of every random draw. */
-  seed?: number;
-  /** Most bytes of GPU memory that the engine may allocate. */
-  memoryBudget?: number;
-  /**
-   * Freed memory is never reused, and all memory starts as NaN; every dispatch is submitted and validated by itself.
-   * Slow. In Node the environment variable DEIT_DEBUG=1 switches it on.
-   */
-  debug?: boolean;
-  /** Ways to compute chosen on this device before: see `tune`. Without them, and until `tune`, heuristics choose. */
-  variants?: VariantChoices;
-  /** Called once by `close`, to take down what opening the adapter put up. */
-  onClose?: () => void;
-}
 
 /** Tensors of all dtypes are padded to this, so that kernels can read and write whole vectors. */
 const PADDING = 16;
@@ -50,11 +37,6 @@ const MAX_PENDING = 1024;
 export interface DryRun {
   readonly engine: Engine;
   readonly largestBinding: Readonly<LargestBinding>;
-}
-
-interface Scope {
-  readonly storages: Storage[];
-  readonly leaves: Tensor[];
 }
 
 /** Owns a GPU device and everything made on it. Close it and the process can end. */
@@ -78,10 +60,11 @@ export class Engine {
   private readonly dispatcher: Dispatcher;
   /** @internal In debug mode. */
   readonly checks: OutputChecks | null;
-  private readonly scopes: Scope[] = [];
+  private readonly scopes = new ScopeStack();
+  private readonly transfers: Transfers;
+  private readonly watch: DeviceWatch;
   private recording = false;
   private closed = false;
-  private loss: DeitError | null = null;
 
   constructor(context: GpuContext, options: EngineOptions = {}, variants?: VariantTable) {
     this.context = context;
@@ -91,17 +74,8 @@ export class Engine {
     this.memoryBudget = options.memoryBudget ?? Infinity;
     this.recorder = new Recorder(context, this.memoryBudget, options.debug ?? false);
     this.dispatcher = new Dispatcher(this.recorder, context.profile);
-    context.device.onuncapturederror = (event) => {
-      this.recorder.fail(new DeitError('gpu-validation', 'The GPU reported an error.', { found: event.error.message }));
-    };
-    void context.device.lost.then((info) => {
-      if (this.closed) return;
-      this.loss = new DeitError('device-lost', 'The GPU device was lost.', {
-        found: `${info.reason}: ${info.message}`,
-        fix: 'open a new engine and resume from the last checkpoint',
-      });
-      this.recorder.fail(this.loss);
-    });
+    this.transfers = new Transfers(this.recorder);
+    this.watch = new DeviceWatch(context.device, (error) => this.recorder.fail(error));
     this.step = this.tensor([0], [1], 'u32').keep('engine');
     this.spare = this.tensor([0]).keep('engine');
     this.checks = options.debug ? new OutputChecks(this, (error) => this.recorder.fail(error)) : null;
@@ -137,10 +111,8 @@ export class Engine {
    * The error `device-lost` if the device is gone, else null. To be asked when something else has gone wrong: what was under
    * way may have failed, for whatever reason, before the loss is known.
    */
-  async deviceLoss(): Promise<DeitError | null> {
-    const patience = new Promise<void>((resolve) => void setTimeout(resolve, 50));
-    if (!this.closed) await Promise.race([this.context.device.lost, patience]);
-    return this.loss;
+  deviceLoss(): Promise<DeitError | null> {
+    return this.watch.loss();
   }
 
   /** Destroys the device behind the engine's back, as a crash of the driver would: for drills. */
@@ -172,9 +144,9 @@ export class Engine {
       }
     }
     const bytes = Math.max(1, Math.ceil((numel(shape) * bytesPerElement(dtype)) / PADDING)) * PADDING;
-    const scope = this.scopes.at(-1);
-    const storage = new Storage(bytes, scope ? label : 'kept', !scope);
-    scope?.storages.push(storage);
+    const isTransient = this.scopes.depth > 0;
+    const storage = new Storage(bytes, isTransient ? label : 'kept', !isTransient);
+    this.scopes.own(storage);
     return new Tensor(this, storage, shape, dtype);
   }
 
@@ -213,9 +185,9 @@ export class Engine {
    */
   scope<Result>(work: () => Result): Result {
     this.throwIfClosed();
-    const outermost = this.scopes.length === 0;
+    const outermost = this.scopes.depth === 0;
     if (outermost) this.submit();
-    this.scopes.push({ storages: [], leaves: [] });
+    this.scopes.begin();
     let failed = true;
     try {
       const result = work();
@@ -225,7 +197,7 @@ export class Engine {
       if (outermost) this.recorder.discard(error);
       throw error;
     } finally {
-      this.endScope(this.scopes.pop()!);
+      this.scopes.end();
       if (outermost && !failed) this.submit();
     }
   }
@@ -236,11 +208,11 @@ export class Engine {
    * replay, and read kept results after it.
    */
   record(work: () => void): Recording {
-    if (this.scopes.length > 0) throw new DeitError('bad-argument', 'record() is called outside of any scope.');
+    if (this.scopes.depth > 0) throw new DeitError('bad-argument', 'record() is called outside of any scope.');
     const recording = new Recording(this.recorder);
     this.submit();
     this.recording = true;
-    this.scopes.push({ storages: [], leaves: [] });
+    this.scopes.begin();
     try {
       if (this.checks) this.checks.without(work);
       else work();
@@ -250,7 +222,7 @@ export class Engine {
       throw error;
     } finally {
       this.recording = false;
-      this.endScope(this.scopes.pop()!);
+      this.scopes.end();
     }
     return recording;
   }
@@ -260,13 +232,13 @@ export class Engine {
    * wrong with one of these, or null. Inside, nothing may be read back.
    */
   compile(work: () => void): Promise<DeitError | null> {
-    if (this.scopes.length > 0) throw new DeitError('bad-argument', 'compile() is called outside of any scope.');
+    if (this.scopes.depth > 0) throw new DeitError('bad-argument', 'compile() is called outside of any scope.');
     this.recorder.flush();
-    this.scopes.push({ storages: [], leaves: [] });
+    this.scopes.begin();
     try {
       work();
     } finally {
-      this.endScope(this.scopes.pop()!);
+      this.scopes.end();
     }
     return this.recorder.compile();
   }
@@ -278,14 +250,9 @@ export class Engine {
     recording.replay();
   }
 
-  private endScope(scope: Scope): void {
-    for (const storage of scope.storages) if (!storage.kept) storage.expired = true;
-    for (const leaf of scope.leaves) if (leaf.grad?.storage.expired) leaf.grad = null;
-  }
-
   /** @internal The gradient of a leaf lives in the scope; drop the reference when it ends. */
   forgetGradAtScopeEnd(leaf: Tensor): void {
-    this.scopes.at(-1)?.leaves.push(leaf);
+    this.scopes.forgetGradAtEnd(leaf);
   }
 
   /** @internal See `Tensor.keep`. */
@@ -306,19 +273,17 @@ export class Engine {
 
   /** Runs `work` with the tape switched off. */
   noGrad<Result>(work: () => Result): Result {
-    const before = this.gradEnabled;
-    this.gradEnabled = false;
-    try {
-      return work();
-    } finally {
-      this.gradEnabled = before;
-    }
+    return this.withTape(false, work);
   }
 
   /** Runs `work` with the tape switched on, inside `noGrad` too. */
   withGrad<Result>(work: () => Result): Result {
+    return this.withTape(true, work);
+  }
+
+  private withTape<Result>(on: boolean, work: () => Result): Result {
     const before = this.gradEnabled;
-    this.gradEnabled = true;
+    this.gradEnabled = on;
     try {
       return work();
     } finally {
@@ -367,52 +332,27 @@ export class Engine {
 
   /** Copies the content of one tensor to another of the same size and dtype. */
   copy(from: Tensor, to: Tensor): void {
-    if (from.size !== to.size || from.dtype !== to.dtype) {
-      throw new DeitError('shape-mismatch', 'copy() needs equal sizes and dtypes.', {
-        expected: to.toString(),
-        found: from.toString(),
-      });
-    }
-    to.storage.version++;
-    const size = Math.ceil(from.bytes / 4) * 4;
-    this.recorder.record({ kind: 'copy', from: { ...from.region, size }, to: { ...to.region, size } });
+    this.transfers.copy(from, to);
     this.flushIfLong();
   }
 
   /** @internal See `Tensor.write`. */
   write(tensor: Tensor, data: Uint8Array<ArrayBuffer>): void {
     this.throwIfClosed();
-    if (this.recording) {
-      throw new DeitError('bad-argument', 'Host data cannot be uploaded inside a recorded step: it would be frozen.', {
-        where: tensor.toString(),
-        fix: 'make a kept tensor before recording, and write to it before each replay',
-      });
-    }
-    tensor.storage.version++;
-    if (data.byteLength === 0) return;
-    this.recorder.record({ kind: 'write', to: tensor.region, data });
+    this.transfers.write(tensor, data, this.recording);
     this.flushIfLong();
   }
 
   /** @internal The content as it is at this point of the list, which somebody else hands over. */
   peek(tensor: Tensor): Promise<ArrayBuffer> {
-    const from = tensor.region;
-    return new Promise<ArrayBuffer>((resolve, reject) => {
-      this.recorder.record({ kind: 'read', from, resolve, reject });
-    });
+    return this.transfers.peek(tensor);
   }
 
   /** @internal See `Tensor.read`. */
   read(tensor: Tensor): Promise<ArrayBuffer> {
     this.throwIfClosed();
-    if (this.recording) {
-      throw new DeitError('bad-argument', 'Nothing can be read back inside a recorded step.', {
-        where: tensor.toString(),
-        fix: 'keep the tensor and read it after the replay',
-      });
-    }
-    const content = this.peek(tensor);
-    if (this.scopes.length === 0) this.submit();
+    const content = this.transfers.read(tensor, this.recording);
+    if (this.scopes.depth === 0) this.submit();
     return content;
   }
 
@@ -423,7 +363,7 @@ export class Engine {
 
   /** Hands recorded work to the GPU without waiting for it. Inside a scope this happens at its end. */
   flush(): void {
-    if (this.scopes.length === 0) this.submit();
+    if (this.scopes.depth === 0) this.submit();
   }
 
   /** Waits until the GPU has done all recorded work, and throws what went wrong with it. */
@@ -464,14 +404,13 @@ export class Engine {
     if (this.closed) return;
     this.closed = true;
     this.recorder.discard(new DeitError('engine-closed', 'The engine was closed before this was read.'));
-    // The device holds on to its listener, and that to this engine: neither would ever be collected.
-    this.context.device.onuncapturederror = null;
+    this.watch.end();
     this.recorder.destroy();
     this.onClose?.();
   }
 
   private flushIfLong(): void {
-    if (this.scopes.length === 0 && this.recorder.pending >= MAX_PENDING) this.submit();
+    if (this.scopes.depth === 0 && this.recorder.pending >= MAX_PENDING) this.submit();
   }
 
   private submit(): void {

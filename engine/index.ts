@@ -1,6 +1,6 @@
 /** The tensor engine, for browsers; `deit-webgpu/engine` resolves to node.ts in Node, which adds the choice of adapter. */
 import { Engine } from './engine.ts';
-import type { EngineOptions } from './engine.ts';
+import type { EngineOptions } from './options.ts';
 import { browserAdapter, browserAdvice } from './gpu/browser.ts';
 import { openContext } from './gpu/context.ts';
 import './methods.ts';
@@ -10,7 +10,8 @@ export type { ErrorCode, ErrorDetails } from '../kernels/errors.ts';
 export { PhiloxStream, Purpose, philox4x32 } from '../kernels/philox.ts';
 export { Engine } from './engine.ts';
 export type { Recorded } from './dispatcher.ts';
-export type { DryRun, EngineOptions } from './engine.ts';
+export type { DryRun } from './engine.ts';
+export type { EngineOptions } from './options.ts';
 export { autocast, expectHalf, operandType, shareHalfCopies } from './autocast.ts';
 export { Tensor } from './tensor.ts';
 export type { DType, TypedArray } from './dtype.ts';

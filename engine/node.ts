@@ -1,6 +1,6 @@
 import { freemem } from 'node:os';
 import { Engine } from './engine.ts';
-import type { EngineOptions } from './engine.ts';
+import type { EngineOptions } from './options.ts';
 import { openContext } from './gpu/context.ts';
 import { chooseAdapter } from './node/adapter.ts';
 import type { AdapterChoice } from './node/adapter.ts';

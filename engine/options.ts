@@ -1,0 +1,17 @@
+import type { VariantChoices } from './variants.ts';
+
+export interface EngineOptions {
+  /** Seed of every random draw. */
+  seed?: number;
+  /** Most bytes of GPU memory that the engine may allocate. */
+  memoryBudget?: number;
+  /**
+   * Freed memory is never reused, and all memory starts as NaN; every dispatch is submitted and validated by itself.
+   * Slow. In Node the environment variable DEIT_DEBUG=1 switches it on.
+   */
+  debug?: boolean;
+  /** Ways to compute chosen on this device before: see `tune`. Without them, and until `tune`, heuristics choose. */
+  variants?: VariantChoices;
+  /** Called once by `close`, to take down what opening the adapter put up. */
+  onClose?: () => void;
+}

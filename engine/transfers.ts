@@ -1,0 +1,50 @@
+import { DeitError } from '../kernels/errors.ts';
+import type { Recorder } from './gpu/recorder.ts';
+import type { Tensor } from './tensor.ts';
+
+/** Records what moves the content of tensors, between each other and to and from the host. */
+export class Transfers {
+  constructor(private readonly recorder: Recorder) {}
+
+  copy(from: Tensor, to: Tensor): void {
+    if (from.size !== to.size || from.dtype !== to.dtype) {
+      throw new DeitError('shape-mismatch', 'copy() needs equal sizes and dtypes.', {
+        expected: to.toString(),
+        found: from.toString(),
+      });
+    }
+    to.storage.version++;
+    const size = Math.ceil(from.bytes / 4) * 4;
+    this.recorder.record({ kind: 'copy', from: { ...from.region, size }, to: { ...to.region, size } });
+  }
+
+  /** Throws where the step is being recorded for replay. */
+  write(tensor: Tensor, data: Uint8Array<ArrayBuffer>, recording: boolean): void {
+    if (recording) {
+      throw new DeitError('bad-argument', 'Host data cannot be uploaded inside a recorded step: it would be frozen.', {
+        where: tensor.toString(),
+        fix: 'make a kept tensor before recording, and write to it before each replay',
+      });
+    }
+    tensor.storage.version++;
+    if (data.byteLength > 0) this.recorder.record({ kind: 'write', to: tensor.region, data });
+  }
+
+  /** Throws where the step is being recorded for replay. */
+  read(tensor: Tensor, recording: boolean): Promise<ArrayBuffer> {
+    if (recording) {
+      throw new DeitError('bad-argument', 'Nothing can be read back inside a recorded step.', {
+        where: tensor.toString(),
+        fix: 'keep the tensor and read it after the replay',
+      });
+    }
+    return this.peek(tensor);
+  }
+
+  peek(tensor: Tensor): Promise<ArrayBuffer> {
+    const from = tensor.region;
+    return new Promise<ArrayBuffer>((resolve, reject) => {
+      this.recorder.record({ kind: 'read', from, resolve, reject });
+    });
+  }
+}
