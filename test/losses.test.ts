@@ -9,6 +9,7 @@ import {
 import type { Engine, Tensor } from '../engine/node.ts';
 import { LOSS_CASES } from './cases/losses.ts';
 import { expectClose, uniform } from './support/close.ts';
+import { argmax, crossEntropy64, labelsOf, logSoftmax64, rowsOf, smoothed, sum } from './support/loss-reference.ts';
 import { PROFILES, useEngineAs } from './support/profile.ts';
 
 // f32 exponentials within a few units in the last place of 6e-8, and sums of a thousand of them.
@@ -16,26 +17,6 @@ const TOLERANCE = 1e-6;
 
 const leaf = (gpu: Engine, data: ArrayLike<number>, shape: readonly number[]): Tensor =>
   gpu.tensor(data, shape).requiresGrad_();
-const rowsOf = (data: ArrayLike<number>, width: number): number[][] =>
-  Array.from({ length: data.length / width }, (_, r) => Array.from({ length: width }, (_, c) => data[r * width + c]));
-const sum = (values: number[]): number => values.reduce((a, b) => a + b, 0);
-const argmax = (row: number[]): number => row.indexOf(Math.max(...row));
-const labelsOf = (rows: number, width: number): number[] => Array.from({ length: rows }, (_, r) => (r * 7 + 3) % width);
-
-function logSoftmax64(row: number[], tau = 1): number[] {
-  const m = Math.max(...row);
-  const log = Math.log(sum(row.map((z) => Math.exp((z - m) / tau))));
-  return row.map((z) => (z - m) / tau - log);
-}
-
-/** Mean over rows of -sum(t log softmax(z)), and its gradient. */
-function crossEntropy64(z: number[][], t: number[][]): { loss: number; gradient: number[] } {
-  const logs = z.map((row) => logSoftmax64(row));
-  return {
-    loss: sum(logs.map((row, r) => -sum(row.map((log, c) => (t[r][c] === 0 ? 0 : t[r][c] * log))))) / z.length,
-    gradient: logs.flatMap((row, r) => row.map((log, c) => (Math.exp(log) * sum(t[r]) - t[r][c]) / z.length)),
-  };
-}
 
 function kl64(
   student: number[][],
@@ -50,9 +31,6 @@ function kl64(
     gradient: p.flatMap((row, r) => row.map((log, c) => (tau * (Math.exp(log) - Math.exp(q[r][c]))) / divisor)),
   };
 }
-
-const smoothed = (label: number, width: number, eps: number): number[] =>
-  Array.from({ length: width }, (_, c) => (c === label ? 1 - eps : 0) + eps / width);
 
 /** Loss and gradient for an upstream gradient of 0.5, against the reference; what is nearly zero absolutely. */
 async function check(
