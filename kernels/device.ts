@@ -32,6 +32,13 @@ export interface SubgroupMatrixConfig {
   readonly K: number;
 }
 
+/** Sides of the square matrices of f16 that a subgroup multiplies into f32. */
+export const squareMatrices = ({ subgroupMatrix = [] }: DeviceProfile): number[] =>
+  subgroupMatrix
+    .filter(({ componentType, resultComponentType }) => componentType === 'f16' && resultComponentType === 'f32')
+    .filter(({ M, N, K }) => M === N && N === K)
+    .map(({ M }) => M);
+
 /** Storage binding offsets are multiples of this on every device that WebGPU allows. */
 export const BINDING_ALIGNMENT = 256;
 

@@ -1,4 +1,3 @@
-import { create } from 'webgpu';
 import { describe, expect, it } from 'vitest';
 import { matmul } from '../kernels/matmul/index.ts';
 import type { Epilogue, MatmulProblem } from '../kernels/matmul/index.ts';
@@ -8,21 +7,10 @@ import { expectClose, uniform } from './support/close.ts';
 import { useEngine } from './support/engine.ts';
 import { HALF_UNIT, halfTensor, numbers, rounded } from './support/half.ts';
 import { matmulReference } from './support/matmul-reference.ts';
+import { emulated, expectCompiles, matricesOf, MATRIX_GPU, nullDevice } from './support/subgroup-matrix.ts';
 
 const engine = useEngine();
 
-const MATRICES = [{ componentType: 'f16', resultComponentType: 'f32', M: 16, N: 16, K: 16 }];
-const GPU: DeviceProfile = {
-  maxWorkgroupsPerDimension: 65535,
-  maxInvocationsPerWorkgroup: 1024,
-  maxWorkgroupStorage: 49152,
-  maxBindingSize: 2 ** 30,
-  maxStorageBuffers: 10,
-  subgroupSize: 32,
-  f16: true,
-  cpu: false,
-  subgroupMatrix: MATRICES,
-};
 const LAYOUTS = [
   [false, true],
   [false, false],
@@ -59,30 +47,29 @@ const nameOf = (problem: MatmulProblem, device: DeviceProfile): string => matmul
 describe('the choice of the subgroup-matrix variant', () => {
   const square = problemOf([512, 512, 512], [false, true]);
   it('is for f16 operands on devices that multiply f16 matrices into f32', () => {
-    expect(nameOf(square, GPU)).toMatch(/^matmul\/subgroup_matrix_nt_64x64/);
-    expect(nameOf(problemOf([4096, 64, 4096], [false, true]), GPU)).toMatch(/^matmul\/subgroup_matrix_nt_128x64/);
-    expect(nameOf({ ...square, half: ['a'] }, GPU)).toMatch(/workgroup/);
-    expect(nameOf(square, { ...GPU, subgroupMatrix: [] })).toMatch(/workgroup/);
-    const other = [{ ...MATRICES[0], resultComponentType: 'f16' }, { ...MATRICES[0], N: 8 }]; // prettier-ignore
-    expect(nameOf(square, { ...GPU, subgroupMatrix: other })).toMatch(/workgroup/);
-    expect(nameOf(square, { ...GPU, subgroupSize: 0 })).toMatch(/workgroup/);
+    expect(nameOf(square, MATRIX_GPU)).toMatch(/^matmul\/subgroup_matrix_nt_64x64/);
+    expect(nameOf(problemOf([4096, 64, 4096], [false, true]), MATRIX_GPU)).toMatch(
+      /^matmul\/subgroup_matrix_nt_128x64/,
+    );
+    expect(nameOf({ ...square, half: ['a'] }, MATRIX_GPU)).toMatch(/workgroup/);
+    expect(nameOf(square, { ...MATRIX_GPU, subgroupMatrix: [] })).toMatch(/workgroup/);
+    const [matrices] = matricesOf(16);
+    const other = [
+      { ...matrices, resultComponentType: 'f16' },
+      { ...matrices, N: 8 },
+    ];
+    expect(nameOf(square, { ...MATRIX_GPU, subgroupMatrix: other })).toMatch(/workgroup/);
+    expect(nameOf(square, { ...MATRIX_GPU, subgroupSize: 0 })).toMatch(/workgroup/);
   });
 });
 
-/** Kept, or Dawn ends the process. */
-const held: GPU[] = [];
-
 describe('its WGSL', () => {
   it('compiles on Dawn without a GPU', async ({ skip }) => {
-    const gpu = create(['backend=null', 'enable-dawn-features=allow_unsafe_apis']);
-    held.push(gpu);
-    const adapter = await gpu.requestAdapter();
-    const matrices = 'chromium-experimental-subgroup-matrix' as GPUFeatureName;
-    if (!adapter?.features.has(matrices)) {
+    const device = await nullDevice();
+    if (!device) {
       skip();
       return;
     }
-    const device = await adapter.requestDevice({ requiredFeatures: [matrices, 'shader-f16', 'subgroups'] });
     const problems: MatmulProblem[] = [];
     for (const layout of LAYOUTS) {
       problems.push(problemOf([512, 512, 512], layout), problemOf([197, 65, 131], layout, { y: 'f32' }));
@@ -93,62 +80,16 @@ describe('its WGSL', () => {
       problemOf([197, 64, 192], [false, false], { epilogue: { geluGradient: true } }),
       problemOf([77, 63, 31], [false, true], { epilogue: { accumulate: true }, batch: 3 }),
     );
-    const small = MATRICES.map((config) => ({ ...config, M: 8, N: 8, K: 8 }));
-    for (const profile of [GPU, { ...GPU, subgroupMatrix: small }]) {
+    for (const side of [16, 8]) {
       for (const problem of problems) {
-        const [{ code, name }] = matmul(problem, profile);
-        expect(name).toMatch(/subgroup_matrix/);
-        const module = device.createShaderModule({ code });
-        const { messages } = await module.getCompilationInfo();
-        expect(messages.map(({ message }) => `${name}: ${message}`)).toEqual([]);
+        const [launch] = matmul(problem, { ...MATRIX_GPU, subgroupMatrix: matricesOf(side) });
         // The large tile takes more workgroup memory than this device has; its code is sound all the same.
-        if (name.includes('128x64')) continue;
-        await device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint: 'main' } });
+        await expectCompiles(device, launch, launch.name.includes('128x64'));
       }
     }
     device.destroy();
   });
 });
-
-/**
- * The same WGSL for an adapter without subgroup matrices: every invocation holds whole matrices, and the first of a subgroup
- * stores them. Slow, but every index, guard and barrier is the kernel's own.
- */
-function emulated(launch: Launch, side: number): Launch {
-  const elements = side * side;
-  const loader = (stage: string): string => /* wgsl */ `
-fn load_${stage}(first: u32, stride: u32) -> array<f32, ${elements}> {
-  var matrix: array<f32, ${elements}>;
-  for (var i = 0u; i < ${elements}u; i++) { matrix[i] = f32(${stage}[first + i / ${side}u * stride + i % ${side}u]); }
-  return matrix;
-}`;
-  const code = launch.code
-    .replace('enable chromium_experimental_subgroup_matrix;\n', '')
-    .replaceAll(/subgroupMatrixLoad<subgroup_matrix_(?:left|right)<f16, \d+, \d+>, row_major>\(&(\w+), /g, 'load_$1(')
-    .replaceAll(/subgroup_matrix_result<f32, \d+, \d+>/g, `array<f32, ${elements}>`)
-    .replaceAll(/(sum\w+) = subgroupMatrixMultiplyAccumulate\((\w+), (\w+), \w+\);/g, 'multiply($2, $3, &$1);')
-    .replaceAll(
-      /subgroupMatrixStore<row_major>\(&results, (.*), (\w+), \d+u\);/g,
-      'if (own == 0u) { store($1, &$2); }',
-    );
-  expect(code).not.toMatch(/subgroup_?matrix(_|[A-Z])/i);
-  return {
-    ...launch,
-    code: `${code}
-${loader('stage_a')}
-${loader('stage_b')}
-fn multiply(left: array<f32, ${elements}>, right: array<f32, ${elements}>, sum: ptr<function, array<f32, ${elements}>>) {
-  var l = left;
-  var r = right;
-  for (var i = 0u; i < ${elements}u; i++) {
-    for (var j = 0u; j < ${side}u; j++) { (*sum)[i] += l[i / ${side}u * ${side}u + j] * r[j * ${side}u + i % ${side}u]; }
-  }
-}
-fn store(first: u32, sum: ptr<function, array<f32, ${elements}>>) {
-  for (var i = 0u; i < ${elements}u; i++) { results[first + i] = (*sum)[i]; }
-}`,
-  };
-}
 
 describe('its arithmetic, with the matrix functions emulated', () => {
   const side = 8;
@@ -166,8 +107,7 @@ describe('its arithmetic, with the matrix functions emulated', () => {
       b: [batch, ...(layout[1] ? [n, k] : [k, n])],
     };
     const kernel = (problem: MatmulProblem, device: DeviceProfile): Launch[] => {
-      const matrices = MATRICES.map((config) => ({ ...config, M: side, N: side, K: side }));
-      const launches = matmul(problem, { ...device, subgroupMatrix: matrices });
+      const launches = matmul(problem, { ...device, subgroupMatrix: matricesOf(side) });
       expect(launches[0].name).toMatch(/subgroup_matrix/);
       return launches.map((launch) => emulated(launch, side));
     };

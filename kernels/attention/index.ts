@@ -2,9 +2,15 @@ import type { DeviceProfile } from '../device.ts';
 import { inHalf } from '../half.ts';
 import type { Kernel } from '../kernel.ts';
 import { hasSubgroups } from '../matmul/subgroup.ts';
+import { matrixSide } from './matrices.ts';
 import { checkAttention } from './problem.ts';
 import type { AttentionPart, AttentionProblem, AttentionVariant } from './problem.ts';
 import { forwardSubgroup, keyValueGradientSubgroup, otherRows, queryGradientSubgroup } from './subgroup.ts';
+import {
+  forwardSubgroupMatrix,
+  keyValueGradientSubgroupMatrix,
+  queryGradientSubgroupMatrix,
+} from './subgroup-matrix.ts';
 import { forwardWorkgroup, keyValueGradientWorkgroup, queryGradientWorkgroup } from './workgroup.ts';
 
 export type { AttentionPart, AttentionProblem, AttentionVariant } from './problem.ts';
@@ -12,14 +18,24 @@ export type { AttentionPart, AttentionProblem, AttentionVariant } from './proble
 /** What an f16 problem has as f16. */
 const HALVES = ['qkv', 'y', 'dy', 'dqkv'];
 
-const variantFor = ({ variant }: AttentionProblem, device: DeviceProfile): AttentionVariant =>
-  variant ?? (device.cpu && hasSubgroups(device) ? 'subgroup' : 'workgroup');
+/** The variant for tensors that no subgroup matrices take. */
+const plainVariant = (device: DeviceProfile): AttentionVariant =>
+  device.cpu && hasSubgroups(device) ? 'subgroup' : 'workgroup';
+
+const usualVariant = (problem: AttentionProblem, device: DeviceProfile): AttentionVariant =>
+  matrixSide(problem, device) === null ? plainVariant(device) : 'subgroup_matrix';
 
 const choose =
-  (subgroup: Kernel<AttentionProblem>, workgroup: Kernel<AttentionProblem>): Kernel<AttentionProblem> =>
+  (
+    subgroup: Kernel<AttentionProblem>,
+    subgroupMatrix: Kernel<AttentionProblem>,
+    workgroup: Kernel<AttentionProblem>,
+  ): Kernel<AttentionProblem> =>
   (problem, device) => {
     checkAttention(problem);
-    const kernel = variantFor(problem, device) === 'workgroup' ? workgroup : subgroup;
+    const variant = problem.variant ?? usualVariant(problem, device);
+    const others = variant === 'subgroup_matrix' ? subgroupMatrix : subgroup;
+    const kernel = variant === 'workgroup' ? workgroup : others;
     return inHalf(kernel(problem, device), problem.half ? HALVES : undefined);
   };
 
@@ -29,18 +45,26 @@ export function attentionVariants(
   problem: AttentionProblem,
   device: DeviceProfile,
 ): AttentionVariant[] {
-  const usual = variantFor({ ...problem, variant: undefined }, device);
-  if (!hasSubgroups(device)) return [usual];
+  const usual = [...new Set([usualVariant(problem, device), plainVariant(device)])];
+  if (!hasSubgroups(device)) return usual;
   const cuts = otherRows(problem, device, part).map((rows): AttentionVariant => `subgroup:${rows}`);
   // On a processor, barriers between lanes are hopeless, and slow to compile.
-  return device.cpu ? [usual, ...cuts] : [usual, 'subgroup', ...cuts];
+  return device.cpu ? [...usual, ...cuts] : [...usual, 'subgroup', ...cuts];
 }
 
 /** y and stats [B, H, N, 2] from qkv: see problem.ts. */
-export const attentionForward = choose(forwardSubgroup, forwardWorkgroup);
+export const attentionForward = choose(forwardSubgroup, forwardSubgroupMatrix, forwardWorkgroup);
 
 /** The queries' part of dqkv, and delta [B, H, N], from qkv, y, dy and stats. */
-export const attentionQueryGradient = choose(queryGradientSubgroup, queryGradientWorkgroup);
+export const attentionQueryGradient = choose(
+  queryGradientSubgroup,
+  queryGradientSubgroupMatrix,
+  queryGradientWorkgroup,
+);
 
 /** The keys' and values' parts of dqkv, from qkv, dy, stats and delta. */
-export const attentionKeyValueGradient = choose(keyValueGradientSubgroup, keyValueGradientWorkgroup);
+export const attentionKeyValueGradient = choose(
+  keyValueGradientSubgroup,
+  keyValueGradientSubgroupMatrix,
+  keyValueGradientWorkgroup,
+);

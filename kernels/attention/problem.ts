@@ -10,7 +10,8 @@ import type { Cost, RowChunk, Uniforms } from '../kernel.ts';
  *
  * qkv [B, N, 3, H, d] (queries, keys, values, each head by head), y [B, N, H, d]. m_i is a score near the largest of
  * row i and l_i the sum of exp(s_ij - m_i): a reference that is only moved when a score exceeds it by more than
- * `HEADROOM`, so that exp neither overflows nor loses what matters (Milakov and Gimelshein, 2018, with a lazy maximum).
+ * `HEADROOM` (`HALF_HEADROOM` where exp is rounded to f16 for the next product), so that exp neither overflows nor loses
+ * what matters (Milakov and Gimelshein, 2018, with a lazy maximum).
  *
  * Kept for the backward pass: qkv, y and stats [B, H, N, 2] = (m_i, 1 / l_i). Weights are computed again there:
  *
@@ -33,13 +34,15 @@ export interface AttentionProblem {
 }
 
 /** After the colon rows a lane, where that is not left to the variant. */
-export type AttentionVariant = 'subgroup' | `subgroup:${number}` | 'workgroup';
+export type AttentionVariant = 'subgroup' | `subgroup:${number}` | 'subgroup_matrix' | 'workgroup';
 
 /** The forward pass, and the two kernels of the backward pass. */
 export type AttentionPart = 'forward' | 'query' | 'keyValue';
 
 /** exp(60) is 1e26: sums of it stay finite, and what it hides is below the last bit. */
 export const HEADROOM = 60;
+/** exp(10) is 22026: within f16, which ends at 65504. */
+export const HALF_HEADROOM = 10;
 
 export function checkAttention({ batch, tokens, heads, width }: AttentionProblem): void {
   const sizes = [batch, tokens, heads, width];

@@ -2,6 +2,7 @@ import type { DeviceProfile } from '../device.ts';
 import { ceilDiv } from '../device.ts';
 import { input, launch, output, u32 } from '../kernel.ts';
 import type { Binding, Launch } from '../kernel.ts';
+import { lines, range } from '../unroll.ts';
 import {
   attentionCost,
   attentionGrid,
@@ -47,9 +48,6 @@ export function otherRows(problem: AttentionProblem, device: DeviceProfile, part
     .map((i) => i + 1)
     .filter((rows) => rows !== usual && rows * problem.width <= 1.25 * MAX_UNROLLED[part]);
 }
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-const lines = (count: number, line: (i: number) => string): string => range(count).map(line).join('\n');
 
 /** The WGSL of one kernel's parts, for heads of this width and rows a lane. */
 class Unrolled {

@@ -1,6 +1,7 @@
 import type { DeviceProfile } from '../device.ts';
 import { input, launch, output } from '../kernel.ts';
 import type { Binding, Launch } from '../kernel.ts';
+import { lines } from '../unroll.ts';
 import {
   attentionCost,
   attentionGrid,
@@ -22,9 +23,6 @@ import type { AttentionProblem, Granule } from './problem.ts';
 const ROWS = 64;
 /** Bytes of workgroup memory for one operand's tokens: with two, half of what every device has. */
 const STAGE_BYTES = 4096;
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-const lines = (count: number, line: (i: number) => string): string => range(count).map(line).join('\n');
 
 interface Spec {
   name: string;

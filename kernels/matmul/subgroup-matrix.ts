@@ -1,6 +1,8 @@
-import type { DeviceProfile, SubgroupMatrixConfig } from '../device.ts';
+import type { DeviceProfile } from '../device.ts';
+import { squareMatrices } from '../device.ts';
 import { launch, require } from '../kernel.ts';
 import type { Launch } from '../kernel.ts';
+import { lines, range } from '../unroll.ts';
 import { epilogueFunctions, epilogueWgsl } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
@@ -40,9 +42,6 @@ export const matrixTileSize = ({ side, down }: MatrixTile): { rows: number; colu
   columns: side * ACROSS * FRAGMENTS,
 });
 
-const usable = ({ componentType, resultComponentType, M, N, K }: SubgroupMatrixConfig): boolean =>
-  componentType === 'f16' && resultComponentType === 'f32' && M === N && N === K && DEPTH % K === 0;
-
 /** Bytes of workgroup memory. */
 function stageBytes(tile: MatrixTile): number {
   const { rows, columns } = matrixTileSize(tile);
@@ -56,7 +55,7 @@ function stageBytes(tile: MatrixTile): number {
  */
 export function matrixTile(problem: MatmulProblem, device: DeviceProfile): MatrixTile | null {
   const { half = [], rowSums } = problem;
-  const sides = (device.subgroupMatrix ?? []).filter(usable).map(({ M }) => M);
+  const sides = squareMatrices(device).filter((side) => DEPTH % side === 0);
   if (rowSums || !half.includes('a') || !half.includes('b') || sides.length === 0) return null;
   const side = Math.max(...sides);
   const fits = (tile: MatrixTile): boolean =>
@@ -68,9 +67,6 @@ export function matrixTile(problem: MatmulProblem, device: DeviceProfile): Matri
   const { rows, columns } = matrixTileSize(large);
   return fits(large) && tiling(problem, rows, columns).tiles >= BUSY_WORKGROUPS ? large : small;
 }
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-const lines = (count: number, line: (i: number) => string): string => range(count).map(line).join('\n');
 
 interface Side {
   readonly name: 'a' | 'b';

@@ -1,0 +1,214 @@
+import { squareMatrices } from '../device.ts';
+import type { DeviceProfile } from '../device.ts';
+import { lines, range } from '../unroll.ts';
+import type { AttentionProblem } from './problem.ts';
+
+/*
+ * What the kernels in subgroup-matrix.ts are made of: tiles of TILE rows and TILE tokens in workgroup memory, and what a
+ * subgroup does with matrices from there.
+ */
+
+/** Rows of a workgroup, and tokens that they meet at a time. */
+export const TILE = 32;
+/** Elements by which rows in workgroup memory are longer than they need to be. */
+const HALF_PADDING = 8;
+const FULL_PADDING = 4;
+/** Elements between the rows of scores (f32) and of weights (f16). */
+const SCORES = TILE + FULL_PADDING;
+const WEIGHTS = TILE + HALF_PADDING;
+/** Score of a token past the end: exp of it is zero, whatever the reference. */
+export const MASKED = '-1e38';
+
+/** Elements of TILE rows of this length: the last one needs no padding. */
+const elements = (length: number, padding: number): number => TILE * (length + padding) - padding;
+
+/** Bytes of workgroup memory: both stages, scores, weights, and a flag. */
+const bytesOf = (width: number): number =>
+  2 * 2 * elements(width, HALF_PADDING) + 4 * elements(TILE, FULL_PADDING) + 2 * elements(TILE, HALF_PADDING) + 16;
+
+/**
+ * Side of the matrices for a problem, or null where this variant cannot take it: f16 tensors, and heads that are whole
+ * matrices, on a device that multiplies square matrices of f16 into f32 and whose subgroups give every row of one a lane.
+ */
+export function matrixSide({ width, half }: AttentionProblem, device: DeviceProfile): number | null {
+  const { subgroupSize, maxInvocationsPerWorkgroup, maxWorkgroupStorage } = device;
+  if (!half || subgroupSize === 0 || bytesOf(width) > maxWorkgroupStorage) return null;
+  const sides = squareMatrices(device).filter(
+    (side) =>
+      side % 4 === 0 &&
+      [TILE, width, subgroupSize].every((size) => size % side === 0) &&
+      (subgroupSize * TILE) / side <= maxInvocationsPerWorkgroup,
+  );
+  return sides.length > 0 ? Math.max(...sides) : null;
+}
+
+/** The WGSL of one kernel's parts, for heads of this width and matrices of this side. */
+export class Matrices {
+  /** Matrices of a row's head. */
+  private readonly count: number;
+  /** Lanes that mind a row; their scores of it alternate. */
+  readonly lanes: number;
+  readonly threads: number;
+  /** Vectors of a head, and elements between the tokens' rows in a stage. */
+  private readonly parts: number;
+  private readonly stride: number;
+
+  constructor(
+    private readonly width: number,
+    private readonly side: number,
+    subgroupSize: number,
+  ) {
+    this.count = width / side;
+    this.lanes = subgroupSize / side;
+    this.threads = (subgroupSize * TILE) / side;
+    this.parts = width / 4;
+    this.stride = width + HALF_PADDING;
+  }
+
+  get workgroupMemory(): string {
+    const stage = elements(this.width, HALF_PADDING);
+    return /* wgsl */ `
+var<workgroup> first_stage: array<f16, ${stage}>;
+var<workgroup> second_stage: array<f16, ${stage}>;
+var<workgroup> scores: array<f32, ${elements(TILE, FULL_PADDING)}>;
+var<workgroup> weights: array<f16, ${elements(TILE, HALF_PADDING)}>;`;
+  }
+
+  /** Where a lane works in the workgroup's tile, which begins at the row `origin`. */
+  get place(): string {
+    return /* wgsl */ `
+// First of the subgroup's rows in the tile; then the row that this lane minds, and its place among those who do.
+let block = subgroup * ${this.side}u;
+let row_here = block + subgroup_lane / ${this.lanes}u;
+let row = origin + row_here;
+let part = subgroup_lane % ${this.lanes}u;
+let scores_row = row_here * ${SCORES}u;
+let weights_row = row_here * ${WEIGHTS}u;`;
+  }
+
+  private type(kind: 'left' | 'right' | 'result'): string {
+    return `subgroup_matrix_${kind}<${kind === 'result' ? 'f32' : 'f16'}, ${this.side}, ${this.side}>`;
+  }
+
+  /** The matrix that begins at the element `at` of an array in workgroup memory; transposed if its rows are columns there. */
+  private load(
+    kind: 'left' | 'right' | 'result',
+    array: string,
+    at: string,
+    stride: number,
+    transposed = false,
+  ): string {
+    const order = transposed ? 'col_major' : 'row_major';
+    return `subgroupMatrixLoad<${this.type(kind)}, ${order}>(&${array}, ${at}, ${stride}u)`;
+  }
+
+  /** Brings TILE tokens from `base` on to the stages: `first` and `second` are their vectors e of the head in memory. */
+  bring(base: string, first: string, second = ''): string {
+    const stages = [
+      ['first', first],
+      ['second', second],
+    ].filter(([, from]) => from !== '');
+    return /* wgsl */ `
+workgroupBarrier();
+for (var i = lane; i < ${TILE * this.parts}u; i += ${this.threads}u) {
+  let token = ${base} + i / ${this.parts}u;
+  let e = i % ${this.parts}u;
+  let to = i / ${this.parts}u * ${this.stride}u + 4u * e;
+  ${stages.map(([name]) => `var ${name} = vec4f();`).join(' ')}
+  if (token < params.tokens) {
+    ${stages.map(([name, from]) => `${name} = ${from};`).join('\n    ')}
+  }
+  ${stages
+    .map(([name]) =>
+      range(4)
+        .map((j) => `${name}_stage[to + ${j}u] = f16(${name}[${j}]);`)
+        .join(' '),
+    )
+    .join('\n  ')}
+}
+workgroupBarrier();`;
+  }
+
+  /** The subgroup's own rows, from a stage that holds the workgroup's: matrices `name`_0, `name`_1, ... */
+  own(name: string, stage: string): string {
+    return lines(
+      this.count,
+      (e) =>
+        `let ${name}_${e} = ${this.load('left', stage, `block * ${this.stride}u + ${e * this.side}u`, this.stride)};`,
+    );
+  }
+
+  zeros(name: string): string {
+    return lines(this.count, (e) => `var ${name}_${e} = ${this.type('result')}();`);
+  }
+
+  /** scores = own rows . tokens of a stage, whatever the scores were: no lane may still need them. */
+  scores(own: string, stage: string): string {
+    return /* wgsl */ `
+for (var column = 0u; column < ${TILE}u; column += ${this.side}u) {
+  var sum = ${this.type('result')}();
+  ${lines(this.count, (e) => {
+    const token = this.load('right', stage, `column * ${this.stride}u + ${e * this.side}u`, this.stride, true);
+    return `let token_${e} = ${token}; sum = subgroupMatrixMultiplyAccumulate(${own}_${e}, token_${e}, sum);`;
+  })}
+  subgroupMatrixStore<row_major>(&scores, block * ${SCORES}u + column, sum, ${SCORES}u);
+}
+workgroupBarrier();`;
+  }
+
+  /** sums += weights . tokens of a stage. */
+  add(sums: string, stage: string): string {
+    return /* wgsl */ `
+for (var column = 0u; column < ${TILE}u; column += ${this.side}u) {
+  let weight = ${this.load('left', 'weights', `block * ${WEIGHTS}u + column`, WEIGHTS)};
+  ${lines(this.count, (e) => {
+    const token = this.load('right', stage, `column * ${this.stride}u + ${e * this.side}u`, this.stride);
+    return `let token_${e} = ${token}; ${sums}_${e} = subgroupMatrixMultiplyAccumulate(weight, token_${e}, ${sums}_${e});`;
+  })}
+}`;
+  }
+
+  /** The lane's own scores: `line` knows the number of each, its token of the tile, and its places. */
+  each(line: (i: number, token: string, score: string, weight: string) => string): string {
+    return lines(TILE / this.lanes, (i) => {
+      const column = `part + ${i * this.lanes}u`;
+      return line(i, `base + ${column}`, `scores[scores_row + ${column}]`, `weights[weights_row + ${column}]`);
+    });
+  }
+
+  /** x = x combined over the lanes of the row. */
+  overRow(x: string, combined: (other: string) => string): string {
+    const bits = range(Math.log2(this.lanes)).map((bit) => 2 ** bit);
+    return bits.map((bit) => `${x} = ${combined(`subgroupShuffleXor(${x}, ${bit}u)`)};`).join(' ');
+  }
+
+  /**
+   * Sums through scores, as many matrices at a time as have room there: `body` knows the place of four neighbours in the
+   * lane's row, and e, which vector of the head they are. Afterwards the sums are what it left there, if they are `kept`.
+   */
+  through(sums: string, body: string, kept = false): string {
+    const room = TILE / this.side;
+    return lines(Math.ceil(this.count / room), (group) => {
+      const first = group * room;
+      const some = range(Math.min(room, this.count - first));
+      const at = (i: number): string => `block * ${SCORES}u + ${i * this.side}u`;
+      const back = some.map((i) => `${sums}_${first + i} = ${this.load('result', 'scores', at(i), SCORES)};`);
+      return /* wgsl */ `
+workgroupBarrier();
+${some.map((i) => `subgroupMatrixStore<row_major>(&scores, ${at(i)}, ${sums}_${first + i}, ${SCORES}u);`).join('\n')}
+workgroupBarrier();
+for (var vector = part; vector < ${(some.length * this.side) / 4}u; vector += ${this.lanes}u) {
+  let place = scores_row + 4u * vector;
+  let e = ${(first * this.side) / 4}u + vector;
+  ${body}
+}
+${kept ? ['workgroupBarrier();', ...back].join('\n') : ''}`;
+    });
+  }
+
+  /** Stores sums: `to` is where vector e of the lane's row goes. */
+  store(sums: string, to: string, times = ''): string {
+    const four = range(4).map((j) => `scores[place + ${j}u]`);
+    return this.through(sums, `if (row < params.tokens) { ${to} = vec4f(${four.join(', ')})${times}; }`);
+  }
+}
