@@ -10,7 +10,7 @@ import { Tensor } from './tensor.ts';
 
 /*
  * Mixed precision (Micikevicius et al., 2018), by the rules of torch.autocast. Products (linear, linearAdd, linearGelu, mlp,
- * matmul) round their operands to f16, sum in f32, and give f16 where a result is not added to an f32 residual; attention
+ * matmul, patchEmbed) round their operands to f16, sum in f32, and give f16 where a result is not added to an f32 residual; attention
  * takes what it gets. What backward keeps of them is f16, and so are gradients of f16 tensors. Everything else is f32: other
  * operators are given f16 tensors converted. Parameters, their gradients and the optimizer stay f32 ("master weights"); a
  * region rounds each trained parameter once.
@@ -92,6 +92,10 @@ export function toHalf(ctx: Context, x: Tensor): Tensor {
   return y;
 }
 
+/** Operands of products: as they are, or in f16. Not differentiable. */
+export const operands = (ctx: Context, half: boolean, ...tensors: Tensor[]): Tensor[] =>
+  half ? tensors.map((tensor) => toHalf(ctx, tensor)) : tensors;
+
 function copyPart(ctx: Context, { source, places, elements, members }: HalfPart, copies: HalfCopies): void {
   const y = ctx.empty([elements], 'f16');
   ctx.run(halfCopy, { n: source.size }, { x: source, places, y });
@@ -104,8 +108,8 @@ function copyPart(ctx: Context, { source, places, elements, members }: HalfPart,
 const ALIGNMENT = 2 * BLOCK_ELEMENTS;
 
 /**
- * Lets autocast round those of `parameters` that are matrices, all packed into `flat`, by one dispatch a region. Returns what
- * has to be freed when they are unpacked.
+ * Lets autocast round those of `parameters` that are matrices or weights of convolutions, all packed into `flat`, by one
+ * dispatch a region. Returns what has to be freed when they are unpacked.
  */
 export function shareHalfCopies(parameters: readonly Tensor[], flat: Tensor): Tensor[] {
   const { engine } = flat;
@@ -133,7 +137,7 @@ export function shareHalfCopies(parameters: readonly Tensor[], flat: Tensor): Te
     elements = 0;
   };
   for (const parameter of parameters) {
-    if (parameter.rank !== 2) continue;
+    if (parameter.rank !== 2 && parameter.rank !== 4) continue;
     const size = ALIGNMENT * Math.ceil(parameter.size / ALIGNMENT);
     if (2 * (elements + size) > engine.profile.maxBindingSize) close();
     members.set(parameter, elements);

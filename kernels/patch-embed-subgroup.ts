@@ -1,7 +1,7 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { input, launch, output, u32 } from './kernel.ts';
-import type { Launch } from './kernel.ts';
+import type { Cost, Launch } from './kernel.ts';
 import { COLUMNS, rowProducts, rowTile } from './matmul/row-products.ts';
 import { hasSubgroups } from './matmul/subgroup.ts';
 import type { PatchEmbedProblem } from './patch-embed.ts';
@@ -18,12 +18,8 @@ export const fitsPatchSubgroup = ({ patch, width }: PatchEmbedProblem, device: D
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 const lines = (count: number, line: (i: number) => string): string => range(count).map(line).join('\n');
 
-function sizes({ batch, channels, gridHeight, gridWidth, patch, width }: PatchEmbedProblem) {
-  const patches = batch * gridHeight * gridWidth;
-  const depth = channels * patch * patch;
-  const flops = 2 * patches * depth * width;
-  const bytes = 4 * (patches * depth + patches * width + width * depth);
-  return { patches, depth, cost: { flops, bytes } };
+function sizes({ batch, channels, gridHeight, gridWidth, patch }: PatchEmbedProblem) {
+  return { patches: batch * gridHeight * gridWidth, depth: channels * patch * patch };
 }
 
 /** Steps through an image, in vectors of 4 pixels. */
@@ -38,9 +34,9 @@ const steps = ({ channels, gridHeight, gridWidth, patch }: PatchEmbedProblem) =>
 });
 
 /** Bindings x, w, bias, y. */
-export function patchEmbedForwardSubgroup(problem: PatchEmbedProblem, device: DeviceProfile): Launch[] {
+export function patchEmbedForwardSubgroup(problem: PatchEmbedProblem, device: DeviceProfile, cost: Cost): Launch[] {
   const lanes = device.subgroupSize;
-  const { patches, depth, cost } = sizes(problem);
+  const { patches, depth } = sizes(problem);
   const tile = rowTile(patches, depth, lanes);
   const code = rowProducts(tile, lanes);
   const tilesN = ceilDiv(problem.width, COLUMNS);
@@ -113,9 +109,9 @@ for (var c = 0u; c < width; c += 4) {
 }
 
 /** Bindings x, dy, partials: the weight gradient in one part. A tile is 4 lanes' features by 8 lanes' pixels. */
-export function patchEmbedWeightSubgroup(problem: PatchEmbedProblem, device: DeviceProfile): Launch[] {
+export function patchEmbedWeightSubgroup(problem: PatchEmbedProblem, device: DeviceProfile, cost: Cost): Launch[] {
   const lanes = device.subgroupSize;
-  const { patches, depth, cost } = sizes(problem);
+  const { patches, depth } = sizes(problem);
   const rows = 4 * lanes;
   const vectors = depth > 4 * lanes ? 2 : 1;
   const tilesN = ceilDiv(depth, 4 * lanes * vectors);

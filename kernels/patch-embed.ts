@@ -1,7 +1,8 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
+import { bytesOfElement, inHalf } from './half.ts';
 import { input, launch, output, require, u32 } from './kernel.ts';
-import type { Kernel, Uniforms } from './kernel.ts';
+import type { Cost, Kernel, Uniforms } from './kernel.ts';
 import { fitsPatchSubgroup, patchEmbedForwardSubgroup, patchEmbedWeightSubgroup } from './patch-embed-subgroup.ts';
 
 /**
@@ -25,6 +26,8 @@ export interface PatchEmbedProblem {
   readonly gridWidth: number;
   readonly patch: number;
   readonly width: number;
+  /** Bindings that are f16 in memory; sums are f32 all the same. */
+  readonly half?: readonly ('x' | 'w' | 'dx')[];
 }
 
 const WORKGROUP = 64;
@@ -76,24 +79,24 @@ fn patch_start(n: u32) -> u32 {
 const invocation = /* wgsl */ `@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(local_invocation_index) lane: u32`;
 
-function macs({ batch, gridHeight, gridWidth, channels, patch, width }: PatchEmbedProblem): number {
-  return batch * gridHeight * gridWidth * channels * patch * patch * width;
-}
-
-function bytes(problem: PatchEmbedProblem): number {
-  const { batch, gridHeight, gridWidth, channels, patch, width } = problem;
+/** Of a pass over an image (x or dx), tokens, and a weight or the gradient of one. */
+function costOf(problem: PatchEmbedProblem, image: 'x' | 'dx', weight: 'w' | 'partials'): Cost {
+  const { batch, gridHeight, gridWidth, channels, patch, width, half } = problem;
   const patches = batch * gridHeight * gridWidth;
-  return 4 * (patches * channels * patch ** 2 + patches * width + width * channels * patch ** 2);
+  const depth = channels * patch ** 2;
+  const bytes = bytesOfElement(half, image) * patches * depth + bytesOfElement(half, weight) * width * depth;
+  return { flops: 2 * patches * depth * width, bytes: bytes + 4 * patches * width };
 }
 
 /** Lanes own features, an invocation PATCHES patches: pixels are the same for all lanes, weights serve all patches. */
 export const patchEmbedForward: Kernel<PatchEmbedProblem> = (problem, device) => {
-  if (fitsPatchSubgroup(problem, device)) return patchEmbedForwardSubgroup(problem, device);
+  const cost = costOf(problem, 'x', 'w');
+  if (fitsPatchSubgroup(problem, device)) return inHalf(patchEmbedForwardSubgroup(problem, device, cost), problem.half);
   const vectors = vectorsOf(problem);
   const { element, lanes } = vectors;
   const product = lanes === 4 ? 'dot(pixel, weight)' : 'pixel * weight';
   const groups = ceilDiv(problem.batch * problem.gridHeight * problem.gridWidth, PATCHES);
-  return [
+  const launches = [
     launch({
       name: `patch_embed.forward/vec${lanes}`,
       bindings: [input('x', element), input('w', element), input('bias'), output('y')],
@@ -131,9 +134,10 @@ fn main(${invocation}) {
   }
 }`,
       grid: foldGrid(ceilDiv(groups * problem.width, WORKGROUP), device),
-      cost: { flops: 2 * macs(problem), bytes: bytes(problem) },
+      cost,
     }),
   ];
+  return inHalf(launches, problem.half);
 };
 
 /** Parts that the sum over patches is split into for the weight gradient, so that every lane of the device has work. */
@@ -149,14 +153,15 @@ export function patchEmbedWeightParts(problem: PatchEmbedProblem, device: Device
  * features: gradients are the same for all lanes, each pixel serves all features.
  */
 export const patchEmbedWeight: Kernel<PatchEmbedProblem> = (problem, device) => {
-  if (fitsPatchSubgroup(problem, device)) return patchEmbedWeightSubgroup(problem, device);
+  const cost = costOf(problem, 'x', 'partials');
+  if (fitsPatchSubgroup(problem, device)) return inHalf(patchEmbedWeightSubgroup(problem, device, cost), problem.half);
   const vectors = vectorsOf(problem);
   const { element, lanes } = vectors;
   const parts = patchEmbedWeightParts(problem, device);
   const { channels, patch, width, batch, gridHeight, gridWidth } = problem;
   const columns = (channels * patch * patch) / lanes;
   const features = ceilDiv(width, FEATURES);
-  return [
+  const launches = [
     launch({
       name: `patch_embed.weight/vec${lanes}`,
       bindings: [input('x', element), input('dy'), output('partials', element)],
@@ -193,9 +198,10 @@ fn main(${invocation}) {
   }
 }`,
       grid: foldGrid(ceilDiv(columns * features * parts, WORKGROUP), device),
-      cost: { flops: 2 * macs(problem), bytes: bytes(problem) },
+      cost,
     }),
   ];
+  return inHalf(launches, problem.half);
 };
 
 /** The gradient of the image: lanes own pixels of a patch, an invocation PATCHES patches. */
@@ -204,7 +210,7 @@ export const patchEmbedImage: Kernel<PatchEmbedProblem> = (problem, device) => {
   const { element, lanes } = vectors;
   const { channels, patch, batch, gridHeight, gridWidth } = problem;
   const columns = (channels * patch * patch) / lanes;
-  return [
+  const launches = [
     launch({
       name: `patch_embed.image/vec${lanes}`,
       bindings: [input('w', element), input('dy'), output('dx', element)],
@@ -234,7 +240,8 @@ fn main(${invocation}) {
   }
 }`,
       grid: foldGrid(ceilDiv(columns * ceilDiv(batch * gridHeight * gridWidth, PATCHES), WORKGROUP), device),
-      cost: { flops: 2 * macs(problem), bytes: bytes(problem) },
+      cost: costOf(problem, 'dx', 'w'),
     }),
   ];
+  return inHalf(launches, problem.half);
 };

@@ -12,19 +12,14 @@ import { attentionReference } from './support/attention-reference.ts';
 import { expectClose, uniform } from './support/close.ts';
 import { useEngine } from './support/engine.ts';
 import { erf } from './support/erf.ts';
-import { HALF_UNIT, halfTensor, numbers, rounded } from './support/half.ts';
+import { HALF_UNIT, halfTensor, halfTests, numbers, rounded } from './support/half.ts';
 import { matmulReference } from './support/matmul-reference.ts';
 
 /** Those that every device has the functions for; the other one is tested in subgroup-matrix.test.ts. */
 type PlainVariant = Exclude<Variant, 'subgroup_matrix'>;
 
 const engine = useEngine();
-const withHalf = (name: string, test: () => Promise<void>): void => {
-  it(name, async ({ skip }) => {
-    if (!engine().profile.f16) skip();
-    await test();
-  });
-};
+const withHalf = halfTests(engine);
 
 const gelu = (x: number): number => 0.5 * x * (1 + erf(x / Math.SQRT2));
 const slope = (x: number): number =>

@@ -1,12 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { patchEmbed } from '../engine/node.ts';
+import { autocast, patchEmbed, to } from '../engine/node.ts';
 import type { Kernel } from '../kernels/kernel.ts';
 import { patchEmbedForward, patchEmbedWeight, patchEmbedWeightParts } from '../kernels/patch-embed.ts';
 import type { PatchEmbedProblem } from '../kernels/patch-embed.ts';
 import { expectClose, uniform } from './support/close.ts';
 import { useEngine } from './support/engine.ts';
+import { HALF_UNIT, halfTensor, halfTests, numbers, rounded } from './support/half.ts';
 
 const engine = useEngine();
+const withHalf = halfTests(engine);
 
 const CASES: readonly PatchEmbedProblem[] = [
   { batch: 1, channels: 1, gridHeight: 1, gridWidth: 1, patch: 1, width: 1 },
@@ -86,6 +88,41 @@ describe('patchEmbed', () => {
   });
 });
 
+// Operands are exact in f16, and sums run in f32: results are as good as those in f32.
+describe('patchEmbed under autocast', () => {
+  for (const { name, problem } of NAMED) {
+    withHalf(name, async () => {
+      const { shape, x, w, bias, g } = data(problem);
+      const { channels, patch, width } = problem;
+      const image = engine().tensor(x, shape).requiresGrad_();
+      const weight = engine().tensor(w, [width, channels, patch, patch]).requiresGrad_();
+      const b = engine().tensor(bias, [width]).requiresGrad_();
+      const y = autocast(engine(), () => patchEmbed(image, weight, b));
+      expect(y.dtype).toBe('f32');
+      y.backward(engine().tensor(g, y.shape));
+      const expected = reference(problem, rounded(x), rounded(w), bias, g);
+      expectClose(await y.read(), expected.y, TOLERANCE, 'y');
+      expect([image, weight, b].map(({ grad }) => grad!.dtype)).toEqual(['f32', 'f32', 'f32']);
+      expectClose(await image.grad!.read(), expected.dx, TOLERANCE, 'dx');
+      expectClose(await weight.grad!.read(), expected.dw, TOLERANCE, 'dw');
+      expectClose(await b.grad!.read(), expected.db, TOLERANCE, 'dbias');
+    });
+  }
+
+  withHalf('takes images in f16 as they are, and gives their gradient so', async () => {
+    const problem = CASES[3];
+    const { shape, x, w, bias, g } = data(problem);
+    const image = halfTensor(engine(), rounded(x), shape).requiresGrad_();
+    const weight = engine().tensor(w, [problem.width, problem.channels, problem.patch, problem.patch]);
+    const y = autocast(engine(), () => patchEmbed(image, to(weight, 'f16'), engine().tensor(bias)));
+    y.backward(engine().tensor(g, y.shape));
+    const expected = reference(problem, rounded(x), rounded(w), bias, g);
+    expectClose(await y.read(), expected.y, TOLERANCE, 'y');
+    expect(image.grad!.dtype).toBe('f16');
+    expectClose(await numbers(image.grad!), expected.dx, HALF_UNIT, 'dx');
+  });
+});
+
 describe('patch embedding as on a GPU', () => {
   const onGpu =
     (kernel: Kernel<PatchEmbedProblem>): Kernel<PatchEmbedProblem> =>
@@ -94,24 +131,30 @@ describe('patch embedding as on a GPU', () => {
   const forward = onGpu(patchEmbedForward);
   const weightGradient = onGpu(patchEmbedWeight);
 
-  it.each(NAMED)('$name', async ({ problem }) => {
+  const check = async (problem: PatchEmbedProblem, half: boolean): Promise<void> => {
     const { shape, x, w, bias, g } = data(problem);
     const { channels, patch, width, gridHeight, gridWidth, batch } = problem;
+    const own: PatchEmbedProblem = { ...problem, ...(half && { half: ['x', 'w'] }) };
+    const operand = (values: Float32Array, of: number[]) =>
+      half ? halfTensor(engine(), values, of) : engine().tensor(values, of);
     const tensors = {
-      x: engine().tensor(x, shape),
-      w: engine().tensor(w, [width, channels, patch, patch]),
+      x: operand(x, shape),
+      w: operand(w, [width, channels, patch, patch]),
       bias: engine().tensor(bias),
       dy: engine().tensor(g, [batch, gridHeight * gridWidth, width]),
     };
     const y = engine().empty([batch, gridHeight * gridWidth, width]);
-    const expected = reference(problem, x, w, bias, g);
-    engine().run('patchEmbed', forward, problem, { ...tensors, y });
+    const expected = reference(problem, half ? rounded(x) : x, half ? rounded(w) : w, bias, g);
+    engine().run('patchEmbed', forward, own, { ...tensors, y });
     expectClose(await y.read(), expected.y, TOLERANCE, 'y');
     const parts = patchEmbedWeightParts(problem, { ...engine().profile, cpu: false });
     const partials = engine().zeros([parts, w.length]);
-    engine().run('patchEmbed', weightGradient, problem, { ...tensors, partials });
+    engine().run('patchEmbed', weightGradient, own, { ...tensors, partials });
     const found = new Float64Array(w.length);
     (await partials.read()).forEach((value, i) => (found[i % w.length] += value));
     expectClose(found, expected.dw, TOLERANCE, 'dw');
-  });
+  };
+
+  it.each(NAMED)('$name', ({ problem }) => check(problem, false));
+  for (const { name, problem } of NAMED) withHalf(`${name}, in f16`, () => check(problem, true));
 });

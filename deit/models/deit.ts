@@ -64,7 +64,7 @@ export class VisionTransformer extends Module implements Classifier {
   private readonly blocks: Block[];
   /** In training, keep only the input of each block for the backward pass, and compute its activations once more there. */
   recompute = false;
-  /** f16: linear layers and attention compute on f16 with f32 sums, as under torch.autocast; parameters and logits stay f32. */
+  /** f16: the patch embedding, linear layers and attention compute on f16 with f32 sums, as under torch.autocast; parameters and logits stay f32. */
   precision: Precision = 'f32';
   private readonly norm: LayerNorm;
   private readonly head: Linear;

@@ -2,7 +2,7 @@ import { DeitError } from '../../kernels/errors.ts';
 import { geluBackward, geluForward } from '../../kernels/gelu.ts';
 import type { Epilogue, MatmulProblem } from '../../kernels/matmul/index.ts';
 import { columnSum, columnSumScratch } from '../../kernels/reduce.ts';
-import { toHalf } from '../autocast.ts';
+import { operands } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { ForwardContext } from '../op.ts';
 import { expectShape, formatShape, numel } from '../shape.ts';
@@ -24,10 +24,6 @@ interface Sizes {
   /** Rounds its operands to f16: see autocast. */
   readonly half: boolean;
 }
-
-/** Operands of products: as they are, or in f16. */
-const operands = (ctx: Parameters<typeof toHalf>[0], half: boolean, ...tensors: Tensor[]): Tensor[] =>
-  half ? tensors.map((tensor) => toHalf(ctx, tensor)) : tensors;
 
 /** y = x weight^T with what `epilogue` adds; f16 if the operands are, unless added to a residual. */
 function project(

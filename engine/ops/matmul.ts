@@ -1,6 +1,6 @@
 import { DeitError } from '../../kernels/errors.ts';
 import type { BatchAxis, MatmulProblem } from '../../kernels/matmul/index.ts';
-import { toHalf } from '../autocast.ts';
+import { operands } from '../autocast.ts';
 import { broadcastShapes, formatShape, numel } from '../shape.ts';
 import type { Shape } from '../shape.ts';
 import { defineOp } from '../op.ts';
@@ -42,7 +42,7 @@ const matmulOp = defineOp<Attributes>({
   half: true,
   forward(ctx, inputs) {
     const { half } = ctx.attributes;
-    const [a, b] = inputs.map((x) => (half ? toHalf(ctx, x!) : x!));
+    const [a, b] = operands(ctx, half, inputs[0]!, inputs[1]!);
     const { m, n, k, batch, strides } = matmulShape(a.shape, b.shape, ctx.attributes);
     const y = ctx.empty([...batch, m, n], half ? 'f16' : 'f32');
     const problem: MatmulProblem = {

@@ -6,25 +6,33 @@ import {
   patchEmbedWeightParts,
 } from '../../kernels/patch-embed.ts';
 import type { PatchEmbedProblem } from '../../kernels/patch-embed.ts';
+import { operands } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
+import { to } from './cast.ts';
 import { expectFloat } from './expect-float.ts';
 import { reduceInto } from './reduce.ts';
 
 const patchEmbedOp = defineOp<PatchEmbedProblem>({
   name: 'patchEmbed',
-  forward(ctx, [x, w, bias]) {
-    const { batch, gridHeight, gridWidth, width } = ctx.attributes;
+  half: true,
+  forward(ctx, inputs) {
+    const { batch, gridHeight, gridWidth, width, half } = ctx.attributes;
+    const [x, w] = operands(ctx, half !== undefined, inputs[0]!, inputs[1]!);
     const y = ctx.empty([batch, gridHeight * gridWidth, width]);
-    ctx.run(patchEmbedForward, ctx.attributes, { x: x!, w: w!, bias: bias!, y });
-    ctx.save(x!, w!);
+    ctx.run(patchEmbedForward, ctx.attributes, { x, w, bias: inputs[2]!, y });
+    ctx.save(x, w);
     return [y];
   },
   backward(ctx, [dy]) {
     const [x, w] = ctx.saved;
     const problem = ctx.attributes;
-    if (ctx.needs(0)) ctx.run(patchEmbedImage, problem, { w, dy: dy!, dx: ctx.gradient(0) });
+    if (ctx.needs(0)) {
+      const dx = ctx.gradient(0);
+      const half = problem.half && dx.dtype === 'f16' ? [...problem.half, 'dx' as const] : problem.half;
+      ctx.run(patchEmbedImage, { ...problem, half }, { w, dy: dy!, dx });
+    }
     if (ctx.needs(1)) {
       const parts = patchEmbedWeightParts(problem, x.engine.profile);
       const dw = ctx.gradient(1);
@@ -38,7 +46,8 @@ const patchEmbedOp = defineOp<PatchEmbedProblem>({
 
 /**
  * Tokens of an image: a convolution of stride P with kernel P, image [B, C, H, W], weight [D, C, P, P], bias [D] to
- * [B, (H/P)(W/P), D], patches row by row. timm's `PatchEmbed` with `flatten`.
+ * [B, (H/P)(W/P), D], patches row by row. timm's `PatchEmbed` with `flatten`. Under autocast image and weight are rounded to
+ * f16; the tokens, which begin the residual stream, and their gradient are f32.
  */
 export function patchEmbed(image: Tensor, weight: Tensor, bias: Tensor): Tensor {
   for (const tensor of [image, weight, bias]) expectFloat(tensor, 'patchEmbed');
@@ -60,6 +69,14 @@ export function patchEmbed(image: Tensor, weight: Tensor, bias: Tensor): Tensor 
     });
   }
   expectShape(bias.shape, [width], 'patchEmbed', 'the bias');
-  const problem = { batch, channels, gridHeight: height / patch, gridWidth: wide / patch, patch, width };
-  return patchEmbedOp([image, weight, bias], problem)[0];
+  const problem: PatchEmbedProblem = {
+    batch,
+    channels,
+    gridHeight: height / patch,
+    gridWidth: wide / patch,
+    patch,
+    width,
+    ...(image.engine.halfCopies && { half: ['x', 'w'] }),
+  };
+  return patchEmbedOp([image, to(weight, 'f32'), to(bias, 'f32')], problem)[0];
 }

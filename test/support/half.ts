@@ -1,3 +1,4 @@
+import { it } from 'vitest';
 import type { Engine, Tensor } from '../../engine/node.ts';
 import { halfToNumber, numberToHalf } from '../../engine/half.ts';
 
@@ -17,3 +18,13 @@ export async function numbers(x: Tensor): Promise<Float32Array> {
   const content = await x.read();
   return Float32Array.from(content, (value) => (x.dtype === 'f16' ? halfToNumber(value) : value));
 }
+
+/** Declares tests that are skipped where the adapter of `engine` has no f16. */
+export const halfTests =
+  (engine: () => Engine) =>
+  (name: string, test: () => Promise<void>): void => {
+    it(name, async ({ skip }) => {
+      if (!engine().profile.f16) skip();
+      await test();
+    });
+  };
