@@ -29,6 +29,8 @@ export interface OpDefinition<Attributes extends object> {
   readonly name: string;
   /** Takes f16 tensors as they are. Any other operator is given them converted to f32, inside `autocast`. */
   readonly half?: boolean;
+  /** Whether backward rounds the gradient of its only result to f16: who writes that gradient may do it too. */
+  roundsGradient?(attributes: Attributes): boolean;
   /** Records the forward kernels and returns the outputs. Optional inputs may be null. */
   forward(ctx: ForwardContext<Attributes>, inputs: readonly (Tensor | null)[]): readonly Tensor[];
   /**

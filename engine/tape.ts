@@ -28,6 +28,8 @@ export interface TapeNode {
 interface Gradient {
   tensor: Tensor;
   owned: boolean;
+  /** The same in f16, until something is added. */
+  rounded?: Tensor;
 }
 
 /** What an operator's backward pass works with. */
@@ -41,6 +43,7 @@ export class BackwardContext<Attributes extends object> {
     private readonly engine: Engine,
     private readonly node: TapeNode,
     private readonly gradients: GradientTable,
+    private readonly outputs: readonly (Gradient | undefined)[],
   ) {}
 
   get attributes(): Attributes {
@@ -63,10 +66,32 @@ export class BackwardContext<Attributes extends object> {
 
   /** A destination for the gradient of an input, of its dtype: backward writes every element of it. */
   gradient(input: number): Tensor {
+    return this.destination(this.target(input));
+  }
+
+  /**
+   * As `gradient`. If the operator that made the input will round this gradient to f16, there is a second destination for
+   * the same in f16, which saves that operator the conversion.
+   */
+  gradientAndRounded(input: number): { dx: Tensor; rounded: Tensor | null } {
     const target = this.target(input);
+    const { node, dtype, shape } = target;
+    if (dtype !== 'f32' || !node?.definition.roundsGradient?.(node.attributes)) {
+      return { dx: this.destination(target), rounded: null };
+    }
+    const rounded = this.engine.empty(shape, 'f16', 'gradient');
+    return { dx: this.destination(target, rounded), rounded };
+  }
+
+  /** The gradient of an output in f16, if that has been written too. */
+  rounded(output: number): Tensor | null {
+    return this.outputs[output]?.rounded ?? null;
+  }
+
+  private destination(target: Tensor, rounded?: Tensor): Tensor {
     const home = this.gradients.homeFor(target);
     const tensor = home ?? this.engine.empty(target.shape, target.dtype, 'gradient');
-    this.add(target, { tensor, owned: true });
+    this.add(target, { tensor, owned: true, rounded });
     this.written.push(tensor);
     return tensor;
   }
@@ -147,10 +172,12 @@ class GradientTable {
     const slots = this.slots(target);
     const present = slots[target.outputIndex];
     if (!present) slots[target.outputIndex] = incoming;
-    else if (present.owned) this.engine.accumulate(present.tensor, incoming.tensor);
-    else if (incoming.owned) {
+    else if (present.owned) {
+      this.engine.accumulate(present.tensor, incoming.tensor);
+      present.rounded = undefined;
+    } else if (incoming.owned) {
       this.engine.accumulate(incoming.tensor, present.tensor);
-      slots[target.outputIndex] = incoming;
+      slots[target.outputIndex] = { tensor: incoming.tensor, owned: true };
     } else {
       const sum = this.engine.sum(present.tensor, incoming.tensor);
       slots[target.outputIndex] = { tensor: sum, owned: true };
@@ -170,11 +197,11 @@ class GradientTable {
     return this.slots(target)[0] ? null : target.gradHome;
   }
 
-  ofNode(node: TapeNode): (Tensor | null)[] | null {
+  ofNode(node: TapeNode): (Gradient | undefined)[] | null {
     const slots = this.table.get(node);
     if (!slots) return null;
     this.table.delete(node);
-    return node.outputShapes.map((_, i) => slots[i]?.tensor ?? null);
+    return slots;
   }
 
   ofLeaf(leaf: Tensor): Gradient | undefined {
@@ -209,10 +236,13 @@ export function backward(root: Tensor, gradient?: Tensor): void {
       const { definition } = node;
       if (!definition.backward) throw withoutBackward(definition.name);
       checkSaved(node);
-      const ctx = new BackwardContext(engine, node, gradients);
+      const ctx = new BackwardContext(engine, node, gradients, outputs);
       const recordBackward = definition.backward.bind(definition);
       engine.within(node.path, () => {
-        recordBackward(ctx, outputs);
+        recordBackward(
+          ctx,
+          node.outputShapes.map((_, i) => outputs[i]?.tensor ?? null),
+        );
         engine.checks?.check(`${definition.name}.backward`, ctx.written);
         ctx.finish();
       });

@@ -34,7 +34,8 @@ import type { RowPlan, RowShape } from './rows.ts';
  * are several.
  *
  * All gradients are written. `pending` is a gradient that reached x along another path (the residual connection); adding
- * it here saves a pass. The forward kernel can likewise make x itself as the sum of a residual and a branch.
+ * it here saves a pass. The forward kernel can likewise make x itself as the sum of a residual and a branch. For products
+ * of f16, y and dy can be f16 in memory, and dx is written in f16 as well (`rounded`).
  */
 
 export interface LayerNormProblem {
@@ -58,6 +59,8 @@ export interface LayerNormBackwardProblem {
   readonly columns?: boolean;
   /** dy is f16 in memory. */
   readonly half?: boolean;
+  /** dx is written in f16 too. */
+  readonly rounded?: boolean;
 }
 
 interface Layout {
@@ -110,7 +113,7 @@ export const layerNormForward: Kernel<LayerNormProblem> = (problem, device) => {
   let rstd = 1.0 / sqrt(row_sum(part) / f32(params.width) + params.eps);
   ${store(
     plan,
-    'y',
+    ['y'],
     `(${x} - mean) * rstd${weight ? ` * ${columnOf(plan, 'weight')}` : ''}${bias ? ` + ${columnOf(plan, 'bias')}` : ''}`,
     'x',
   )}
@@ -135,17 +138,18 @@ export function layerNormBackwardPartials(problem: LayerNormBackwardProblem, dev
 }
 
 /**
- * Bindings: x, stats (vec2f), weight if the problem has it, dy, dx, pending if the problem has it; with `columns` dweight and
- * dbias, and partials if `layerNormBackwardPartials` is not 0.
+ * Bindings: x, stats (vec2f), dy, dx; weight, pending and rounded if the problem has them; with `columns` dweight and dbias,
+ * and partials if `layerNormBackwardPartials` is not 0.
  */
 export const layerNormBackward: Kernel<LayerNormBackwardProblem> = (problem, device) => {
-  const { rows, width, weight, pending, columns = false, half } = problem;
+  const { rows, width, weight, pending, columns = false, half, rounded } = problem;
   const name = `layer_norm.backward${pending ? '_add' : ''}${columns ? '_columns' : ''}`;
   const { shape, plan, element, rowBytes } = layout(problem, device, name);
   require(!columns || layerNormSumsColumns(problem, device), name, 'rows that lanes keep, in one launch', problem);
   const bindings = [input('x', element), input('dy', element), input('stats', 'vec2f'), output('dx', element)];
   if (weight) bindings.push(input('weight', element));
   if (pending) bindings.push(input('pending', element));
+  if (rounded) bindings.push(output('rounded', element));
   const groups = columns ? workgroupsOf(plan, rows) : 1;
   if (columns && groups > 1) bindings.push(output('partials', element));
   else if (columns) bindings.push(output('dweight', element), output('dbias', element));
@@ -165,6 +169,7 @@ export const layerNormBackward: Kernel<LayerNormBackwardProblem> = (problem, dev
         dx: rowBytes,
         stats: 8,
         ...(pending ? { pending: rowBytes } : {}),
+        ...(rounded ? { rounded: rowBytes / 2 } : {}),
       },
       before: columns ? `var dweight_held: array<V, ${plan.held}>; var dbias_held: array<V, ${plan.held}>;` : '',
       body: /* wgsl */ `
@@ -184,17 +189,17 @@ export const layerNormBackward: Kernel<LayerNormBackwardProblem> = (problem, dev
   )}
   let g_mean = row_sum(part) / f32(params.width);
   let gh_mean = row_sum(part_h) / f32(params.width);
-  ${store(plan, 'dx', `rstd * (${g} - g_mean - ${h} * gh_mean)`, 'dy', pending ? ' + pending[i]' : '')}`,
+  ${store(plan, rounded ? ['dx', 'rounded'] : ['dx'], `rstd * (${g} - g_mean - ${h} * gh_mean)`, 'dy', pending ? ' + pending[i]' : '')}`,
       after: columns ? `{ let base = 0u; ${eachColumn(plan, columnSums(groups))} }` : '',
       cost: {
         flops: (columns ? 15 : 12) * rows * width,
-        bytes: ((pending ? 16 : 12) - (half ? 2 : 0)) * rows * width,
+        bytes: ((pending ? 16 : 12) - (half ? 2 : 0) + (rounded ? 2 : 0)) * rows * width,
       },
     },
     device,
   );
   if (groups > 1) launches.push(addBlocks(groups, width, device));
-  return inHalf(launches, half ? ['dy'] : undefined);
+  return inHalf(launches, [...(half ? ['dy'] : []), ...(rounded ? ['rounded'] : [])]);
 };
 
 /** WGSL: what a workgroup's rows add to the gradients of weight and bias, as `addBlocks` reads it. */

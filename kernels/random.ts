@@ -13,6 +13,7 @@
  */
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import { elementwise } from './elementwise.ts';
+import { bytesOfElement, inHalf } from './half.ts';
 import { f32, input, launch, output, require, splitRows, u32 } from './kernel.ts';
 import type { Kernel, Uniforms } from './kernel.ts';
 import { logWgsl } from './math.ts';
@@ -73,6 +74,8 @@ export interface DropPathProblem extends Draw {
   rate: number;
   /** Whether a residual is added. */
   add: boolean;
+  /** The branch, which is x if a residual is added and else y, is f16 in memory. */
+  half?: boolean;
 }
 
 const WORKGROUP = 64;
@@ -80,7 +83,7 @@ const WORKGROUP = 64;
 const LOADS = 16;
 
 /** Bindings x, y, step, and residual if `add`. A workgroup stays within one sample. */
-export const dropPath: Kernel<DropPathProblem> = ({ samples, inner, rate, add, ...draw }, device) => {
+export const dropPath: Kernel<DropPathProblem> = ({ samples, inner, rate, add, half, ...draw }, device) => {
   const name = add ? 'dropPathAdd' : 'dropPath';
   require(samples > 0 && inner > 0 && rate >= 0 && rate <= 1, name, 'elements, and a rate from 0 to 1', {
     samples,
@@ -91,8 +94,10 @@ export const dropPath: Kernel<DropPathProblem> = ({ samples, inner, rate, add, .
   const type = vector ? 'vec4f' : 'f32';
   const loads = vector ? inner / 4 : inner;
   const parts = ceilDiv(loads, WORKGROUP * LOADS);
-  const bytes = { x: inner * 4, y: inner * 4, ...(add ? { residual: inner * 4 } : {}) };
-  return splitRows(samples, bytes, device, name).map(({ start, rows, ranges }) =>
+  const halves = half ? [add ? 'x' : 'y'] : [];
+  const bytesOf = (binding: string): number => inner * bytesOfElement(halves, binding);
+  const bytes = { x: bytesOf('x'), y: bytesOf('y'), ...(add ? { residual: bytesOf('residual') } : {}) };
+  const launches = splitRows(samples, bytes, device, name).map(({ start, rows, ranges }) =>
     launch({
       name: `${name}/${vector ? 'vector' : 'word'}`,
       bindings: [input('x', type), ...(add ? [input('residual', type)] : []), output('y', type), input('step', 'u32')],
@@ -128,9 +133,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   }
 }`,
       grid: foldGrid(rows * parts, device),
-      cost: { flops: rows * inner * (add ? 2 : 1), bytes: rows * inner * (add ? 12 : 8) },
+      cost: {
+        flops: rows * inner * (add ? 2 : 1),
+        bytes: rows * Object.values(bytes).reduce((sum, each) => sum + each, 0),
+      },
     }),
   );
+  return inHalf(launches, halves);
 };
 
 export interface RandomFillProblem extends Draw {

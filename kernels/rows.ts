@@ -122,13 +122,15 @@ export const valueOf = ({ held }: RowPlan, name: string): string => (held > 0 ? 
 export const columnOf = ({ turns }: RowPlan, name: string): string => (turns > 0 ? `${name}_held[k]` : `${name}[c]`);
 
 /**
- * WGSL: `target[i] = value` for the whole row. Array `kept` may be overwritten on the way. `late` is what is added that has
- * to be loaded, such as ` + other[i]`.
+ * WGSL: `target[i] = value` for the whole row and each target. Array `kept` may be overwritten on the way. `late` is what is added
+ * that has to be loaded, such as ` + other[i]`.
  */
-export function store(plan: RowPlan, target: string, value: string, kept: string, late = ''): string {
-  if (plan.turns === 0) return eachColumn(plan, `${target}[i] = ${value}${late};`);
+export function store(plan: RowPlan, targets: readonly string[], value: string, kept: string, late = ''): string {
+  const write = (result: string): string =>
+    eachColumn(plan, `let result = ${result}${late}; ${targets.map((target) => `${target}[i] = result;`).join(' ')}`);
+  if (plan.turns === 0) return write(value);
   return `${eachHeld(plan, `${kept}_held[k] = ${value};`)}
-  ${eachColumn(plan, `${target}[i] = ${kept}_held[k]${late};`)}`;
+  ${write(`${kept}_held[k]`)}`;
 }
 
 /** Workgroups of a plan with turns. */

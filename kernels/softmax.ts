@@ -42,7 +42,7 @@ export const softmaxForward: Kernel<SoftmaxProblem> = (problem, device) => {
   var sum = V(0);
   ${eachHeld(plan, `let e = ${exp}(${value} - m); ${problem.log ? '' : hold(plan, 'x', 'e')} sum += e;`)}
   ${problem.log ? 'let log_sum = accurate_log(row_sum(sum));' : 'let scale = 1.0 / row_sum(sum);'}
-  ${store(plan, 'y', result, 'x')}`;
+  ${store(plan, ['y'], result, 'x')}`;
   return rowKernel(
     {
       name,
@@ -87,7 +87,7 @@ export const softmaxBackward: Kernel<SoftmaxProblem> = (problem, device) => {
     part += ${problem.log ? 'own_dy' : 'own_y * own_dy'};`,
   )}
   let sum = row_sum(part);
-  ${store(plan, 'dx', problem.log ? `${dy} - ${accurateExp(plan.vector)}(${y}) * sum` : `${y} * (${dy} - sum)`, 'y')}`,
+  ${store(plan, ['dx'], problem.log ? `${dy} - ${accurateExp(plan.vector)}(${y}) * sum` : `${y} * (${dy} - sum)`, 'y')}`,
       cost,
     },
     device,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  add,
   autocast,
   checkpoint,
   findNonFinite,
@@ -159,6 +160,41 @@ describe('autocast', () => {
       for (const [i, tensor] of full.entries()) {
         expect(await gradientOf(half[i].grad!)).toEqual(await gradientOf(tensor.grad!));
       }
+    }
+  });
+
+  withHalf('layer norm rounds its gradient for the product before it, unless another gradient is added', async () => {
+    for (const width of [n, 7]) {
+      const { gpu, tx } = operands();
+      const [weights, r] = [uniform(width * k, 2), uniform(m * width, 5)];
+      const tw = gpu.tensor(weights, [width, k]).requiresGrad_();
+      const backwards = async (branch: boolean) => {
+        const residual = gpu.tensor(r, [m, width]).requiresGrad_();
+        const loss = autocast(gpu, () => {
+          const y = linearAdd(tx, tw, null, residual);
+          // Backward comes to this branch after the norm, which is recorded later.
+          const other = branch ? mul(y, 3) : null;
+          const normed = layerNorm(y, null, null, 1e-6, 'f16');
+          const weighted = sum(mul(normed, gpu.tensor(uniform(m * width, 6), [m, width])));
+          return other ? add(weighted, sum(other)) : weighted;
+        });
+        tw.grad = null;
+        const casts: string[] = [];
+        gpu.observe(
+          ({ op, kernel }) => void (kernel === 'cast/f32-f16' && casts.push(op)),
+          () => loss.backward(),
+        );
+        // The residual's gradient is that of y, in f32.
+        const dy = await gradientOf(residual.grad!);
+        const expected = linearReference(rounded(x), rounded(weights), new Float32Array(width), rounded(dy));
+        expectClose(await gradientOf(tw.grad!), expected.dw, 1e-6, `dw, width ${width}`);
+        return { casts: casts.filter((op) => op.startsWith('linearAdd')), dy };
+      };
+      const [alone, both] = [await backwards(false), await backwards(true)];
+      expect(alone.casts).toEqual([]);
+      expect(both.casts).toEqual(['linearAdd.backward']);
+      // One f32 addition, whose result can be four times as large.
+      both.dy.forEach((value, i) => expect(Math.abs(value - alone.dy[i] - 3)).toBeLessThan(1e-6));
     }
   });
 

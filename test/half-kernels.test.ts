@@ -5,6 +5,8 @@ import type { AttentionVariant } from '../kernels/attention/index.ts';
 import { geluBackward, geluForward } from '../kernels/gelu.ts';
 import { inHalf } from '../kernels/half.ts';
 import { input, launch, output } from '../kernels/kernel.ts';
+import type { Kernel } from '../kernels/kernel.ts';
+import { layerNormBackward } from '../kernels/layer-norm.ts';
 import { layColumns, matmul } from '../kernels/matmul/index.ts';
 import type { MatmulProblem, Variant } from '../kernels/matmul/index.ts';
 import { columnSum, columnSumScratch } from '../kernels/reduce.ts';
@@ -192,6 +194,37 @@ describe('other kernels on f16', () => {
     );
     engine().run('accumulate', accumulate, { n, half: true }, { total: up, source: input0 });
     expect(await numbers(up)).toEqual(rounded(Float64Array.from(x, (v, i) => v + dy[i])));
+  });
+
+  withHalf('the gradient of layer norm, in f16 beside f32, by subgroups and workgroups', async () => {
+    const { profile } = engine();
+    for (const subgroupSize of new Set([profile.subgroupSize, 0])) {
+      for (const width of [12, 7]) {
+        const rows = 5;
+        const problem = { rows, width, weight: false, pending: false, half: true, rounded: true };
+        const backward: Kernel<typeof problem> = (own, device) =>
+          layerNormBackward(own, { ...device, cpu: false, subgroupSize });
+        const [x, up] = [uniform(rows * width, 1), rounded(uniform(rows * width, 2))];
+        // Statistics may be anything: the formula is that of layer-norm.ts.
+        const stats = Float32Array.from({ length: 2 * rows }, (_, i) => (i % 2 === 0 ? 0.1 : 1.5));
+        const [dx, half] = [engine().empty([rows, width]), engine().empty([rows, width], 'f16')];
+        engine().run('layerNorm', backward, problem, {
+          x: engine().tensor(x, [rows, width]),
+          stats: engine().tensor(stats, [rows, 2]),
+          dy: halfTensor(engine(), up, [rows, width]),
+          dx,
+          rounded: half,
+        });
+        const expected = Float64Array.from(x, (value, i) => {
+          const columns = Array.from({ length: width }, (_, c) => i - (i % width) + c);
+          const h = (j: number): number => (x[j] - 0.1) * 1.5;
+          const mean = (of: (j: number) => number): number => columns.reduce((s, j) => s + of(j), 0) / width;
+          return 1.5 * (up[i] - mean((j) => up[j]) - (value - 0.1) * 1.5 * mean((j) => up[j] * h(j)));
+        });
+        expectClose(await numbers(dx), expected, F32, 'dx');
+        expectClose(await numbers(half), expected, F16, 'dx in f16');
+      }
+    }
   });
 
   withHalf('column sums in f32', async () => {

@@ -199,11 +199,12 @@ describe('training a distilled DeiT in f16', () => {
     expect(inspected.attention.every(({ dtype }) => dtype === 'f32')).toBe(true);
   });
 
-  withHalf('needs less memory', async () => {
-    const plan = async (precision: 'f32' | 'f16') => {
+  withHalf('needs less memory, and few more dispatches', async () => {
+    const plan = async (precision: 'f32' | 'f16', dropPath = 0) => {
       const recipe = resolveRecipe(SMALL, {
         'model.precision': precision,
         'distillation.type': 'none',
+        'model.dropPath': dropPath,
         'model.name': 'deit_tiny_distilled_patch16_224 img_size=64 patch_size=8 depth=4 num_classes=10',
       });
       return planTraining(engine(), recipe, 10, { search: false });
@@ -212,6 +213,10 @@ describe('training a distilled DeiT in f16', () => {
     // Of 14 widths that a block keeps of a token, 2 are of the f32 residual stream.
     expect(f16.parts.activations / f32.parts.activations).toBeLessThan(0.75);
     expect(f16.parts.weights).toBe(f32.parts.weights);
+    // Those of loss scaling (7), weights, images, the last gradient of the residual stream, and of the heads (6): none in blocks.
+    expect(f16.dispatches - f32.dispatches).toBeLessThanOrEqual(16);
+    const dropped = [await plan('f32', 0.2), await plan('f16', 0.2)];
+    expect(dropped[1].dispatches - dropped[0].dispatches).toBeLessThanOrEqual(16);
   });
 });
 

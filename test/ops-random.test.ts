@@ -5,6 +5,7 @@ import { PhiloxStream, Purpose, uniform01 } from '../kernels/philox.ts';
 import { expectClose, uniform } from './support/close.ts';
 import { differentiate } from './support/differentiate.ts';
 import { useEngine } from './support/engine.ts';
+import { halfTests, rounded } from './support/half.ts';
 import { useEngineAs } from './support/profile.ts';
 
 const SEED = 0xdecade01;
@@ -78,6 +79,7 @@ describe.each([
 ])('masks, $name', ({ claims }) => {
   const device = useEngineAs(claims);
   const own = (purpose: Purpose, step: number, number: number) => new PhiloxStream(0, purpose, step, number);
+  const withHalf = halfTests(device);
 
   it('dropout draws the same words for all parts of a tensor', async () => {
     const y = await ops.dropout(device().full([6001], 1), 0.5, 3).read();
@@ -119,6 +121,33 @@ describe.each([
     );
     expect(Array.from(fused.gradients[0])).toEqual(Array.from(fused.dy));
     expect(Array.from(fused.gradients[1])).toEqual(gradient);
+  });
+
+  withHalf('adds an f16 branch to an f32 residual, and gives its gradient in f16', async () => {
+    for (const shape of [
+      [11, 3, 12],
+      [16, 5, 3],
+    ]) {
+      const [n, rate] = [shape.reduce((a, b) => a * b, 1), 0.4];
+      const [x, residual] = [rounded(uniform(n, 1)), uniform(n, 2)];
+      const kept = words(own(Purpose.dropPath, 4, 7), shape[0]).map((word) => uniform01(word) >= Math.fround(rate));
+      const sample = (i: number) => Math.floor((i * shape[0]) / n);
+      const drop = (value: number, i: number) => (kept[sample(i)] ? scaled(value, rate) : 0);
+      const operands = [residual, x].map((data) => ({ shape, data }));
+      const found = await atStep(device(), 4, () =>
+        differentiate(device(), operands, (r, t) =>
+          ops.autocast(device(), () => ops.dropPathAdd(r, ops.to(t, 'f16'), rate, 7)),
+        ),
+      );
+      // One f32 sum, which may be fused with the product before.
+      expectClose(
+        found.y,
+        Array.from(x, (value, i) => drop(value, i) + residual[i]),
+        1e-7,
+      );
+      expect(Array.from(found.gradients[0])).toEqual(Array.from(found.dy));
+      expect(Array.from(found.gradients[1])).toEqual(Array.from(rounded(Array.from(found.dy, drop))));
+    }
   });
 });
 

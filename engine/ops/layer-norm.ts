@@ -37,7 +37,7 @@ const layerNormOp = defineOp<LayerNormAttributes>({
   backward(ctx, [dy]) {
     const [x, stats, weight] = ctx.saved;
     const operands = { x, stats, weight, dy: dy!, pending: ctx.needs(0) ? ctx.takePending(0) : null };
-    gradients(ctx, operands, ctx.needs(0) ? ctx.gradient(0) : null, [1, 2]);
+    gradients(ctx, operands, ctx.needs(0) ? ctx.gradientAndRounded(0) : null, [1, 2]);
   },
 });
 
@@ -81,7 +81,7 @@ const addLayerNormOp = defineOp<LayerNormAttributes>({
     }
     // Both terms of the sum have the same gradient: one tensor is handed on to both.
     const dx = terms.length > 0 ? ctx.empty(sum.shape) : null;
-    gradients(ctx, { x: sum, stats, weight, dy, pending: dsum }, dx, [2, 3]);
+    gradients(ctx, { x: sum, stats, weight, dy, pending: dsum }, dx && { dx, rounded: null }, [2, 3]);
     for (const i of terms) ctx.pass(i, dx!);
   },
 });
@@ -142,11 +142,17 @@ interface Operands {
   pending: Tensor | null;
 }
 
-/** Writes dx unless it is null, and the gradients that are needed of weight and bias, which are the inputs of these numbers. */
+interface Results {
+  dx: Tensor;
+  /** Where dx is wanted in f16 too. */
+  rounded: Tensor | null;
+}
+
+/** Writes the gradient of x unless that is null, and the gradients that are needed of weight and bias, which are the inputs of these numbers. */
 function gradients(
   ctx: Context,
   { x, stats, weight, dy, pending }: Operands,
-  dx: Tensor | null,
+  results: Results | null,
   [weightInput, biasInput]: readonly [number, number],
 ): void {
   const { rows, width, half } = ctx.attributes;
@@ -161,10 +167,16 @@ function gradients(
     dbias: ctx.needs(biasInput) ? ctx.gradient(biasInput) : ctx.empty([width]),
     ...(scratch > 0 && { partials: ctx.empty([scratch]) }),
   });
-  const problem = { rows, width, half, weight: weight !== undefined, pending: pending !== null };
-  const together = dx !== null && columns && layerNormSumsColumns(problem, profile);
-  if (dx) {
-    const tensors = { x, stats, dy, dx, ...(weight && { weight }), ...(pending && { pending }) };
+  const rounded = results?.rounded ?? null;
+  const problem = { rows, width, half, weight: weight !== undefined, pending: pending !== null, rounded: !!rounded };
+  const together = results !== null && columns && layerNormSumsColumns(problem, profile);
+  if (results) {
+    const tensors = {
+      ...{ x, stats, dy, dx: results.dx },
+      ...(weight && { weight }),
+      ...(pending && { pending }),
+      ...(rounded && { rounded }),
+    };
     if (together) Object.assign(tensors, sums(layerNormBackwardPartials(problem, profile)));
     ctx.run(layerNormBackward, { ...problem, columns: together }, tensors);
   }

@@ -127,6 +127,7 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
 const linearAddOp = defineOp<Sizes>({
   name: 'linearAdd',
   half: true,
+  roundsGradient: ({ half }) => half,
   forward(ctx, inputs) {
     const [x, weight] = operands(ctx, ctx.attributes.half, inputs[0]!, inputs[1]!);
     const [bias, residual] = inputs.slice(2);
@@ -138,7 +139,7 @@ const linearAddOp = defineOp<Sizes>({
   backward(ctx, [dy]) {
     const [x, weight] = ctx.saved;
     if (ctx.needs(3)) ctx.pass(3, dy!);
-    const [up] = operands(ctx, ctx.attributes.half, dy!);
+    const [up] = operands(ctx, ctx.attributes.half, ctx.rounded(0) ?? dy!);
     if (ctx.needs(0)) inputGradient(ctx, ctx.attributes, up, weight, ctx.gradient(0));
     parameterGradients(ctx, ctx.attributes, x, up, 1, 2);
   },
@@ -188,6 +189,7 @@ interface MlpSizes {
 const mlpOp = defineOp<MlpSizes>({
   name: 'mlp',
   half: true,
+  roundsGradient: ({ first }) => first.half,
   forward(ctx, inputs) {
     const { first, second } = ctx.attributes;
     const [x, weight1, weight2] = operands(ctx, first.half, inputs[0]!, inputs[1]!, inputs[3]!);
@@ -206,7 +208,7 @@ const mlpOp = defineOp<MlpSizes>({
     const { first, second } = ctx.attributes;
     if (ctx.needs(5)) ctx.pass(5, dy!);
     const { half } = first;
-    const [up] = operands(ctx, half, dy!);
+    const [up] = operands(ctx, half, ctx.rounded(0) ?? dy!);
     // The product that meets pre in its epilogue computes gelu(pre) on the way.
     const hidden = ctx.empty(pre.shape, pre.dtype);
     const dpre = ctx.empty(pre.shape, pre.dtype);

@@ -13,6 +13,7 @@ import { expectShape, numel } from '../shape.ts';
 import type { Shape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { add } from './binary.ts';
+import { to } from './cast.ts';
 import { expectFloat } from './expect-float.ts';
 
 /*
@@ -50,19 +51,21 @@ const dropPathOp = defineOp<DropPathProblem>({
 
 const dropPathAddOp = defineOp<DropPathProblem>({
   name: 'dropPathAdd',
+  half: true,
   forward(ctx, inputs) {
     const [residual, x] = [inputs[0]!, inputs[1]!];
     const { step } = ctx.engine;
     const y = ctx.empty(x.shape);
-    ctx.run(dropPathKernel, ctx.attributes, { residual, x, y, step });
+    ctx.run(dropPathKernel, { ...ctx.attributes, half: x.dtype === 'f16' }, { residual, x, y, step });
     ctx.save(step);
     return [y];
   },
   backward(ctx, [dy]) {
     if (ctx.needs(0)) ctx.pass(0, dy!);
     if (!ctx.needs(1)) return;
-    const problem = { ...ctx.attributes, add: false };
-    ctx.run(dropPathKernel, problem, { x: dy!, y: ctx.gradient(1), step: ctx.saved[0] });
+    const y = ctx.gradient(1);
+    const problem = { ...ctx.attributes, add: false, half: y.dtype === 'f16' };
+    ctx.run(dropPathKernel, problem, { x: dy!, y, step: ctx.saved[0] });
   },
 });
 
@@ -103,14 +106,14 @@ export function dropPath(x: Tensor, rate: number, stream: number, training = tru
   return dropPathOp([x], pathProblem(x, rate, stream, false))[0];
 }
 
-/** residual + dropPath(branch, rate, stream) in one pass. The shapes are equal. */
+/** residual + dropPath(branch, rate, stream) in one pass, in f32. The shapes are equal. */
 export function dropPathAdd(residual: Tensor, branch: Tensor, rate: number, stream: number, training = true): Tensor {
   expectFloat(residual, 'dropPathAdd');
   expectFloat(branch, 'dropPathAdd');
   expectShape(branch.shape, residual.shape, 'dropPathAdd', 'the branch');
   expectRate(rate, 'dropPathAdd');
   if (!training || rate === 0 || branch.size === 0) return add(residual, branch);
-  return dropPathAddOp([residual, branch], pathProblem(branch, rate, stream, true))[0];
+  return dropPathAddOp([to(residual, 'f32'), branch], pathProblem(branch, rate, stream, true))[0];
 }
 
 export interface FillOptions {
