@@ -183,27 +183,25 @@ for (var column = 0u; column < ${TILE}u; column += ${this.side}u) {
   }
 
   /**
-   * Sums through scores, as many matrices at a time as have room there: `body` knows the place of four neighbours in the
-   * lane's row, and e, which vector of the head they are. Afterwards the sums are what it left there, if they are `kept`.
+   * Sums through scores, one matrix after the other: `body` knows the place of four neighbours in the lane's row, and e,
+   * which vector of the head they are. Afterwards the sums are what it left there, if they are `kept`.
    */
   through(sums: string, body: string, kept = false): string {
-    const room = TILE / this.side;
-    return lines(Math.ceil(this.count / room), (group) => {
-      const first = group * room;
-      const some = range(Math.min(room, this.count - first));
-      const at = (i: number): string => `block * ${SCORES}u + ${i * this.side}u`;
-      const back = some.map((i) => `${sums}_${first + i} = ${this.load('result', 'scores', at(i), SCORES)};`);
-      return /* wgsl */ `
+    const at = `block * ${SCORES}u`;
+    const vectors = this.side / 4;
+    return lines(
+      this.count,
+      (matrix) => /* wgsl */ `
 workgroupBarrier();
-${some.map((i) => `subgroupMatrixStore<row_major>(&scores, ${at(i)}, ${sums}_${first + i}, ${SCORES}u);`).join('\n')}
+subgroupMatrixStore<row_major>(&scores, ${at}, ${sums}_${matrix}, ${SCORES}u);
 workgroupBarrier();
-for (var vector = part; vector < ${(some.length * this.side) / 4}u; vector += ${this.lanes}u) {
+for (var vector = part; vector < ${vectors}u; vector += ${this.lanes}u) {
   let place = scores_row + 4u * vector;
-  let e = ${(first * this.side) / 4}u + vector;
+  let e = ${matrix * vectors}u + vector;
   ${body}
 }
-${kept ? ['workgroupBarrier();', ...back].join('\n') : ''}`;
-    });
+${kept ? `workgroupBarrier();\n${sums}_${matrix} = ${this.load('result', 'scores', at, SCORES)};` : ''}`,
+    );
   }
 
   /** Stores sums: `to` is where vector e of the lane's row goes. */
