@@ -88,15 +88,28 @@ describe('its WGSL', () => {
 const nans = (shape: readonly number[]): Float32Array =>
   new Float32Array(shape.reduce((product, n) => product * n)).fill(NaN);
 
+interface Case extends AttentionCase {
+  /** All scores lie so far below zero that exp(-s) is infinite: what is past the end must not take part as a zero. */
+  readonly sunk?: boolean;
+}
+
+function inputs({ batch, tokens, heads, width, scale = 1, sunk }: Case): { qkv: Float32Array; g: Float32Array } {
+  const qkv = rounded(uniform(batch * tokens * 3 * heads * width, 1, scale));
+  for (let i = 0; sunk && i < qkv.length; i += width) {
+    const part = Math.floor(i / (heads * width)) % 3;
+    if (part < 2) qkv[i] = part === 0 ? -30 : 10;
+  }
+  return { qkv, g: rounded(uniform(batch * tokens * heads * width, 2)) };
+}
+
 /** y and dqkv by kernels in the variants that are asked for, subgroup_matrix with emulated matrices. */
 async function attention(
-  problem: AttentionCase,
+  problem: Case,
   side: number,
   [forward, backward]: readonly [AttentionVariant, AttentionVariant],
 ) {
-  const { batch, tokens, heads, width, scale = 1 } = problem;
-  const qkv = rounded(uniform(batch * tokens * 3 * heads * width, 1, scale));
-  const g = rounded(uniform(batch * tokens * heads * width, 2));
+  const { batch, tokens, heads, width } = problem;
+  const { qkv, g } = inputs(problem);
   const [fused, merged] = [
     [batch, tokens, 3 * heads * width],
     [batch, tokens, heads * width],
@@ -132,7 +145,7 @@ const GRADIENT_UNITS = 4;
 
 describe('its arithmetic, with the matrix functions emulated', () => {
   const check = async (
-    problem: AttentionCase,
+    problem: Case,
     side: number,
     variants: readonly [AttentionVariant, AttentionVariant] = ['subgroup_matrix', 'subgroup_matrix'],
   ): Promise<void> => {
@@ -152,6 +165,10 @@ describe('its arithmetic, with the matrix functions emulated', () => {
 
   it('scores so large that the reference moves', async () => {
     if (able()) await check({ batch: 1, tokens: 131, heads: 2, width: 8, scale: 6 }, 4);
+  });
+
+  it('scores that are all far below zero', async () => {
+    if (able()) await check({ batch: 1, tokens: 37, heads: 2, width: 8, sunk: true }, 4);
   });
 
   it('keeps the statistics that the other variants keep', async () => {

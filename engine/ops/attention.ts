@@ -85,7 +85,8 @@ function tunable(part: AttentionPart): Tunable<AttentionProblem, AttentionWay> {
       return {
         record: ({ name }) => engine.run('tune', kernel, { ...problem, variant: name }, tensors),
         results: results.map((name) => tensors[name]),
-        // The rounding of scores, which are sums of d products, and of sums over tokens.
+        // The rounding of scores, which are sums of d products, and of sums over tokens. To f16, results of both ways are
+        // rounded, and weights of one at most: in the norm each is off by some 0.4 of the largest error.
         tolerance: 2 ** -24 * (64 + 64 * Math.sqrt(width) + 2 * Math.sqrt(tokens)) + (half ? 2 ** -11 : 0),
       };
     },
@@ -131,7 +132,7 @@ const attentionOp = defineOp<AttentionProblem>({
 /**
  * softmax(Q K^T / sqrt(d)) V of every head, heads side by side: [B, N, 3 H d] to [B, N, H d]. The rows of the fused
  * projection are queries, keys, values, each head by head (timm's `Attention`). No matrix of weights is stored, forward
- * or backward. f16 gives f16, with all arithmetic in f32.
+ * or backward. f16 gives f16, with all arithmetic in f32; on tensor cores, weights and their gradients are rounded to f16.
  */
 export function scaledDotProductAttention(qkv: Tensor, heads: number): Tensor {
   return attentionOp([qkv], headsOf(qkv, heads, 'scaledDotProductAttention'))[0];

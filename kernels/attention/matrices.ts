@@ -146,6 +146,7 @@ workgroupBarrier();`;
   scores(own: string, stage: string): string {
     return /* wgsl */ `
 for (var column = 0u; column < ${TILE}u; column += ${this.side}u) {
+  // With its zero: Dawn clears a variable without a value once, not each time round.
   var sum = ${this.type('result')}();
   ${lines(this.count, (e) => {
     const token = this.load('right', stage, `column * ${this.stride}u + ${e * this.side}u`, this.stride, true);

@@ -43,8 +43,7 @@ interface Spec {
 
 function launches(problem: AttentionProblem, device: DeviceProfile, spec: Spec): Launch[] {
   const side = matrixSide(problem, device);
-  require(side !==
-    null, 'attention/subgroup_matrix', 'f16, heads of whole matrices, and a device that has them', problem);
+  require(side !== null, 'attention/subgroup_matrix', 'f16, and heads of whole matrices that the device has', problem);
   const code = new Matrices(problem.width, side, device.subgroupSize);
   const names = spec.bindings.map(({ name }) => name);
   return imageChunks(problem, names, device).map(({ rows: images, ranges }) =>
