@@ -7,7 +7,7 @@ import { inHalf } from '../kernels/half.ts';
 import { input, launch, output } from '../kernels/kernel.ts';
 import type { Kernel } from '../kernels/kernel.ts';
 import { layerNormBackward } from '../kernels/layer-norm.ts';
-import { layColumns, matmul } from '../kernels/matmul/index.ts';
+import { layAlongK, matmul } from '../kernels/matmul/index.ts';
 import type { MatmulProblem, Variant } from '../kernels/matmul/index.ts';
 import { columnSum, columnSumScratch } from '../kernels/reduce.ts';
 import { attentionReference } from './support/attention-reference.ts';
@@ -155,7 +155,7 @@ describe.each(Object.keys(SIZES) as PlainVariant[])('products of f16 operands, v
 });
 
 describe('other kernels on f16', () => {
-  withHalf('layColumns moves bits, in vectors and one by one', async () => {
+  withHalf('layAlongK moves bits, in vectors and one by one', async () => {
     for (const [n, k] of [
       [20, 12],
       [7, 5],
@@ -166,8 +166,8 @@ describe('other kernels on f16', () => {
       const operand = { ld: n, transposed: false };
       engine().run(
         'lay',
-        layColumns,
-        { n, k, b: operand, half: true },
+        layAlongK,
+        { of: 'b', count: n, k, operand, half: true },
         { x: halfTensor(engine(), b, [k, n]), y: laid },
       );
       const expected = Array.from({ length: n * length }, (_, i) => {

@@ -1,11 +1,11 @@
 import {
-  layColumns,
   laidLength,
+  layAlongK,
   matmul,
   matmulCost,
   productForm,
   productForms,
-  withLaidColumns,
+  withLaid,
 } from '../../kernels/matmul/index.ts';
 import type { HalfBinding, MatmulProblem, ProductForm } from '../../kernels/matmul/index.ts';
 import type { Kernel } from '../../kernels/kernel.ts';
@@ -65,9 +65,12 @@ function productIn(ctx: Context, form: ProductForm, problem: MatmulProblem, tens
   if (parts > 1) {
     sumOfParts(ctx, own, tensors, parts);
   } else if (laid) {
-    const columns = ctx.empty([n, laidLength(k)], b.dtype);
-    ctx.run(layColumns, { n, k, b: problem.b, half: b.dtype === 'f16' }, { x: b, y: columns });
-    record(ctx, withLaidColumns(own), { ...tensors, b: columns });
+    const lay = (of: 'a' | 'b', count: number, x: Tensor): Tensor => {
+      const y = ctx.empty([count, laidLength(k)], x.dtype);
+      ctx.run(layAlongK, { of, count, k, operand: problem[of], half: x.dtype === 'f16' }, { x, y });
+      return y;
+    };
+    record(ctx, withLaid(own, laid), { ...tensors, b: lay('b', n, b), ...(laid === 'ab' && { a: lay('a', m, a) }) });
   } else record(ctx, own, tensors);
 }
 

@@ -1,16 +1,16 @@
 import { ceilDiv } from '../device.ts';
 import type { DeviceProfile } from '../device.ts';
 import { planMatmul } from './batch.ts';
-import { laidLength } from './lay-columns.ts';
+import { laidOperand } from './lay-along-k.ts';
 import { matmulCost, tiling } from './problem.ts';
-import type { MatmulProblem, Variant } from './problem.ts';
-import { hasSubgroups } from './subgroup.ts';
+import type { MatmulOperand, MatmulProblem, Variant } from './problem.ts';
+import { fitsSubgroup, hasSubgroups } from './subgroup.ts';
 import { MANY_ROWS, matmulVariants, variantFor } from './variants.ts';
 import { BUSY_WORKGROUPS, SMALL_TILE } from './workgroup.ts';
 
 /**
  * How a product is computed: what its caller does around the kernel (which has no memory of its own), and the variant of
- * the kernel. The name says all of it, for example `laid+subgroup_rows` or `parts4`.
+ * the kernel. The name says all of it, for example `laid_b+subgroup_rows` or `parts4`.
  */
 export interface ProductForm {
   readonly name: string;
@@ -18,36 +18,54 @@ export interface ProductForm {
   readonly sums?: boolean;
   /** Parts that the sum over k is taken in, to be added afterwards; 1 if left out. */
   readonly parts?: number;
-  /** `layColumns` lays b out anew first. */
-  readonly laid?: boolean;
+  /** Operands that `layAlongK` lays out anew first. */
+  readonly laid?: 'b' | 'ab';
   /** Left to the kernel if undefined. */
   readonly variant?: Variant;
 }
 
 function form(parts: Omit<ProductForm, 'name'>): ProductForm {
-  const names = [parts.sums && 'sums', parts.parts && `parts${parts.parts}`, parts.laid && 'laid', parts.variant];
+  const names = [
+    parts.sums && 'sums',
+    parts.parts && `parts${parts.parts}`,
+    parts.laid && `laid_${parts.laid}`,
+    parts.variant,
+  ];
   return { ...parts, name: names.filter(Boolean).join('+') || 'auto' };
 }
 
-/** The problem that is left after b's columns were laid out anew: [n, k] in whole vectors. */
-export function withLaidColumns(problem: MatmulProblem): MatmulProblem {
-  return { ...problem, b: { ld: laidLength(problem.k), transposed: true, padded: true } };
+/** The problem that is left after operands were laid out anew: rows of a or columns of b, in whole vectors along k. */
+export function withLaid(problem: MatmulProblem, laid: 'b' | 'ab'): MatmulProblem {
+  const b = laidOperand('b', problem.k);
+  return laid === 'b' ? { ...problem, b } : { ...problem, a: laidOperand('a', problem.k), b };
 }
 
-/** Whether b's columns can be laid out anew for all batches at once. */
-const canLayColumns = ({ a, b, batch = [] }: MatmulProblem): boolean =>
-  !a.transposed && !b.padded && batch.every((axis) => axis.b === 0);
+/** Whether operands can be laid out anew: each for all batches at once, and a row-major in the end. */
+function canBeLaid({ a, b, batch = [] }: MatmulProblem, laid: 'b' | 'ab'): boolean {
+  if (b.padded || batch.some((axis) => axis.b !== 0)) return false;
+  return laid === 'b' ? !a.transposed : batch.every((axis) => axis.size === 1);
+}
 
 /** Work below which a second dispatch costs more than it gains. */
 const WORTH_LAYING = 4e6;
+/** Sizes from which turning both operands pays, though they could be read as they are. */
+const WORTH_TURNING = 512;
 
-/** Whether the product is faster on laid columns, the time that laying them takes included. */
-function prefersLaidColumns(problem: MatmulProblem, device: DeviceProfile): boolean {
-  const { b, m, k } = problem;
+const inVectors = ({ ld, offset = 0 }: MatmulOperand, k: number): boolean =>
+  [k, ld, offset].every((size) => size % 4 === 0);
+
+/** Which operands the product is faster with if they are laid out anew, the time that this takes included. */
+function preferredLaying(problem: MatmulProblem, device: DeviceProfile): 'b' | 'ab' | undefined {
+  const { a, b, m, n, k, rowSums } = problem;
   if (!device.cpu || !hasSubgroups(device) || matmulCost(problem).flops < WORTH_LAYING || m < 4 * MANY_ROWS)
-    return false;
-  if (!canLayColumns(problem)) return false;
-  return !b.transposed || [k, b.ld, b.offset ?? 0].some((size) => size % 4 !== 0);
+    return undefined;
+  const isOdd = !fitsSubgroup(problem);
+  if (a.transposed) {
+    const pays = isOdd ? n >= MANY_ROWS : !rowSums && Math.min(m, n) >= WORTH_TURNING;
+    return pays && canBeLaid(problem, 'ab') ? 'ab' : undefined;
+  }
+  if (rowSums || !canBeLaid(problem, 'b')) return undefined;
+  return b.transposed && inVectors(b, k) ? undefined : 'b';
 }
 
 /** Shortest part of a sum over k that is worth a workgroup of its own. */
@@ -77,14 +95,14 @@ function oneLaunch(problem: MatmulProblem, device: DeviceProfile): MatmulProblem
 /** The form that a problem takes on a device, if nobody asks for another. */
 export function productForm(problem: MatmulProblem, device: DeviceProfile): ProductForm {
   const launched = oneLaunch(problem, device);
+  const laid = launched ? preferredLaying(launched, device) : undefined;
   // Row sums cost nothing beside the product, but not in every variant.
-  const fused = launched !== null && !variantFor(launched, device).startsWith('workgroup');
+  const fused = launched !== null && !laid && !variantFor(launched, device).startsWith('workgroup');
   const sums = problem.rowSums && !fused ? { sums: true } : {};
   const left = sums.sums ? { ...problem, rowSums: false } : problem;
   const parts = partsOfSum(left, device, launched !== null);
   if (parts > 1) return form({ ...sums, parts });
-  const laid = prefersLaidColumns(left, device);
-  const last = oneLaunch(laid ? withLaidColumns(left) : left, device);
+  const last = oneLaunch(laid ? withLaid(left, laid) : left, device);
   return form({ ...sums, ...(laid && { laid }), ...(last && { variant: variantFor(last, device) }) });
 }
 
@@ -100,11 +118,14 @@ export function productForms(problem: MatmulProblem, device: DeviceProfile): Pro
   const separate = problem.rowSums
     ? variantsOf({ ...launched, rowSums: false }).map((variant) => form({ ...sums, variant }))
     : [];
-  const laid = device.cpu && canLayColumns(left);
-  const onLaid = variantsOf(laid ? oneLaunch(withLaidColumns(left), device) : null)
-    // The others gain nothing from it.
-    .filter((variant) => /^subgroup(_rows)?(:|$)/.test(variant))
-    .map((variant) => form({ ...sums, laid, variant }));
+  const onLaid = (['b', 'ab'] as const)
+    .filter((laid) => device.cpu && canBeLaid(left, laid))
+    .flatMap((laid) =>
+      variantsOf(oneLaunch(withLaid(left, laid), device))
+        // The others gain nothing from it.
+        .filter((variant) => /^subgroup(_rows)?(:|$)/.test(variant))
+        .map((variant) => form({ ...sums, laid, variant })),
+    );
   const most = partsOfSum(left, device, true);
   const parted = [...new Set([most, most >> 1, 2 * most, 4])]
     .filter((parts) => !device.cpu && canBeParted(left, true) && parts > 1 && parts * 2 * 16 <= problem.k)

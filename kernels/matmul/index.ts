@@ -8,9 +8,9 @@ import { launchesOf } from './variants.ts';
 
 export type { BatchAxis, HalfBinding, MatmulOperand, MatmulProblem, MatmulTarget, Variant } from './problem.ts';
 export type { Epilogue } from './epilogue.ts';
-export { productForm, productForms, withLaidColumns } from './forms.ts';
+export { productForm, productForms, withLaid } from './forms.ts';
 export type { ProductForm } from './forms.ts';
-export { laidLength, layColumns } from './lay-columns.ts';
+export { laidLength, layAlongK } from './lay-along-k.ts';
 export { matmulCost } from './problem.ts';
 
 /** y = scale * a b + epilogue: see MatmulProblem. */

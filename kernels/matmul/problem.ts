@@ -65,7 +65,7 @@ export interface MatmulTarget {
 export interface MatmulOperand extends MatmulTarget {
   /** a is stored as [k, m], or b as [n, k]. */
   readonly transposed: boolean;
-  /** Stored rows end in zeros that fill up whole vectors of 4. */
+  /** Stored rows end in zeros that fill up whole vectors of 4 (along k). */
   readonly padded?: boolean;
 }
 

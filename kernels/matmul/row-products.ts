@@ -1,4 +1,5 @@
 import { ceilDiv } from '../device.ts';
+import { lines, range } from '../unroll.ts';
 
 /*
  * The inner part of kernels for software adapters whose lanes own rows: see subgroup-rows.ts. A lane holds a stretch of
@@ -45,9 +46,6 @@ export function rowTile(m: number, k: number, lanes: number, vectors = true, wan
   return { rows, stretch };
 }
 
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-const lines = (count: number, line: (i: number) => string): string => range(count).map(line).join('\n');
-
 export interface RowProducts {
   /** Arrays left[row][k] and sums[column][row], and this lane's parts of a column's stretch. */
   readonly declarations: string;
@@ -56,9 +54,8 @@ export interface RowProducts {
    * `part` vectors (or elements) into the stretch of the current `column`.
    */
   multiply(load: (part: string) => string): string;
-  /** The sums of columns c ... c + 3 of row r, and that of column c alone, as WGSL. */
+  /** The sums of columns c ... c + 3 of row r, as WGSL. */
   readonly four: string;
-  readonly one: string;
 }
 
 /** `vectors`: columns are loaded in vectors of four elements along k, else in single elements. */
@@ -70,7 +67,7 @@ export function rowProducts({ rows, stretch }: RowTile, lanes: number, vectors =
     return `subgroupBroadcast(own${Math.floor(part / lanes)}${vectors ? `[${k % 4}]` : ''}, ${part % lanes}u)`;
   };
   const each = (text: (r: number) => string): string => range(rows).map(text).join(' ');
-  const one = (j: number): string => `sums[c * ${rows} + r + ${j * rows}]`;
+  const sum = (j: number): string => `sums[c * ${rows} + r + ${j * rows}]`;
   return {
     declarations: /* wgsl */ `
 var left: array<f32, ${rows * stretch}>;
@@ -86,7 +83,6 @@ let place = column * ${rows};
 if (k == 0) { ${each((r) => `sums[place + ${r}] = sum${r};`)} }
 else { ${each((r) => `sums[place + ${r}] += sum${r};`)} }
 }`,
-    four: `vec4f(${range(4).map(one).join(', ')})`,
-    one: one(0),
+    four: `vec4f(${range(4).map(sum).join(', ')})`,
   };
 }

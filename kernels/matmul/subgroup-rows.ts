@@ -4,6 +4,7 @@ import type { Launch } from '../kernel.ts';
 import { EVERY_EPILOGUE, epilogueFunctions } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
+import { lines, range } from '../unroll.ts';
 import { COLUMNS, mostRows, rowProducts, rowTile } from './row-products.ts';
 import { hasSubgroups } from './subgroup.ts';
 
@@ -23,11 +24,26 @@ import { hasSubgroups } from './subgroup.ts';
 function vectorsOf({ n, k, a, b, y, batch = [] }: MatmulProblem) {
   const whole = (...sizes: (number | undefined)[]): boolean => sizes.every((size = 0) => size % 4 === 0);
   return {
-    rows: whole(k, a.ld, a.offset, ...batch.map((axis) => axis.a)),
+    rows: whole(a.padded ? 0 : k, a.ld, a.offset, ...batch.map((axis) => axis.a)),
     columns: whole(b.padded ? 0 : k, b.ld, b.offset, ...batch.map((axis) => axis.b)),
     results: whole(n, y.ld, y.offset, ...batch.map((axis) => axis.y)),
   };
 }
+
+/** WGSL that reads and writes columns c ... c + 3 of what is laid out like y: as a vector, or those of them that are in the tile. */
+const resultsInVectors = {
+  declarations: '',
+  load: (name: string, at: string): string => `${name}[${at} / 4]`,
+  store: (name: string, value: string): string => `${name}[index / 4] = ${value};`,
+};
+const resultsInElements: typeof resultsInVectors = {
+  declarations: 'let last = min(3u, width - 1 - c);',
+  load: (name, at) =>
+    `vec4f(${range(4)
+      .map((j) => `${name}[${at} + min(${j}u, last)]`)
+      .join(', ')})`,
+  store: (name, value) => lines(4, (j) => `if (last >= ${j}u) { ${name}[index + ${j}] = ${value}[${j}]; }`),
+};
 
 /** Storage buffers that every launch binds: operands, result, and all that an epilogue may need. */
 const BINDINGS = 7;
@@ -58,7 +74,8 @@ export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile
   const element = (vector: boolean): string => (vector ? 'vec4f' : 'f32');
   const sizeOf = (vector: boolean): number => (vector ? 4 : 1);
   const units = (index: string, vector: boolean): string => (vector ? `(${index}) / 4` : index);
-  const [wideA, wideB, wideY] = [sizeOf(vectors.rows), sizeOf(vectors.columns), sizeOf(vectors.results)];
+  const [wideA, wideB] = [sizeOf(vectors.rows), sizeOf(vectors.columns)];
+  const results = vectors.results ? resultsInVectors : resultsInElements;
   return [
     launch({
       name: `matmul/subgroup_rows_nt_${lanes * rows}x${stretch}`,
@@ -69,7 +86,8 @@ export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile
       ),
       uniforms: {
         ...matmulUniforms(problem, tiles),
-        // A padded b goes on in zeros past k.
+        // What is padded goes on in zeros past k.
+        end_a: u32(problem.a.padded ? problem.a.ld : problem.k),
         end_b: u32(problem.b.padded ? problem.b.ld : problem.k),
         // Bounds of loops that must not be unrolled.
         rows: u32(rows),
@@ -98,7 +116,7 @@ for (var k = 0u; k < params.k; k += params.stretch) {
     let row = min((at.row * params.rows + r) * ${lanes} + lane, params.m - 1);
     for (var e = 0u; e < params.stretch; e += ${wideA}) {
       // Past the end of k, zeros meet whatever b holds there.
-      let inside = a[${units(`at.a + row * params.a_ld + min(k + e, params.k - ${wideA})`, vectors.rows)}];
+      let inside = a[${units(`at.a + row * params.a_ld + min(k + e, params.end_a - ${wideA})`, vectors.rows)}];
       let value = select(${element(vectors.rows)}(), inside, k + e < params.k);
       let i = r * ${stretch} + e;
       ${vectors.rows ? 'left[i] = value.x; left[i + 1] = value.y; left[i + 2] = value.z; left[i + 3] = value.w;' : 'left[i] = value;'}
@@ -110,21 +128,22 @@ for (var k = 0u; k < params.k; k += params.stretch) {
   )}
 }
 // Columns outside, rows inside: the other way round takes three times as long to compile.
-for (var c = 0u; c < width; c += ${wideY}) {
-  let column = ${units('first + c', vectors.results)};
-  var own_bias = ${element(vectors.results)}();
-  if (params.add_bias != 0) { own_bias = bias[column]; }
+for (var c = 0u; c < width; c += 4) {
+  let column = first + c;
+  ${results.declarations}
+  var own_bias = vec4f();
+  if (params.add_bias != 0) { own_bias = ${results.load('bias', 'column')}; }
   for (var r = 0u; r < params.rows; r++) {
     let row = (at.row * params.rows + r) * ${lanes} + lane;
     if (row < params.m) {
-      let index = ${units('at.y + row * params.y_ld', vectors.results)} + column;
-      var value = params.scale * ${vectors.results ? code.four : code.one} + own_bias;
-      if (params.add_residual != 0) { value += residual[index]; }
+      let index = at.y + row * params.y_ld + column;
+      var value = params.scale * ${code.four} + own_bias;
+      if (params.add_residual != 0) { value += ${results.load('residual', 'index')}; }
       var activating = value;
-      if (params.gelu_gradient != 0) { activating = pre[index]; value *= ${vectors.results ? 'slope' : 'slope1'}(activating); }
-      if (params.add_y != 0) { value += y[index]; }
-      y[index] = value;
-      if (params.activate != 0) { activated[index] = activating * ${vectors.results ? 'gate' : 'gate1'}(activating); }
+      if (params.gelu_gradient != 0) { activating = ${results.load('pre', 'index')}; value *= slope(activating); }
+      if (params.add_y != 0) { value += ${results.load('y', 'index')}; }
+      ${results.store('y', 'value')}
+      if (params.activate != 0) { activating *= gate(activating); ${results.store('activated', 'activating')} }
     }
   }
 }

@@ -1,6 +1,7 @@
 import type { DeviceProfile } from '../device.ts';
 import { launch, output, u32 } from '../kernel.ts';
 import type { Launch } from '../kernel.ts';
+import { lines, range } from '../unroll.ts';
 import { epilogueFunctions } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
@@ -13,9 +14,6 @@ import type { MatmulProblem } from './problem.ts';
 
 const ROWS_A_LANE = 2;
 const COLUMNS_A_LANE = 8;
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-const lines = (count: number, line: (i: number) => string): string => range(count).map(line).join('\n');
 
 export function matmulSubgroupStrided(problem: MatmulProblem, device: DeviceProfile): Launch[] {
   const lanes = device.subgroupSize;

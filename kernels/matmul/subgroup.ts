@@ -1,6 +1,7 @@
 import type { DeviceProfile } from '../device.ts';
 import { launch, output, u32 } from '../kernel.ts';
 import type { Launch } from '../kernel.ts';
+import { lines, range } from '../unroll.ts';
 import { epilogueFunctions, epilogueWgsl } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
@@ -70,9 +71,6 @@ export function otherSubgroupTiles(problem: MatmulProblem, device: DeviceProfile
     return !isUsual && tile.rows * tile.vectors <= 64;
   });
 }
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-const lines = (count: number, line: (i: number) => string): string => range(count).map(line).join('\n');
 
 /** Loads of a: declarations before the loop, loads of an iteration, and the value of row r at step q of it. */
 function rowsOfA(transposed: boolean, rows: number, unroll: number, lanes: number, tail: boolean) {
