@@ -98,6 +98,7 @@ describe('linear', () => {
     { lead: [2, 33], k: 65, n: 31, bias: true },
     { lead: [2, 18], k: 192, n: 68, bias: false },
     { lead: [3], k: 700, n: 10, bias: true },
+    { lead: [2, 101], k: 131, n: 129, bias: true },
   ])('$lead x $k to $n, bias $bias', async ({ lead, k, n, bias }) => {
     const m = numel(lead);
     const [x, w, c] = [uniform(m * k, 4), uniform(n * k, 5), uniform(n, 6)];
