@@ -1,7 +1,7 @@
 import { ceilDiv, CPU_LANES, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { launch, splitRows, u32 } from './kernel.ts';
-import type { Binding, Cost, Launch, Uniforms } from './kernel.ts';
+import type { Binding, BindingRange, Cost, Launch, Uniforms } from './kernel.ts';
 
 /*
  * What kernels that reduce over rows share (softmax, layer norm, losses): who works on a row, and how those who do add up
@@ -18,6 +18,11 @@ import type { Binding, Cost, Launch, Uniforms } from './kernel.ts';
  * that each lane loads for itself costs ten instructions and a branch there, so a loop of loads must be small code that is not unrolled; and
  * what lies in a private array that such a loop indexes stays in memory, where straight arithmetic reads it as cheaply as a
  * register, and the compiler has little to do.
+ *
+ * Rows of no multiple of four elements do not start at vectors, which two of them may share; four rows together do. A
+ * processor still reads and writes vectors where rows are `ragged`: what a vector holds of other rows is masked when read (`own`), and
+ * carried over to the next row when written, so that only whole vectors are stored, each by one lane. All of it is
+ * straight code, with two thirds of the instructions of single elements and three times their compile time.
  */
 
 export interface RowShape {
@@ -40,8 +45,10 @@ export interface RowPlan {
   readonly held: number;
   /** Rows of a workgroup, one after another, where lanes keep what is the same for all rows (`perColumn`); else 0. */
   readonly turns: number;
-  /** Loads of the row. */
+  /** Loads of the row; of a ragged one, the most. */
   readonly columns: number;
+  /** Whether rows begin and end within vectors. */
+  readonly ragged: boolean;
 }
 
 /** Invocations of a workgroup in the variant `workgroup`, and rows of one in the variant `invocation` on a GPU. */
@@ -51,23 +58,42 @@ const MAX_HELD = 32;
 /** Most elements that a lane of a processor keeps: the arithmetic on them is unrolled. */
 const MAX_HELD_CPU = 96;
 const MAX_STRAIGHT_LOADS = 8;
-/** Rows of a processor's workgroup: few enough to keep many cores busy, enough to make up for what comes before the first. */
+/** Rows of a processor's workgroup, in fours: few enough to keep many cores busy, enough to make up for what comes before the first. */
 const [MIN_TURNS, MAX_TURNS, CPU_WORKGROUPS] = [8, 32, 64];
 
-/** `hold`: whether lanes keep their parts of a row if they can. */
-export function planRows({ outer, width, inner }: RowShape, device: DeviceProfile, hold = false): RowPlan {
-  const vector = inner === 1 && width % 4 === 0 ? 4 : 1;
-  const columns = width / vector;
-  const plan = { vector, columns } as const;
+/** Narrowest ragged row: its first and its last vector are two. */
+const MIN_RAGGED = 16;
+
+/**
+ * `hold`: whether lanes keep their parts of a row if they can; in a kernel that also masks with `own`, they may be ragged
+ * if that is 'ragged'.
+ */
+export function planRows(
+  { outer, width, inner }: RowShape,
+  device: DeviceProfile,
+  hold: boolean | 'ragged' = false,
+): RowPlan {
+  const most = ceilDiv(width + 3, 4);
+  const ragged =
+    hold === 'ragged' &&
+    device.cpu &&
+    device.subgroupSize > 0 &&
+    inner === 1 &&
+    width % 4 !== 0 &&
+    width >= MIN_RAGGED &&
+    ceilDiv(most, device.subgroupSize) <= MAX_STRAIGHT_LOADS;
+  const vector = ragged || (inner === 1 && width % 4 === 0) ? 4 : 1;
+  const columns = ragged ? most : width / vector;
+  const plan = { vector, columns, ragged } as const;
   const perLane = ceilDiv(columns, Math.max(1, device.subgroupSize));
-  if (device.cpu && device.subgroupSize > 0 && inner === 1 && hold && perLane * vector <= MAX_HELD_CPU) {
-    const turns = Math.min(MAX_TURNS, Math.max(MIN_TURNS, ceilDiv(outer, CPU_WORKGROUPS)));
+  if (device.cpu && device.subgroupSize > 0 && inner === 1 && hold !== false && perLane * vector <= MAX_HELD_CPU) {
+    const turns = Math.min(MAX_TURNS, Math.max(MIN_TURNS, 4 * ceilDiv(outer, 4 * CPU_WORKGROUPS)));
     return { ...plan, variant: 'subgroup', lanes: device.subgroupSize, held: perLane, turns };
   }
   const variant = chooseVariant(inner, vector, device);
   const lanes = variant === 'subgroup' ? device.subgroupSize : variant === 'workgroup' ? WORKGROUP : 1;
   const loads = ceilDiv(columns, lanes);
-  const held = hold && !device.cpu && lanes > 1 && loads <= MAX_HELD ? loads : 0;
+  const held = hold !== false && !device.cpu && lanes > 1 && loads <= MAX_HELD ? loads : 0;
   return { ...plan, variant, lanes, held, turns: 0 };
 }
 
@@ -83,7 +109,9 @@ function chooseVariant(inner: number, vector: 1 | 4, device: DeviceProfile): Row
  * WGSL: `body` for every element (or vector) of the row that is this lane's: `c` is its column, `i` its index and, in plans
  * that keep it, `k` its place in the arrays. For bodies that load or store; see `eachHeld`.
  */
-export function eachColumn({ lanes, held, turns, columns }: RowPlan, body: string): string {
+export function eachColumn(plan: RowPlan, body: string): string {
+  const { lanes, held, turns, columns, ragged } = plan;
+  if (ragged) return eachHeld(plan, body);
   const place = `let c = k * ${lanes}u + lane; let i = base + c * params.inner;`;
   if (turns > 0) return `for (var k = 0u; k < loads; k++) { ${place} ${body} }`;
   if (held === 0)
@@ -93,15 +121,33 @@ export function eachColumn({ lanes, held, turns, columns }: RowPlan, body: strin
 }
 
 /** The same for bodies that only compute with what the lane keeps: straight code on a processor. */
-export function eachHeld(plan: RowPlan, body: string): string {
-  const { lanes, held, turns, columns } = plan;
-  if (turns === 0) return eachColumn(plan, body);
-  const isPartial = (k: number): boolean => (k + 1) * lanes > columns;
+export const eachHeld = (plan: RowPlan, body: string): string =>
+  plan.turns > 0 ? straight(plan, () => body) : eachColumn(plan, body);
+
+/** Whether the last vector of a ragged row may be load `k` of a lane: rows touch `columns` vectors or one less. */
+const mayEndAt = ({ lanes, columns }: RowPlan, k: number): boolean => (k + 1) * lanes > columns - 2;
+
+function straight(plan: RowPlan, body: (k: number) => string): string {
+  const { lanes, held, columns, ragged } = plan;
   return Array.from({ length: held }, (_, k) => {
-    const inside = `{ const k = ${k}u; let c = ${k * lanes}u + lane; let i = base + c; ${body} }`;
-    return isPartial(k) ? `if (${k * lanes}u + lane < ${columns}u) ${inside}` : inside;
+    const text = `{ const k = ${k}u; let c = ${k * lanes}u + lane; let i = base + c; ${ragged ? insideOf(plan, k) : ''} ${body(k)} }`;
+    const isPartial = ragged ? mayEndAt(plan, k) : (k + 1) * lanes > columns;
+    return isPartial ? `if (${k * lanes}u + lane < ${ragged ? 'row_loads' : `${columns}u`}) ${text}` : text;
   }).join('\n  ');
 }
+
+/** WGSL: which elements of load `k` belong to the row. */
+function insideOf(plan: RowPlan, k: number): string {
+  const masks = [
+    ...(k === 0 ? ['(in_first | vec4<bool>(lane > 0u))'] : []),
+    ...(mayEndAt(plan, k) ? ['(in_last | vec4<bool>(c + 1u < row_loads))'] : []),
+  ];
+  return `let inside = ${masks.join(' & ') || 'vec4<bool>(true)'};`;
+}
+
+/** WGSL, in `eachColumn` and `eachHeld` of a plan that may be ragged: `value`, or `neutral` for elements of other rows. */
+export const own = ({ ragged }: RowPlan, value: string, neutral: string): string =>
+  ragged ? `select(V(${neutral}), ${value}, inside)` : value;
 
 /**
  * The same as `eachColumn` for the one load that a kernel begins a row with: a few of them are straight code on a processor too,
@@ -129,8 +175,20 @@ export function store(plan: RowPlan, targets: readonly string[], value: string, 
   const write = (result: string): string =>
     eachColumn(plan, `let result = ${result}${late}; ${targets.map((target) => `${target}[i] = result;`).join(' ')}`);
   if (plan.turns === 0) return write(value);
+  if (plan.ragged) return storeRagged(plan, targets, `${value}${late}`);
   return `${eachHeld(plan, `${kept}_held[k] = ${value};`)}
   ${write(`${kept}_held[k]`)}`;
+}
+
+/** A vector that two rows share is stored with the second of them, which `carry` brings the first one's part. */
+function storeRagged(plan: RowPlan, targets: readonly string[], value: string): string {
+  const write = targets.map((target) => `${target}[i] = result;`).join(' ');
+  return `${straight(plan, (k) => {
+    const result = k === 0 ? `select(carry, ${value}, in_first | vec4<bool>(lane > 0u))` : value;
+    const ends = `if (c < row_stores) { ${write} } if (c + 1u == row_loads) { carry = result; }`;
+    return `let result = ${result}; ${mayEndAt(plan, k) ? ends : write}`;
+  })}
+  carry = subgroupShuffle(carry, (row_loads - 1u) % ${plan.lanes}u);`;
 }
 
 /** Workgroups of a plan with turns. */
@@ -163,21 +221,21 @@ export interface RowKernelSpec {
 
 export function rowKernel(spec: RowKernelSpec, device: DeviceProfile): Launch[] {
   const { shape, plan } = spec;
-  const { variant, lanes, vector, turns } = plan;
+  const { variant, lanes, vector, turns, ragged } = plan;
   const workgroup = variant === 'invocation' ? (device.cpu ? CPU_LANES : WORKGROUP) : lanes;
   const rowsPerWorkgroup = turns > 0 ? turns : workgroup / lanes;
-  const suffix = `${vector === 4 ? '4' : ''}${turns > 0 ? '_held' : ''}`;
+  const suffix = `${vector === 4 ? '4' : ''}${ragged ? '_ragged' : turns > 0 ? '_held' : ''}`;
   return splitRows(shape.outer, spec.bytesPerSlice, device, spec.name).map(({ rows: slices, ranges }) => {
     const rows = slices * shape.inner;
     const share = slices / shape.outer;
     return launch({
       name: `${spec.name}/${variant}${suffix}`,
       bindings: spec.bindings,
-      ranges,
+      ranges: ragged ? wholeVectors(ranges) : ranges,
       uniforms: {
         rows: u32(rows),
         width: u32(shape.width),
-        columns: u32(shape.width / vector),
+        columns: u32(plan.columns),
         inner: u32(shape.inner),
         ...(turns > 0 ? { turns: u32(turns) } : {}),
         ...spec.uniforms,
@@ -225,13 +283,29 @@ const inTurns = ({ plan, body, perColumn = [], before = '', after = '' }: RowKer
   ${perColumn.map((name) => `var ${name}_held: array<V, ${plan.held}>;`).join(' ')}
   ${perColumn.length > 0 ? `{ let base = 0u; ${eachColumn(plan, perColumn.map((name) => `${name}_held[k] = ${name}[c];`).join(' '))} }` : ''}
   ${before}
+  ${plan.ragged ? 'var carry = vec4f();' : ''}
   let turns = min(params.turns, params.rows - first);
   for (var turn = 0u; turn < turns; turn++) {
     let row = first + turn;
-    let base = row * params.columns;
+    ${plan.ragged ? raggedRow : 'let base = row * params.columns;'}
     ${body}
   }
   ${after}`;
+
+const raggedRow = /* wgsl */ `
+    let begin = row * params.width;
+    let end = begin + params.width;
+    let base = begin / 4u;
+    let row_loads = (end + 3u) / 4u - base;
+    let row_stores = select(end, end + 3u, row + 1u == params.rows) / 4u - base;
+    let in_first = columns_of(0u) >= vec4u(begin % 4u);
+    let in_last = columns_of(0u) <= vec4u((end - 1u) % 4u);`;
+
+/** The last row may end within a vector; what follows it in memory belongs to its tensor. */
+const wholeVectors = (ranges: Readonly<Record<string, BindingRange>>): Record<string, BindingRange> =>
+  Object.fromEntries(
+    Object.entries(ranges).map(([name, { offset, size }]) => [name, { offset, size: 16 * ceilDiv(size, 16) }]),
+  );
 
 function sharing(variant: RowVariant, lanes: number): string {
   if (variant === 'invocation') {

@@ -1,7 +1,7 @@
 import { input, output, require } from './kernel.ts';
 import type { Kernel } from './kernel.ts';
 import { accurateExp, expWgsl, logWgsl } from './math.ts';
-import { declareHeld, eachColumn, eachHeld, hold, planRows, rowKernel, store, valueOf } from './rows.ts';
+import { declareHeld, eachColumn, eachHeld, hold, own, planRows, rowKernel, store, valueOf } from './rows.ts';
 import type { RowShape } from './rows.ts';
 
 /*
@@ -28,7 +28,7 @@ export const softmaxForward: Kernel<SoftmaxProblem> = (problem, device) => {
   const elements = problem.outer * problem.inner * problem.width;
   const cost = { flops: 8 * elements, bytes: 8 * elements };
   const functions = expWgsl + (problem.log ? logWgsl : '');
-  const plan = planRows(problem, device, true);
+  const plan = planRows(problem, device, 'ragged');
   const element = plan.vector === 4 ? 'vec4f' : 'f32';
   const bytes = problem.width * problem.inner * 4;
   const value = valueOf(plan, 'x');
@@ -37,10 +37,10 @@ export const softmaxForward: Kernel<SoftmaxProblem> = (problem, device) => {
   const body = /* wgsl */ `
   ${declareHeld(plan, 'x')}
   var largest = V(LOWEST);
-  ${eachColumn(plan, `let value = x[i]; ${hold(plan, 'x', 'value')} largest = max(largest, value);`)}
+  ${eachColumn(plan, `let value = ${own(plan, 'x[i]', 'LOWEST')}; ${hold(plan, 'x', 'value')} largest = max(largest, value);`)}
   let m = row_max(largest);
   var sum = V(0);
-  ${eachHeld(plan, `let e = ${exp}(${value} - m); ${problem.log ? '' : hold(plan, 'x', 'e')} sum += e;`)}
+  ${eachHeld(plan, `let e = ${exp}(${value} - m); ${problem.log ? '' : hold(plan, 'x', 'e')} sum += ${own(plan, 'e', '0')};`)}
   ${problem.log ? 'let log_sum = accurate_log(row_sum(sum));' : 'let scale = 1.0 / row_sum(sum);'}
   ${store(plan, ['y'], result, 'x')}`;
   return rowKernel(
@@ -65,7 +65,7 @@ export const softmaxBackward: Kernel<SoftmaxProblem> = (problem, device) => {
   const elements = problem.outer * problem.inner * problem.width;
   const cost = { flops: (problem.log ? 7 : 4) * elements, bytes: 12 * elements };
   const functions = problem.log ? expWgsl : '';
-  const plan = planRows(problem, device, true);
+  const plan = planRows(problem, device, 'ragged');
   const [y, dy] = [valueOf(plan, 'y'), valueOf(plan, 'dy')];
   const element = plan.vector === 4 ? 'vec4f' : 'f32';
   const bytes = problem.width * problem.inner * 4;
@@ -83,7 +83,7 @@ export const softmaxBackward: Kernel<SoftmaxProblem> = (problem, device) => {
   var part = V(0);
   ${eachColumn(
     plan,
-    `let own_y = y[i]; let own_dy = dy[i]; ${hold(plan, 'y', 'own_y')} ${hold(plan, 'dy', 'own_dy')}
+    `let own_y = ${own(plan, 'y[i]', '0')}; let own_dy = ${own(plan, 'dy[i]', '0')}; ${hold(plan, 'y', 'own_y')} ${hold(plan, 'dy', 'own_dy')}
     part += ${problem.log ? 'own_dy' : 'own_y * own_dy'};`,
   )}
   let sum = row_sum(part);

@@ -214,6 +214,25 @@ describe('layerNorm', () => {
     expect(runs[0]).toEqual(runs[1]);
   });
 
+  it('softmax: a row of NaN, infinities or nothing but minus infinity is alone in that, whatever its width', async () => {
+    for (const width of [12, 13, 61, 66, 197]) {
+      const data = uniform(9 * width, 3);
+      data.fill(-Infinity, 2 * width, 3 * width);
+      data[4 * width] = NaN;
+      data[7 * width - 1] = Infinity;
+      data[8 * width] = -Infinity;
+      const c = { name: `${width} wide`, shape: [9, width], dim: -1, data, loss: 1 };
+      const expected = softmaxReference(c, data, false).y;
+      // Written out as PyTorch has them: 0 / 0 and inf - inf.
+      for (const row of [2, 4, 6]) expected.fill(NaN, row * width, (row + 1) * width);
+      const y = await softmax(engine().tensor(data, c.shape)).read();
+      for (let i = 0; i < y.length; i++) expect(Number.isNaN(y[i]), `${c.name}, ${i}`).toBe(Number.isNaN(expected[i]));
+      const finite = (values: ArrayLike<number>) => Float64Array.from(values, (v) => (Number.isNaN(v) ? 0 : v));
+      expectClose(finite(y), finite(expected), TOLERANCE, c.name);
+      expect(y[8 * width]).toBe(0);
+    }
+  });
+
   it('names mistakes', () => {
     const x = engine().zeros([2, 5]);
     expect(() => layerNorm(x, engine().zeros([4]), null)).toThrow(/weight does not fit/);
@@ -248,6 +267,11 @@ describe('the plan for rows', () => {
     expect(planRows(ragged, { ...device, cpu: true, subgroupSize: 8 }, true)).toMatchObject({
       variant: 'subgroup',
       held: 25,
+    });
+    expect(planRows(ragged, { ...device, cpu: true, subgroupSize: 8 }, 'ragged')).toMatchObject({
+      variant: 'subgroup',
+      vector: 4,
+      held: 7,
     });
     expect(planRows(ragged, { ...device, cpu: true, subgroupSize: 0 }, true)).toMatchObject({
       variant: 'invocation',

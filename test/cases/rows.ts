@@ -55,6 +55,9 @@ export const ROW_CASES: readonly RowCase[] = [
   constant('equal rows', [4, 12], 2.5),
   constant('equal rows, ragged', [4, 13], -7),
   constant('zero', [2, 8], 0),
+  // Rows that share vectors, whose last one ends within a vector, or with it.
+  ...[17, 18, 19, 33, 34, 35, 198, 253].map((width) => row(`${width} wide`, [37, width])),
+  row('ragged to the end of a vector', [36, 61]),
 ];
 
 /** Along other dimensions. */
