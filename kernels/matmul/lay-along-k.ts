@@ -43,7 +43,7 @@ export const layAlongK: Kernel<LayAlongKProblem> = ({ of, count, k, operand, hal
   const vectors = laidLength(k) / 4;
   const launches = [
     launch({
-      name: 'matmul.lay_along_k',
+      name: `matmul.lay_along_k/${follows ? 'copy' : 'turn'}`,
       bindings: [input('x'), output('y', 'vec4f')],
       uniforms: {
         count: u32(count),
@@ -59,10 +59,10 @@ ${linearWorkgroupWgsl}
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
   let i = linear_workgroup(workgroup, workgroups) * 64 + lane;
-  // Neighbours take neighbours in the direction that crosses k, which lie side by side if those along k do not.
-  let j = i % params.count;
-  let vector = i / params.count;
-  if (vector >= params.vectors) { return; }
+  if (i >= params.count * params.vectors) { return; }
+  // Neighbours take what lies side by side in x: vectors of one row or column, or one vector of several.
+  let j = ${follows ? 'i / params.vectors' : 'i % params.count'};
+  let vector = ${follows ? 'i % params.vectors' : 'i / params.count'};
   let first = params.offset + j * params.stride;
   let l = vector * 4 + vec4u(0, 1, 2, 3);
   let at = first + min(l, vec4u(params.k - 1)) * params.step;
