@@ -50,14 +50,15 @@ const filled = (engine: Engine, shape: readonly number[]): Tensor => {
     .keep('input');
 };
 
-const product = (batch: number, m: number, k: number, n: number, transposeB = false): Case => ({
-  name: `matmul ${batch > 1 ? `${batch} x ` : ''}${m}x${k}x${n}${transposeB ? ' (B transposed)' : ''}`,
+const product = (batch: number, m: number, k: number, n: number, transposed: 'A' | 'B' | '' = ''): Case => ({
+  name: `matmul ${batch > 1 ? `${batch} x ` : ''}${m}x${k}x${n}${transposed ? ` (${transposed} transposed)` : ''}`,
   flops: 2 * batch * m * n * k,
   bytes: 4 * batch * (m * k + k * n + m * n),
   prepare(engine) {
-    const a = filled(engine, [batch, m, k]);
+    const [transposeA, transposeB] = [transposed === 'A', transposed === 'B'];
+    const a = filled(engine, transposeA ? [batch, k, m] : [batch, m, k]);
     const b = filled(engine, transposeB ? [batch, n, k] : [batch, k, n]);
-    return () => void matmul(a, b, { transposeB });
+    return () => void matmul(a, b, { transposeA, transposeB });
   },
 });
 
@@ -111,9 +112,11 @@ const SMALL = 'deit_tiny_distilled_patch16_224 img_size=32 patch_size=4 num_clas
 const cases: readonly Case[] = [
   product(1, 1024, 1024, 1024),
   product(1, 1023, 1021, 1019),
+  product(1, 1024, 1024, 1024, 'A'),
+  product(1, 1023, 1021, 1019, 'A'),
   product(1, 1576, 192, 768),
   product(1, 1576, 768, 192),
-  product(24, 197, 64, 197, true),
+  product(24, 197, 64, 197, 'B'),
   {
     name: 'linear 1576x192 -> 576',
     flops: 2 * 1576 * 192 * 576,
