@@ -57,7 +57,8 @@ const WORKGROUP = 64;
 const MAX_HELD = 32;
 /** Most elements that a lane of a processor keeps: the arithmetic on them is unrolled. */
 const MAX_HELD_CPU = 96;
-const MAX_STRAIGHT_LOADS = 8;
+/** Most loads, or stores, that are straight code on a processor. */
+const MAX_STRAIGHT = 8;
 /** Rows of a processor's workgroup, in fours: few enough to keep many cores busy, enough to make up for what comes before the first. */
 const [MIN_TURNS, MAX_TURNS, CPU_WORKGROUPS] = [8, 32, 64];
 
@@ -81,7 +82,7 @@ export function planRows(
     inner === 1 &&
     width % 4 !== 0 &&
     width >= MIN_RAGGED &&
-    ceilDiv(most, device.subgroupSize) <= MAX_STRAIGHT_LOADS;
+    ceilDiv(most, device.subgroupSize) <= MAX_STRAIGHT;
   const vector = ragged || (inner === 1 && width % 4 === 0) ? 4 : 1;
   const columns = ragged ? most : width / vector;
   const plan = { vector, columns, ragged } as const;
@@ -151,10 +152,11 @@ export const own = ({ ragged }: RowPlan, value: string, neutral: string): string
 
 /**
  * The same as `eachColumn` for the one load that a kernel begins a row with: a few of them are straight code on a processor too,
- * a fifth faster for half as much compiling again.
+ * a fifth faster for half as much compiling again. (With all arrays in registers, because no loop indexes any of them, two
+ * loads would compile three times as long.)
  */
 export const eachLoad = (plan: RowPlan, body: string): string =>
-  plan.held <= MAX_STRAIGHT_LOADS ? eachHeld(plan, body) : eachColumn(plan, body);
+  plan.held <= MAX_STRAIGHT ? eachHeld(plan, body) : eachColumn(plan, body);
 
 /** WGSL: declares the array in which a lane keeps values of type V, named `<name>_held`; nothing if the plan keeps none. */
 export const declareHeld = ({ held }: RowPlan, name: string): string =>
@@ -172,12 +174,13 @@ export const columnOf = ({ turns }: RowPlan, name: string): string => (turns > 0
  * that has to be loaded, such as ` + other[i]`.
  */
 export function store(plan: RowPlan, targets: readonly string[], value: string, kept: string, late = ''): string {
-  const write = (result: string): string =>
-    eachColumn(plan, `let result = ${result}${late}; ${targets.map((target) => `${target}[i] = result;`).join(' ')}`);
-  if (plan.turns === 0) return write(value);
   if (plan.ragged) return storeRagged(plan, targets, `${value}${late}`);
+  const write = (result: string): string =>
+    `let result = ${result}${late}; ${targets.map((target) => `${target}[i] = result;`).join(' ')}`;
+  if (plan.turns === 0) return eachColumn(plan, write(value));
+  if (plan.held <= MAX_STRAIGHT) return eachHeld(plan, write(value));
   return `${eachHeld(plan, `${kept}_held[k] = ${value};`)}
-  ${write(`${kept}_held[k]`)}`;
+  ${eachColumn(plan, write(`${kept}_held[k]`))}`;
 }
 
 /** A vector that two rows share is stored with the second of them, which `carry` brings the first one's part. */
