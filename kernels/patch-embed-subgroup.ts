@@ -2,7 +2,8 @@ import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { input, launch, output, u32 } from './kernel.ts';
 import type { Cost, Launch } from './kernel.ts';
-import { COLUMNS, rowProducts, rowTile } from './matmul/row-products.ts';
+import { lines, range } from './unroll.ts';
+import { columnsOfTile, rowProducts, rowTile } from './matmul/row-products.ts';
 import { hasSubgroups } from './matmul/subgroup.ts';
 import type { PatchEmbedProblem } from './patch-embed.ts';
 
@@ -14,9 +15,6 @@ import type { PatchEmbedProblem } from './patch-embed.ts';
 /** Whether pixels and features come in whole vectors, on a device for which these kernels are. */
 export const fitsPatchSubgroup = ({ patch, width }: PatchEmbedProblem, device: DeviceProfile): boolean =>
   device.cpu && hasSubgroups(device) && patch % 4 === 0 && width % 4 === 0;
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
-const lines = (count: number, line: (i: number) => string): string => range(count).map(line).join('\n');
 
 function sizes({ batch, channels, gridHeight, gridWidth, patch }: PatchEmbedProblem) {
   return { patches: batch * gridHeight * gridWidth, depth: channels * patch * patch };
@@ -38,9 +36,11 @@ export function patchEmbedForwardSubgroup(problem: PatchEmbedProblem, device: De
   const lanes = device.subgroupSize;
   const { patches, depth } = sizes(problem);
   const tile = rowTile(patches, depth, lanes);
-  const code = rowProducts(tile, lanes);
-  const tilesN = ceilDiv(problem.width, COLUMNS);
-  const tiles = ceilDiv(patches, lanes * tile.rows) * tilesN;
+  const tilesOfRows = ceilDiv(patches, lanes * tile.rows);
+  const columns = columnsOfTile(problem.width, tilesOfRows);
+  const code = rowProducts(tile, lanes, { columns });
+  const tilesN = ceilDiv(problem.width, columns);
+  const tiles = tilesOfRows * tilesN;
   return [
     launch({
       name: `patch_embed.forward/subgroup_${lanes * tile.rows}x${tile.stretch}`,
@@ -53,54 +53,52 @@ export function patchEmbedForwardSubgroup(problem: PatchEmbedProblem, device: De
         width: u32(problem.width),
         tiles: u32(tiles),
         tiles_n: u32(tilesN),
+        tile_columns: u32(columns),
         rows: u32(tile.rows),
         stretch: u32(tile.stretch),
       },
       wgsl: /* wgsl */ `
 ${linearWorkgroupWgsl}
+/** Where a patch begins in x; the last one's for what is past the end. */
+fn start_of(wanted: u32) -> u32 {
+  let patch_index = min(wanted, params.patches - 1);
+  let gx = patch_index % params.grid_width;
+  let gy = patch_index / params.grid_width % params.grid_height;
+  let image = patch_index / params.grid_width / params.grid_height;
+  return image * params.channels * params.plane + gy * params.side * params.image_row + gx * params.columns;
+}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(subgroup_invocation_id) lane: u32) {
 let tile = linear_workgroup(workgroup, workgroups);
 if (tile >= params.tiles) { return; }
 let first_patch = tile / params.tiles_n * params.rows * ${lanes} + lane;
-let first = tile % params.tiles_n * ${COLUMNS};
-let width = min(${COLUMNS}u, params.width - first);
+let first = tile % params.tiles_n * params.tile_columns;
+let width = min(params.tile_columns, params.width - first);
 ${code.declarations}
+${lines(tile.rows, (r) => `let start${r} = start_of(first_patch + ${r * lanes});`)}
 for (var k = 0u; k < params.depth; k += params.stretch) {
-  for (var r = 0u; r < params.rows; r++) {
-    let patch_index = min(first_patch + r * ${lanes}, params.patches - 1);
-    let gx = patch_index % params.grid_width;
-    let gy = patch_index / params.grid_width % params.grid_height;
-    let image = patch_index / params.grid_width / params.grid_height;
-    let start = image * params.channels * params.plane + gy * params.side * params.image_row + gx * params.columns;
-    // Where element k of the patch lies: its column, its row, its channel.
-    var dx = k / 4 % params.columns;
-    var dy = k / 4 / params.columns % params.side;
-    var at = k / 4 / params.columns / params.side * params.plane + dy * params.image_row + dx;
-    for (var e = 0u; e < params.stretch; e += 4) {
-      let inside = x[start + at];
-      let value = select(vec4f(), inside, k + e < params.depth);
-      let i = r * ${tile.stretch} + e;
-      left[i] = value.x; left[i + 1] = value.y; left[i + 2] = value.z; left[i + 3] = value.w;
-      let row_ends = dx + 1 == params.columns;
-      let channel_ends = row_ends && dy + 1 == params.side;
-      at += 1 + select(0u, params.image_row - params.columns, row_ends)
-              + select(0u, params.plane - params.side * params.image_row, channel_ends);
-      dx = select(dx + 1, 0u, row_ends);
-      dy = select(select(dy, dy + 1, row_ends), 0u, channel_ends);
-    }
-  }
+  // Where element k of a patch lies: its column, its row, its channel.
+  var dx = k / 4 % params.columns;
+  var dy = k / 4 / params.columns % params.side;
+  var at = k / 4 / params.columns / params.side * params.plane + dy * params.image_row + dx;
+  ${code.hold(
+    (r) => `select(vec4f(), x[start${r} + at], k + e < params.depth)`,
+    `let row_ends = dx + 1 == params.columns;
+let channel_ends = row_ends && dy + 1 == params.side;
+at += 1 + select(0u, params.image_row - params.columns, row_ends)
+        + select(0u, params.plane - params.side * params.image_row, channel_ends);
+dx = select(dx + 1, 0u, row_ends);
+dy = select(select(dy, dy + 1, row_ends), 0u, channel_ends);`,
+  )}
   ${code.multiply((part) => `w[((first + column) * params.depth + min(k + ${part} * 4, params.depth - 4)) / 4]`)}
 }
-for (var c = 0u; c < width; c += 4) {
-  let column = (first + c) / 4;
-  let own_bias = bias[column];
-  for (var r = 0u; r < params.rows; r++) {
-    let patch_index = first_patch + r * ${lanes};
-    if (patch_index < params.patches) { y[patch_index * params.width / 4 + column] = ${code.four} + own_bias; }
-  }
-}
+${code.results(
+  `let column = (first + c) / 4;
+let own_bias = bias[column];`,
+  `let patch_index = first_patch + r * ${lanes};
+if (patch_index < params.patches) { y[patch_index * params.width / 4 + column] = four + own_bias; }`,
+)}
 }`,
       grid: foldGrid(tiles, device),
       cost,

@@ -13,14 +13,22 @@ const MAX_STRETCH = 104;
 const MAX_ROWS = 8;
 /** What bringing a column to all lanes costs, in rows' worth of arithmetic. */
 const COLUMN_COST = 3;
-/** Columns a workgroup takes. */
-export const COLUMNS = 64;
+/** Most columns of a tile. */
+export const MAX_COLUMNS = 256;
+/** Tiles that keep the cores of a processor busy. */
+const BUSY_TILES = 16;
 
 export interface RowTile {
   /** Rows a lane. */
   readonly rows: number;
   /** Elements of k in a stretch: whole vectors, if those are loaded. */
   readonly stretch: number;
+}
+
+/** Columns of a tile, given how many tiles there are of rows: n in equal parts, whole vectors. */
+export function columnsOfTile(n: number, tilesOfRows: number): number {
+  const parts = Math.max(ceilDiv(n, MAX_COLUMNS), Math.min(ceilDiv(n, 64), ceilDiv(BUSY_TILES, tilesOfRows)));
+  return 4 * ceilDiv(n, 4 * parts);
 }
 
 /** Elements of k in a stretch: parts of k of about the same length. */
@@ -47,42 +55,74 @@ export function rowTile(m: number, k: number, lanes: number, vectors = true, wan
 }
 
 export interface RowProducts {
-  /** Arrays left[row][k] and sums[column][row], and this lane's parts of a column's stretch. */
+  /** Arrays that hold a stretch of each row and the row's sums, by column, and this lane's parts of a column's stretch. */
   readonly declarations: string;
+  /** Holds the stretch that starts at `k`: `load(r)` is WGSL for what row `r` has `e` elements into it; `step` follows each. */
+  hold(load: (r: number) => string, step?: string): string;
   /**
    * For the stretch that starts at `k`: a loop over `width` columns that adds to sums. `load(part)` is WGSL for what lies
    * `part` vectors (or elements) into the stretch of the current `column`.
    */
   multiply(load: (part: string) => string): string;
-  /** The sums of columns c ... c + 3 of row r, as WGSL. */
-  readonly four: string;
+  /** A loop over the columns c ... c + 3 and the rows r of the results, whose sums are `four`. */
+  results(column: string, row: string): string;
 }
 
-/** `vectors`: columns are loaded in vectors of four elements along k, else in single elements. */
-export function rowProducts({ rows, stretch }: RowTile, lanes: number, vectors = true): RowProducts {
-  const parts = vectors ? stretch / 4 : stretch;
+export interface RowProductsOptions {
+  /** Most columns of a tile. */
+  readonly columns: number;
+  /** Which of rows and columns are loaded in vectors of four elements along k, and not in single elements; all if left out. */
+  readonly vectors?: { readonly rows: boolean; readonly columns: boolean };
+}
+
+/**
+ * The code for a tile. Each row has arrays of its own, since arrays begin as zeros: the software adapter writes these one by one,
+ * and compiling that takes time with the square of their number in an array.
+ */
+export function rowProducts(
+  { rows, stretch }: RowTile,
+  lanes: number,
+  { columns, vectors = { rows: true, columns: true } }: RowProductsOptions,
+): RowProducts {
+  const parts = vectors.columns ? stretch / 4 : stretch;
   const loads = ceilDiv(parts, lanes);
   const element = (k: number): string => {
-    const part = vectors ? Math.floor(k / 4) : k;
-    return `subgroupBroadcast(own${Math.floor(part / lanes)}${vectors ? `[${k % 4}]` : ''}, ${part % lanes}u)`;
+    const part = vectors.columns ? Math.floor(k / 4) : k;
+    return `subgroupBroadcast(own${Math.floor(part / lanes)}${vectors.columns ? `[${k % 4}]` : ''}, ${part % lanes}u)`;
   };
   const each = (text: (r: number) => string): string => range(rows).map(text).join(' ');
-  const sum = (j: number): string => `sums[c * ${rows} + r + ${j * rows}]`;
   return {
     declarations: /* wgsl */ `
-var left: array<f32, ${rows * stretch}>;
-var sums: array<f32, ${rows * COLUMNS}>;
+${lines(rows, (r) => `var left${r}: array<f32, ${stretch}>; var sums${r}: array<f32, ${columns}>;`)}
 ${lines(loads, (g) => `let part${g} = min(${g * lanes}u + lane, ${parts - 1}u);`)}`,
+    hold: (load, step = '') => /* wgsl */ `
+for (var e = 0u; e < params.stretch; e += ${vectors.rows ? 4 : 1}) {
+${lines(rows, (r) =>
+  vectors.rows
+    ? `{ let value = ${load(r)}; left${r}[e] = value.x; left${r}[e + 1] = value.y; left${r}[e + 2] = value.z; left${r}[e + 3] = value.w; }`
+    : `left${r}[e] = ${load(r)};`,
+)}
+${step}
+}`,
     multiply: (load) => /* wgsl */ `
 for (var column = 0u; column < width; column++) {
 ${lines(loads, (g) => `let own${g} = ${load(`part${g}`)};`)}
 ${each((r) => `var sum${r} = 0.0;`)}
-${lines(stretch, (k) => `let b${k} = ${element(k)}; ${each((r) => `sum${r} += left[${r * stretch + k}] * b${k};`)}`)}
-let place = column * ${rows};
+${lines(stretch, (k) => `let b${k} = ${element(k)}; ${each((r) => `sum${r} += left${r}[${k}] * b${k};`)}`)}
 // Two branches: with one addition the compiler computes the sums one after the other, waiting for each product.
-if (k == 0) { ${each((r) => `sums[place + ${r}] = sum${r};`)} }
-else { ${each((r) => `sums[place + ${r}] += sum${r};`)} }
+if (k == 0) { ${each((r) => `sums${r}[column] = sum${r};`)} }
+else { ${each((r) => `sums${r}[column] += sum${r};`)} }
 }`,
-    four: `vec4f(${range(4).map(sum).join(', ')})`,
+    // Columns outside, rows inside: the other way round takes three times as long to compile.
+    results: (column, row) => /* wgsl */ `
+var block: array<vec4f, ${rows}>;
+for (var c = 0u; c < width; c += 4) {
+${column}
+${lines(rows, (r) => `block[${r}] = vec4f(sums${r}[c], sums${r}[c + 1], sums${r}[c + 2], sums${r}[c + 3]);`)}
+for (var r = 0u; r < params.rows; r++) {
+let four = block[r];
+${row}
+}
+}`,
   };
 }

@@ -1,11 +1,12 @@
+import { ceilDiv } from '../device.ts';
 import type { DeviceProfile } from '../device.ts';
 import { launch, u32 } from '../kernel.ts';
 import type { Launch } from '../kernel.ts';
 import { EVERY_EPILOGUE, epilogueFunctions } from './epilogue.ts';
-import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
+import { batchSize, matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
 import { lines, range } from '../unroll.ts';
-import { COLUMNS, mostRows, rowProducts, rowTile } from './row-products.ts';
+import { columnsOfTile, MAX_COLUMNS, mostRows, rowProducts, rowTile } from './row-products.ts';
 import { hasSubgroups } from './subgroup.ts';
 
 /*
@@ -67,8 +68,9 @@ export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile
   const vectors = vectorsOf(problem);
   const tile = rowTile(problem.m, problem.k, lanes, vectors.rows || vectors.columns, wanted);
   const { rows, stretch } = tile;
-  const code = rowProducts(tile, lanes, vectors.columns);
-  const tiles = tiling(problem, lanes * rows, COLUMNS);
+  const code = rowProducts(tile, lanes, { columns: MAX_COLUMNS, vectors });
+  const columns = columnsOfTile(problem.n, ceilDiv(problem.m, lanes * rows) * batchSize(problem));
+  const tiles = tiling(problem, lanes * rows, columns);
   const { epilogue = {} } = problem;
   const flag = (on: boolean | undefined) => u32(on ? 1 : 0);
   const element = (vector: boolean): string => (vector ? 'vec4f' : 'f32');
@@ -89,6 +91,7 @@ export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile
         // What is padded goes on in zeros past k.
         end_a: u32(problem.a.padded ? problem.a.ld : problem.k),
         end_b: u32(problem.b.padded ? problem.b.ld : problem.k),
+        columns: u32(columns),
         // Bounds of loops that must not be unrolled.
         rows: u32(rows),
         stretch: u32(stretch),
@@ -108,45 +111,39 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 let tile = linear_workgroup(workgroup, workgroups);
 if (tile >= params.tiles) { return; }
 let at = place(tile);
-let first = at.column * ${COLUMNS};
-let width = min(${COLUMNS}u, params.n - first);
+let first_row = at.row * ${lanes * rows} + lane;
+let first = at.column * params.columns;
+let width = min(params.columns, params.n - first);
 ${code.declarations}
+${lines(rows, (r) => `let row${r} = at.a + min(first_row + ${r * lanes}, params.m - 1) * params.a_ld;`)}
 for (var k = 0u; k < params.k; k += params.stretch) {
-  for (var r = 0u; r < params.rows; r++) {
-    let row = min((at.row * params.rows + r) * ${lanes} + lane, params.m - 1);
-    for (var e = 0u; e < params.stretch; e += ${wideA}) {
-      // Past the end of k, zeros meet whatever b holds there.
-      let inside = a[${units(`at.a + row * params.a_ld + min(k + e, params.end_a - ${wideA})`, vectors.rows)}];
-      let value = select(${element(vectors.rows)}(), inside, k + e < params.k);
-      let i = r * ${stretch} + e;
-      ${vectors.rows ? 'left[i] = value.x; left[i + 1] = value.y; left[i + 2] = value.z; left[i + 3] = value.w;' : 'left[i] = value;'}
-    }
-  }
+  // Past the end of k, zeros meet whatever b holds there.
+  ${code.hold(
+    (r) =>
+      `select(${element(vectors.rows)}(), a[${units(`row${r} + min(k + e, params.end_a - ${wideA})`, vectors.rows)}], k + e < params.k)`,
+  )}
   ${code.multiply(
     (part) =>
       `b[${units(`at.b + (first + column) * params.b_ld + min(k + ${part} * ${wideB}, params.end_b - ${wideB})`, vectors.columns)}]`,
   )}
 }
-// Columns outside, rows inside: the other way round takes three times as long to compile.
-for (var c = 0u; c < width; c += 4) {
-  let column = first + c;
-  ${results.declarations}
-  var own_bias = vec4f();
-  if (params.add_bias != 0) { own_bias = ${results.load('bias', 'column')}; }
-  for (var r = 0u; r < params.rows; r++) {
-    let row = (at.row * params.rows + r) * ${lanes} + lane;
-    if (row < params.m) {
-      let index = at.y + row * params.y_ld + column;
-      var value = params.scale * ${code.four} + own_bias;
-      if (params.add_residual != 0) { value += ${results.load('residual', 'index')}; }
-      var activating = value;
-      if (params.gelu_gradient != 0) { activating = ${results.load('pre', 'index')}; value *= slope(activating); }
-      if (params.add_y != 0) { value += ${results.load('y', 'index')}; }
-      ${results.store('y', 'value')}
-      if (params.activate != 0) { activating *= gate(activating); ${results.store('activated', 'activating')} }
-    }
-  }
-}
+${code.results(
+  `let column = first + c;
+${results.declarations}
+var own_bias = vec4f();
+if (params.add_bias != 0) { own_bias = ${results.load('bias', 'column')}; }`,
+  `let row = first_row + r * ${lanes};
+if (row < params.m) {
+  let index = at.y + row * params.y_ld + column;
+  var value = params.scale * four + own_bias;
+  if (params.add_residual != 0) { value += ${results.load('residual', 'index')}; }
+  var activating = value;
+  if (params.gelu_gradient != 0) { activating = ${results.load('pre', 'index')}; value *= slope(activating); }
+  if (params.add_y != 0) { value += ${results.load('y', 'index')}; }
+  ${results.store('y', 'value')}
+  if (params.activate != 0) { activating *= gate(activating); ${results.store('activated', 'activating')} }
+}`,
+)}
 }`,
       grid: tileGrid(tiles, device),
       cost: matmulCost(problem),

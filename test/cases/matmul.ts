@@ -58,6 +58,8 @@ export const MATMUL_CASES: readonly MatmulCase[] = [
   { name: 'many rows, all odd, b transposed', a: [161, 129], b: [131, 129], transposeB: true },
   { name: 'many rows, all odd, a transposed', a: [129, 161], b: [129, 131], transposeA: true },
   { name: 'many rows, all odd, both transposed', a: [129, 161], b: [131, 129], transposeA: true, transposeB: true },
+  { name: 'many rows and columns', a: [1100, 12], b: [520, 12], transposeB: true },
+  { name: 'many rows and columns, odd', a: [1101, 13], b: [521, 13], transposeB: true },
   { name: 'many rows of a batch', a: [2, 100, 128], b: [160, 128], transposeB: true },
   { name: 'long sum', a: [12, 5000], b: [5000, 20] },
   { name: 'long sum, a transposed', a: [5000, 24], b: [5000, 40], transposeA: true },
