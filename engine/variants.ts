@@ -35,6 +35,9 @@ export interface Trial<Chosen extends Way> {
   readonly tolerance: number;
 }
 
+/** The tolerance of sums of k terms of both signs, in any order: some 2^-24 times the square root of k, relative to the norm. */
+export const roundingOfSums = (k: number): number => 2 ** -24 * (16 + 2 * Math.sqrt(k));
+
 /** A problem that work asked a choice for. */
 export interface Asked {
   readonly tunable: Tunable<object, Way>;

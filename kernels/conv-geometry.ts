@@ -1,3 +1,4 @@
+import type { ConvWay } from './conv-ways.ts';
 import { ceilDiv } from './device.ts';
 import { require } from './kernel.ts';
 
@@ -18,6 +19,8 @@ export interface ConvProblem {
   readonly stride: number;
   readonly padding: number;
   readonly groups: number;
+  /** How the kernel that is asked for is put together; the usual way if left out. */
+  readonly way?: ConvWay;
 }
 
 /** Height and width of the result. */

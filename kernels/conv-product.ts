@@ -1,5 +1,7 @@
 import { convOutput, forwardTaps, gradientTaps, requireConv } from './conv-geometry.ts';
 import type { ConvProblem, Taps } from './conv-geometry.ts';
+import { imageTile, mostVectors, planned, wayOf } from './conv-ways.ts';
+import type { ConvWay, Variant } from './conv-ways.ts';
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { i32, input, launch, output, splitRows, u32 } from './kernel.ts';
@@ -17,7 +19,7 @@ import type { LaneRows } from './lane-rows.ts';
  *
  * Variants: `plane` where 1x1 kernels map whole vectors of pixels to themselves; `rows` for kernels three wide at
  * stride 1, which use each loaded vector for three taps; `pixel` for images of one pixel, where four source channels
- * are one vector; `general` for all else.
+ * are one vector; `general` for all else. Their tiles are in conv-ways.ts.
  */
 export const convForward: Kernel<ConvProblem & { bias: boolean }> = (problem, device) => {
   requireConv(problem, 'conv2d');
@@ -30,6 +32,7 @@ export const convForward: Kernel<ConvProblem & { bias: boolean }> = (problem, de
     product(
       {
         name: 'conv2d.forward',
+        way: p.way,
         batch,
         groups: p.groups,
         depth,
@@ -73,6 +76,7 @@ export const convInputGradient: Kernel<ConvProblem> = (problem, device) => {
         return product(
           {
             name: 'conv2d.input_gradient',
+            way: p.way,
             batch,
             groups: p.groups,
             depth,
@@ -111,6 +115,7 @@ interface Plane {
 /** target[b, g, r, u * step + phase] = sum over k and taps of weight(g, r, k, tap) * source[b, g, k, u * sourceStep + origin + tap * direction]. */
 interface Product {
   readonly name: string;
+  readonly way?: ConvWay;
   readonly batch: number;
   readonly groups: number;
   /** Source and target channels of a group. */
@@ -132,8 +137,6 @@ interface Product {
   readonly ranges: Readonly<Record<string, { offset: number; size: number } | undefined>>;
 }
 
-type Variant = 'plane' | 'rows' | 'pixel' | 'general';
-
 function chooseVariant(p: Product): Variant {
   const sourcePlane = p.source.height * p.source.width;
   const targetPlane = p.target.height * p.target.width;
@@ -147,22 +150,14 @@ function chooseVariant(p: Product): Variant {
   return 'general';
 }
 
-/**
- * Channels that an invocation computes, and vectors of pixels. Software adapters pay for loads and loops, not for
- * registers: large tiles are twice as fast there, but slow to compile, hence only where most of the work is.
- */
-function chooseTile(variant: Variant, rows: number, device: DeviceProfile): { rows: number; vectors: number } {
-  if (device.cpu && variant === 'plane' && rows > 8) return { rows: 16, vectors: 2 };
-  return { rows: [1, 2, 4].find((size) => size >= rows) ?? 8, vectors: 1 };
-}
-
 function product(p: Product, device: DeviceProfile): Launch[] {
-  const variant = chooseVariant(p);
+  const usual = chooseVariant(p);
+  const plan = planned(p.way, { variant: usual, tile: imageTile(usual, p.rows, device) }, mostVectors, p.name);
+  const { variant, tile } = plan;
   const vector = variant === 'plane' || variant === 'rows';
-  const tile = chooseTile(variant, p.rows, device);
   const lanes = laneRows(tile.rows, device);
   const positions = p.batch * p.pixels.height * p.pixels.width;
-  const columnBlocks = ceilDiv(ceilDiv(positions, 4), lanes.lanes * tile.vectors);
+  const columnBlocks = ceilDiv(ceilDiv(positions, 4), lanes.lanes * tile.columns);
   const groupTiles = ceilDiv(p.rows, tile.rows);
   const workgroups = columnBlocks * groupTiles * p.groups;
   const sourcePlane = p.source.height * p.source.width;
@@ -170,7 +165,7 @@ function product(p: Product, device: DeviceProfile): Launch[] {
   const { source, target } = p.ranges;
   return [
     launch({
-      name: `${p.name}/${variant}`,
+      name: `${p.name}/${wayOf(plan)}`,
       bindings: [
         input('source', variant === 'general' ? 'f32' : 'vec4f'),
         input('weight'),
@@ -209,7 +204,7 @@ function product(p: Product, device: DeviceProfile): Launch[] {
         weight_depth: u32(p.weight.depth),
       },
       enables: lanes.enables,
-      wgsl: shader(variant, tile.rows, tile.vectors, lanes, p.bias),
+      wgsl: shader(variant, tile.rows, tile.columns, lanes, p.bias),
       grid: foldGrid(workgroups, device),
       cost: {
         flops: 2 * macs,

@@ -1,5 +1,7 @@
 import { convOutput, forwardTaps, requireConv } from './conv-geometry.ts';
 import type { ConvProblem } from './conv-geometry.ts';
+import { mostColumns, planned, wayOf, weightTile } from './conv-ways.ts';
+import type { ConvPlan, Tile, Variant } from './conv-ways.ts';
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { elementwise } from './elementwise.ts';
@@ -16,7 +18,7 @@ import type { LaneRows } from './lane-rows.ts';
  * chunk then writes a partial result, and a second kernel adds them in order: the same result every time.
  *
  * Variants as in conv-product.ts: `plane` and `rows` multiply whole vectors of four pixels; `pixel` (images of one
- * pixel) four source channels; `general` single pixels.
+ * pixel) four source channels; `general` single pixels. Their tiles are in conv-ways.ts.
  */
 export const convWeightGradient: Kernel<ConvProblem> = (problem, device) => {
   requireConv(problem, 'conv2d.weight_gradient');
@@ -31,8 +33,6 @@ export function convPartialSize(problem: ConvProblem, device: DeviceProfile): nu
   return plan.direct ? 0 : plan.stride * plan.chunks;
 }
 
-type Variant = 'plane' | 'rows' | 'pixel' | 'general';
-
 /** A run of images, bound at once, and the chunks it is cut into. */
 interface Part {
   readonly batch: number;
@@ -42,10 +42,7 @@ interface Part {
   readonly ranges: Readonly<Record<string, { offset: number; size: number } | undefined>>;
 }
 
-interface Plan {
-  readonly variant: Variant;
-  /** Filters and columns that an invocation computes. */
-  readonly tile: Tile;
+interface Plan extends ConvPlan {
   readonly lanes: LaneRows;
   readonly columns: number;
   /** What the long sum runs over, an image: vectors of pixels, rows of pixels, or the image itself. */
@@ -63,32 +60,17 @@ interface Plan {
 /** Most terms of one running sum, so that rounding errors stay small. */
 const LONGEST_SUM = 4096;
 
-interface Tile {
-  readonly rows: number;
-  readonly columns: number;
-}
-
-/** Software adapters pay for loads and loops, not for registers: large tiles are faster there. */
-function chooseTile(variant: Variant, rows: number, columns: number, device: DeviceProfile): Tile {
-  const least = [1, 2, 4].find((size) => size >= rows) ?? 8;
-  if (!device.cpu) return { rows: least, columns: 1 };
-  if (variant === 'plane') return { rows: rows > 8 ? 16 : least, columns: 2 };
-  return { rows: least, columns: variant === 'general' && columns >= 24 ? 3 : 1 };
-}
-
 function planWeightGradient(p: ConvProblem, device: DeviceProfile): Plan {
   const [height, width] = convOutput(p);
   const depth = p.channels / p.groups;
   const rows = p.filters / p.groups;
-  const variant = chooseVariant(p);
   const allTaps = p.kernelHeight * p.kernelWidth;
-  const columns = {
-    plane: depth,
-    rows: depth * p.kernelHeight,
-    pixel: depth / 4,
-    general: depth * allTaps,
-  }[variant];
-  const tile = chooseTile(variant, rows, columns, device);
+  const columnsOf = (variant: Variant): number =>
+    ({ plane: depth, rows: depth * p.kernelHeight, pixel: depth / 4, general: depth * allTaps })[variant];
+  const best = chooseVariant(p);
+  const usual = { variant: best, tile: weightTile(best, rows, columnsOf(best), device) };
+  const { variant, tile } = planned(p.way, usual, mostColumns, 'conv2d.weight_gradient');
+  const columns = columnsOf(variant);
   const lanes = laneRows(tile.rows, device);
   const itemsPerImage = { plane: (height * width) / 4, rows: (height * width) / 4, pixel: 1, general: height }[variant];
   const workPerItem = variant === 'general' ? width : 1;
@@ -135,7 +117,7 @@ function partial(p: ConvProblem, plan: Plan, part: Part, device: DeviceProfile):
   const macs = part.batch * p.filters * depth * p.kernelHeight * p.kernelWidth * height * width;
   const { x, dy } = part.ranges;
   return launch({
-    name: `conv2d.weight_gradient/${variant}`,
+    name: `conv2d.weight_gradient/${wayOf(plan)}`,
     bindings: [
       input('x', variant === 'general' ? 'f32' : 'vec4f'),
       input('dy', variant === 'plane' || variant === 'rows' ? 'vec4f' : 'f32'),

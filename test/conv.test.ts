@@ -1,15 +1,26 @@
 import { describe, expect, it } from 'vitest';
 import { conv2d } from '../engine/ops/conv.ts';
+import type { Engine, Tensor } from '../engine/node.ts';
+import { convForward } from '../kernels/conv-product.ts';
+import type { ConvWay } from '../kernels/conv-ways.ts';
 import { convPartialSize } from '../kernels/conv-weight.ts';
+import type { DeviceProfile } from '../kernels/device.ts';
 import { CONV_CASES } from './cases/conv.ts';
 import type { ConvCase } from './cases/conv.ts';
 import { product } from './support/arrays.ts';
 import { expectClose, uniform } from './support/close.ts';
 import { differentiate } from './support/differentiate.ts';
+import type { Operand } from './support/differentiate.ts';
 import { PROFILES, useEngineAs } from './support/profile.ts';
 
 // Sums of at most a few thousand f32 products, in pieces: each rounding is 6e-8, and they add up like their root.
 const TOLERANCE = 2e-6;
+
+const operandsOf = (c: ConvCase): (Operand & { data: Float32Array })[] => [
+  { shape: c.x, data: uniform(product(c.x), 1) },
+  { shape: c.weight, data: uniform(product(c.weight), 2) },
+  ...(c.bias ? [{ shape: [c.weight[0]], data: uniform(c.weight[0], 3) }] : []),
+];
 
 /** Calls `each` with the places of x, weight and y of every product of a convolution. */
 function forProducts(c: ConvCase, size: Size, each: (x: number, w: number, y: number) => void): void {
@@ -59,26 +70,112 @@ function reference(c: ConvCase, x: Float32Array, weight: Float32Array, bias: Flo
   return { y, dx, dw, db };
 }
 
+/** Runs a case forward and backward, and compares everything with float64. */
+async function check(engine: Engine, c: ConvCase, what = ''): Promise<void> {
+  const operands = operandsOf(c);
+  const found = await differentiate(engine, operands, (x, w, b) => conv2d(x, w, c.bias ? b : null, c));
+  const [x, weight, bias] = operands.map(({ data }) => data);
+  const expected = reference(c, x, weight, bias ?? null, found.dy);
+  const { height, width } = outputSize(c);
+  expect(found.shape).toEqual([c.x[0], c.weight[0], height, width]);
+  expectClose(found.y, expected.y, TOLERANCE, `${what} y`);
+  expectClose(found.gradients[0], expected.dx, TOLERANCE, `${what} dx`);
+  expectClose(found.gradients[1], expected.dw, TOLERANCE, `${what} dw`);
+  if (c.bias) expectClose(found.gradients[2], expected.db, TOLERANCE, `${what} db`);
+}
+
 describe.each(PROFILES)('conv2d on $name', ({ name, claims }) => {
   const engine = useEngineAs(claims);
   // The variants do not depend on the profile: the loads do, so that ordinary cases are enough elsewhere.
   const cases = name === 'this device' ? CONV_CASES : CONV_CASES.filter((_, i) => i % 3 === 1);
 
+  it.each(cases)('$name', (c) => check(engine(), c));
+});
+
+const twoProfiles = PROFILES.filter(({ name }) => name === 'this device' || name === 'a GPU');
+
+describe.each(twoProfiles)('every way of a convolution on $name', ({ claims }) => {
+  const engine = useEngineAs(claims);
+  // A case for each variant of each pass, with more channels than the largest tile has rows, and with fewer.
+  const wanted =
+    /^1x1, 16|^1x1 on many|^1x1 in groups|^1x1 on single pixels$|^3x3 in groups on single|of 3 to 5|of 24|stride 2$|^5x3/;
+  const cases = CONV_CASES.filter(({ name }) => wanted.test(name));
+
   it.each(cases)('$name', async (c) => {
-    const operands = [
-      { shape: c.x, data: uniform(product(c.x), 1) },
-      { shape: c.weight, data: uniform(product(c.weight), 2) },
-      ...(c.bias ? [{ shape: [c.weight[0]], data: uniform(c.weight[0], 3) }] : []),
+    const { variants, profile } = engine();
+    const run = (): Tensor => {
+      const [x, weight] = [c.x, c.weight].map((shape) => engine().full(shape, 1).requiresGrad_());
+      return conv2d(x, weight, c.bias ? engine().zeros([c.weight[0]]) : null, c).sum();
+    };
+    const asked = await variants.collect(() => run().backward());
+    expect(asked.map(({ tunable }) => tunable.name)).toEqual(
+      ['forward', 'inputGradient', 'weightGradient'].map((pass) => `conv2d.${pass}`),
+    );
+    const ways = asked.map(({ tunable, problem }) => tunable.ways(problem, profile).map(({ name }) => name));
+    for (const own of ways) expect(new Set(own).size).toBe(own.length);
+    // All passes at once, each in the next of its ways.
+    for (let i = 0; i < Math.max(...ways.map(({ length }) => length)); i++) {
+      const names = ways.map((own) => own[i % own.length]);
+      asked.forEach(({ key }, pass) => variants.choose(key, names[pass]));
+      const kernels: string[] = [];
+      await engine().observe(
+        ({ kernel }) => kernels.push(kernel),
+        () => check(engine(), c, names.join(', ')),
+      );
+      const passes = ['forward', 'input_gradient', 'weight_gradient'];
+      expect(kernels).toEqual(expect.arrayContaining(passes.map((pass, p) => `conv2d.${pass}/${names[p]}`)));
+    }
+  });
+});
+
+describe('the ways of a convolution', () => {
+  const engine = useEngineAs({});
+  const problem = { batch: 2, channels: 24, height: 8, width: 8, filters: 32, stride: 1, groups: 1, bias: false };
+  const ways = async (kernel: number, own: Partial<typeof problem>, claims: Partial<DeviceProfile>) => {
+    const { batch, channels, height, width, filters, stride, groups } = { ...problem, ...own };
+    const asked = await engine().variants.collect(() => {
+      const x = engine().zeros([batch, channels, height, width]);
+      conv2d(x, engine().zeros([filters, channels / groups, kernel, kernel]), null, {
+        stride,
+        padding: kernel >> 1,
+        groups,
+      });
+    });
+    return asked[0].tunable.ways(asked[0].problem, { ...engine().profile, ...claims }).map(({ name }) => name);
+  };
+
+  it('are tiles of the variant that the sizes allow, and the general one; the usual one comes first', async () => {
+    const tiles = [
+      'plane:8x1',
+      'plane:8x2',
+      'plane:16x1',
+      'plane:16x2',
+      'plane:4x1',
+      'plane:4x2',
+      'plane:2x1',
+      'plane:2x2',
     ];
-    const found = await differentiate(engine(), operands, (x, w, b) => conv2d(x, w, c.bias ? b : null, c));
-    const [x, weight, bias] = operands.map(({ data }) => data);
-    const expected = reference(c, x, weight, bias ?? null, found.dy);
-    const { height, width } = outputSize(c);
-    expect(found.shape).toEqual([c.x[0], c.weight[0], height, width]);
-    expectClose(found.y, expected.y, TOLERANCE, 'y');
-    expectClose(found.gradients[0], expected.dx, TOLERANCE, 'dx');
-    expectClose(found.gradients[1], expected.dw, TOLERANCE, 'dw');
-    if (c.bias) expectClose(found.gradients[2], expected.db, TOLERANCE, 'db');
+    expect(await ways(1, {}, { cpu: false })).toEqual([...tiles, 'general:8x1']);
+    expect(await ways(1, {}, { cpu: true })).toEqual([
+      'plane:16x2',
+      ...tiles.filter((tile) => tile !== 'plane:16x2'),
+      'general:8x1',
+    ]);
+    expect(await ways(3, {}, { cpu: false })).toEqual(['rows:8x1', 'rows:16x1', 'rows:4x1', 'rows:2x1', 'general:8x1']);
+    expect(await ways(3, { stride: 2, groups: 8 }, { cpu: false })).toEqual(['general:4x1', 'general:2x1']);
+  });
+
+  it('are one where a group has one channel and nothing but the general variant takes it', async () => {
+    expect(await ways(3, { channels: 32, stride: 2, groups: 32 }, {})).toEqual(['general:1x1']);
+  });
+
+  it('are refused where they do not fit', () => {
+    const run = (way: ConvWay) => () => {
+      const rest = { kernelHeight: 1, kernelWidth: 1, padding: 0 };
+      convForward({ ...problem, ...rest, height: 7, width: 7, way }, engine().profile);
+    };
+    expect(run('general:4x1')).not.toThrow();
+    for (const way of ['plane:8x1', 'general:32x1', 'general:8x2'] as const) expect(run(way)).toThrow(/way that fits/);
   });
 });
 
@@ -87,7 +184,7 @@ describe('conv2d', () => {
   const ones = (shape: number[]) => engine().full(shape, 1);
 
   it('gives the same weight gradient twice, to the bit', async () => {
-    const c = CONV_CASES.at(-1)!;
+    const c = CONV_CASES.find(({ name }) => name === 'many images, long sums')!;
     const operands = [
       { shape: c.x, data: uniform(product(c.x), 1) },
       { shape: c.weight, data: uniform(product(c.weight), 2) },

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Interrupted, RunFolder, nestRecipe, resolveRecipe, trainRecipe } from '../deit/node.ts';
 import type { Overrides } from '../deit/node.ts';
 import {
+  conv2d,
   createEngine,
   describeTuning,
   input,
@@ -179,10 +180,24 @@ describe('tune', () => {
     z.backward(own.full(z.shape, 1));
   }
 
+  /** Convolutions on whole vectors of pixels, on rows of them, and with a stride. */
+  function convolutions(own: Engine): void {
+    const of = (...shape: number[]): Tensor => own.full(shape, 1).requiresGrad_();
+    const y = conv2d(of(2, 12, 8, 8), of(16, 12, 1, 1), of(16));
+    const z = conv2d(y, of(16, 4, 3, 3), null, { padding: 1, groups: 4 });
+    conv2d(z, of(8, 16, 3, 3), of(8), { padding: 1, stride: 2 })
+      .sum()
+      .backward();
+  }
+
   it('compares all that the kernels of a problem write, and nothing else', async () => {
     const own = await createEngine();
-    const asked = await own.variants.collect(() => own.compile(() => layers(own)));
-    expect(asked.length).toBe(9 + 3);
+    const work = (): void => {
+      layers(own);
+      convolutions(own);
+    };
+    const asked = await own.variants.collect(() => own.compile(work));
+    expect(asked.length).toBe(9 + 3 + 9);
     for (const { tunable, problem } of asked) {
       const operands: Tensor[] = [];
       const written = new Map<Tensor, string>();
@@ -218,6 +233,17 @@ describe('tune', () => {
     for (const { what, ways } of measured) {
       const failed = ways.filter(({ ms }) => ms === null).map(({ name }) => `${what}: ${name}`);
       expect(failed).toEqual([]);
+    }
+    own.close();
+  });
+
+  it('finds that all ways of convolutions agree, gradients included', async () => {
+    const own = await createEngine();
+    const { measured, left } = await tune(own, () => convolutions(own), { cache: null, seconds });
+    expect([measured.length, left]).toEqual([9, 0]);
+    for (const { what, ways } of measured) {
+      expect(ways.length, what).toBeGreaterThan(1);
+      expect(ways.filter(({ ms }) => ms === null).map(({ name }) => `${what}: ${name}`)).toEqual([]);
     }
     own.close();
   });

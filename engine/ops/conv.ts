@@ -2,11 +2,10 @@ import { DeitError } from '../../kernels/errors.ts';
 import { channelSum, channelSumPartialSize } from '../../kernels/channel-sum.ts';
 import { convOutput } from '../../kernels/conv-geometry.ts';
 import type { ConvProblem } from '../../kernels/conv-geometry.ts';
-import { convForward, convInputGradient } from '../../kernels/conv-product.ts';
-import { convPartialSize, convWeightGradient } from '../../kernels/conv-weight.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
+import { convPass } from './conv-passes.ts';
 import { expectFloat } from './expect-float.ts';
 
 export interface ConvOptions {
@@ -23,8 +22,7 @@ const convOp = defineOp<ConvProblem>({
   forward(ctx, [x, weight, bias]) {
     const problem = ctx.attributes;
     const y = ctx.empty([problem.batch, problem.filters, ...convOutput(problem)]);
-    const tensors = { source: x!, weight: weight!, target_image: y, ...(bias && { bias }) };
-    ctx.run(convForward, { ...problem, bias: bias !== null }, tensors);
+    convPass(ctx, 'forward', problem, { x: x!, weight: weight!, y, bias });
     ctx.save(x!, weight!);
     return [y];
   },
@@ -32,13 +30,8 @@ const convOp = defineOp<ConvProblem>({
     const problem = ctx.attributes;
     const [x, weight] = ctx.saved;
     const { profile } = x.engine;
-    if (ctx.needs(0)) ctx.run(convInputGradient, problem, { source: dy!, weight, target_image: ctx.gradient(0) });
-    if (ctx.needs(1)) {
-      const dw = ctx.gradient(1);
-      const partialSize = convPartialSize(problem, profile);
-      const partial = partialSize > 0 ? ctx.empty([partialSize]) : dw;
-      ctx.run(convWeightGradient, problem, { x, dy: dy!, partial, dw });
-    }
+    if (ctx.needs(0)) convPass(ctx, 'inputGradient', problem, { x: ctx.gradient(0), weight, y: dy! });
+    if (ctx.needs(1)) convPass(ctx, 'weightGradient', problem, { x, weight: ctx.gradient(1), y: dy! });
     if (ctx.needs(2)) {
       const [height, width] = convOutput(problem);
       const shape = { batch: problem.batch, channels: problem.filters, plane: height * width };

@@ -12,6 +12,7 @@ import type { Kernel } from '../../kernels/kernel.ts';
 import type { DType } from '../dtype.ts';
 import type { Shape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
+import { roundingOfSums } from '../variants.ts';
 import type { Tunable } from '../variants.ts';
 import { reduceInto } from './reduce.ts';
 
@@ -162,9 +163,8 @@ export const tunableProduct: Tunable<MatmulProblem, ProductForm> = {
     return {
       record: (form) => productIn(ctx, form, problem, tensors),
       results: [y, activated, row_sums].filter((tensor) => tensor !== undefined),
-      // Sums of k terms of both signs in any order: some 2^-24 times the square root of k, relative to the norm.
       // Where f16 is stored, one of two neighbours.
-      tolerance: 2 ** -24 * (16 + 2 * Math.sqrt(k)) + (problem.half ? 2 ** -11 : 0),
+      tolerance: roundingOfSums(k) + (problem.half ? 2 ** -11 : 0),
     };
   },
 };

@@ -35,4 +35,5 @@ export const CONV_CASES: readonly ConvCase[] = [
   { name: 'pixels between strides that nothing reads', x: [2, 3, 7, 8], weight: [5, 3, 2, 2], stride: 4 },
   { name: '7x7, stride 2', x: [1, 3, 14, 13], weight: [8, 3, 7, 7], stride: 2, padding: 3 },
   { name: 'many images, long sums', x: [40, 8, 8, 8], weight: [8, 8, 3, 3], padding: 1 },
+  { name: '1x1 on many vectors of pixels', x: [3, 6, 16, 16], weight: [10, 6, 1, 1] },
 ];
