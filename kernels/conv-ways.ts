@@ -23,6 +23,12 @@ export interface ConvPlan {
 
 export const wayOf = ({ variant, tile }: ConvPlan): ConvWay => `${variant}:${tile.rows}x${tile.columns}`;
 
+function planOf(way: ConvWay): ConvPlan {
+  const [variant, sizes] = way.split(':') as [Variant, string];
+  const [rows, columns] = sizes.split('x').map(Number);
+  return { variant, tile: { rows, columns } };
+}
+
 /** Least rows of a tile, up to 8, that hold `rows`. */
 const leastRows = (rows: number): number => [1, 2, 4].find((size) => size >= rows) ?? 8;
 const MOST_ROWS = 16;
@@ -50,7 +56,7 @@ export function weightTile(variant: Variant, rows: number, columns: number, devi
 /** Most columns in such a tile. */
 export const mostColumns = (variant: Variant): number => ({ plane: 2, rows: 1, pixel: 1, general: 3 })[variant];
 
-/** The plan that `way` asks for, or the usual one. `most` columns are what a variant can have in a tile. */
+/** The plan that `way` asks for, or the usual one. `most` gives the most columns of a variant's tile. */
 export function planned(
   way: ConvWay | undefined,
   usual: ConvPlan,
@@ -58,12 +64,13 @@ export function planned(
   kernel: string,
 ): ConvPlan {
   if (way === undefined) return usual;
-  const [variant, sizes] = way.split(':') as [Variant, string];
-  const [rows, columns] = sizes.split('x').map(Number);
+  const plan = planOf(way);
+  const { variant, tile } = plan;
   // Whatever the sizes, `general` takes them.
-  const fits = (variant === usual.variant || variant === 'general') && rows <= MOST_ROWS && columns <= most(variant);
+  const takes = variant === usual.variant || variant === 'general';
+  const fits = takes && tile.rows <= MOST_ROWS && tile.columns <= most(variant);
   require(fits, kernel, 'a way that fits the problem', way);
-  return { variant, tile: { rows, columns } };
+  return plan;
 }
 
 /**
@@ -77,9 +84,10 @@ export function convWays<Problem extends { readonly way?: ConvWay }>(
   most: (variant: Variant) => number,
   device: DeviceProfile,
 ): ConvWay[] {
+  // A kernel's launches differ in their images and phases of a stride, not in their way.
   const [{ name }] = kernel({ ...problem, way: undefined }, device);
   const usual = name.slice(name.indexOf('/') + 1) as ConvWay;
-  const [variant] = usual.split(':') as [Variant];
+  const { variant } = planOf(usual);
   const heights = rows === 1 ? [1] : [8, MOST_ROWS, 4, 2].filter((height) => height < 2 * rows);
   const tiles = heights.flatMap((height) =>
     Array.from({ length: most(variant) }, (_, i): Tile => ({ rows: height, columns: i + 1 })),
