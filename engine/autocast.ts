@@ -10,10 +10,10 @@ import { Tensor } from './tensor.ts';
 
 /*
  * Mixed precision (Micikevicius et al., 2018), by the rules of torch.autocast. Products (linear, linearAdd, linearGelu, mlp,
- * matmul, patchEmbed) round their operands to f16, sum in f32, and give f16 where a result is not added to an f32 residual; attention
- * takes what it gets. What backward keeps of them is f16, and so are gradients of f16 tensors. Everything else is f32: other
- * operators are given f16 tensors converted. Parameters, their gradients and the optimizer stay f32 ("master weights"); a
- * region rounds each trained parameter once.
+ * matmul, conv2d, patchEmbed) round their operands to f16, sum in f32, and give f16 unless the result belongs to the f32
+ * residual stream; attention, batch norm and stochastic depth take what they get. What backward keeps of them is f16, and so
+ * are gradients of f16 tensors. Everything else is f32: other operators are given f16 tensors converted. Parameters, their
+ * gradients and the optimizer stay f32 ("master weights"); a region rounds each trained parameter once.
  */
 
 /** f16 copies of parameters that were made in one region, by parameter. */

@@ -26,9 +26,9 @@ export type Pass = 'forward' | 'backward' | 'sums';
  * How a pass is cut. A pass of one chunk a channel is one kernel, which sums and then sweeps once more to write y or dx;
  * otherwise the chunks' sums go through the tensor `partial`.
  */
-function plan({ batch, channels, plane }: ChannelShape, pass: Pass, device: DeviceProfile) {
+function plan({ batch, channels, plane, half }: ChannelShape, pass: Pass, device: DeviceProfile) {
   const arrays = { forward: ['x', 'y'], backward: ['x', 'dy', 'dx'], sums: ['x', 'dy'] }[pass];
-  const parts = reduceParts({ batch, channels, plane }, arrays, device, `batch_norm.${pass}`);
+  const parts = reduceParts({ batch, channels, plane, half }, arrays, device, `batch_norm.${pass}`);
   const chunks = chunkCount(parts);
   // x, dy, mean, rstd, weight, bias, dweight, dbias and dx are the most bindings of one kernel.
   const fused = pass !== 'sums' && chunks === 1 && device.maxStorageBuffers >= 9;
@@ -277,10 +277,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 
 /** dx, in training from dweight and dbias. */
 function inputGradientMap(
-  { relu, training, batch, channels, plane }: BatchNormBackwardProblem,
+  { relu, training, batch, channels, plane, half }: BatchNormBackwardProblem,
   device: DeviceProfile,
 ): Launch[] {
-  const shape = { batch, channels, plane };
+  const shape = { batch, channels, plane, half };
   const layout = channelLayout(shape);
   const { along, element, unit } = layout;
   const { bindings, affine, prepare, body } = upstream(relu, layout);

@@ -1,5 +1,6 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
+import { bytesOfElement, inHalf } from './half.ts';
 import { launch, splitRows, u32 } from './kernel.ts';
 import type { Binding, Launch, Uniforms } from './kernel.ts';
 
@@ -13,6 +14,8 @@ export interface ChannelShape {
   readonly channels: number;
   /** Pixels of an image, height * width. */
   readonly plane: number;
+  /** Bindings of the size of x that are f16 in memory; all arithmetic is in f32. */
+  readonly half?: readonly string[];
 }
 
 export interface ChannelLayout {
@@ -35,6 +38,10 @@ export function channelLayout({ channels, plane }: ChannelShape): ChannelLayout 
 }
 
 export const elementBytes = (type: string): number => (type === 'vec4f' ? 16 : 4);
+
+/** Bytes of one image in the binding `array`. */
+const imageBytes = ({ channels, plane, half }: ChannelShape, array: string): number =>
+  bytesOfElement(half, array) * channels * plane;
 
 /** A part of the batch bound at once, and how its elements are shared out to chunks. */
 export interface ReducePart {
@@ -64,7 +71,7 @@ export function reduceParts(
 ): ReducePart[] {
   const layout = channelLayout(shape);
   const lanes = sharesPixels(layout, device) ? GPU_LANES : 1;
-  const bytes = Object.fromEntries(arrays.map((array) => [array, 4 * shape.channels * shape.plane]));
+  const bytes = Object.fromEntries(arrays.map((array) => [array, imageBytes(shape, array)]));
   const wanted = device.cpu ? ceilDiv(16 * CPU_LANES, layout.units) : ceilDiv(1024 * GPU_LANES, layout.units * lanes);
   let firstChunk = 0;
   return splitRows(shape.batch, bytes, device, name).map(({ rows, ranges }) => {
@@ -127,7 +134,7 @@ export function channelReduce(spec: ChannelReduceSpec, device: DeviceProfile): L
   ${names.map((sum) => `let ${sum} = ${fold(sum)};`).join(' ')}
   ${then ?? ''}`;
   });
-  return spec.parts.map((part) =>
+  const launches = spec.parts.map((part) =>
     launch({
       name: spec.name,
       bindings: spec.bindings,
@@ -162,10 +169,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       grid: foldGrid(ceilDiv(layout.units * part.chunks * (shared ? GPU_LANES : 1), lanes), device),
       cost: {
         flops: spec.flopsPerElement * part.batch * spec.shape.channels * spec.shape.plane,
-        bytes: 4 * part.batch * spec.shape.channels * spec.shape.plane * Object.keys(part.ranges).length,
+        bytes: part.batch * Object.keys(part.ranges).reduce((sum, name) => sum + imageBytes(spec.shape, name), 0),
       },
     }),
   );
+  return inHalf(launches, spec.shape.half);
 }
 
 /** A lane's own sweep: runs of elements, each with running sums of its own, whose sums are then added. */
@@ -233,10 +241,10 @@ export function channelMap(spec: ChannelMapSpec, device: DeviceProfile): Launch[
   const run = device.cpu ? Math.min(16, layout.items) : 1;
   const runs = ceilDiv(layout.items, run);
   const bytes = Object.fromEntries([
-    ...spec.arrays.map((name) => [name, 4 * channels * plane] as const),
+    ...spec.arrays.map((name) => [name, imageBytes(spec.shape, name)] as const),
     ...(spec.rowArrays ?? []).map((name) => [name, 4 * channels] as const),
   ]);
-  return splitRows(spec.shape.batch, bytes, device, spec.name).map(({ rows: batch, ranges }) =>
+  const launches = splitRows(spec.shape.batch, bytes, device, spec.name).map(({ rows: batch, ranges }) =>
     launch({
       name: spec.name,
       bindings: spec.bindings,
@@ -268,8 +276,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       grid: foldGrid(ceilDiv(batch * layout.units * runs, 64), device),
       cost: {
         flops: spec.flopsPerElement * batch * channels * plane,
-        bytes: 4 * batch * channels * plane * spec.arrays.length,
+        bytes: batch * spec.arrays.reduce((sum, name) => sum + imageBytes(spec.shape, name), 0),
       },
     }),
   );
+  return inHalf(launches, spec.shape.half);
 }

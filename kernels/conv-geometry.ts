@@ -1,6 +1,12 @@
 import type { ConvWay } from './conv-ways.ts';
 import { ceilDiv } from './device.ts';
-import { require } from './kernel.ts';
+import type { DeviceProfile } from './device.ts';
+import { bytesOfElement } from './half.ts';
+import { require, splitRows } from './kernel.ts';
+import type { RowChunk } from './kernel.ts';
+
+/** Tensors of a convolution; in a pass that computes or takes the gradient of one, that gradient. */
+export type ConvTensor = 'x' | 'weight' | 'y';
 
 /**
  * A two-dimensional convolution (cross-correlation, as in PyTorch) with zero padding:
@@ -19,6 +25,8 @@ export interface ConvProblem {
   readonly stride: number;
   readonly padding: number;
   readonly groups: number;
+  /** Tensors that are f16 in memory; sums are f32 all the same. */
+  readonly half?: readonly ConvTensor[];
   /** How the kernel that is asked for is put together; the usual way if left out. */
   readonly way?: ConvWay;
 }
@@ -28,6 +36,23 @@ export function convOutput(p: ConvProblem): [height: number, width: number] {
   const size = (n: number, k: number): number => Math.floor((n + 2 * p.padding - k) / p.stride) + 1;
   return [size(p.height, p.kernelHeight), size(p.width, p.kernelWidth)];
 }
+
+/** Bytes of one image in x and in y. */
+export function imageBytes(p: ConvProblem): { readonly x: number; readonly y: number } {
+  const [height, width] = convOutput(p);
+  return {
+    x: bytesOfElement(p.half, 'x') * p.channels * p.height * p.width,
+    y: bytesOfElement(p.half, 'y') * p.filters * height * width,
+  };
+}
+
+/** Runs of images that a device can bind, with ranges of x and of y. */
+export const splitImages = (p: ConvProblem, device: DeviceProfile, kernel: string): RowChunk[] =>
+  splitRows(p.batch, imageBytes(p), device, kernel);
+
+/** Bindings that are f16, of those that hold these tensors. */
+export const halfBindings = ({ half = [] }: ConvProblem, bound: Readonly<Record<string, ConvTensor>>): string[] =>
+  Object.keys(bound).filter((binding) => half.includes(bound[binding]));
 
 export function requireConv(p: ConvProblem, kernel: string): void {
   const positive = [p.batch, p.channels, p.filters, p.kernelHeight, p.kernelWidth, p.stride, p.groups];

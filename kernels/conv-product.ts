@@ -1,119 +1,30 @@
-import { convOutput, forwardTaps, gradientTaps, requireConv } from './conv-geometry.ts';
-import type { ConvProblem, Taps } from './conv-geometry.ts';
-import { imageTile, mostVectors, planned, wayOf } from './conv-ways.ts';
-import type { ConvWay, Variant } from './conv-ways.ts';
+import type { Taps } from './conv-geometry.ts';
+import { convWays, imageTile, mostVectors, planned, wayOf } from './conv-ways.ts';
+import type { ConvPlan, ConvWay, Variant } from './conv-ways.ts';
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
-import { i32, input, launch, output, splitRows, u32 } from './kernel.ts';
-import type { Kernel, Launch } from './kernel.ts';
+import { bytesOfElement, inHalf } from './half.ts';
+import { i32, input, launch, output, u32 } from './kernel.ts';
+import type { Launch } from './kernel.ts';
 import { laneRows } from './lane-rows.ts';
 import type { LaneRows } from './lane-rows.ts';
-
-/**
- * The two convolution passes that write an image: the forward pass, y from x (see ConvProblem), and the input gradient,
- *   dx[b, c, h, w] = sum over o, i, j of weight[o, c, i, j] * dy[b, o, (h + padding - i) / stride, (w + padding - j) / stride]
- * over the outputs for which the divisions are whole and in range. Both are one product, of weights and pixels gathered
- * from a source image: a gradient with stride s falls into s * s phases of pixels, each meeting its own taps, and each
- * is a product with stride 1. An invocation computes four pixels of several channels (rows) of one group in registers;
- * the weights are the same for all lanes of a workgroup. Gradients are written, not added. Sums run in f32.
- *
- * Variants: `plane` where 1x1 kernels map whole vectors of pixels to themselves; `rows` for kernels three wide at
- * stride 1, which use each loaded vector for three taps; `pixel` for images of one pixel, where four source channels
- * are one vector; `general` for all else. Their tiles are in conv-ways.ts.
- */
-export const convForward: Kernel<ConvProblem & { bias: boolean }> = (problem, device) => {
-  requireConv(problem, 'conv2d');
-  const p = problem;
-  const [height, width] = convOutput(p);
-  const taps = p.kernelHeight * p.kernelWidth;
-  const depth = p.channels / p.groups;
-  const rows = p.filters / p.groups;
-  return splitImages(p, device, 'conv2d.forward').flatMap(({ batch, ranges }) =>
-    product(
-      {
-        name: 'conv2d.forward',
-        way: p.way,
-        batch,
-        groups: p.groups,
-        depth,
-        rows,
-        source: { height: p.height, width: p.width },
-        target: { height, width },
-        pixels: { height, width },
-        phase: { step: 1, y: 0, x: 0 },
-        sourceStep: p.stride,
-        direction: 1,
-        tapsY: forwardTaps(p.height, height, p.kernelHeight, p.stride, p.padding),
-        tapsX: forwardTaps(p.width, width, p.kernelWidth, p.stride, p.padding),
-        kernelWidth: p.kernelWidth,
-        weight: { group: rows * depth * taps, row: depth * taps, depth: taps },
-        bias: problem.bias,
-        ranges: { source: ranges.x, target: ranges.y },
-      },
-      device,
-    ),
-  );
-};
-
-/** See `convForward`. The source is dy, the target dx. */
-export const convInputGradient: Kernel<ConvProblem> = (problem, device) => {
-  requireConv(problem, 'conv2d.input_gradient');
-  const p = problem;
-  const [outHeight, outWidth] = convOutput(p);
-  const taps = p.kernelHeight * p.kernelWidth;
-  const depth = p.filters / p.groups;
-  const rows = p.channels / p.groups;
-  const phases = Array.from({ length: p.stride }, (_, i) => i);
-  const pixels = (size: number, phase: number): number => Math.max(0, ceilDiv(size - phase, p.stride));
-  const { stride, padding } = p;
-  return splitImages(p, device, 'conv2d.input_gradient').flatMap(({ batch, ranges }) =>
-    phases.flatMap((y) =>
-      phases.flatMap((x) => {
-        const [height, width] = [pixels(p.height, y), pixels(p.width, x)];
-        if (height * width === 0) return [];
-        const ofY = { pixels: height, outputs: outHeight, kernel: p.kernelHeight, stride, padding };
-        const ofX = { pixels: width, outputs: outWidth, kernel: p.kernelWidth, stride, padding };
-        return product(
-          {
-            name: 'conv2d.input_gradient',
-            way: p.way,
-            batch,
-            groups: p.groups,
-            depth,
-            rows,
-            source: { height: outHeight, width: outWidth },
-            target: { height: p.height, width: p.width },
-            pixels: { height, width },
-            phase: { step: stride, y, x },
-            sourceStep: 1,
-            direction: -1,
-            tapsY: gradientTaps(ofY, y),
-            tapsX: gradientTaps(ofX, x),
-            kernelWidth: p.kernelWidth,
-            weight: { group: rows * depth * taps, row: taps, depth: rows * taps },
-            bias: false,
-            ranges: { source: ranges.y, target: ranges.x },
-          },
-          device,
-        );
-      }),
-    ),
-  );
-};
-
-function splitImages(p: ConvProblem, device: DeviceProfile, name: string) {
-  const [height, width] = convOutput(p);
-  const bytes = { x: 4 * p.channels * p.height * p.width, y: 4 * p.filters * height * width };
-  return splitRows(p.batch, bytes, device, name).map(({ rows, ranges }) => ({ batch: rows, ranges }));
-}
 
 interface Plane {
   readonly height: number;
   readonly width: number;
 }
 
-/** target[b, g, r, u * step + phase] = sum over k and taps of weight(g, r, k, tap) * source[b, g, k, u * sourceStep + origin + tap * direction]. */
-interface Product {
+/**
+ * A product of weights and pixels gathered from a source image, which is what both passes of conv-image.ts are:
+ *   target[b, g, r, u * step + phase] = sum over k and taps of weight(g, r, k, tap) * source[b, g, k, u * sourceStep + origin + tap * direction]
+ * An invocation computes four pixels of several channels (rows) of one group in registers; the weights are the same for all
+ * lanes of a workgroup. Sums run in f32.
+ *
+ * Variants: `plane` where 1x1 kernels map whole vectors of pixels to themselves; `rows` for kernels three wide at
+ * stride 1, which use each loaded vector for three taps; `pixel` for images of one pixel, where four source channels
+ * are one vector; `general` for all else. Their tiles are in conv-ways.ts.
+ */
+export interface ConvProduct {
   readonly name: string;
   readonly way?: ConvWay;
   readonly batch: number;
@@ -135,9 +46,11 @@ interface Product {
   readonly weight: { readonly group: number; readonly row: number; readonly depth: number };
   readonly bias: boolean;
   readonly ranges: Readonly<Record<string, { offset: number; size: number } | undefined>>;
+  /** Bindings that are f16 in memory. */
+  readonly half: readonly string[];
 }
 
-function chooseVariant(p: Product): Variant {
+function chooseVariant(p: ConvProduct): Variant {
   const sourcePlane = p.source.height * p.source.width;
   const targetPlane = p.target.height * p.target.width;
   const oneTap = p.tapsY.count === 1 && p.tapsX.count === 1;
@@ -150,9 +63,17 @@ function chooseVariant(p: Product): Variant {
   return 'general';
 }
 
-function product(p: Product, device: DeviceProfile): Launch[] {
-  const usual = chooseVariant(p);
-  const plan = planned(p.way, { variant: usual, tile: imageTile(usual, p.rows, device) }, mostVectors, p.name);
+function usualPlan(p: ConvProduct, device: DeviceProfile): ConvPlan {
+  const variant = chooseVariant(p);
+  return { variant, tile: imageTile(variant, p.rows, device) };
+}
+
+export const convProductWays = (p: ConvProduct, device: DeviceProfile): ConvWay[] =>
+  convWays(usualPlan(p, device), p.rows, mostVectors);
+
+/** Bindings source, weight, target_image, and bias if it has one. */
+export function convProduct(p: ConvProduct, device: DeviceProfile): Launch[] {
+  const plan = planned(p.way, usualPlan(p, device), mostVectors, p.name);
   const { variant, tile } = plan;
   const vector = variant === 'plane' || variant === 'rows';
   const lanes = laneRows(tile.rows, device);
@@ -163,7 +84,8 @@ function product(p: Product, device: DeviceProfile): Launch[] {
   const sourcePlane = p.source.height * p.source.width;
   const macs = positions * p.groups * p.rows * p.depth * p.tapsY.count * p.tapsX.count;
   const { source, target } = p.ranges;
-  return [
+  const bytesOf = (binding: string, elements: number): number => bytesOfElement(p.half, binding) * elements;
+  const launches = [
     launch({
       name: `${p.name}/${wayOf(plan)}`,
       bindings: [
@@ -208,11 +130,15 @@ function product(p: Product, device: DeviceProfile): Launch[] {
       grid: foldGrid(workgroups, device),
       cost: {
         flops: 2 * macs,
-        bytes: 4 * (p.batch * p.groups * p.depth * sourcePlane + positions * p.groups * p.rows + macs / positions),
+        bytes:
+          bytesOf('source', p.batch * p.groups * p.depth * sourcePlane) +
+          bytesOf('target_image', positions * p.groups * p.rows) +
+          bytesOf('weight', macs / positions),
       },
       ranges: { ...(source && { source }), ...(target && { target_image: target }) },
     }),
   ];
+  return inHalf(launches, p.half);
 }
 
 /** Everything but the loop over taps and source channels, which the variant supplies. */

@@ -1,6 +1,6 @@
 import type { DeviceProfile } from './device.ts';
 import { require } from './kernel.ts';
-import type { Kernel } from './kernel.ts';
+import { range } from './unroll.ts';
 
 /** How a kernel of a convolution reads its images: see conv-product.ts and conv-weight.ts. Sizes decide which. */
 export type Variant = 'plane' | 'rows' | 'pixel' | 'general';
@@ -22,12 +22,6 @@ export interface ConvPlan {
 }
 
 export const wayOf = ({ variant, tile }: ConvPlan): ConvWay => `${variant}:${tile.rows}x${tile.columns}`;
-
-function planOf(way: ConvWay): ConvPlan {
-  const [variant, sizes] = way.split(':') as [Variant, string];
-  const [rows, columns] = sizes.split('x').map(Number);
-  return { variant, tile: { rows, columns } };
-}
 
 /** Least rows of a tile, up to 8, that hold `rows`. */
 const leastRows = (rows: number): number => [1, 2, 4].find((size) => size >= rows) ?? 8;
@@ -64,34 +58,23 @@ export function planned(
   kernel: string,
 ): ConvPlan {
   if (way === undefined) return usual;
-  const plan = planOf(way);
-  const { variant, tile } = plan;
+  const [variant, sizes] = way.split(':') as [Variant, string];
+  const [rows, columns] = sizes.split('x').map(Number);
   // Whatever the sizes, `general` takes them.
   const takes = variant === usual.variant || variant === 'general';
-  const fits = takes && tile.rows <= MOST_ROWS && tile.columns <= most(variant);
+  const fits = takes && rows <= MOST_ROWS && columns <= most(variant);
   require(fits, kernel, 'a way that fits the problem', way);
-  return plan;
+  return { variant, tile: { rows, columns } };
 }
 
 /**
  * Every way of a kernel that is worth measuring, the usual one first, for groups of `rows` channels that are written: other
  * tiles, and `general` where the sizes allow more.
  */
-export function convWays<Problem extends { readonly way?: ConvWay }>(
-  kernel: Kernel<Problem>,
-  problem: Problem,
-  rows: number,
-  most: (variant: Variant) => number,
-  device: DeviceProfile,
-): ConvWay[] {
-  // A kernel's launches differ in their images and phases of a stride, not in their way.
-  const [{ name }] = kernel({ ...problem, way: undefined }, device);
-  const usual = name.slice(name.indexOf('/') + 1) as ConvWay;
-  const { variant } = planOf(usual);
+export function convWays(usual: ConvPlan, rows: number, most: (variant: Variant) => number): ConvWay[] {
+  const { variant } = usual;
   const heights = rows === 1 ? [1] : [8, MOST_ROWS, 4, 2].filter((height) => height < 2 * rows);
-  const tiles = heights.flatMap((height) =>
-    Array.from({ length: most(variant) }, (_, i): Tile => ({ rows: height, columns: i + 1 })),
-  );
-  const general = wayOf({ variant: 'general', tile: { rows: leastRows(rows), columns: 1 } });
-  return [...new Set([usual, ...tiles.map((tile) => wayOf({ variant, tile })), general])];
+  const tiles = heights.flatMap((height) => range(most(variant)).map((i): Tile => ({ rows: height, columns: i + 1 })));
+  const general: ConvPlan = { variant: 'general', tile: { rows: leastRows(rows), columns: 1 } };
+  return [...new Set([usual, ...tiles.map((tile) => ({ variant, tile })), general].map(wayOf))];
 }

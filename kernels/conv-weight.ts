@@ -1,11 +1,12 @@
-import { convOutput, forwardTaps, requireConv } from './conv-geometry.ts';
+import { convOutput, forwardTaps, halfBindings, imageBytes, requireConv, splitImages } from './conv-geometry.ts';
 import type { ConvProblem } from './conv-geometry.ts';
-import { mostColumns, planned, wayOf, weightTile } from './conv-ways.ts';
-import type { ConvPlan, Tile, Variant } from './conv-ways.ts';
+import { convWays, mostColumns, planned, wayOf, weightTile } from './conv-ways.ts';
+import type { ConvPlan, ConvWay, Tile, Variant } from './conv-ways.ts';
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { elementwise } from './elementwise.ts';
-import { i32, input, launch, output, splitRows, u32 } from './kernel.ts';
+import { inHalf } from './half.ts';
+import { i32, input, launch, output, u32 } from './kernel.ts';
 import type { Kernel, Launch } from './kernel.ts';
 import { laneRows } from './lane-rows.ts';
 import type { LaneRows } from './lane-rows.ts';
@@ -23,9 +24,16 @@ import type { LaneRows } from './lane-rows.ts';
 export const convWeightGradient: Kernel<ConvProblem> = (problem, device) => {
   requireConv(problem, 'conv2d.weight_gradient');
   const plan = planWeightGradient(problem, device);
-  const sums = plan.parts.map((part) => partial(problem, plan, part, device));
+  const sums = inHalf(
+    plan.parts.map((part) => partial(problem, plan, part, device)),
+    halfBindings(problem, { x: 'x', dy: 'y' }),
+  );
   return plan.direct ? sums : [...sums, ...total(problem, plan, device)];
 };
+
+/** Every way that is worth measuring, the usual one first. */
+export const convWeightGradientWays = (p: ConvProblem, device: DeviceProfile): ConvWay[] =>
+  convWays(usualPlan(p, device), p.filters / p.groups, mostColumns);
 
 /** Elements of the tensor `partial` that `convWeightGradient` works in; if 0, `partial` is dw itself. */
 export function convPartialSize(problem: ConvProblem, device: DeviceProfile): number {
@@ -60,17 +68,26 @@ interface Plan extends ConvPlan {
 /** Most terms of one running sum, so that rounding errors stay small. */
 const LONGEST_SUM = 4096;
 
+/** Source channels, with the taps that an invocation does not take all at once. */
+function columnCount({ channels, groups, kernelHeight, kernelWidth }: ConvProblem, variant: Variant): number {
+  const depth = channels / groups;
+  return { plane: depth, rows: depth * kernelHeight, pixel: depth / 4, general: depth * kernelHeight * kernelWidth }[
+    variant
+  ];
+}
+
+function usualPlan(p: ConvProblem, device: DeviceProfile): ConvPlan {
+  const variant = chooseVariant(p);
+  return { variant, tile: weightTile(variant, p.filters / p.groups, columnCount(p, variant), device) };
+}
+
 function planWeightGradient(p: ConvProblem, device: DeviceProfile): Plan {
   const [height, width] = convOutput(p);
   const depth = p.channels / p.groups;
   const rows = p.filters / p.groups;
   const allTaps = p.kernelHeight * p.kernelWidth;
-  const columnsOf = (variant: Variant): number =>
-    ({ plane: depth, rows: depth * p.kernelHeight, pixel: depth / 4, general: depth * allTaps })[variant];
-  const best = chooseVariant(p);
-  const usual = { variant: best, tile: weightTile(best, rows, columnsOf(best), device) };
-  const { variant, tile } = planned(p.way, usual, mostColumns, 'conv2d.weight_gradient');
-  const columns = columnsOf(variant);
+  const { variant, tile } = planned(p.way, usualPlan(p, device), mostColumns, 'conv2d.weight_gradient');
+  const columns = columnCount(p, variant);
   const lanes = laneRows(tile.rows, device);
   const itemsPerImage = { plane: (height * width) / 4, rows: (height * width) / 4, pixel: 1, general: height }[variant];
   const workPerItem = variant === 'general' ? width : 1;
@@ -78,9 +95,8 @@ function planWeightGradient(p: ConvProblem, device: DeviceProfile): Plan {
   const wanted = ceilDiv(device.cpu ? 24 : 2048, tiles);
   const least = ceilDiv(device.cpu ? 32 : 16, workPerItem);
   const most = ceilDiv(LONGEST_SUM, workPerItem);
-  const bytes = { x: 4 * p.channels * p.height * p.width, dy: 4 * p.filters * height * width };
   let chunks = 0;
-  const parts = splitRows(p.batch, bytes, device, 'conv2d.weight_gradient').map(({ rows: batch, ranges }) => {
+  const parts = splitImages(p, device, 'conv2d.weight_gradient').map(({ rows: batch, ranges }) => {
     const items = batch * itemsPerImage;
     const itemsPerChunk = Math.min(most, Math.max(least, ceilDiv(items, wanted)));
     const part = { batch, firstChunk: chunks, chunks: ceilDiv(items, itemsPerChunk), itemsPerChunk, ranges };
@@ -115,7 +131,8 @@ function partial(p: ConvProblem, plan: Plan, part: Part, device: DeviceProfile):
   const columnTiles = ceilDiv(columns, lanes.lanes * tile.columns);
   const workgroups = p.groups * rowTiles * columnTiles * part.chunks;
   const macs = part.batch * p.filters * depth * p.kernelHeight * p.kernelWidth * height * width;
-  const { x, dy } = part.ranges;
+  const bytes = imageBytes(p);
+  const { x, y: dy } = part.ranges;
   return launch({
     name: `conv2d.weight_gradient/${wayOf(plan)}`,
     bindings: [
@@ -150,7 +167,7 @@ function partial(p: ConvProblem, plan: Plan, part: Part, device: DeviceProfile):
     enables: lanes.enables,
     wgsl: shader(variant, tile, lanes),
     grid: foldGrid(workgroups, device),
-    cost: { flops: 2 * macs, bytes: 4 * part.batch * (p.channels * p.height * p.width + p.filters * height * width) },
+    cost: { flops: 2 * macs, bytes: part.batch * (bytes.x + bytes.y) },
     ranges: { ...(x && { x }), ...(dy && { dy }) },
   });
 }

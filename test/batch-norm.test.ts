@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { autocast, to } from '../engine/node.ts';
 import { batchNorm } from '../engine/ops/batch-norm.ts';
 import { BatchNorm2d, trackBatches } from '../nn/index.ts';
 import { casesFor } from './cases/channels.ts';
@@ -6,6 +7,7 @@ import type { ChannelCase } from './cases/channels.ts';
 import { product } from './support/arrays.ts';
 import { expectClose, uniform } from './support/close.ts';
 import { differentiate } from './support/differentiate.ts';
+import { HALF_UNIT, halfTests, rounded } from './support/half.ts';
 import { PROFILES, useEngineAs } from './support/profile.ts';
 
 interface Mode {
@@ -111,6 +113,35 @@ describe.each(PROFILES)('batchNorm on $name', ({ claims }) => {
       expectClose(await running[1].read(), moved(g.runningVar, expected.unbiased), 1e-6, `running variance ${what}`);
     }
   });
+
+  // x is exact in f16 and the arithmetic is that of f32; dx, which has the dtype of x, is one rounding away.
+  const withHalf = halfTests(engine);
+  for (const c of casesFor(claims.maxBindingSize)) {
+    // Numbers far from zero are not told apart in f16.
+    if (c.offset) continue;
+    withHalf(`${c.name}, in f16 under autocast`, async () => {
+      for (const mode of MODES) {
+        const g = { ...given(c), x: rounded(given(c).x) };
+        const running = [engine().tensor(g.runningMean), engine().tensor(g.runningVar)] as const;
+        const operands = [
+          { shape: c.shape, data: g.x },
+          { shape: [c.shape[1]], data: g.weight },
+          { shape: [c.shape[1]], data: g.bias },
+        ];
+        const found = await differentiate(engine(), operands, (x, weight, bias) =>
+          autocast(engine(), () => batchNorm(to(x, 'f16'), weight, bias, ...running, { ...mode, eps: EPS })),
+        );
+        const expected = reference(g, mode, found.dy);
+        const what = JSON.stringify(mode);
+        expectClose(found.y, expected.y, tolerance(c), `y ${what}`);
+        if (product(c.shape) > 2) {
+          expectClose(found.gradients[0], expected.dx, HALF_UNIT + 4 * tolerance(c), `dx ${what}`);
+        }
+        expectClose(found.gradients[1], expected.dweight, 4 * tolerance(c), `dweight ${what}`);
+        expectClose(found.gradients[2], expected.dbias, tolerance(c), `dbias ${what}`);
+      }
+    });
+  }
 });
 
 describe('batchNorm', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { conv2d } from '../engine/ops/conv.ts';
+import { autocast, conv2d, to } from '../engine/node.ts';
 import type { Engine, Tensor } from '../engine/node.ts';
-import { convForward } from '../kernels/conv-product.ts';
+import { convForward } from '../kernels/conv-image.ts';
 import type { ConvWay } from '../kernels/conv-ways.ts';
 import { convPartialSize } from '../kernels/conv-weight.ts';
 import type { DeviceProfile } from '../kernels/device.ts';
@@ -11,6 +11,7 @@ import { product } from './support/arrays.ts';
 import { expectClose, uniform } from './support/close.ts';
 import { differentiate } from './support/differentiate.ts';
 import type { Operand } from './support/differentiate.ts';
+import { HALF_UNIT, halfTests, rounded } from './support/half.ts';
 import { PROFILES, useEngineAs } from './support/profile.ts';
 
 // Sums of at most a few thousand f32 products, in pieces: each rounding is 6e-8, and they add up like their root.
@@ -70,16 +71,26 @@ function reference(c: ConvCase, x: Float32Array, weight: Float32Array, bias: Flo
   return { y, dx, dw, db };
 }
 
-/** Runs a case forward and backward, and compares everything with float64. */
-async function check(engine: Engine, c: ConvCase, what = ''): Promise<void> {
+/**
+ * Runs a case forward and backward, and compares everything with float64; under autocast if the dtype of its image is given.
+ * Operands and the upstream gradient are exact in f16 then and sums run in f32: an f32 result is as good as in f32, an
+ * f16 one is one rounding away.
+ */
+async function check(engine: Engine, c: ConvCase, what = '', image?: 'f32' | 'f16'): Promise<void> {
   const operands = operandsOf(c);
-  const found = await differentiate(engine, operands, (x, w, b) => conv2d(x, w, c.bias ? b : null, c));
+  const found = await differentiate(engine, operands, (x, w, b) => {
+    const own = to(x, image ?? 'f32');
+    const y = autocast(engine, () => conv2d(own, w, c.bias ? b : null, c), { enabled: image !== undefined });
+    expect(y.dtype).toBe(image ? 'f16' : 'f32');
+    return to(y, 'f32');
+  });
   const [x, weight, bias] = operands.map(({ data }) => data);
-  const expected = reference(c, x, weight, bias ?? null, found.dy);
+  const used = image ? rounded : (data: Float32Array): Float32Array => data;
+  const expected = reference(c, used(x), used(weight), bias ?? null, used(found.dy));
   const { height, width } = outputSize(c);
   expect(found.shape).toEqual([c.x[0], c.weight[0], height, width]);
-  expectClose(found.y, expected.y, TOLERANCE, `${what} y`);
-  expectClose(found.gradients[0], expected.dx, TOLERANCE, `${what} dx`);
+  expectClose(found.y, expected.y, image ? HALF_UNIT : TOLERANCE, `${what} y`);
+  expectClose(found.gradients[0], expected.dx, image === 'f16' ? HALF_UNIT : TOLERANCE, `${what} dx`);
   expectClose(found.gradients[1], expected.dw, TOLERANCE, `${what} dw`);
   if (c.bias) expectClose(found.gradients[2], expected.db, TOLERANCE, `${what} db`);
 }
@@ -90,6 +101,14 @@ describe.each(PROFILES)('conv2d on $name', ({ name, claims }) => {
   const cases = name === 'this device' ? CONV_CASES : CONV_CASES.filter((_, i) => i % 3 === 1);
 
   it.each(cases)('$name', (c) => check(engine(), c));
+
+  const withHalf = halfTests(engine);
+  for (const c of cases) {
+    withHalf(`${c.name}, under autocast`, async () => {
+      await check(engine(), c, 'f32 image,', 'f32');
+      await check(engine(), c, 'f16 image,', 'f16');
+    });
+  }
 });
 
 const twoProfiles = PROFILES.filter(({ name }) => name === 'this device' || name === 'a GPU');

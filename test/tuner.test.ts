@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
+  autocast,
   conv2d,
   createEngine,
   describeTuning,
@@ -184,9 +185,11 @@ describe('tune', () => {
     own.close();
   });
 
-  it('finds that all ways of convolutions agree, gradients included', async () => {
+  it.each([false, true])('finds that all ways of convolutions agree, gradients included, f16: %s', async (half) => {
     const own = await createEngine();
-    const { measured, left } = await tune(own, () => convolutions(own), { cache: null, seconds });
+    if (half && !own.profile.f16) return own.close();
+    const work = (): void => autocast(own, () => convolutions(own), { enabled: half });
+    const { measured, left } = await tune(own, work, { cache: null, seconds });
     expect([measured.length, left]).toEqual([9, 0]);
     for (const { what, ways } of measured) {
       expect(ways.length, what).toBeGreaterThan(1);

@@ -5,7 +5,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import type { Precision } from '../../deit/models/deit.ts';
+import type { Precision } from '../../deit/models/classifier.ts';
 import { createEngine } from '../../engine/node.ts';
 import { measureMatmul, measureModel, onEngine } from './measure.ts';
 import { table } from './report.ts';

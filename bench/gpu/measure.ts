@@ -3,7 +3,7 @@ import { add, autocast, createEngine, crossEntropy, expectHalf, matmul, mul, to 
 import type { Engine, Recording, Tensor } from '../../engine/node.ts';
 import { byKernel } from '../../deit/profile.ts';
 import { VisionTransformer } from '../../deit/models/deit.ts';
-import type { Precision } from '../../deit/models/deit.ts';
+import type { Precision } from '../../deit/models/classifier.ts';
 import { AdamW, GradScaler } from '../../nn/index.ts';
 import { draw, IMAGE_STREAM, initialValues, MODELS } from './work.ts';
 import type { ModelName, ModelRow, ModelSize, Timing } from './work.ts';

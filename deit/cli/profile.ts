@@ -1,8 +1,7 @@
 import { describeTuning, measurePeak, tune, writeFileAtomically } from '../../engine/node.ts';
 import type { DispatchTime, Engine } from '../../engine/node.ts';
 import { AdamW, decayGroups } from '../../nn/index.ts';
-import type { Classifier } from '../models/classifier.ts';
-import type { Precision } from '../models/deit.ts';
+import type { Classifier, Precision } from '../models/classifier.ts';
 import { createModel, describeModel } from '../models/registry.ts';
 import { byKernel, toTrace } from '../profile.ts';
 import { applyPrecision, scalerFor } from '../train/setup.ts';

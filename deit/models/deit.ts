@@ -2,7 +2,6 @@ import {
   DeitError,
   add,
   assembleTokens,
-  autocast,
   cat,
   checkpoint,
   dropout,
@@ -15,7 +14,8 @@ import {
 } from '../../engine/index.ts';
 import type { Engine, Tensor } from '../../engine/index.ts';
 import { LayerNorm, Linear, Module, kaimingUniform, normal } from '../../nn/index.ts';
-import type { Classifier, Logits } from './classifier.ts';
+import { inPrecision } from './classifier.ts';
+import type { Classifier, Logits, Precision } from './classifier.ts';
 import { Block, INIT_STD } from './deit-block.ts';
 import { deitConfig, prefixTokens, tokenCount } from './deit-config.ts';
 import type { DeitConfig } from './deit-config.ts';
@@ -36,9 +36,6 @@ class PatchEmbed extends Module {
     return patchEmbed(images, this.weight, this.bias);
   }
 }
-
-/** Element type of what products work on. */
-export type Precision = 'f32' | 'f16';
 
 /** What a forward pass gives: the logits of every head, or one set of logits made of them. */
 export type DeitOutput = 'heads' | 'average' | 'concatenation';
@@ -100,7 +97,7 @@ export class VisionTransformer extends Module implements Classifier {
   }
 
   private precisely<Result>({ engine }: Tensor, work: () => Result): Result {
-    return this.precision === 'f16' ? autocast(engine, work) : work();
+    return inPrecision(this.precision, engine, work);
   }
 
   private encode(images: Tensor, afterBlock?: (block: Block, x: Tensor, y: Tensor) => void): Tensor {

@@ -7,10 +7,12 @@ import {
   reshape,
   scaleChannels,
   sigmoid,
+  to,
 } from '../../engine/index.ts';
 import type { Engine, Tensor } from '../../engine/index.ts';
 import { BatchNorm2d, Conv2d, Linear, Module } from '../../nn/index.ts';
-import type { Classifier, Logits } from './classifier.ts';
+import { inPrecision } from './classifier.ts';
+import type { Classifier, Logits, Precision } from './classifier.ts';
 import { regnetyBlocks, regnetyConfig } from './regnety-config.ts';
 import type { BlockPlan, RegNetYConfig } from './regnety-config.ts';
 
@@ -101,6 +103,8 @@ class Bottleneck extends Module {
 export class RegNetY extends Module implements Classifier {
   readonly config: RegNetYConfig;
   readonly distilled = false;
+  /** f16: convolutions and the head compute on f16 with f32 sums, as under torch.autocast; all else, parameters and logits, is f32. */
+  precision: Precision = 'f32';
   private readonly stem: ConvNorm;
   private readonly blocks: Bottleneck[];
   private readonly head: Linear;
@@ -130,12 +134,16 @@ export class RegNetY extends Module implements Classifier {
         found: formatShape(images.shape),
       });
     }
-    return this.blocks.reduce((x, block) => block.forward(x), this.stem.forward(images));
+    return inPrecision(this.precision, images.engine, () =>
+      this.blocks.reduce((x, block) => block.forward(x), this.stem.forward(images)),
+    );
   }
 
   /** Images [B, C, H, W], normalised, to logits [B, classes]. */
   forward(images: Tensor): Tensor {
-    return this.head.forward(globalAvgPool(this.features(images)));
+    return inPrecision(this.precision, images.engine, () =>
+      to(this.head.forward(globalAvgPool(this.features(images))), 'f32'),
+    );
   }
 
   heads(images: Tensor): Logits {

@@ -90,7 +90,7 @@ export const settings = {
   'model.precision': choice(
     ['f32', 'f16'],
     'f32',
-    'f16 computes the products of a DeiT on f16 with f32 sums, with f32 master weights and dynamic loss scaling, on adapters with shader-f16',
+    'f16 computes the products of models on f16 with f32 sums, with f32 master weights and dynamic loss scaling, on adapters with shader-f16',
     'engine.py trains under torch.cuda.amp',
   ),
   'model.recompute': flag(

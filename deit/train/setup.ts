@@ -3,9 +3,8 @@ import { DeitError, expectHalf } from '../../engine/index.ts';
 import { AdamW, GradScaler, SGD, decayGroups } from '../../nn/index.ts';
 import type { Module, Optimizer, Schedule } from '../../nn/index.ts';
 import type { Engine } from '../../engine/index.ts';
-import type { Classifier } from '../models/classifier.ts';
+import type { Classifier, Precision } from '../models/classifier.ts';
 import { VisionTransformer } from '../models/deit.ts';
-import type { Precision } from '../models/deit.ts';
 import { createModel } from '../models/registry.ts';
 import type { MixOptions } from '../data/index.ts';
 import type { Distillation } from '../distillation.ts';
@@ -61,23 +60,20 @@ export function studentOf(engine: Engine, recipe: Recipe, spec: string): Classif
   return model;
 }
 
-/**
- * Has a DeiT compute in this precision; a convolutional network computes in f32 whatever it is. Throws `feature-missing` where
- * the adapter has no f16.
- */
+/** Has a model compute in this precision. Throws `feature-missing` where the adapter has no f16. */
 export function applyPrecision(model: Classifier, precision: Precision): void {
   if (precision === 'f16') expectHalf(engineOf(model), 'precision f16');
-  if (model instanceof VisionTransformer) model.precision = precision;
+  model.precision = precision;
 }
 
 /** Loss scaling for a model that computes in f16; null for one in f32. */
-export const scalerFor = (model: Module): GradScaler | null =>
-  model instanceof VisionTransformer && model.precision === 'f16' ? new GradScaler(engineOf(model)) : null;
+export const scalerFor = (model: Classifier): GradScaler | null =>
+  model.precision === 'f16' ? new GradScaler(engineOf(model)) : null;
 
 const engineOf = (model: Module): Engine => model.parameters()[0].engine;
 
 /** Freezes what the recipe does not train, and packs the rest into an optimizer. */
-export function optimizerOf(recipe: Recipe, role: Role, model: Module): Optimizer {
+export function optimizerOf(recipe: Recipe, role: Role, model: Classifier): Optimizer {
   const scaler = scalerFor(model);
   const common = { skipNonFinite: true, gradientScale: 1 / recipe['data.accumulate'], scaler };
   if (role === 'teacher') {

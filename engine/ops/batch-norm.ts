@@ -6,9 +6,11 @@ import {
   batchNormTraining,
   reciprocalDeviation,
 } from '../../kernels/batch-norm.ts';
+import type { ChannelShape } from '../../kernels/channels.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape, numel } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
+import { to } from './cast.ts';
 import { expectFloat } from './expect-float.ts';
 
 export interface BatchNormOptions {
@@ -28,14 +30,21 @@ interface Attributes extends Required<BatchNormOptions> {
   readonly plane: number;
 }
 
-const shapeOf = ({ batch, channels, plane }: Attributes) => ({ batch, channels, plane });
+/** f16 images, and with them their gradient, are taken as they are. */
+const shapeOf = ({ batch, channels, plane }: Attributes, { dtype }: Tensor): ChannelShape => ({
+  batch,
+  channels,
+  plane,
+  ...(dtype === 'f16' && { half: ['x', 'dx'] }),
+});
 
 const batchNormOp = defineOp<Attributes>({
   name: 'batchNorm',
+  half: true,
   forward(ctx, inputs) {
     const [x, weight, bias, runningMean, runningVar] = inputs as Tensor[];
     const { training, momentum, eps, relu, channels } = ctx.attributes;
-    const shape = shapeOf(ctx.attributes);
+    const shape = shapeOf(ctx.attributes, x);
     const mean = training ? ctx.empty([channels]) : runningMean;
     const rstd = ctx.empty([channels]);
     const y = ctx.empty(x.shape);
@@ -62,7 +71,7 @@ const batchNormOp = defineOp<Attributes>({
   backward(ctx, [dy]) {
     const [x, mean, rstd, weight, bias] = ctx.saved;
     const { training, relu, channels } = ctx.attributes;
-    const shape = shapeOf(ctx.attributes);
+    const shape = shapeOf(ctx.attributes, x);
     const inputGradient = ctx.needs(0);
     const partialSize = batchNormPartialSize(shape, inputGradient ? 'backward' : 'sums', x.engine.profile);
     ctx.run(
@@ -82,7 +91,8 @@ const batchNormOp = defineOp<Attributes>({
 /**
  * Batch normalisation of x [B, C, H, W] or [B, C] by channel, with weight, bias and running statistics [C]. As
  * torch.nn.functional.batch_norm; in training the running statistics are updated in place (the variance in its unbiased
- * form), as part of the recorded work, and more than one value a channel is needed.
+ * form), as part of the recorded work, and more than one value a channel is needed. Under autocast f16 images are read as they
+ * are; the result is f32.
  */
 export function batchNorm(
   x: Tensor,
@@ -119,5 +129,6 @@ export function batchNorm(
     });
   }
   const attributes = { training, momentum, eps, relu, batch, channels, plane };
-  return batchNormOp([x, weight, bias, runningMean, runningVar], attributes)[0];
+  const channelwise = [weight, bias, runningMean, runningVar].map((tensor) => to(tensor, 'f32'));
+  return batchNormOp([x, ...channelwise], attributes)[0];
 }

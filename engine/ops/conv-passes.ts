@@ -1,9 +1,8 @@
 import { convOutput } from '../../kernels/conv-geometry.ts';
-import type { ConvProblem } from '../../kernels/conv-geometry.ts';
-import { convForward, convInputGradient } from '../../kernels/conv-product.ts';
-import { convWays, mostColumns, mostVectors } from '../../kernels/conv-ways.ts';
+import type { ConvProblem, ConvTensor } from '../../kernels/conv-geometry.ts';
+import { convForward, convForwardWays, convInputGradient, convInputGradientWays } from '../../kernels/conv-image.ts';
 import type { ConvWay } from '../../kernels/conv-ways.ts';
-import { convPartialSize, convWeightGradient } from '../../kernels/conv-weight.ts';
+import { convPartialSize, convWeightGradient, convWeightGradientWays } from '../../kernels/conv-weight.ts';
 import type { DeviceProfile } from '../../kernels/device.ts';
 import type { Tensor } from '../tensor.ts';
 import { roundingOfSums } from '../variants.ts';
@@ -13,20 +12,17 @@ import type { Workspace } from './reduce.ts';
 /** A convolution with, in the forward pass, a bias. */
 type Problem = ConvProblem & { readonly bias: boolean };
 
-/** Operands, each of them itself or its gradient: what a pass has of it. */
-export interface ConvTensors {
-  readonly x: Tensor;
-  readonly weight: Tensor;
-  readonly y: Tensor;
+/** Each of them itself or its gradient: what a pass computes or takes. */
+export interface ConvTensors extends Readonly<Record<ConvTensor, Tensor>> {
   readonly bias?: Tensor | null;
 }
 
 interface Pass {
   /** What it writes. */
-  readonly result: 'x' | 'weight' | 'y';
+  readonly result: ConvTensor;
   /** Products that are summed for one element of it. */
   terms(problem: Problem): number;
-  ways(problem: Problem, device: DeviceProfile): ConvWay[];
+  readonly ways: (problem: Problem, device: DeviceProfile) => ConvWay[];
   record(ctx: Workspace, problem: Problem, tensors: ConvTensors): void;
 }
 
@@ -37,7 +33,7 @@ const PASSES = {
   forward: {
     result: 'y',
     terms: (p) => (p.channels / p.groups) * taps(p),
-    ways: (p, device) => convWays(convForward, p, p.filters / p.groups, mostVectors, device),
+    ways: convForwardWays,
     record(ctx, problem, { x, weight, y, bias }) {
       ctx.run(convForward, problem, { source: x, weight, target_image: y, ...(bias && { bias }) });
     },
@@ -45,7 +41,7 @@ const PASSES = {
   inputGradient: {
     result: 'x',
     terms: (p) => (p.filters / p.groups) * taps(p),
-    ways: (p, device) => convWays(convInputGradient, p, p.channels / p.groups, mostVectors, device),
+    ways: convInputGradientWays,
     record(ctx, problem, { x, weight, y }) {
       ctx.run(convInputGradient, problem, { source: y, weight, target_image: x });
     },
@@ -53,7 +49,7 @@ const PASSES = {
   weightGradient: {
     result: 'weight',
     terms: (p) => p.batch * outputs(p),
-    ways: (p, device) => convWays(convWeightGradient, p, p.filters / p.groups, mostColumns, device),
+    ways: convWeightGradientWays,
     record(ctx, problem, { x, weight, y }) {
       const partialSize = convPartialSize(problem, x.engine.profile);
       const partial = partialSize > 0 ? ctx.empty([partialSize]) : weight;
@@ -78,10 +74,12 @@ function tunable(name: ConvPass): Tunable<Problem, Way & { readonly name: ConvWa
     },
     trial(engine, problem, uniform) {
       const { batch, channels, height, width, filters, groups, bias } = problem;
+      const make = (name: ConvTensor, size: number): Tensor =>
+        uniform([size], problem.half?.includes(name) ? 'f16' : 'f32');
       const tensors = {
-        x: uniform([batch * channels * height * width]),
-        weight: uniform([(filters * channels * taps(problem)) / groups]),
-        y: uniform([batch * filters * outputs(problem)]),
+        x: make('x', batch * channels * height * width),
+        weight: make('weight', (filters * channels * taps(problem)) / groups),
+        y: make('y', batch * filters * outputs(problem)),
         bias: bias ? uniform([filters]) : null,
       };
       const ctx: Workspace = {
@@ -91,7 +89,8 @@ function tunable(name: ConvPass): Tunable<Problem, Way & { readonly name: ConvWa
       return {
         record: ({ name: way }) => pass.record(ctx, { ...problem, way }, tensors),
         results: [tensors[pass.result]],
-        tolerance: roundingOfSums(pass.terms(problem)),
+        // Where f16 is stored, one of two neighbours.
+        tolerance: roundingOfSums(pass.terms(problem)) + (problem.half?.includes(pass.result) ? 2 ** -11 : 0),
       };
     },
   };
@@ -105,7 +104,8 @@ const tunables = {
 
 /** Records one pass of a convolution in the way that was measured to be fastest, or in the usual one. */
 export function convPass(ctx: Workspace, name: ConvPass, convolution: ConvProblem, tensors: ConvTensors): void {
-  const problem = { ...convolution, bias: Boolean(tensors.bias) };
+  const half = (['x', 'weight', 'y'] as const).filter((name) => tensors[name].dtype === 'f16');
+  const problem = { ...convolution, bias: Boolean(tensors.bias), ...(half.length > 0 && { half }) };
   const way = tensors.x.engine.variants.find(tunables[name], problem)?.name;
   PASSES[name].record(ctx, way ? { ...problem, way } : problem, tensors);
 }

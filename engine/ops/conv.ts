@@ -2,9 +2,11 @@ import { DeitError } from '../../kernels/errors.ts';
 import { channelSum, channelSumPartialSize } from '../../kernels/channel-sum.ts';
 import { convOutput } from '../../kernels/conv-geometry.ts';
 import type { ConvProblem } from '../../kernels/conv-geometry.ts';
+import { operandType, operands } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
+import { to } from './cast.ts';
 import { convPass } from './conv-passes.ts';
 import { expectFloat } from './expect-float.ts';
 
@@ -17,25 +19,33 @@ export interface ConvOptions {
   groups?: number;
 }
 
-const convOp = defineOp<ConvProblem>({
+interface Attributes {
+  readonly problem: ConvProblem;
+  /** Of operands and result. */
+  readonly dtype: 'f32' | 'f16';
+}
+
+const convOp = defineOp<Attributes>({
   name: 'conv2d',
-  forward(ctx, [x, weight, bias]) {
-    const problem = ctx.attributes;
-    const y = ctx.empty([problem.batch, problem.filters, ...convOutput(problem)]);
-    convPass(ctx, 'forward', problem, { x: x!, weight: weight!, y, bias });
-    ctx.save(x!, weight!);
+  half: true,
+  forward(ctx, inputs) {
+    const { problem, dtype } = ctx.attributes;
+    const [x, weight] = operands(ctx, dtype === 'f16', inputs[0]!, inputs[1]!);
+    const y = ctx.empty([problem.batch, problem.filters, ...convOutput(problem)], dtype);
+    convPass(ctx, 'forward', problem, { x, weight, y, bias: inputs[2] });
+    ctx.save(x, weight);
     return [y];
   },
   backward(ctx, [dy]) {
-    const problem = ctx.attributes;
+    const { problem, dtype } = ctx.attributes;
     const [x, weight] = ctx.saved;
-    const { profile } = x.engine;
     if (ctx.needs(0)) convPass(ctx, 'inputGradient', problem, { x: ctx.gradient(0), weight, y: dy! });
     if (ctx.needs(1)) convPass(ctx, 'weightGradient', problem, { x, weight: ctx.gradient(1), y: dy! });
     if (ctx.needs(2)) {
+      const { batch, filters: channels } = problem;
       const [height, width] = convOutput(problem);
-      const shape = { batch: problem.batch, channels: problem.filters, plane: height * width };
-      const partial = ctx.empty([channelSumPartialSize(shape, profile)]);
+      const shape = { batch, channels, plane: height * width, ...(dtype === 'f16' && { half: ['dy'] }) };
+      const partial = ctx.empty([channelSumPartialSize(shape, x.engine.profile)]);
       ctx.run(channelSum, shape, { dy: dy!, partial, dbias: ctx.gradient(2) });
     }
   },
@@ -44,7 +54,8 @@ const convOp = defineOp<ConvProblem>({
 /**
  * Two-dimensional convolution with zero padding: x [B, C, H, W], weight [O, C / groups, kh, kw], bias [O] or null, to
  * [B, O, (H + 2 padding - kh) / stride + 1, (W + 2 padding - kw) / stride + 1], rounded down. As
- * torch.nn.functional.conv2d (a cross-correlation: the kernel is not flipped).
+ * torch.nn.functional.conv2d (a cross-correlation: the kernel is not flipped). Under autocast x and weight are rounded to f16,
+ * and so is the result.
  */
 export function conv2d(x: Tensor, weight: Tensor, bias: Tensor | null, options: ConvOptions = {}): Tensor {
   for (const tensor of [x, weight, bias]) if (tensor) expectFloat(tensor, 'conv2d');
@@ -73,7 +84,8 @@ export function conv2d(x: Tensor, weight: Tensor, bias: Tensor | null, options: 
       `x with ${depth * groups} channels, and filters divisible by ${groups}`,
     );
   }
-  const problem = { batch, channels, height, width, filters, kernelHeight, kernelWidth, stride, padding, groups };
+  const sizes = { batch, channels, height, width, filters, kernelHeight, kernelWidth };
+  const problem: ConvProblem = { ...sizes, stride, padding, groups };
   if (convOutput(problem).some((size) => size < 1)) {
     throw mismatch(
       'The kernel is larger than the padded image.',
@@ -81,5 +93,6 @@ export function conv2d(x: Tensor, weight: Tensor, bias: Tensor | null, options: 
     );
   }
   if (bias) expectShape(bias.shape, [filters], 'conv2d', 'the bias');
-  return convOp([x, weight, bias], problem)[0];
+  const attributes = { problem, dtype: operandType(x.engine) };
+  return convOp([x, to(weight, 'f32'), bias && to(bias, 'f32')], attributes)[0];
 }
