@@ -117,8 +117,8 @@ describe.each(PROFILES)('batchNorm on $name', ({ claims }) => {
   // x is exact in f16 and the arithmetic is that of f32; dx, which has the dtype of x, is one rounding away.
   const withHalf = halfTests(engine);
   for (const c of casesFor(claims.maxBindingSize)) {
-    // Numbers far from zero are not told apart in f16.
-    if (c.offset) continue;
+    // Numbers far from zero are not told apart in f16, and large ones are infinite.
+    if (c.offset || (c.scale ?? 1) > 65504) continue;
     withHalf(`${c.name}, in f16 under autocast`, async () => {
       for (const mode of MODES) {
         const g = { ...given(c), x: rounded(given(c).x) };

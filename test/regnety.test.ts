@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import type { Precision } from '../deit/models/classifier.ts';
 import { RegNetY } from '../deit/models/regnety.ts';
 import { describeRegNetY } from '../deit/models/regnety-description.ts';
 import type { RegNetYConfig } from '../deit/models/regnety-config.ts';
@@ -7,6 +8,7 @@ import { crossEntropy, parseSafetensors, storedElements } from '../engine/node.t
 import { expectClose, relativeError } from './support/close.ts';
 import { useEngine } from './support/engine.ts';
 import { integers, sketch, uniform, weight } from './support/generator.ts';
+import { HALF_UNIT, halfTests } from './support/half.ts';
 
 interface GoldenModel {
   readonly key: string;
@@ -40,7 +42,10 @@ describe.each(models.filter(({ family }) => family === 'regnety'))('$key against
   };
   const { batch, imageSize, classes } = model;
 
-  async function run(training: boolean) {
+  /** A loss scale of f16, large enough that few gradients are below its normal numbers. */
+  const SCALE = 4096;
+
+  async function run(training: boolean, precision: Precision = 'f32') {
     const net = engine().scope(() => new RegNetY(engine(), { ...model.options, classes }));
     net.loadStateDict(
       new Map(
@@ -51,17 +56,20 @@ describe.each(models.filter(({ family }) => family === 'regnety'))('$key against
       ),
     );
     net.train(training);
+    net.precision = precision;
+    const scale = precision === 'f16' ? SCALE : 1;
     const [logits, loss, ...gradients] = await engine().scope(() => {
       const shape = [batch, 3, imageSize, imageSize];
       const images = engine().tensor(uniform(model.images, batch * 3 * imageSize ** 2, 0, 2), shape);
       const labels = engine().tensor(integers(model.labels, batch, classes), [batch], 'i32');
       const y = net.forward(images);
       const objective = crossEntropy(y, labels, { labelSmoothing: smoothing });
-      objective.backward();
+      objective.backward(engine().full([], scale));
       return Promise.all([y.read(), objective.read(), ...net.parameters().map(({ grad }) => grad!.read())]);
     });
     const names = net.namedParameters().map(([name]) => name);
-    return { net, logits, loss, gradients: new Map(names.map((name, i) => [name, gradients[i]])) };
+    const unscaled = gradients.map((gradient) => Float32Array.from(gradient, (value) => value / scale));
+    return { net, logits, loss, gradients: new Map(names.map((name, i) => [name, unscaled[i]])) };
   }
 
   /**
@@ -98,6 +106,42 @@ describe.each(models.filter(({ family }) => family === 'regnety'))('$key against
     for (const [name, buffer] of net.namedBuffers()) {
       expectClose(await buffer.read(), stored(`after.${name}`), 4 * drift(`after.${name}`)[0] + 5e-7, name);
     }
+  });
+
+  /*
+   * In f16 each convolution rounds x, weight and y, and backward dy, dx in the product and the gradient before it: errors of
+   * 0.42 x 2^-11 in the root of their mean square (uniform within the spacing), of either sign, that add up like their root.
+   */
+  const layers = 2 + 3 * (model.options.depth ?? 0);
+  const roundings = (count: number): number => 0.42 * HALF_UNIT * Math.sqrt(count * layers);
+  const withHalf = halfTests(engine);
+
+  withHalf('f16: logits, in evaluation mode', async () => {
+    const { logits, loss } = await run(false, 'f16');
+    const error = relativeError(logits, stored('eval.logits'));
+    expect(error).toBeLessThanOrEqual(roundings(3));
+    // It did compute on f16: f32 strays by 1e-6.
+    expect(error).toBeGreaterThan(1e-5);
+    expectClose(loss, stored('loss.eval.none'), roundings(3), 'loss');
+  });
+
+  // A ReLU that an error of f16 opens or shuts is a whole gradient more or less: where none is near its kink, all can be compared.
+  if (model.shift === undefined) return;
+  const shift = model.shift;
+  withHalf('f16: logits, loss and the gradient of every parameter, in training mode', async () => {
+    const { logits, loss, gradients } = await run(true, 'f16');
+    // What is rounded is `shift` from zero and varies by 1 around it: errors are so much larger beside what varies.
+    const far = Math.sqrt(1 + shift ** 2);
+    expectClose(logits, stored('train.logits'), far * roundings(3), 'logits');
+    expectClose(loss, stored('loss.train.none'), far * roundings(3), 'loss');
+    const errors = model.gradientNames['train.none'].map((name, i) => {
+      const error = gradientError('train', name, i, gradients.get(name)!);
+      // Gates and shifts of norms sum terms of both signs, which leaves a quarter of their size.
+      expect(error, name).toBeLessThanOrEqual(4 * far * roundings(6));
+      return error;
+    });
+    errors.sort((a, b) => a - b);
+    expect(errors[errors.length >> 1]).toBeLessThanOrEqual(far * roundings(6));
   });
 });
 
