@@ -1,6 +1,7 @@
 import { channelLayout, channelMap, channelReduce } from './channels.ts';
 import type { ChannelShape } from './channels.ts';
 import type { DeviceProfile } from './device.ts';
+import { bytesOfElement } from './half.ts';
 import { f32, input, output, splitRows } from './kernel.ts';
 import type { Kernel } from './kernel.ts';
 
@@ -69,7 +70,7 @@ export const scaleChannelsForward: Kernel<ChannelShape> = (shape, device) => {
 /** dx and dgate of the gate: see `globalAvgPoolForward`. */
 export const scaleChannelsGradient: Kernel<ChannelShape> = (shape, device) =>
   rowsOf(shape, ['x', 'dy', 'dx'], ['gate', 'dgate'], device, 'scale_channels').flatMap(({ rows, ranges }) => {
-    const row: ChannelShape = { batch: 1, channels: rows, plane: shape.plane };
+    const row: ChannelShape = { ...shape, batch: 1, channels: rows };
     const { along, element, unit, items } = channelLayout(row);
     return channelReduce(
       {
@@ -94,12 +95,15 @@ export const scaleChannelsGradient: Kernel<ChannelShape> = (shape, device) =>
 
 /** Runs of rows; `arrays` have a plane a row, `values` one element. */
 function rowsOf(
-  { batch, channels, plane }: ChannelShape,
+  { batch, channels, plane, half }: ChannelShape,
   arrays: readonly string[],
   values: readonly string[],
   device: DeviceProfile,
   name: string,
 ) {
-  const bytes = [...arrays.map((array) => [array, 4 * plane]), ...values.map((value) => [value, 4])];
+  const bytes = [
+    ...arrays.map((array) => [array, bytesOfElement(half, array) * plane]),
+    ...values.map((value) => [value, 4]),
+  ];
   return splitRows(batch * channels, Object.fromEntries(bytes) as Record<string, number>, device, name);
 }

@@ -114,13 +114,16 @@ describe.each(PROFILES)('batchNorm on $name', ({ claims }) => {
     }
   });
 
-  // x is exact in f16 and the arithmetic is that of f32; dx, which has the dtype of x, is one rounding away.
+  // x and dy are exact in f16 and the arithmetic is that of f32; y, if asked for in f16, and dx, which has the dtype of x, are
+  // one rounding away.
   const withHalf = halfTests(engine);
   for (const c of casesFor(claims.maxBindingSize)) {
     // Numbers far from zero are not told apart in f16, and large ones are infinite.
     if (c.offset || (c.scale ?? 1) > 65504) continue;
     withHalf(`${c.name}, in f16 under autocast`, async () => {
-      for (const mode of MODES) {
+      for (const [dtype, mode] of (['f32', 'f16'] as const).flatMap((type) =>
+        MODES.map((own) => [type, own] as const),
+      )) {
         const g = { ...given(c), x: rounded(given(c).x) };
         const running = [engine().tensor(g.runningMean), engine().tensor(g.runningVar)] as const;
         const operands = [
@@ -128,12 +131,15 @@ describe.each(PROFILES)('batchNorm on $name', ({ claims }) => {
           { shape: [c.shape[1]], data: g.weight },
           { shape: [c.shape[1]], data: g.bias },
         ];
-        const found = await differentiate(engine(), operands, (x, weight, bias) =>
-          autocast(engine(), () => batchNorm(to(x, 'f16'), weight, bias, ...running, { ...mode, eps: EPS })),
-        );
-        const expected = reference(g, mode, found.dy);
-        const what = JSON.stringify(mode);
-        expectClose(found.y, expected.y, tolerance(c), `y ${what}`);
+        const found = await differentiate(engine(), operands, (x, weight, bias) => {
+          const options = { ...mode, eps: EPS, dtype };
+          const y = autocast(engine(), () => batchNorm(to(x, 'f16'), weight, bias, ...running, options));
+          expect(y.dtype).toBe(dtype);
+          return to(y, 'f32');
+        });
+        const expected = reference(g, mode, dtype === 'f16' ? rounded(found.dy) : found.dy);
+        const what = `${dtype}, ${JSON.stringify(mode)}`;
+        expectClose(found.y, expected.y, tolerance(c) + (dtype === 'f16' ? HALF_UNIT : 0), `y ${what}`);
         if (product(c.shape) > 2) {
           expectClose(found.gradients[0], expected.dx, HALF_UNIT + 4 * tolerance(c), `dx ${what}`);
         }

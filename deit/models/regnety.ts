@@ -1,8 +1,10 @@
 import {
   DeitError,
   add,
+  autocast,
   formatShape,
   globalAvgPool,
+  operandType,
   relu,
   reshape,
   scaleChannels,
@@ -43,8 +45,8 @@ class ConvNorm extends Module {
     this.bn = this.child('bn', new BatchNorm2d(engine, outputs, { weight, relu: activated }));
   }
 
-  forward(x: Tensor): Tensor {
-    return this.bn.forward(this.conv.forward(x));
+  forward(x: Tensor, dtype: 'f32' | 'f16' = 'f32'): Tensor {
+    return this.bn.forward(this.conv.forward(x), dtype);
   }
 }
 
@@ -63,9 +65,11 @@ class SqueezeExcite extends Module {
     this.fc2 = this.child('fc2', new Conv2d(engine, squeezed, channels, 1, { std: convStd(1, channels, 1) }));
   }
 
-  forward(x: Tensor): Tensor {
+  forward(x: Tensor, dtype: 'f32' | 'f16'): Tensor {
     const means = reshape(globalAvgPool(x), [x.shape[0], x.shape[1], 1, 1]);
-    return scaleChannels(x, sigmoid(this.fc2.forward(relu(this.fc1.forward(means)))));
+    // Of one pixel an image: conversions would cost more than the products. The gate is f32 whatever the rest is.
+    const gate = (): Tensor => sigmoid(this.fc2.forward(relu(this.fc1.forward(means))));
+    return scaleChannels(x, autocast(x.engine, gate, { enabled: false }), dtype);
   }
 }
 
@@ -90,7 +94,9 @@ class Bottleneck extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    const residual = this.conv3.forward(this.se.forward(this.conv2.forward(this.conv1.forward(x))));
+    const operand = operandType(x.engine);
+    const gated = this.se.forward(this.conv2.forward(this.conv1.forward(x, operand)), operand);
+    const residual = this.conv3.forward(gated);
     return relu(add(this.downsample ? this.downsample.forward(x) : x, residual));
   }
 }
@@ -103,7 +109,10 @@ class Bottleneck extends Module {
 export class RegNetY extends Module implements Classifier {
   readonly config: RegNetYConfig;
   readonly distilled = false;
-  /** f16: convolutions and the head compute on f16 with f32 sums, as under torch.autocast; all else, parameters and logits, is f32. */
+  /**
+   * f16: convolutions but those of gates, and the head, compute on f16 with f32 sums; what lies between blocks, parameters and
+   * logits are f32.
+   */
   precision: Precision = 'f32';
   private readonly stem: ConvNorm;
   private readonly blocks: Bottleneck[];

@@ -7,6 +7,7 @@ import {
   reciprocalDeviation,
 } from '../../kernels/batch-norm.ts';
 import type { ChannelShape } from '../../kernels/channels.ts';
+import { expectHalf } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape, numel } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
@@ -22,6 +23,8 @@ export interface BatchNormOptions {
   eps?: number;
   /** Ends with a ReLU, in the same kernel. */
   relu?: boolean;
+  /** Of the result, f32 if left out; f16 is for products of f16. */
+  dtype?: 'f32' | 'f16';
 }
 
 interface Attributes extends Required<BatchNormOptions> {
@@ -30,12 +33,12 @@ interface Attributes extends Required<BatchNormOptions> {
   readonly plane: number;
 }
 
-/** f16 images, and with them their gradient, are taken as they are. */
-const shapeOf = ({ batch, channels, plane }: Attributes, { dtype }: Tensor): ChannelShape => ({
+/** Images that are f16, and with them their gradients, are read and written as they are. */
+const shapeOf = ({ batch, channels, plane, dtype }: Attributes, x: Tensor): ChannelShape => ({
   batch,
   channels,
   plane,
-  ...(dtype === 'f16' && { half: ['x', 'dx'] }),
+  half: [...(x.dtype === 'f16' ? ['x', 'dx'] : []), ...(dtype === 'f16' ? ['y', 'dy'] : [])],
 });
 
 const batchNormOp = defineOp<Attributes>({
@@ -43,11 +46,11 @@ const batchNormOp = defineOp<Attributes>({
   half: true,
   forward(ctx, inputs) {
     const [x, weight, bias, runningMean, runningVar] = inputs as Tensor[];
-    const { training, momentum, eps, relu, channels } = ctx.attributes;
+    const { training, momentum, eps, relu, channels, dtype } = ctx.attributes;
     const shape = shapeOf(ctx.attributes, x);
     const mean = training ? ctx.empty([channels]) : runningMean;
     const rstd = ctx.empty([channels]);
-    const y = ctx.empty(x.shape);
+    const y = ctx.empty(x.shape, dtype);
     const tensors = { x, mean, rstd, weight, bias, y };
     if (training) {
       const partialSize = batchNormPartialSize(shape, 'forward', ctx.engine.profile);
@@ -92,7 +95,7 @@ const batchNormOp = defineOp<Attributes>({
  * Batch normalisation of x [B, C, H, W] or [B, C] by channel, with weight, bias and running statistics [C]. As
  * torch.nn.functional.batch_norm; in training the running statistics are updated in place (the variance in its unbiased
  * form), as part of the recorded work, and more than one value a channel is needed. Under autocast f16 images are read as they
- * are; the result is f32.
+ * are; statistics and all arithmetic are f32.
  */
 export function batchNorm(
   x: Tensor,
@@ -102,7 +105,8 @@ export function batchNorm(
   runningVar: Tensor,
   options: BatchNormOptions,
 ): Tensor {
-  const { training, momentum = 0.1, eps = 1e-5, relu = false } = options;
+  const { training, momentum = 0.1, eps = 1e-5, relu = false, dtype = 'f32' } = options;
+  if (dtype === 'f16') expectHalf(x.engine, 'batchNorm');
   for (const tensor of [x, weight, bias, runningMean, runningVar]) expectFloat(tensor, 'batchNorm');
   if (x.rank < 2 || x.size === 0) {
     throw new DeitError('shape-mismatch', 'batchNorm() takes images or features by channel, none of them empty.', {
@@ -128,7 +132,7 @@ export function batchNorm(
       fix: 'do not mark them with requiresGrad_()',
     });
   }
-  const attributes = { training, momentum, eps, relu, batch, channels, plane };
+  const attributes = { training, momentum, eps, relu, dtype, batch, channels, plane };
   const channelwise = [weight, bias, runningMean, runningVar].map((tensor) => to(tensor, 'f32'));
   return batchNormOp([x, ...channelwise], attributes)[0];
 }

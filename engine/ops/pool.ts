@@ -6,6 +6,7 @@ import {
   scaleChannelsForward,
   scaleChannelsGradient,
 } from '../../kernels/pool.ts';
+import { expectHalf } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape } from '../shape.ts';
 import type { Tensor } from '../tensor.ts';
@@ -34,7 +35,7 @@ export function globalAvgPool(x: Tensor): Tensor {
 const scaleChannelsOp = defineOp<ChannelShape>({
   name: 'scaleChannels',
   forward(ctx, [x, gate]) {
-    const y = ctx.empty(x!.shape);
+    const y = ctx.empty(x!.shape, ctx.attributes.half ? 'f16' : 'f32');
     ctx.run(scaleChannelsForward, ctx.attributes, { x: x!, gate: gate!, y });
     ctx.save(x!, gate!);
     return [y];
@@ -49,9 +50,10 @@ const scaleChannelsOp = defineOp<ChannelShape>({
 
 /**
  * Multiplies every channel of every image by a number: x [B, C, H, W] times gate [B, C] (or [B, C, 1, 1]), the last step
- * of squeeze-and-excitation. As x * gate[:, :, None, None] in PyTorch.
+ * of squeeze-and-excitation. As x * gate[:, :, None, None] in PyTorch. The result is f32, or f16 for products of f16.
  */
-export function scaleChannels(x: Tensor, gate: Tensor): Tensor {
+export function scaleChannels(x: Tensor, gate: Tensor, dtype: 'f32' | 'f16' = 'f32'): Tensor {
+  if (dtype === 'f16') expectHalf(x.engine, 'scaleChannels');
   const shape = imageShape(x, 'scaleChannels');
   expectFloat(gate, 'scaleChannels');
   expectShape(gate.shape.slice(0, 2), [shape.batch, shape.channels], 'scaleChannels', 'the gate');
@@ -62,7 +64,7 @@ export function scaleChannels(x: Tensor, gate: Tensor): Tensor {
       found: formatShape(gate.shape),
     });
   }
-  return scaleChannelsOp([x, gate], shape)[0];
+  return scaleChannelsOp([x, gate], { ...shape, ...(dtype === 'f16' && { half: ['y', 'dy'] }) })[0];
 }
 
 function imageShape(x: Tensor, where: string): ChannelShape {
