@@ -1,5 +1,5 @@
 /**
- * f16 against f32: logits of the shipped DeiT-Ti on photographs, and the memory that training takes.
+ * f16 against f32: logits of the shipped DeiT-Ti on photographs, and the memory and dispatches that training takes.
  *
  *   npx tsx bench/precision.ts FOLDER [IMAGES]
  *
@@ -9,17 +9,25 @@ import { DeitError, createEngine, formatBytes } from '../engine/node.ts';
 import { PhiloxStream, Purpose } from '../engine/index.ts';
 import type { Engine } from '../engine/node.ts';
 import { collectImages, decodeImage, describeModel, openCheckpoint, resolveRecipe } from '../deit/node.ts';
+import type { Overrides } from '../deit/node.ts';
 import { openModel } from '../deit/cli/model-files.ts';
 import { evaluationPipeline, makeTransform } from '../deit/data/index.ts';
 import { VisionTransformer } from '../deit/models/deit.ts';
 import { planTraining } from '../deit/train/plan.ts';
 
 const BATCH = 8;
-const PLANS = [
-  ['deit_tiny_distilled_patch16_224', 64],
-  ['deit_small_distilled_patch16_224', 64],
-  ['deit_base_distilled_patch16_224', 64],
-] as const;
+const PLANNED_BATCH = 64;
+const PLANS: readonly Overrides[] = [
+  { 'model.name': 'deit_tiny_distilled_patch16_224' },
+  { 'model.name': 'deit_small_distilled_patch16_224' },
+  { 'model.name': 'deit_base_distilled_patch16_224' },
+  {
+    'model.name': 'deit_tiny_distilled_patch16_224',
+    'distillation.type': 'hard',
+    'teacher.model': 'regnety_160',
+  },
+  { 'model.name': 'regnety_016' },
+];
 
 const [folder, wanted = '200'] = process.argv.slice(2);
 if (!folder) {
@@ -30,7 +38,7 @@ const engine = await createEngine();
 if (!engine.profile.f16)
   throw new DeitError('feature-missing', 'This adapter has no f16.', { where: engine.adapter.name });
 await compareLogits(engine, folder, Number(wanted));
-for (const [name, batch] of PLANS) await comparePlans(engine, name, batch);
+for (const overrides of PLANS) await comparePlans(engine, overrides);
 engine.close();
 
 async function compareLogits(gpu: Engine, path: string, count: number): Promise<void> {
@@ -83,16 +91,17 @@ function ranking(logits: Float32Array): number[] {
   return Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a]);
 }
 
-async function comparePlans(gpu: Engine, name: string, batch: number): Promise<void> {
-  const overrides = { 'model.name': name, 'data.batchSize': batch, 'augment.mixup': 0, 'augment.cutmix': 0 };
+async function comparePlans(gpu: Engine, overrides: Overrides): Promise<void> {
+  const common = { 'data.batchSize': PLANNED_BATCH, 'augment.mixup': 0, 'augment.cutmix': 0 };
   const plans = [];
   for (const precision of ['f32', 'f16']) {
-    const recipe = resolveRecipe({ ...overrides, 'model.precision': precision }, {});
+    const recipe = resolveRecipe({ ...common, ...overrides, 'model.precision': precision }, {});
     plans.push(await planTraining(gpu, recipe, 1000, { search: false }));
   }
   const cells = plans.map(
     ({ peakBytes, parts, dispatches }) =>
       `${formatBytes(peakBytes)} (activations ${formatBytes(parts.activations)}; ${dispatches} dispatches a step)`,
   );
-  console.log(`training ${name}, batch ${batch}: f32 ${cells[0]}, f16 ${cells[1]}`);
+  const what = Object.values(overrides).join(', ');
+  console.log(`training ${what}, batch ${PLANNED_BATCH}: f32 ${cells[0]}, f16 ${cells[1]}`);
 }
