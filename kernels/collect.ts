@@ -1,5 +1,6 @@
 import { input, launch, output, require } from './kernel.ts';
 import type { Kernel } from './kernel.ts';
+import { range } from './unroll.ts';
 
 /**
  * y[i] = the single element of tensor number i. Gathers a step's losses and counts into one small tensor, so that the
@@ -8,7 +9,7 @@ import type { Kernel } from './kernel.ts';
 export const collect: Kernel<{ count: number }> = ({ count }, device) => {
   require(count >= 1 &&
     count < device.maxStorageBuffers, 'collect', `1 to ${device.maxStorageBuffers - 1} scalars`, count);
-  const names = Array.from({ length: count }, (_, i) => `s${i}`);
+  const names = range(count).map((i) => `s${i}`);
   return [
     launch({
       name: 'collect',

@@ -8,6 +8,7 @@ import { i32, input, launch, output, u32 } from './kernel.ts';
 import type { Launch } from './kernel.ts';
 import { laneRows } from './lane-rows.ts';
 import type { LaneRows } from './lane-rows.ts';
+import { range } from './unroll.ts';
 
 interface Plane {
   readonly height: number;
@@ -143,7 +144,7 @@ export function convProduct(p: ConvProduct, device: DeviceProfile): Launch[] {
 
 /** Everything but the loop over taps and source channels, which the variant supplies. */
 function shader(variant: Variant, tile: number, vectors: number, lanes: LaneRows, bias: boolean): string {
-  const rows = Array.from({ length: tile }, (_, r) => r);
+  const rows = range(tile);
   const { index, loop, store } = variants[variant](tile, lanes, vectors);
   return /* wgsl */ `
 ${linearWorkgroupWgsl}
@@ -181,7 +182,9 @@ interface VariantCode {
 /** sum0.. += weights * value for one tap and source channel; `at` is the weight's place before the row's offset. */
 const multiply = (tile: number, lanes: LaneRows, at: string, value: string, name = 'w'): string =>
   `${lanes.load(name, (row) => `weight[${at} + ${row}]`)}
-      ${Array.from({ length: tile }, (_, r) => `sum${r} += ${name}${r} * ${value};`).join(' ')}`;
+      ${range(tile)
+        .map((r) => `sum${r} += ${name}${r} * ${value};`)
+        .join(' ')}`;
 
 /** Place and store of four pixels anywhere in the target. */
 const scatter = {
@@ -228,11 +231,10 @@ const variants: Readonly<Record<Variant, (tile: number, lanes: LaneRows, vectors
   }),
 
   plane: (tile, lanes, vectors) => {
-    const each = (code: (v: number) => string): string =>
-      Array.from({ length: vectors }, (_, v) => code(v)).join('\n  ');
+    const each = (code: (v: number) => string): string => range(vectors).map(code).join('\n  ');
     // The first vector sums in sum0.., the others in sums of their own.
     const sum = (r: number, v: number): string => (v === 0 ? `sum${r}` : `sum${r}_${v}`);
-    const rows = Array.from({ length: tile }, (_, r) => r);
+    const rows = range(tile);
     return {
       index: /* wgsl */ `
   // Vectors of four pixels; a plane is a whole number of them. A lane's own are ${lanes.lanes} apart.

@@ -10,6 +10,7 @@ import { i32, input, launch, output, u32 } from './kernel.ts';
 import type { Kernel, Launch } from './kernel.ts';
 import { laneRows } from './lane-rows.ts';
 import type { LaneRows } from './lane-rows.ts';
+import { range } from './unroll.ts';
 
 /**
  * Weight gradient of a convolution (see ConvProblem):
@@ -218,7 +219,7 @@ function total(p: ConvProblem, plan: Plan, device: DeviceProfile): Launch[] {
 /** Everything but the loop over the items of a chunk, which the variant supplies. */
 function shader(variant: Variant, tile: Tile, lanes: LaneRows): string {
   const { vectorRows, sums, loop, store } = variants[variant](tile, lanes);
-  const rows = Array.from({ length: tile.rows }, (_, r) => r);
+  const rows = range(tile.rows);
   const plane = vectorRows ? 'params.out_plane / 4u' : 'params.out_plane';
   return /* wgsl */ `
 ${linearWorkgroupWgsl}
@@ -235,7 +236,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let chunk = number / params.groups;
   // A lane's columns are ${lanes.lanes} apart.
   let own_column = column_tile * ${lanes.lanes * tile.columns}u + lane;
-  ${Array.from({ length: tile.columns }, (_, v) => `let column${v} = min(own_column + ${v * lanes.lanes}u, params.columns - 1u);`).join('\n  ')}
+  ${perColumn(tile, (v) => `let column${v} = min(own_column + ${v * lanes.lanes}u, params.columns - 1u);`)}
   let first_item = chunk * params.items_per_chunk;
   let end_item = min(first_item + params.items_per_chunk, params.items);
   let channels = params.groups * params.depth;
@@ -265,10 +266,8 @@ interface VariantCode {
   readonly store: (row: number, column: number) => string;
 }
 
-const perRow = ({ rows }: Tile, code: (r: number) => string): string =>
-  Array.from({ length: rows }, (_, r) => code(r)).join(' ');
-const perColumn = ({ columns }: Tile, code: (v: number) => string): string =>
-  Array.from({ length: columns }, (_, v) => code(v)).join('\n  ');
+const perRow = ({ rows }: Tile, code: (r: number) => string): string => range(rows).map(code).join(' ');
+const perColumn = ({ columns }: Tile, code: (v: number) => string): string => range(columns).map(code).join('\n  ');
 const loadRows = (lanes: LaneRows, at: string): string => lanes.load('d', (row) => `dy[${at} + ${row}]`);
 
 const variants: Readonly<Record<Variant, (tile: Tile, lanes: LaneRows) => VariantCode>> = {

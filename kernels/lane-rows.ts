@@ -1,4 +1,5 @@
 import type { DeviceProfile } from './device.ts';
+import { range } from './unroll.ts';
 
 /**
  * Register tiles whose rows share one operand: every invocation needs `rows` values that are the same for the whole
@@ -19,7 +20,7 @@ const GPU_LANES = 64;
 
 export function laneRows(rows: number, device: DeviceProfile): LaneRows {
   const subgroup = device.cpu && device.subgroupSize >= 4 ? device.subgroupSize : 0;
-  const all = Array.from({ length: rows }, (_, r) => r);
+  const all = range(rows);
   if (!subgroup) {
     return {
       lanes: GPU_LANES,

@@ -1,5 +1,6 @@
 import { f32, input, launch, output, u32 } from './kernel.ts';
 import type { Kernel } from './kernel.ts';
+import { range } from './unroll.ts';
 
 /** Independent chains of multiply-adds in one invocation: enough to hide the latency of each. */
 const CHAINS = 8;
@@ -18,7 +19,7 @@ export interface ArithmeticProblem {
  * adapter's practical peak of f32 arithmetic, against which other kernels are measured.
  */
 export const arithmeticPeak: Kernel<ArithmeticProblem> = ({ workgroups, rounds }) => {
-  const chains = Array.from({ length: CHAINS }, (_, i) => `x${i}`);
+  const chains = range(CHAINS).map((i) => `x${i}`);
   const invocations = workgroups * WORKGROUP;
   return [
     launch({
