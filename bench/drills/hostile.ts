@@ -1,4 +1,4 @@
-/** Mutated files for the drill and the test: where they come from, how they are changed, and what counts as sound. Node only. */
+/** Mutated files for the drill and the test: what they are made of, who reads them, and what counts as sound. Node only. */
 import fc from 'fast-check';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve, sep } from 'node:path';
@@ -12,6 +12,8 @@ import { parseList } from '../../deit/data/node/list-file.ts';
 import { parseRecipe, resolveRecipe } from '../../deit/recipe/resolve.ts';
 import { settingNames } from '../../deit/recipe/settings.ts';
 import { latestCheckpoint, saveCheckpoint } from '../../deit/train/node/run-state.ts';
+import { bodyFrom, headerChange, jsonChanges, shallow } from './mutations.ts';
+import type { Change } from './mutations.ts';
 
 /** A reader of files and what it is fed with. */
 export interface Target {
@@ -21,7 +23,7 @@ export interface Target {
   /** A sound file to start from. */
   readonly seeds: readonly Uint8Array[];
   /** Changes that get past the first check: to the values inside a header, to a body, to a line. */
-  readonly deep: fc.Arbitrary<(file: Uint8Array) => Uint8Array>;
+  readonly deep: fc.Arbitrary<Change>;
   /** Reads the file; throws a `DeitError` if it refuses it, and something else if what it accepted is unsound. */
   read(file: Uint8Array): unknown;
   close?(): void | Promise<void>;
@@ -73,165 +75,6 @@ const reproduction = (file: Uint8Array): string =>
 function sound(holds: boolean, what: string): asserts holds {
   if (!holds) throw new Error(`accepted although ${what}`);
 }
-
-// ---- changes to bytes
-
-type Change = (file: Uint8Array) => Uint8Array;
-
-const EXTREMES = [0, 1, 0x7f, 0x80, 0xff];
-const at = (file: Uint8Array, position: number): number => Math.floor(position * file.length);
-const position = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
-
-const one: fc.Arbitrary<Change> = fc.oneof(
-  fc.tuple(position, fc.integer({ min: 0, max: 7 })).map(([p, bit]): Change => (file) => {
-    const changed = file.slice();
-    if (changed.length > 0) changed[at(file, p)] ^= 1 << bit;
-    return changed;
-  }),
-  fc
-    .tuple(position, fc.constantFrom(...EXTREMES), fc.integer({ min: 1, max: 9 }))
-    .map(([p, value, length]): Change => (file) => {
-      const changed = file.slice();
-      changed.fill(value, at(file, p), Math.min(file.length, at(file, p) + length));
-      return changed;
-    }),
-  position.map(
-    (p): Change =>
-      (file) =>
-        file.slice(0, at(file, p)),
-  ),
-  fc.tuple(position, fc.uint8Array({ minLength: 1, maxLength: 16 })).map(
-    ([p, bytes]): Change =>
-      (file) =>
-        Buffer.concat([file.slice(0, at(file, p)), bytes, file.slice(at(file, p))]),
-  ),
-  fc.tuple(position, fc.integer({ min: 1, max: 64 })).map(
-    ([p, length]): Change =>
-      (file) =>
-        Buffer.concat([file.slice(0, at(file, p)), file.slice(at(file, p) + length)]),
-  ),
-  fc.tuple(position, position).map(
-    ([p, q]): Change =>
-      (file) =>
-        Buffer.concat([file, file.slice(Math.min(at(file, p), at(file, q)), Math.max(at(file, p), at(file, q)))]),
-  ),
-);
-const shallow: fc.Arbitrary<Change> = fc
-  .array(one, { minLength: 1, maxLength: 4 })
-  .map((changes) => (file) => changes.reduce<Uint8Array>((bytes, change) => change(bytes), Uint8Array.from(file)));
-
-/** Changes behind byte number `start`, whose count stays what it was. */
-const bodyFrom = (start: number): fc.Arbitrary<Change> =>
-  fc.array(one, { minLength: 1, maxLength: 4 }).map((changes) => (file) => {
-    const body = changes.reduce<Uint8Array>((bytes, change) => change(bytes), Uint8Array.from(file.slice(start)));
-    return Buffer.concat([file.slice(0, start), body]);
-  });
-
-// ---- changes to JSON
-
-type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
-
-const NAMES = ['__proto__', 'constructor', 'prototype', '__metadata__', '', 'a'.repeat(5000), '\u0000', 'ä', '../x'];
-const strange: fc.Arbitrary<Json> = fc.oneof(
-  fc.constantFrom<Json>(
-    -1,
-    0,
-    1.5,
-    2 ** 31,
-    2 ** 53,
-    2 ** 53 + 2,
-    1e308,
-    null,
-    true,
-    '',
-    [],
-    {},
-    'F32',
-    'Q4',
-    [-1],
-    [2 ** 40, 2 ** 40],
-  ),
-  fc.constantFrom<Json>([4294967296, 4294967296], [0], [1, 0, 2 ** 50], [8, 4], [0, 2 ** 60], { polluted: true }),
-  fc.jsonValue({ maxDepth: 3 }) as fc.Arbitrary<Json>,
-);
-
-/** Replaces, renames, repeats or removes a value somewhere in a JSON text. */
-const jsonChange: fc.Arbitrary<(text: string) => string> = fc.oneof(
-  fc.tuple(position, strange).map(
-    ([p, value]) =>
-      (text: string): string =>
-        editJson(text, p, () => value),
-  ),
-  fc.tuple(position, fc.constantFrom(...NAMES)).map(
-    ([p, name]) =>
-      (text: string): string =>
-        renameKey(text, p, name),
-  ),
-  position.map(
-    (p) =>
-      (text: string): string =>
-        repeatKey(text, p),
-  ),
-  fc.integer({ min: 1, max: 3000 }).map(
-    (depth) =>
-      (text: string): string =>
-        editJson(text, 0.5, () => '@').replace('"@"', '['.repeat(depth) + ']'.repeat(depth)),
-  ),
-);
-
-/** Calls `visit` for every value below the root of `json`. */
-function walk(json: Json, visit: (parent: Record<string, Json>, key: string) => void): void {
-  if (json === null || typeof json !== 'object') return;
-  for (const key of Object.keys(json)) {
-    visit(json as Record<string, Json>, key);
-    walk((json as Record<string, Json>)[key], visit);
-  }
-}
-
-function editJson(text: string, p: number, change: (value: Json) => Json): string {
-  const json = JSON.parse(text) as Json;
-  const places: [Record<string, Json>, string][] = [];
-  walk(json, (parent, key) => places.push([parent, key]));
-  if (places.length === 0) return text;
-  const [parent, key] = places[Math.floor(p * places.length)];
-  parent[key] = change(parent[key]);
-  return JSON.stringify(json);
-}
-
-const keysOf = (text: string): RegExpMatchArray[] => [...text.matchAll(/"(?:[^"\\]|\\.)*"(?=\s*:)/g)];
-function renameKey(text: string, p: number, name: string): string {
-  const keys = keysOf(text);
-  if (keys.length === 0) return text;
-  const { index = 0, 0: key } = keys[Math.floor(p * keys.length)];
-  return text.slice(0, index) + JSON.stringify(name) + text.slice(index + key.length);
-}
-function repeatKey(text: string, p: number): string {
-  const keys = keysOf(text);
-  return keys.length === 0
-    ? text
-    : renameKey(text, p, JSON.parse(keys[Math.floor((1 - p) * (keys.length - 1))][0]) as string);
-}
-
-/** Changes the JSON header of a safetensors file; the length in front is right again afterwards. */
-const headerChange: fc.Arbitrary<Change> = fc
-  .array(jsonChange, { minLength: 1, maxLength: 2 })
-  .map((changes) => (file) => {
-    const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
-    let text = Buffer.from(file.subarray(8, 8 + length)).toString('utf8');
-    for (const change of changes) {
-      try {
-        text = change(text);
-      } catch {
-        // An earlier change made it no JSON any more; that is a change enough.
-      }
-    }
-    const header = Buffer.from(text);
-    const size = Buffer.alloc(8);
-    size.writeBigUInt64LE(BigInt(header.length));
-    return Buffer.concat([size, header, file.subarray(8 + length)]);
-  });
-
-// ---- readers
 
 const f32 = (values: number[], shape: number[]): StoredTensor => ({
   dtype: 'F32',
@@ -324,17 +167,7 @@ function recipes(): Target {
     name: 'recipes',
     share: 18,
     seeds: [Buffer.from(text)],
-    deep: fc.array(jsonChange, { minLength: 1, maxLength: 3 }).map((changes) => (file) => {
-      let changed = Buffer.from(file).toString();
-      for (const change of changes) {
-        try {
-          changed = change(changed);
-        } catch {
-          // No JSON any more after an earlier change.
-        }
-      }
-      return Buffer.from(changed);
-    }),
+    deep: jsonChanges(3),
     read(bytes) {
       const recipe = resolveRecipe(parseRecipe(Buffer.from(bytes).toString('utf8'), 'hostile.json'));
       sound(Object.keys(recipe).length === settingNames.length, 'it has settings that do not exist');
