@@ -8,6 +8,12 @@ export type TypedArray = Float32Array | Uint16Array | Int32Array | Uint32Array;
 
 export const bytesPerElement = (dtype: DType): number => (dtype === 'f16' ? 2 : 4);
 
+/** Tensors of all dtypes are padded to this, so that kernels can read and write whole vectors. */
+const PADDING = 16;
+
+/** Bytes of memory that a tensor with `bytes` of content takes. */
+export const paddedBytes = (bytes: number): number => Math.max(1, Math.ceil(bytes / PADDING)) * PADDING;
+
 export function typedArray(dtype: DType, content: ArrayBuffer): TypedArray {
   switch (dtype) {
     case 'f32':

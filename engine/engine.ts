@@ -1,19 +1,19 @@
-import { accumulate, fill, sumOf } from '../kernels/accumulate.ts';
+import { fill } from '../kernels/accumulate.ts';
 import { floatBits } from '../kernels/broadcast.ts';
 import { DeitError } from '../kernels/errors.ts';
 import type { Kernel } from '../kernels/kernel.ts';
 import type { HalfCopies } from './autocast.ts';
 import type { DType } from './dtype.ts';
-import { bytesPerElement } from './dtype.ts';
+import { bytesPerElement, paddedBytes } from './dtype.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Recorded } from './dispatcher.ts';
 import { OutputChecks } from './output-checks.ts';
 import { DeviceWatch } from './device-watch.ts';
 import type { AdapterReport, GpuContext } from './gpu/context.ts';
 import { dryContext } from './gpu/dry.ts';
-import type { LargestBinding } from './gpu/dry.ts';
+import type { DryRun } from './gpu/dry.ts';
 import type { MemoryReport } from './gpu/pool.ts';
-import { Profiler } from './gpu/profiler.ts';
+import { expectTimestamps, profiled } from './gpu/profiler.ts';
 import type { DispatchTime } from './gpu/profiler.ts';
 import { Recorder } from './gpu/recorder.ts';
 import type { SubmittedBatch } from './gpu/recorder.ts';
@@ -21,23 +21,15 @@ import { Recording } from './gpu/recording.ts';
 import { Storage } from './gpu/storage.ts';
 import type { EngineOptions } from './options.ts';
 import { pack } from './pack.ts';
-import { formatShape, numel } from './shape.ts';
+import { expectSizes, numel } from './shape.ts';
 import type { Shape } from './shape.ts';
 import { ScopeStack } from './scopes.ts';
 import { Tensor } from './tensor.ts';
 import { Transfers } from './transfers.ts';
 import { VariantTable } from './variants.ts';
 
-/** Tensors of all dtypes are padded to this, so that kernels can read and write whole vectors. */
-const PADDING = 16;
 /** Work outside any scope is handed to the GPU when this much has piled up. */
 const MAX_PENDING = 1024;
-
-/** An engine that runs nothing, and the largest range that it bound to a kernel so far: see `Engine.dry`. */
-export interface DryRun {
-  readonly engine: Engine;
-  readonly largestBinding: Readonly<LargestBinding>;
-}
 
 /** Owns a GPU device and everything made on it. Close it and the process can end. */
 export class Engine {
@@ -138,12 +130,8 @@ export class Engine {
   /** An uninitialised tensor of the current scope. */
   empty(shape: Shape, dtype: DType = 'f32', label = 'activation'): Tensor {
     this.throwIfClosed();
-    for (const size of shape) {
-      if (!Number.isInteger(size) || size < 0) {
-        throw new DeitError('bad-argument', 'A shape consists of whole numbers.', { found: formatShape(shape) });
-      }
-    }
-    const bytes = Math.max(1, Math.ceil((numel(shape) * bytesPerElement(dtype)) / PADDING)) * PADDING;
+    expectSizes(shape);
+    const bytes = paddedBytes(numel(shape) * bytesPerElement(dtype));
     const isTransient = this.scopes.depth > 0;
     const storage = new Storage(bytes, isTransient ? label : 'kept', !isTransient);
     this.scopes.own(storage);
@@ -318,18 +306,6 @@ export class Engine {
     this.flushIfLong();
   }
 
-  /** @internal total += source, of one dtype. */
-  accumulate(total: Tensor, source: Tensor): void {
-    this.run('accumulate', accumulate, { n: total.size, half: total.dtype === 'f16' }, { total, source });
-  }
-
-  /** @internal A new tensor a + b of equal shapes and dtypes, outside the tape. */
-  sum(a: Tensor, b: Tensor): Tensor {
-    const sum = this.empty(a.shape, a.dtype, 'gradient');
-    this.run('sum', sumOf, { n: a.size, half: a.dtype === 'f16' }, { a, b, sum });
-    return sum;
-  }
-
   /** Copies the content of one tensor to another of the same size and dtype. */
   copy(from: Tensor, to: Tensor): void {
     this.transfers.copy(from, to);
@@ -381,22 +357,12 @@ export class Engine {
    * truly, the gaps between them are larger than otherwise. Throws `feature-missing` without `timestamp-query`.
    */
   async timeDispatches(work: () => void | Promise<void>): Promise<DispatchTime[]> {
-    if (!this.context.device.features.has('timestamp-query')) {
-      throw new DeitError('feature-missing', 'This adapter has no timestamp queries, so kernels cannot be timed.', {
-        where: this.adapter.name,
-        fix: 'profile on another adapter, or time whole steps',
-      });
-    }
+    expectTimestamps(this.context);
     await this.idle();
-    const profiler = new Profiler(this.context.device);
-    this.recorder.encoder.profiler = profiler;
-    try {
+    return profiled(this.context, this.recorder.encoder, async () => {
       await work();
       await this.idle();
-    } finally {
-      this.recorder.encoder.profiler = null;
-    }
-    return profiler.finish();
+    });
   }
 
   /** Destroys the device and all memory. Tensors of this engine are unusable afterwards. */

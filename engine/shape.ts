@@ -8,6 +8,11 @@ export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length 
 
 export const formatShape = (shape: Shape): string => `[${shape.join(', ')}]`;
 
+export function expectSizes(shape: Shape): void {
+  if (shape.every((size) => Number.isInteger(size) && size >= 0)) return;
+  throw new DeitError('bad-argument', 'A shape consists of whole numbers.', { found: formatShape(shape) });
+}
+
 /** A dimension counted from the end (negative) as one from the start. */
 export function normalizeDim(dim: number, rank: number, where: string): number {
   const normal = dim < 0 ? dim + rank : dim;

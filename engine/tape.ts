@@ -1,6 +1,7 @@
 import { cast } from '../kernels/cast.ts';
 import { DeitError } from '../kernels/errors.ts';
 import type { Kernel } from '../kernels/kernel.ts';
+import { accumulate, sumOfGradients } from './accumulate.ts';
 import type { DType } from './dtype.ts';
 import type { Engine } from './engine.ts';
 import type { OpDefinition } from './op.ts';
@@ -154,8 +155,6 @@ class GradientTable {
   private readonly table = new Map<TapeNode | Tensor, (Gradient | undefined)[]>();
   readonly leaves = new Set<Tensor>();
 
-  constructor(private readonly engine: Engine) {}
-
   private slots(target: Tensor): (Gradient | undefined)[] {
     const key = target.node ?? target;
     let slots = this.table.get(key);
@@ -173,13 +172,13 @@ class GradientTable {
     const present = slots[target.outputIndex];
     if (!present) slots[target.outputIndex] = incoming;
     else if (present.owned) {
-      this.engine.accumulate(present.tensor, incoming.tensor);
+      accumulate(present.tensor, incoming.tensor);
       present.rounded = undefined;
     } else if (incoming.owned) {
-      this.engine.accumulate(incoming.tensor, present.tensor);
+      accumulate(incoming.tensor, present.tensor);
       slots[target.outputIndex] = { tensor: incoming.tensor, owned: true };
     } else {
-      const sum = this.engine.sum(present.tensor, incoming.tensor);
+      const sum = sumOfGradients(present.tensor, incoming.tensor);
       slots[target.outputIndex] = { tensor: sum, owned: true };
     }
   }
@@ -227,7 +226,7 @@ export function backward(root: Tensor, gradient?: Tensor): void {
       fix: 'reduce to a scalar first, or pass the upstream gradient',
     });
   }
-  const gradients = new GradientTable(engine);
+  const gradients = new GradientTable();
   engine.noGrad(() => {
     gradients.add(root, { tensor: gradient ?? ones(root), owned: false });
     for (const node of reachable(root)) {
@@ -274,7 +273,7 @@ function expectDtype(gradient: Tensor, { dtype }: Tensor, where: string): void {
 function deliver(engine: Engine, leaf: Tensor, gradient: Gradient | undefined): void {
   if (!gradient) return;
   if (leaf.grad) {
-    engine.accumulate(leaf.grad, gradient.tensor);
+    accumulate(leaf.grad, gradient.tensor);
     return;
   }
   if (leaf.gradHome && gradient.tensor !== leaf.gradHome) {

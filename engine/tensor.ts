@@ -1,7 +1,7 @@
 import { DeitError } from '../kernels/errors.ts';
 import type { HalfPart } from './autocast.ts';
 import type { DType, TypedArray } from './dtype.ts';
-import { bytesPerElement, toBytes, typedArray } from './dtype.ts';
+import { bytesPerElement, paddedBytes, toBytes, typedArray } from './dtype.ts';
 import type { Engine } from './engine.ts';
 import type { Storage } from './gpu/storage.ts';
 import type { Region } from './gpu/recorder.ts';
@@ -63,7 +63,7 @@ export class Tensor {
         fix: 'call keep() on it inside the scope, or read() it there',
       });
     }
-    return { storage: this.storage, offset: this.offset, size: Math.max(1, Math.ceil(this.bytes / 16)) * 16 };
+    return { storage: this.storage, offset: this.offset, size: paddedBytes(this.bytes) };
   }
 
   /** A tensor of the same memory and another shape with as many elements; one size may be -1. Not differentiable: see `reshape`. */

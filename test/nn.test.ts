@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { DeitError, toFloat32 } from '../engine/index.ts';
+import { accumulate } from '../engine/accumulate.ts';
 import type { Engine, Tensor } from '../engine/index.ts';
 import {
   AdamW,
@@ -253,7 +254,7 @@ describe('optimizers', () => {
         const gradient = engine().empty(parameter.shape);
         engine().copy(parameter, gradient);
         const negative = engine().tensor(targets[i].map((x) => -x));
-        engine().accumulate(gradient, negative);
+        accumulate(gradient, negative);
         engine().copy(gradient, parameter.gradHome!);
         parameter.grad = parameter.gradHome;
       });

@@ -1,4 +1,6 @@
+import { DeitError } from '../../kernels/errors.ts';
 import type { Launch } from '../../kernels/kernel.ts';
+import type { GpuContext } from './context.ts';
 
 /** Time of one dispatch on the GPU. */
 export interface DispatchTime {
@@ -78,4 +80,29 @@ export class Profiler {
       bytes: launch.cost.bytes,
     }));
   }
+}
+
+/** Throws `feature-missing` where dispatches cannot be timed. */
+export function expectTimestamps({ device, report }: GpuContext): void {
+  if (device.features.has('timestamp-query')) return;
+  throw new DeitError('feature-missing', 'This adapter has no timestamp queries, so kernels cannot be timed.', {
+    where: report.name,
+    fix: 'profile on another adapter, or time whole steps',
+  });
+}
+
+/** Times every dispatch that `encoder` encodes in `work`, which ends when the GPU has done them all. */
+export async function profiled(
+  { device }: GpuContext,
+  encoder: { profiler: Profiler | null },
+  work: () => Promise<void>,
+): Promise<DispatchTime[]> {
+  const profiler = new Profiler(device);
+  encoder.profiler = profiler;
+  try {
+    await work();
+  } finally {
+    encoder.profiler = null;
+  }
+  return profiler.finish();
 }
