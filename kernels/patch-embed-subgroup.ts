@@ -6,7 +6,6 @@ import { lines, range } from './unroll.ts';
 import { columnsOfTile, rowProducts, rowTile } from './matmul/row-products.ts';
 import { hasSubgroups } from './matmul/subgroup.ts';
 import type { PatchEmbedProblem } from './patch-embed.ts';
-import { lines, range } from './unroll.ts';
 
 /*
  * Patch embedding on software adapters: the formulas of patch-embed.ts in the forms of matmul/subgroup-rows.ts (lanes own
