@@ -42,8 +42,8 @@ export class Engine {
   readonly memoryBudget: number;
   /** The step counter that random kernels read: kept on the GPU, so that a replayed step draws afresh. */
   readonly step: Tensor;
-  /** @internal Bound where a kernel has an output that a problem does not use. Nothing is written to it. */
-  readonly spare: Tensor;
+  /** @internal Bound where a kernel has an input or output that a problem does not use. Nothing is written to either. */
+  readonly spare: { readonly input: Tensor; readonly output: Tensor };
   /** Ways to compute that were chosen by measurement; empty unless asked for. */
   readonly variants: VariantTable;
   private readonly context: GpuContext;
@@ -69,7 +69,7 @@ export class Engine {
     this.transfers = new Transfers(this.recorder);
     this.watch = new DeviceWatch(context.device, (error) => this.recorder.fail(error));
     this.step = this.tensor([0], [1], 'u32').keep('engine');
-    this.spare = this.tensor([0]).keep('engine');
+    this.spare = { input: this.tensor([0]).keep('engine'), output: this.tensor([0]).keep('engine') };
     this.checks = options.debug ? new OutputChecks(this, (error) => this.recorder.fail(error)) : null;
   }
 

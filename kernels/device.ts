@@ -64,3 +64,6 @@ fn linear_workgroup(workgroup: vec3u, workgroups: vec3u) -> u32 {
   return workgroup.y * workgroups.x + workgroup.x;
 }
 `;
+
+/** Whether subgroups are as small and as fixed as kernels for software adapters need. */
+export const hasSubgroups = ({ subgroupSize }: DeviceProfile): boolean => subgroupSize >= 4 && subgroupSize <= 16;

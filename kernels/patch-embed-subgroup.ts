@@ -1,15 +1,16 @@
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
+import { ceilDiv, foldGrid, hasSubgroups, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { input, launch, output, u32 } from './kernel.ts';
 import type { Cost, Launch } from './kernel.ts';
 import { lines, range } from './unroll.ts';
 import { columnsOfTile, rowProducts, rowTile } from './matmul/row-products.ts';
-import { hasSubgroups } from './matmul/subgroup.ts';
 import type { PatchEmbedProblem } from './patch-embed.ts';
 
 /*
  * Patch embedding on software adapters: the formulas of patch-embed.ts in the forms of matmul/subgroup-rows.ts (lanes own
- * patches, features pass by) and matmul/subgroup.ts (lanes own pixels, patches pass by). Pixels are read where they lie.
+ * patches, features pass by), and for the weight's gradient, whose sums are over patches, with the other division of
+ * labour: lanes own pixels (vec4), a different feature is loaded by each lane and handed round with subgroupBroadcast, and
+ * patches pass by. Pixels are read where they lie.
  */
 
 /** Whether pixels and features come in whole vectors, on a device for which these kernels are. */
@@ -35,7 +36,7 @@ const steps = ({ channels, gridHeight, gridWidth, patch }: PatchEmbedProblem) =>
 export function patchEmbedForwardSubgroup(problem: PatchEmbedProblem, device: DeviceProfile, cost: Cost): Launch[] {
   const lanes = device.subgroupSize;
   const { patches, depth } = sizes(problem);
-  const tile = rowTile(patches, depth, lanes);
+  const tile = rowTile({ m: patches, k: depth, lanes });
   const tilesOfRows = ceilDiv(patches, lanes * tile.rows);
   const columns = columnsOfTile(problem.width, tilesOfRows);
   const code = rowProducts(tile, lanes, { columns });

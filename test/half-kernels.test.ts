@@ -85,9 +85,8 @@ async function check(
     if (epilogue.geluGradient) v *= slope(pre[i]);
     return v;
   });
-  const roundings = variant === 'subgroup_strided' && epilogue.geluGradient ? 2 : 1;
   const what = `${variant} ${m}x${k}x${n} ${JSON.stringify(options)}`;
-  expectClose(await numbers(y), expected, dtype === 'f16' ? roundings * F16 : F32, what);
+  expectClose(await numbers(y), expected, dtype === 'f16' ? F16 : F32, what);
   const given = Float64Array.from(epilogue.geluGradient ? pre : expected, gelu);
   if (epilogue.gelu) expectClose(await numbers(activated), given, 2 * F16, `${what} activated`);
   if (!rowSums) return;
@@ -102,21 +101,11 @@ const SIZES: Record<PlainVariant, readonly (readonly [number, number, number])[]
     [17, 7, 66],
     [33, 31, 9],
   ],
-  subgroup: [
-    [4, 4, 4],
-    [28, 20, 44],
-    [100, 28, 132],
-  ],
   subgroup_rows: [
     [17, 7, 66],
     [68, 200, 76],
     [68, 201, 76],
     [100, 28, 132],
-  ],
-  subgroup_strided: [
-    [1, 1, 1],
-    [17, 7, 66],
-    [33, 31, 9],
   ],
   // A software adapter takes seconds to compile each of these.
   workgroup: [[65, 27, 63]],
@@ -131,7 +120,7 @@ const LAYOUTS = [
 
 describe.each(Object.keys(SIZES) as PlainVariant[])('products of f16 operands, variant %s', (variant) => {
   const sizes = SIZES[variant];
-  for (const layout of LAYOUTS.slice(0, /rows|large/.test(variant) ? 1 : 4)) {
+  for (const layout of LAYOUTS.slice(0, variant === 'workgroup_large' ? 1 : 4)) {
     withHalf(`transposed ${Number(layout[0])}${Number(layout[1])}`, async () => {
       for (const size of sizes) await check(variant, size, layout);
     });
@@ -148,7 +137,7 @@ describe.each(Object.keys(SIZES) as PlainVariant[])('products of f16 operands, v
       await check(variant, size, [false, true], { geluGradient: true, gelu: variant !== 'workgroup' });
     }
   });
-  if (/rows|workgroup/.test(variant)) return;
+  if (variant === 'workgroup') return;
   withHalf('row sums in f32', async () => {
     for (const size of several) await check(variant, size, [true, false], { y: 'f32', rowSums: true });
   });

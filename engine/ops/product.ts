@@ -77,15 +77,16 @@ function productIn(ctx: Context, form: ProductForm, problem: MatmulProblem, tens
 
 function record(ctx: Context, problem: MatmulProblem, tensors: ProductTensors): void {
   const { a, b, y, bias, residual, pre, activated, row_sums } = tensors;
+  // Some variants bind what this product does not use.
+  const { input, output } = y.engine.spare;
   ctx.run(matmul, problem, {
     a,
     b,
     y,
-    // Some variants bind what this product does not use.
-    bias: bias ?? b,
-    residual: residual ?? b,
-    pre: pre ?? b,
-    activated: activated ?? y.engine.spare,
+    bias: bias ?? input,
+    residual: residual ?? input,
+    pre: pre ?? input,
+    activated: activated ?? output,
     ...(row_sums && { row_sums }),
   });
 }

@@ -1,11 +1,10 @@
-import { ceilDiv } from '../device.ts';
+import { ceilDiv, hasSubgroups } from '../device.ts';
 import type { DeviceProfile } from '../device.ts';
 import { planMatmul } from './batch.ts';
 import { laidOperand } from './lay-along-k.ts';
-import { matmulCost, tiling } from './problem.ts';
+import { tiling } from './problem.ts';
 import type { MatmulOperand, MatmulProblem, Variant } from './problem.ts';
-import { fitsSubgroup, hasSubgroups } from './subgroup.ts';
-import { MANY_ROWS, matmulVariants, variantFor } from './variants.ts';
+import { matmulVariants, variantFor } from './variants.ts';
 import { BUSY_WORKGROUPS, SMALL_TILE } from './workgroup.ts';
 
 /**
@@ -46,26 +45,26 @@ function canBeLaid({ a, b, batch = [] }: MatmulProblem, laid: 'b' | 'ab'): boole
   return laid === 'b' ? !a.transposed : batch.every((axis) => axis.size === 1);
 }
 
-/** Work below which a second dispatch costs more than it gains. */
-const WORTH_LAYING = 4e6;
-/** Sizes from which turning both operands pays, though they could be read as they are. */
-const WORTH_TURNING = 512;
+/** How often an operand's elements must be loaded again (once a tile) before laying it out anew pays. */
+const WORTH_LAYING = 768;
 
 const inVectors = ({ ld, offset = 0 }: MatmulOperand, k: number): boolean =>
   [k, ld, offset].every((size) => size % 4 === 0);
 
-/** Which operands the product is faster with if they are laid out anew, the time that this takes included. */
-function preferredLaying(problem: MatmulProblem, device: DeviceProfile): 'b' | 'ab' | undefined {
-  const { a, b, m, n, k, rowSums } = problem;
-  if (!device.cpu || !hasSubgroups(device) || matmulCost(problem).flops < WORTH_LAYING || m < 4 * MANY_ROWS)
-    return undefined;
-  const isOdd = !fitsSubgroup(problem);
-  if (a.transposed) {
-    const pays = isOdd ? n >= MANY_ROWS : !rowSums && Math.min(m, n) >= WORTH_TURNING;
-    return pays && canBeLaid(problem, 'ab') ? 'ab' : undefined;
-  }
-  if (rowSums || !canBeLaid(problem, 'b')) return undefined;
-  return b.transposed && inVectors(b, k) ? undefined : 'b';
+/**
+ * Which operands the product is faster with if they are laid out anew, the time that this takes included. `launched` is the
+ * problem as its one launch sees it, with batches that are only more rows among the rows.
+ */
+function preferredLaying(
+  problem: MatmulProblem,
+  launched: MatmulProblem,
+  device: DeviceProfile,
+): 'b' | 'ab' | undefined {
+  const { a, b, m, n, k } = launched;
+  if (!device.cpu || !hasSubgroups(device) || m < WORTH_LAYING) return undefined;
+  const laid = a.transposed ? 'ab' : 'b';
+  const pays = a.transposed ? n >= WORTH_LAYING : !b.transposed || !inVectors(b, k);
+  return pays && canBeLaid(problem, laid) ? laid : undefined;
 }
 
 /** Shortest part of a sum over k that is worth a workgroup of its own. */
@@ -95,14 +94,14 @@ function oneLaunch(problem: MatmulProblem, device: DeviceProfile): MatmulProblem
 /** The form that a problem takes on a device, if nobody asks for another. */
 export function productForm(problem: MatmulProblem, device: DeviceProfile): ProductForm {
   const launched = oneLaunch(problem, device);
-  const laid = launched ? preferredLaying(launched, device) : undefined;
+  const laid = launched ? preferredLaying(problem, launched, device) : undefined;
+  const own = laid ? withLaid(problem, laid) : problem;
+  const last = laid ? oneLaunch(own, device) : launched;
   // Row sums cost nothing beside the product, but not in every variant.
-  const fused = launched !== null && !laid && !variantFor(launched, device).startsWith('workgroup');
+  const fused = last !== null && !variantFor(last, device).startsWith('workgroup');
   const sums = problem.rowSums && !fused ? { sums: true } : {};
-  const left = sums.sums ? { ...problem, rowSums: false } : problem;
-  const parts = partsOfSum(left, device, launched !== null);
+  const parts = partsOfSum(sums.sums ? { ...problem, rowSums: false } : problem, device, launched !== null);
   if (parts > 1) return form({ ...sums, parts });
-  const last = oneLaunch(laid ? withLaid(left, laid) : left, device);
   return form({ ...sums, ...(laid && { laid }), ...(last && { variant: variantFor(last, device) }) });
 }
 
@@ -119,12 +118,12 @@ export function productForms(problem: MatmulProblem, device: DeviceProfile): Pro
     ? variantsOf({ ...launched, rowSums: false }).map((variant) => form({ ...sums, variant }))
     : [];
   const onLaid = (['b', 'ab'] as const)
-    .filter((laid) => device.cpu && canBeLaid(left, laid))
+    .filter((laid) => device.cpu && canBeLaid(problem, laid))
     .flatMap((laid) =>
-      variantsOf(oneLaunch(withLaid(left, laid), device))
+      variantsOf(oneLaunch(withLaid(problem, laid), device))
         // The others gain nothing from it.
-        .filter((variant) => /^subgroup(_rows)?(:|$)/.test(variant))
-        .map((variant) => form({ ...sums, laid, variant })),
+        .filter((variant) => variant.startsWith('subgroup_rows'))
+        .map((variant) => form({ laid, variant })),
     );
   const most = partsOfSum(left, device, true);
   const parted = [...new Set([most, most >> 1, 2 * most, 4])]

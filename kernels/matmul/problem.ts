@@ -41,19 +41,10 @@ export interface MatmulProblem {
 export type HalfBinding = 'a' | 'b' | 'y' | 'bias' | 'residual' | 'pre' | 'activated';
 
 /**
- * Ways to compute a product, by file; after a colon how its tile is cut, where that is not left to the variant:
- * rows x vectors a lane x k an iteration, and rows a lane.
+ * Ways to compute a product, by file; after a colon how many rows a lane has, where that is not left to the variant.
  */
 export type Variant =
-  | 'subgroup_matrix'
-  | 'general'
-  | 'subgroup'
-  | `subgroup:${number}x${number}x${number}`
-  | 'subgroup_rows'
-  | `subgroup_rows:${number}`
-  | 'subgroup_strided'
-  | 'workgroup'
-  | 'workgroup_large';
+  'subgroup_matrix' | 'general' | 'subgroup_rows' | `subgroup_rows:${number}` | 'workgroup' | 'workgroup_large';
 
 export interface MatmulTarget {
   /** Elements from one stored row to the next. */

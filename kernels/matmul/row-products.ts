@@ -41,13 +41,23 @@ function stretchOf(k: number, vectors: boolean): number {
 export const mostRows = (k: number, vectors = true): number =>
   Math.min(MAX_ROWS, Math.floor(MAX_UNROLLED / stretchOf(k, vectors)));
 
-/** Rows a lane for m rows of k elements, if not given: least work, rows past the end included. */
-export function rowTile(m: number, k: number, lanes: number, vectors = true, wanted?: number): RowTile {
+export interface RowTileProblem {
+  readonly m: number;
+  readonly k: number;
+  readonly lanes: number;
+  /** Whether stretches are whole vectors; yes if left out. */
+  readonly vectors?: boolean;
+  /** What the rows of a lane are a multiple of; 1 if left out. */
+  readonly granule?: number;
+}
+
+/** The tile for m rows of k elements; with rows a lane as `wanted`, or those of least work, rows past the end included. */
+export function rowTile({ m, k, lanes, vectors = true, granule = 1 }: RowTileProblem, wanted?: number): RowTile {
   const stretch = stretchOf(k, vectors);
   if (wanted !== undefined) return { rows: wanted, stretch };
-  let rows = 1;
+  let rows = granule;
   let least = Infinity;
-  for (let candidate = 1; candidate <= mostRows(k, vectors); candidate++) {
+  for (let candidate = granule; candidate <= mostRows(k, vectors); candidate += granule) {
     const work = ceilDiv(m, lanes * candidate) * (candidate + COLUMN_COST);
     if (work <= least) [rows, least] = [candidate, work];
   }
@@ -57,8 +67,13 @@ export function rowTile(m: number, k: number, lanes: number, vectors = true, wan
 export interface RowProducts {
   /** Arrays that hold a stretch of each row and the row's sums, by column, and this lane's parts of a column's stretch. */
   readonly declarations: string;
-  /** Holds the stretch that starts at `k`: `load(r)` is WGSL for what row `r` has `e` elements into it; `step` follows each. */
+  /**
+   * Holds the stretch that starts at `k`: `load(r)` is WGSL for what row (or vector of rows) `r` has `e` elements into it; `step`
+   * follows each.
+   */
   hold(load: (r: number) => string, step?: string): string;
+  /** Adds what is held of each row to its element of the array `sums`. */
+  sumRows(sums: string): string;
   /**
    * For the stretch that starts at `k`: a loop over `width` columns that adds to sums. `load(part)` is WGSL for what lies
    * `part` vectors (or elements) into the stretch of the current `column`.
@@ -71,8 +86,11 @@ export interface RowProducts {
 export interface RowProductsOptions {
   /** Most columns of a tile. */
   readonly columns: number;
-  /** Which of rows and columns are loaded in vectors of four elements along k, and not in single elements; all if left out. */
-  readonly vectors?: { readonly rows: boolean; readonly columns: boolean };
+  /**
+   * How rows are loaded: in vectors of four elements along k, in vectors across four rows, or in single elements; and
+   * whether columns are loaded in vectors along k. All along k if left out.
+   */
+  readonly vectors?: { readonly rows: 'along' | 'across' | 'none'; readonly columns: boolean };
 }
 
 /**
@@ -82,7 +100,7 @@ export interface RowProductsOptions {
 export function rowProducts(
   { rows, stretch }: RowTile,
   lanes: number,
-  { columns, vectors = { rows: true, columns: true } }: RowProductsOptions,
+  { columns, vectors = { rows: 'along', columns: true } }: RowProductsOptions,
 ): RowProducts {
   const parts = vectors.columns ? stretch / 4 : stretch;
   const loads = ceilDiv(parts, lanes);
@@ -91,19 +109,28 @@ export function rowProducts(
     return `subgroupBroadcast(own${Math.floor(part / lanes)}${vectors.columns ? `[${k % 4}]` : ''}, ${part % lanes}u)`;
   };
   const each = (text: (r: number) => string): string => range(rows).map(text).join(' ');
+  const keep = (load: (r: number) => string): string => {
+    if (vectors.rows === 'none') return lines(rows, (r) => `left${r}[e] = ${load(r)};`);
+    const place = (i: number, r: number): string =>
+      vectors.rows === 'along' ? `left${r}[e + ${i}]` : `left${4 * r + i}[e]`;
+    return lines(vectors.rows === 'along' ? rows : rows / 4, (r) => {
+      const parts = range(4).map((i) => `${place(i, r)} = value[${i}];`);
+      return `{ let value = ${load(r)}; ${parts.join(' ')} }`;
+    });
+  };
   return {
     declarations: /* wgsl */ `
 ${lines(rows, (r) => `var left${r}: array<f32, ${stretch}>; var sums${r}: array<f32, ${columns}>;`)}
 ${lines(loads, (g) => `let part${g} = min(${g * lanes}u + lane, ${parts - 1}u);`)}`,
     hold: (load, step = '') => /* wgsl */ `
-for (var e = 0u; e < params.stretch; e += ${vectors.rows ? 4 : 1}) {
-${lines(rows, (r) =>
-  vectors.rows
-    ? `{ let value = ${load(r)}; left${r}[e] = value.x; left${r}[e + 1] = value.y; left${r}[e + 2] = value.z; left${r}[e + 3] = value.w; }`
-    : `left${r}[e] = ${load(r)};`,
-)}
+for (var e = 0u; e < params.stretch; e += ${vectors.rows === 'along' ? 4 : 1}) {
+${keep(load)}
 ${step}
 }`,
+    sumRows: (sums) => /* wgsl */ `
+${lines(rows, (r) => `var part_sum${r} = 0.0;`)}
+for (var e = 0u; e < params.stretch; e++) { ${each((r) => `part_sum${r} += left${r}[e];`)} }
+${each((r) => `${sums}[${r}] += part_sum${r};`)}`,
     multiply: (load) => /* wgsl */ `
 for (var column = 0u; column < width; column++) {
 ${lines(loads, (g) => `let own${g} = ${load(`part${g}`)};`)}

@@ -1,17 +1,16 @@
-import { ceilDiv } from '../device.ts';
+import { ceilDiv, hasSubgroups } from '../device.ts';
 import type { DeviceProfile } from '../device.ts';
-import { launch, u32 } from '../kernel.ts';
+import { launch, output, u32 } from '../kernel.ts';
 import type { Launch } from '../kernel.ts';
 import { EVERY_EPILOGUE, epilogueFunctions } from './epilogue.ts';
 import { batchSize, matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
-import type { MatmulProblem } from './problem.ts';
+import type { MatmulOperand, MatmulProblem } from './problem.ts';
 import { lines, range } from '../unroll.ts';
 import { columnsOfTile, MAX_COLUMNS, mostRows, rowProducts, rowTile } from './row-products.ts';
-import { hasSubgroups } from './subgroup.ts';
 
 /*
- * The software adapter's variant for many rows of a row-major a and a transposed b (linear layers; the gradient of their
- * input with the weight turned round). A lane owns a few rows, of which it holds a stretch of k in a private array;
+ * The software adapter's variant for many rows, best where b is transposed (linear layers; the gradient of their input with
+ * the weight turned round), since columns are then loaded in vectors. A lane owns a few rows, of which it holds a stretch of k in a private array;
  * column after column of b is then loaded by all lanes together, handed round with subgroupBroadcast, and multiplied with
  * all rows in straight code: no accumulator is carried around a loop, where it would be blended with the lane mask at
  * every turn. Sums over the stretches of k gather in a second private array.
@@ -21,12 +20,16 @@ import { hasSubgroups } from './subgroup.ts';
  * has one such pipeline for all of its layers; bindings that a product does not use are bound to something else.
  */
 
-/** Which operands are loaded in vectors along k, and whether y is written in vectors. */
-function vectorsOf({ n, k, a, b, y, batch = [] }: MatmulProblem) {
+/**
+ * Which operands are loaded in vectors (rows along k, or along m if they lie so; columns along k), and whether y is
+ * written in vectors.
+ */
+function vectorsOf({ m, n, k, a, b, y, batch = [] }: MatmulProblem) {
   const whole = (...sizes: (number | undefined)[]): boolean => sizes.every((size = 0) => size % 4 === 0);
+  const along = (size: number, { padded }: MatmulOperand): number => (padded ? 0 : size);
   return {
-    rows: whole(a.padded ? 0 : k, a.ld, a.offset, ...batch.map((axis) => axis.a)),
-    columns: whole(b.padded ? 0 : k, b.ld, b.offset, ...batch.map((axis) => axis.b)),
+    rows: whole(a.transposed ? m : along(k, a), a.ld, a.offset, ...batch.map((axis) => axis.a)),
+    columns: b.transposed && whole(along(k, b), b.ld, b.offset, ...batch.map((axis) => axis.b)),
     results: whole(n, y.ld, y.offset, ...batch.map((axis) => axis.y)),
   };
 }
@@ -49,26 +52,31 @@ const resultsInElements: typeof resultsInVectors = {
 /** Storage buffers that every launch binds: operands, result, and all that an epilogue may need. */
 const BINDINGS = 7;
 
+/** Tiles are cut into stretches of whole vectors where one operand has vectors along k, and into rows of whole vectors of a. */
+function limitsOf(problem: MatmulProblem) {
+  const { rows, columns } = vectorsOf(problem);
+  return { vectors: (rows && !problem.a.transposed) || columns, granule: rows && problem.a.transposed ? 4 : 1 };
+}
+
 /** Whether this variant takes the problem, with so many rows a lane if they are given. */
-export function fitsSubgroupRows(problem: MatmulProblem, device: DeviceProfile, rows = 1): boolean {
-  if (!hasSubgroups(device) || device.maxStorageBuffers < BINDINGS) return false;
-  const vectors = vectorsOf(problem);
-  return (
-    !problem.a.transposed &&
-    problem.b.transposed &&
-    !problem.rowSums &&
-    rows >= 1 &&
-    rows <= mostRows(problem.k, vectors.rows || vectors.columns)
-  );
+export function fitsSubgroupRows(problem: MatmulProblem, device: DeviceProfile, rows?: number): boolean {
+  if (!hasSubgroups(device) || device.maxStorageBuffers < BINDINGS + (problem.rowSums ? 1 : 0)) return false;
+  const { vectors, granule } = limitsOf(problem);
+  return rows === undefined || (rows >= 1 && rows % granule === 0 && rows <= mostRows(problem.k, vectors));
 }
 
 /** `wanted`: rows a lane, if not those of least work. */
 export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile, wanted?: number): Launch[] {
   const lanes = device.subgroupSize;
+  const { a, b, rowSums = false } = problem;
   const vectors = vectorsOf(problem);
-  const tile = rowTile(problem.m, problem.k, lanes, vectors.rows || vectors.columns, wanted);
+  const tile = rowTile({ ...problem, lanes, ...limitsOf(problem) }, wanted);
   const { rows, stretch } = tile;
-  const code = rowProducts(tile, lanes, { columns: MAX_COLUMNS, vectors });
+  const quads = vectors.rows && a.transposed;
+  const code = rowProducts(tile, lanes, {
+    columns: MAX_COLUMNS,
+    vectors: { rows: quads ? 'across' : vectors.rows ? 'along' : 'none', columns: vectors.columns },
+  });
   const columns = columnsOfTile(problem.n, ceilDiv(problem.m, lanes * rows) * batchSize(problem));
   const tiles = tiling(problem, lanes * rows, columns);
   const { epilogue = {} } = problem;
@@ -78,19 +86,31 @@ export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile
   const units = (index: string, vector: boolean): string => (vector ? `(${index}) / 4` : index);
   const [wideA, wideB] = [sizeOf(vectors.rows), sizeOf(vectors.columns)];
   const results = vectors.results ? resultsInVectors : resultsInElements;
+  // Lanes own every so manieth row, or vector of rows.
+  const rowOf = (r: string): string =>
+    quads ? `first_row + ${r} / 4 * ${4 * lanes} + ${r} % 4` : `first_row + ${r} * ${lanes}`;
+  const zero = `${element(vectors.rows)}()`;
+  const layout = `${a.transposed ? 't' : 'n'}${b.transposed ? 't' : 'n'}${rowSums ? '_sums' : ''}`;
   return [
     launch({
-      name: `matmul/subgroup_rows_nt_${lanes * rows}x${stretch}`,
+      name: `matmul/subgroup_rows_${layout}_${lanes * rows}x${stretch}`,
       enables: ['subgroups'],
-      bindings: matmulBindings(
-        { ...problem, epilogue: EVERY_EPILOGUE },
-        { a: element(vectors.rows), b: element(vectors.columns), y: element(vectors.results) },
-      ),
+      bindings: [
+        ...matmulBindings(
+          { ...problem, epilogue: EVERY_EPILOGUE },
+          { a: element(vectors.rows), b: element(vectors.columns), y: element(vectors.results) },
+        ),
+        ...(rowSums ? [output('row_sums')] : []),
+      ],
       uniforms: {
         ...matmulUniforms(problem, tiles),
+        a_row: u32(a.transposed ? 1 : a.ld),
+        a_k: u32(a.transposed ? a.ld : 1),
+        b_column: u32(b.transposed ? b.ld : 1),
+        b_k: u32(b.transposed ? 1 : b.ld),
         // What is padded goes on in zeros past k.
-        end_a: u32(problem.a.padded ? problem.a.ld : problem.k),
-        end_b: u32(problem.b.padded ? problem.b.ld : problem.k),
+        end_a: u32(a.padded ? a.ld : problem.k),
+        end_b: u32(b.padded ? b.ld : problem.k),
         columns: u32(columns),
         // Bounds of loops that must not be unrolled.
         rows: u32(rows),
@@ -111,28 +131,41 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 let tile = linear_workgroup(workgroup, workgroups);
 if (tile >= params.tiles) { return; }
 let at = place(tile);
-let first_row = at.row * ${lanes * rows} + lane;
+let first_row = at.row * ${lanes * rows} + lane${quads ? ' * 4' : ''};
 let first = at.column * params.columns;
 let width = min(params.columns, params.n - first);
 ${code.declarations}
-${lines(rows, (r) => `let row${r} = at.a + min(first_row + ${r * lanes}, params.m - 1) * params.a_ld;`)}
+${lines(quads ? rows / 4 : rows, (q) => {
+  const row = rowOf(String(quads ? 4 * q : q));
+  return `let row${q} = at.a + min(${row}, params.m - ${quads ? 4 : 1}) * params.a_row;`;
+})}
+${rowSums ? `var row_sum: array<f32, ${rows}>;` : ''}
 for (var k = 0u; k < params.k; k += params.stretch) {
   // Past the end of k, zeros meet whatever b holds there.
-  ${code.hold(
-    (r) =>
-      `select(${element(vectors.rows)}(), a[${units(`row${r} + min(k + e, params.end_a - ${wideA})`, vectors.rows)}], k + e < params.k)`,
-  )}
-  ${code.multiply(
-    (part) =>
-      `b[${units(`at.b + (first + column) * params.b_ld + min(k + ${part} * ${wideB}, params.end_b - ${wideB})`, vectors.columns)}]`,
-  )}
+  ${code.hold((q) => {
+    const along = `min(k + e, params.end_a - ${quads ? 1 : wideA}) * params.a_k`;
+    return `select(${zero}, a[${units(`row${q} + ${along}`, vectors.rows)}], k + e < params.k)`;
+  })}
+  ${rowSums ? `if (at.column == 0) { ${code.sumRows('row_sum')} }` : ''}
+  ${code.multiply((part) => {
+    const along = `min(k + ${part} * ${wideB}, params.end_b - ${wideB}) * params.b_k`;
+    return `b[${units(`at.b + (first + column) * params.b_column + ${along}`, vectors.columns)}]`;
+  })}
+}
+${
+  rowSums
+    ? `if (at.column == 0) { for (var r = 0u; r < params.rows; r++) {
+  let row = ${rowOf('r')};
+  if (row < params.m) { row_sums[row] = row_sum[r]; }
+} }`
+    : ''
 }
 ${code.results(
   `let column = first + c;
 ${results.declarations}
 var own_bias = vec4f();
 if (params.add_bias != 0) { own_bias = ${results.load('bias', 'column')}; }`,
-  `let row = first_row + r * ${lanes};
+  `let row = ${rowOf('r')};
 if (row < params.m) {
   let index = at.y + row * params.y_ld + column;
   var value = params.scale * four + own_bias;
