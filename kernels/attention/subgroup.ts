@@ -15,11 +15,12 @@ import {
 import type { AttentionPart, AttentionProblem } from './problem.ts';
 
 /*
- * For software adapters (see ../matmul/subgroup.ts for what is dear there). A lane owns a few rows (queries, or keys for
+ * For software adapters (see ../matmul/subgroup-rows.ts for what is dear there). A lane owns a few rows (queries, or keys for
  * their gradients) whole, so that no result ever crosses lanes; what the rows meet, one token after the other, is
  * loaded by all lanes together and handed round with subgroupBroadcast. A lane's rows live in private arrays: filled and
  * emptied by loops over a dynamic index, they stay in memory and out of the compiler's registers (a tenth of the
- * compile time), while the unrolled arithmetic reads them like registers.
+ * compile time), while the unrolled arithmetic reads them like registers. Each component of the vectors that fill them has
+ * an array of its own: arrays begin as zeros, which takes compile time with the square of their length.
  */
 
 /** Unrolled elements beyond which the inner loop no longer fits the instruction cache. */
@@ -54,6 +55,7 @@ class Unrolled {
   readonly parts: number;
   readonly vector: boolean;
   readonly element: string;
+  private readonly components: readonly number[];
   /** Loads that bring one token's part of a head to the lanes. */
   private readonly loads: number;
 
@@ -67,6 +69,7 @@ class Unrolled {
     this.vector = granule.lanes === 4;
     this.element = granule.element;
     this.loads = ceilDiv(this.parts, lanes);
+    this.components = range(granule.lanes);
   }
 
   /** Before the loop: the granule that this lane loads, past the end the last one. */
@@ -93,7 +96,7 @@ class Unrolled {
       .map((r) => `var ${into}_${r} = 0.0;`)
       .join(' ')}
 ${lines(width, (e) => {
-  const terms = range(this.rows).map((r) => `${into}_${r} += ${array}[${r * width + e}] * ${name}_${e};`);
+  const terms = range(this.rows).map((r) => `${into}_${r} += ${this.at(array, r, e)} * ${name}_${e};`);
   return `let ${name}_${e} = ${this.broadcast(name, e)}; ${terms.join(' ')}`;
 })}`;
   }
@@ -102,13 +105,26 @@ ${lines(width, (e) => {
   add(array: string, factor: string, name: string, fresh: boolean): string {
     const { width } = this.problem;
     return lines(width, (e) => {
-      const terms = range(this.rows).map((r) => `${array}[${r * width + e}] += ${factor}_${r} * ${name}_${e};`);
+      const terms = range(this.rows).map((r) => `${this.at(array, r, e)} += ${factor}_${r} * ${name}_${e};`);
       return `${fresh ? `let ${name}_${e} = ${this.broadcast(name, e)}; ` : ''}${terms.join(' ')}`;
     });
   }
 
+  /** Declares arrays of one value for every element of every own row. */
   array(...names: string[]): string {
-    return names.map((name) => `var ${name}: array<f32, ${this.rows * this.problem.width}>;`).join(' ');
+    const declare = (name: string): string => `var ${name}: array<f32, ${this.rows * this.parts}>;`;
+    return names.map((name) => this.components.map((j) => declare(`${name}${j}`)).join(' ')).join(' ');
+  }
+
+  /** Element e of row r. */
+  private at(array: string, r: number, e: number): string {
+    const [part, j] = this.vector ? [e >> 2, e & 3] : [e, 0];
+    return `${array}${j}[${r * this.parts + part}]`;
+  }
+
+  /** Multiplies the granule i of `array` by `factor`. */
+  scale(array: string, factor: string): string {
+    return this.components.map((j) => `${array}${j}[i] *= ${factor};`).join(' ');
   }
 
   each(line: (r: number) => string): string {
@@ -124,23 +140,20 @@ for (var r = 0u; r < params.rows; r++) {
   let row = min(wanted, params.tokens - 1);
   ${before}
   for (var e = 0u; e < params.parts; e++) {
-    let i = r * ${this.problem.width} + e * ${this.vector ? 4 : 1};
+    let i = r * ${this.parts} + e;
     ${body}
   }
 }`;
   }
 
-  /** Spreads the granule `x` over array[i...]. */
+  /** Spreads the granule `x` over granule i of `array`. */
   fill(array: string, x: string): string {
-    return this.vector ? lines(4, (j) => `${array}[i + ${j}] = ${x}[${j}];`) : `${array}[i] = ${x};`;
+    return this.components.map((j) => `${array}${j}[i] = ${x}${this.vector ? `[${j}]` : ''};`).join(' ');
   }
 
   gather(array: string): string {
-    return this.vector
-      ? `vec4f(${range(4)
-          .map((j) => `${array}[i + ${j}]`)
-          .join(', ')})`
-      : `${array}[i]`;
+    const values = this.components.map((j) => `${array}${j}[i]`);
+    return this.vector ? `vec4f(${values.join(', ')})` : values[0];
   }
 }
 
@@ -205,7 +218,7 @@ if (subgroupAny(${range(code.rows)
       .join(' || ')})) {
 ${code.each((r) => `let m${r} = max(m_${r}, s_${r}); moved[${r}] = exp(m_${r} - m${r}); m_${r} = m${r}; l_${r} *= moved[${r}];`)}
   for (var r = 0u; r < params.rows; r++) {
-    for (var e = 0u; e < params.width; e++) { o[r * ${code.problem.width} + e] *= moved[r]; }
+    for (var e = 0u; e < params.parts; e++) { let i = r * ${code.parts} + e; ${code.scale('o', 'moved[r]')} }
   }
 }
 ${code.each((r) => `let w_${r} = exp(s_${r} - m_${r}); l_${r} += w_${r};`)}
