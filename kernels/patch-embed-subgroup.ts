@@ -146,7 +146,8 @@ ${lines(
 let k${v} = ${last(`wanted${v}`)};
 let pixel${v} = k${v} / params.columns / params.side * params.plane + k${v} / params.columns % params.side * params.image_row + k${v} % params.columns;`,
 )}
-var sums: array<vec4f, ${rows * vectors}>;
+// An array for each vector: see row-products.ts.
+${lines(vectors, (v) => `var sums${v}: array<vec4f, ${rows}>;`)}
 var start = 0u;
 var gx = 0u;
 var gy = 0u;
@@ -157,7 +158,7 @@ ${lines(
   rows,
   (r) => `let up${r} = subgroupBroadcast(up[${r % 4}], ${Math.floor(r / 4)}u);
 ${range(vectors)
-  .map((v) => `sums[${r * vectors + v}] += up${r} * pixels${v};`)
+  .map((v) => `sums${v}[${r}] += up${r} * pixels${v};`)
   .join(' ')}`,
 )}
 // To the next patch: past a row of patches begin ${'`side`'} rows of pixels further down, past an image its other channels.
@@ -171,8 +172,7 @@ gy = select(select(gy, gy + 1, row_ends), 0u, image_ends);
 for (var r = 0u; r < min(params.rows, params.width - row); r++) {
 ${lines(
   vectors,
-  (v) =>
-    `if (wanted${v} * 4 < params.depth) { partials[(row + r) * params.depth / 4 + wanted${v}] = sums[r * ${vectors} + ${v}]; }`,
+  (v) => `if (wanted${v} * 4 < params.depth) { partials[(row + r) * params.depth / 4 + wanted${v}] = sums${v}[r]; }`,
 )}
 }
 }`,
