@@ -15,14 +15,14 @@ import type { Binding, BindingRange, Cost, Launch, Uniforms } from './kernel.ts'
  * rows of a multiple of four elements are read as vec4f.
  *
  * A lane may keep its part of a row, so that each element is loaded once. On a processor that pays twofold. An element
- * that each lane loads for itself costs ten instructions and a branch there, so a loop of loads must be small code that is not unrolled; and
- * what lies in a private array that such a loop indexes stays in memory, where straight arithmetic reads it as cheaply as a
- * register, and the compiler has little to do.
+ * that each lane loads for itself costs ten instructions and a branch there, so a long loop of loads must not be unrolled;
+ * and what lies in a private array that such a loop indexes stays in memory, where straight arithmetic reads it as cheaply
+ * as a register, and the compiler has little to do.
  *
  * Rows of no multiple of four elements do not start at vectors, which two of them may share; four rows together do. A
- * processor still reads and writes vectors where rows are `ragged`: what a vector holds of other rows is masked when read (`own`), and
- * carried over to the next row when written, so that only whole vectors are stored, each by one lane. All of it is
- * straight code, with two thirds of the instructions of single elements and three times their compile time.
+ * processor still reads and writes vectors where rows are `ragged`: what a vector holds of other rows is masked when read
+ * (`own`), and carried over to the next row when written, so that only whole vectors are stored, each by one lane. All of
+ * it is straight code, with two thirds of the instructions of single elements and three times their compile time.
  */
 
 export interface RowShape {
@@ -59,7 +59,10 @@ const MAX_HELD = 32;
 const MAX_HELD_CPU = 96;
 /** Most loads, or stores, that are straight code on a processor. */
 const MAX_STRAIGHT = 8;
-/** Rows of a processor's workgroup, in fours: few enough to keep many cores busy, enough to make up for what comes before the first. */
+/**
+ * Rows of a processor's workgroup, in fours: few enough to keep many cores busy, enough to make up for what comes before
+ * the first.
+ */
 const [MIN_TURNS, MAX_TURNS, CPU_WORKGROUPS] = [8, 32, 64];
 
 /** Narrowest ragged row: its first and its last vector are two. */
@@ -146,14 +149,14 @@ function insideOf(plan: RowPlan, k: number): string {
   return `let inside = ${masks.join(' & ') || 'vec4<bool>(true)'};`;
 }
 
-/** WGSL, in `eachColumn` and `eachHeld` of a plan that may be ragged: `value`, or `neutral` for elements of other rows. */
+/** WGSL, in loops over a plan that may be ragged: `value`, or `neutral` for elements of other rows. */
 export const own = ({ ragged }: RowPlan, value: string, neutral: string): string =>
   ragged ? `select(V(${neutral}), ${value}, inside)` : value;
 
 /**
- * The same as `eachColumn` for the one load that a kernel begins a row with: a few of them are straight code on a processor too,
- * a fifth faster for half as much compiling again. (With all arrays in registers, because no loop indexes any of them, two
- * loads would compile three times as long.)
+ * The same as `eachColumn` for the one load that a kernel begins a row with: a few of them are straight code on a processor
+ * too, a fifth faster for half as much compiling again. (Not several loads: with no array left that a loop indexes, all of
+ * them become registers, and compiling takes three times as long.)
  */
 export const eachLoad = (plan: RowPlan, body: string): string =>
   plan.held <= MAX_STRAIGHT ? eachHeld(plan, body) : eachColumn(plan, body);
@@ -170,8 +173,8 @@ export const valueOf = ({ held }: RowPlan, name: string): string => (held > 0 ? 
 export const columnOf = ({ turns }: RowPlan, name: string): string => (turns > 0 ? `${name}_held[k]` : `${name}[c]`);
 
 /**
- * WGSL: `target[i] = value` for the whole row and each target. Array `kept` may be overwritten on the way. `late` is what is added
- * that has to be loaded, such as ` + other[i]`.
+ * WGSL: `target[i] = value` for the whole row and each target. Array `kept` may be overwritten on the way. `late` is what is
+ * added that has to be loaded, such as ` + other[i]`.
  */
 export function store(plan: RowPlan, targets: readonly string[], value: string, kept: string, late = ''): string {
   if (plan.ragged) return storeRagged(plan, targets, `${value}${late}`);

@@ -68,8 +68,8 @@ export interface RowProducts {
   /** Arrays that hold a stretch of each row and the row's sums, by column, and this lane's parts of a column's stretch. */
   readonly declarations: string;
   /**
-   * Holds the stretch that starts at `k`: `load(r)` is WGSL for what row (or vector of rows) `r` has `e` elements into it; `step`
-   * follows each.
+   * Holds the stretch that starts at `k`: `load(r)` is WGSL for what row (or vector of rows) `r` has `e` elements into it;
+   * `step` follows each.
    */
   hold(load: (r: number) => string, step?: string): string;
   /** Adds what is held of each row to its element of the array `sums`. */
@@ -94,8 +94,8 @@ export interface RowProductsOptions {
 }
 
 /**
- * The code for a tile. Each row has arrays of its own, since arrays begin as zeros: the software adapter writes these one by one,
- * and compiling that takes time with the square of their number in an array.
+ * The code for a tile. Each row has arrays of its own, since arrays begin as zeros: the software adapter writes these one
+ * by one, and compiling that takes time with the square of their number in an array.
  */
 export function rowProducts(
   { rows, stretch }: RowTile,

@@ -9,11 +9,13 @@ import { lines, range } from '../unroll.ts';
 import { columnsOfTile, MAX_COLUMNS, mostRows, rowProducts, rowTile } from './row-products.ts';
 
 /*
- * The software adapter's variant for many rows, best where b is transposed (linear layers; the gradient of their input with
- * the weight turned round), since columns are then loaded in vectors. A lane owns a few rows, of which it holds a stretch of k in a private array;
- * column after column of b is then loaded by all lanes together, handed round with subgroupBroadcast, and multiplied with
- * all rows in straight code: no accumulator is carried around a loop, where it would be blended with the lane mask at
- * every turn. Sums over the stretches of k gather in a second private array.
+ * The variant for software adapters, whose lanes are those of a processor's vector unit: all layouts, sizes and strides. A
+ * load costs 7 to 12 instructions an element and lane there, workgroup memory and barriers cost more, and every value that
+ * a loop carries is blended with the lane mask at every turn. Hence one subgroup a workgroup. A lane owns a few rows, of
+ * which it holds a stretch of k in private arrays; column after column of b is then loaded by all lanes together, handed
+ * round with subgroupBroadcast, and multiplied with all rows in straight code, in which no sum is carried around a loop.
+ * Sums over the stretches of k gather in private arrays too. Columns are loaded in vectors where b is transposed (linear
+ * layers), else element by element; large operands that do not lie well are laid out anew first (forms.ts).
  *
  * Private arrays that are indexed dynamically somewhere stay in memory, out of the compiler's registers: a tenth of the
  * compile time, and one row of epilogue code for all rows. What the epilogue does is decided at run time, so that a model
@@ -34,7 +36,7 @@ function vectorsOf({ m, n, k, a, b, y, batch = [] }: MatmulProblem) {
   };
 }
 
-/** WGSL that reads and writes columns c ... c + 3 of what is laid out like y: as a vector, or those of them that are in the tile. */
+/** WGSL for columns c ... c + 3 of what is laid out like y: as a vector, or one by one as far as the tile goes. */
 const resultsInVectors = {
   declarations: '',
   load: (name: string, at: string): string => `${name}[${at} / 4]`,
@@ -52,7 +54,7 @@ const resultsInElements: typeof resultsInVectors = {
 /** Storage buffers that every launch binds: operands, result, and all that an epilogue may need. */
 const BINDINGS = 7;
 
-/** Tiles are cut into stretches of whole vectors where one operand has vectors along k, and into rows of whole vectors of a. */
+/** How tiles may be cut: stretches of whole vectors if one operand has vectors along k, rows in whole vectors of a. */
 function limitsOf(problem: MatmulProblem) {
   const { rows, columns } = vectorsOf(problem);
   return { vectors: (rows && !problem.a.transposed) || columns, granule: rows && problem.a.transposed ? 4 : 1 };
@@ -86,7 +88,7 @@ export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile
   const units = (index: string, vector: boolean): string => (vector ? `(${index}) / 4` : index);
   const [wideA, wideB] = [sizeOf(vectors.rows), sizeOf(vectors.columns)];
   const results = vectors.results ? resultsInVectors : resultsInElements;
-  // Lanes own every so manieth row, or vector of rows.
+  // Rows, or vectors of four of them, go to one lane after the other.
   const rowOf = (r: string): string =>
     quads ? `first_row + ${r} / 4 * ${4 * lanes} + ${r} % 4` : `first_row + ${r} * ${lanes}`;
   const zero = `${element(vectors.rows)}()`;
