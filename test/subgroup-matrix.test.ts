@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { matmul } from '../kernels/matmul/index.ts';
+import { matmul, productForm } from '../kernels/matmul/index.ts';
 import type { Epilogue, MatmulProblem } from '../kernels/matmul/index.ts';
 import type { DeviceProfile } from '../kernels/device.ts';
 import type { Launch } from '../kernels/kernel.ts';
@@ -60,6 +60,12 @@ describe('the choice of the subgroup-matrix variant', () => {
     ];
     expect(nameOf(square, { ...MATRIX_GPU, subgroupMatrix: other })).toMatch(/workgroup/);
     expect(nameOf(square, { ...MATRIX_GPU, subgroupSize: 0 })).toMatch(/workgroup/);
+  });
+
+  it('holds for the gradients of weights too, beside which the bias gradient has a kernel of its own', () => {
+    const problem = { ...problemOf([2048, 512, 2048], [true, false], { y: 'f32' }), rowSums: true };
+    expect(productForm(problem, MATRIX_GPU).name).toBe('sums+subgroup_matrix');
+    expect(productForm({ ...problem, half: [] }, MATRIX_GPU).name).toBe('sums+workgroup_large');
   });
 });
 

@@ -95,13 +95,15 @@ function oneLaunch(problem: MatmulProblem, device: DeviceProfile): MatmulProblem
 export function productForm(problem: MatmulProblem, device: DeviceProfile): ProductForm {
   const launched = oneLaunch(problem, device);
   const laid = launched ? preferredLaying(problem, launched, device) : undefined;
-  const own = laid ? withLaid(problem, laid) : problem;
-  const last = laid ? oneLaunch(own, device) : launched;
+  const launchedWith = (own: MatmulProblem) => oneLaunch(laid ? withLaid(own, laid) : own, device);
+  const whole = launchedWith(problem);
   // Row sums cost nothing beside the product, but not in every variant.
-  const fused = last !== null && !variantFor(last, device).startsWith('workgroup');
+  const fused = whole !== null && !variantFor(whole, device).startsWith('workgroup');
   const sums = problem.rowSums && !fused ? { sums: true } : {};
-  const parts = partsOfSum(sums.sums ? { ...problem, rowSums: false } : problem, device, launched !== null);
+  const left = sums.sums ? { ...problem, rowSums: false } : problem;
+  const parts = partsOfSum(left, device, launched !== null);
   if (parts > 1) return form({ ...sums, parts });
+  const last = launchedWith(left);
   return form({ ...sums, ...(laid && { laid }), ...(last && { variant: variantFor(last, device) }) });
 }
 
