@@ -11,19 +11,13 @@ import { createModel } from '../deit/models/registry.ts';
 import { optimizerOf } from '../deit/train/setup.ts';
 import { TrainStep } from '../deit/train/step.ts';
 import { expectClose, uniform } from './support/close.ts';
+import { SMALL_RUN } from './support/small-run.ts';
 
 /** Small enough for a software adapter, with everything switched on that a step can have. */
 const SMALL: Overrides = {
   'model.name': 'deit_tiny_distilled_patch16_224 img_size=32 patch_size=8 embed_dim=48 depth=2 heads=3 num_classes=10',
   'model.dropPath': 0.2,
-  'data.batchSize': 16,
-  'data.workers': 0,
-  'augment.policy': null,
-  'augment.repeats': 1,
-  'optim.lr': 2e-3,
-  'optim.scaleLr': false,
-  'schedule.per': 'step',
-  'schedule.warmupEpochs': 0.05,
+  ...SMALL_RUN,
   'distillation.type': 'hard',
   'teacher.model': 'regnety_002 w0=16 wa=8 wm=2.2 depth=4 group_width=8 num_classes=10 stem_stride=1',
   'teacher.share': 0.2,

@@ -10,6 +10,7 @@ import { productForms } from '../kernels/matmul/index.ts';
 import type { MatmulProblem } from '../kernels/matmul/index.ts';
 import { uniform } from './support/close.ts';
 import { useEngine } from './support/engine.ts';
+import { SMALL_RUN } from './support/small-run.ts';
 import { timedBy } from './support/timed-by.ts';
 
 let folder = '';
@@ -116,14 +117,7 @@ describe('choices', () => {
 describe('a training run', () => {
   const SMALL: Overrides = {
     'model.name': 'deit_tiny_patch16_224 img_size=32 patch_size=8 embed_dim=48 depth=2 heads=3 num_classes=10',
-    'data.batchSize': 16,
-    'data.workers': 0,
-    'augment.policy': null,
-    'augment.repeats': 1,
-    'optim.lr': 2e-3,
-    'optim.scaleLr': false,
-    'schedule.per': 'step',
-    'schedule.warmupEpochs': 0.05,
+    ...SMALL_RUN,
     'schedule.steps': 10,
   };
 
