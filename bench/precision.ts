@@ -13,7 +13,7 @@ import type { Overrides } from '../deit/node.ts';
 import { openModel } from '../deit/cli/model-files.ts';
 import { evaluationPipeline, makeTransform } from '../deit/data/index.ts';
 import { VisionTransformer } from '../deit/models/deit.ts';
-import { planTraining } from '../deit/train/plan.ts';
+import { planTraining } from '../deit/train/training-plan.ts';
 
 const BATCH = 8;
 const PLANNED_BATCH = 64;

@@ -1,5 +1,5 @@
 /** Sums of gradients, outside the tape. */
-import { accumulate as accumulateKernel, sumOf } from '../kernels/accumulate.ts';
+import { accumulate as accumulateKernel, sumOf } from '../kernels/accumulate/index.ts';
 import type { Tensor } from './tensor.ts';
 
 /** total += source, of one shape and dtype. */

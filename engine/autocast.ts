@@ -1,11 +1,11 @@
-import { cast } from '../kernels/cast.ts';
-import { DeitError } from '../kernels/errors.ts';
-import { BLOCK_ELEMENTS } from '../kernels/flat-update.ts';
-import { LEFT_OUT, halfCopy } from '../kernels/half-copy.ts';
-import type { Kernel } from '../kernels/kernel.ts';
+import { cast } from '../kernels/cast/index.ts';
+import { DeitError } from '../kernels/lib/errors.ts';
+import { BLOCK_ELEMENTS } from '../kernels/lib/flat-update.ts';
+import { LEFT_OUT, halfCopy } from '../kernels/f16-copy/index.ts';
+import type { Kernel } from '../kernels/lib/kernel.ts';
 import type { DType } from './dtype.ts';
 import type { Engine } from './engine.ts';
-import type { Shape } from './shape.ts';
+import type { Shape } from './tensor-shape.ts';
 import { Tensor } from './tensor.ts';
 
 /*
@@ -23,7 +23,7 @@ export type HalfCopies = Map<Tensor, Tensor>;
 export interface HalfPart {
   /** The run of the flat buffer that holds them. */
   readonly source: Tensor;
-  /** u32: see kernels/half-copy.ts. */
+  /** u32: see kernels/f16-copy. */
   readonly places: Tensor;
   /** Elements of the copy, and where each parameter's copy begins in it. */
   readonly elements: number;

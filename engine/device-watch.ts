@@ -1,4 +1,4 @@
-import { DeitError } from '../kernels/errors.ts';
+import { DeitError } from '../kernels/lib/errors.ts';
 
 /** Milliseconds within which a loss is known that explains what has just failed. */
 const PATIENCE = 50;

@@ -1,9 +1,9 @@
-import type { DeviceProfile } from '../kernels/device.ts';
-import { DeitError } from '../kernels/errors.ts';
-import type { Kernel, Launch } from '../kernels/kernel.ts';
+import type { DeviceProfile } from '../kernels/lib/device.ts';
+import { DeitError } from '../kernels/lib/errors.ts';
+import type { Kernel, Launch } from '../kernels/lib/kernel.ts';
 import { LaunchTable } from './gpu/launches.ts';
 import type { Recorder } from './gpu/recorder.ts';
-import { formatShape } from './shape.ts';
+import { formatShape } from './tensor-shape.ts';
 import type { Tensor } from './tensor.ts';
 
 /** What one call of `Engine.run` recorded: see `Engine.observe`. */

@@ -1,4 +1,4 @@
-import { DeitError } from '../kernels/errors.ts';
+import { DeitError } from '../kernels/lib/errors.ts';
 
 /** Element types of tensors. `f16` is a storage type: kernels accumulate in f32. */
 export type DType = 'f32' | 'f16' | 'i32' | 'u32';

@@ -5,9 +5,9 @@ import { browserAdapter, browserAdvice } from './gpu/browser.ts';
 import { openContext } from './gpu/context.ts';
 import './methods.ts';
 
-export { DeitError, errorCatalogue, nearestName } from '../kernels/errors.ts';
-export type { ErrorCode, ErrorDetails } from '../kernels/errors.ts';
-export { PhiloxStream, Purpose, philox4x32 } from '../kernels/philox.ts';
+export { DeitError, errorCatalogue, nearestName } from '../kernels/lib/errors.ts';
+export type { ErrorCode, ErrorDetails } from '../kernels/lib/errors.ts';
+export { PhiloxStream, Purpose, philox4x32 } from '../kernels/lib/philox.ts';
 export { Engine } from './engine.ts';
 export type { Recorded } from './dispatcher.ts';
 export type { DryRun } from './gpu/dry.ts';
@@ -15,14 +15,14 @@ export type { EngineOptions } from './options.ts';
 export { autocast, expectHalf, operandType, shareHalfCopies } from './autocast.ts';
 export { Tensor } from './tensor.ts';
 export type { DType, TypedArray } from './dtype.ts';
-export { broadcastShapes, expectShape, formatShape, normalizeDim, numel, sameShape } from './shape.ts';
-export type { Shape } from './shape.ts';
+export { broadcastShapes, expectShape, formatShape, normalizeDim, numel, sameShape } from './tensor-shape.ts';
+export type { Shape } from './tensor-shape.ts';
 export { defineOp, operators } from './op.ts';
 export type { ForwardContext, Op, OpDefinition } from './op.ts';
 export type { BackwardContext } from './tape.ts';
 export type { Recording } from './gpu/recording.ts';
 export type { AdapterReport } from './gpu/context.ts';
-export type { MemoryReport } from './gpu/pool.ts';
+export type { MemoryReport } from './gpu/buffer-pool.ts';
 export type { DispatchTime } from './gpu/profiler.ts';
 export { measurePeak } from './peak.ts';
 export type { Peak } from './peak.ts';
@@ -30,14 +30,14 @@ export { describeTuning, tune } from './tuner.ts';
 export type { Measured, MeasuredWay, TuneOptions, TuningReport } from './tuner.ts';
 export { parseVariantChoices, variantChoicesOf } from './variants.ts';
 export type { Asked, Tunable, VariantChoices, VariantTable, Way } from './variants.ts';
-export { formatBytes } from './gpu/pool.ts';
+export { formatBytes } from './gpu/buffer-pool.ts';
 export { parseStrictJson } from './json.ts';
 export type { JsonObject, JsonValue } from './json.ts';
 export * from './safetensors.ts';
 /** For operators of your own: see `defineOp`. */
-export { f32, i32, input, launch, output, u32 } from '../kernels/kernel.ts';
-export type { Kernel, Launch } from '../kernels/kernel.ts';
-export { elementwise } from '../kernels/elementwise.ts';
+export { f32, i32, input, launch, output, u32 } from '../kernels/lib/kernel.ts';
+export type { Kernel, Launch } from '../kernels/lib/kernel.ts';
+export { elementwise } from '../kernels/lib/elementwise.ts';
 
 /** Opens an engine on the browser's WebGPU adapter. */
 export async function createBrowserEngine(options: EngineOptions = {}): Promise<Engine> {

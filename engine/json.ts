@@ -1,4 +1,4 @@
-import { DeitError } from '../kernels/errors.ts';
+import { DeitError } from '../kernels/lib/errors.ts';
 
 /** JSON with objects as maps: a key such as `__proto__` is a key like any other. */
 export type JsonValue = null | boolean | number | string | JsonValue[] | JsonObject;

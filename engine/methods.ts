@@ -10,7 +10,7 @@ import { amax, argmax, mean, sum } from './ops/reduce.ts';
 import { expand, flip, pad, permute, reshape, slice, transpose } from './ops/shape.ts';
 import { logSoftmax, softmax } from './ops/softmax.ts';
 import { abs, exp, log, neg, reciprocal, relu, rsqrt, sigmoid, silu, sqrt, square, tanh } from './ops/unary.ts';
-import type { Shape } from './shape.ts';
+import type { Shape } from './tensor-shape.ts';
 import { Tensor } from './tensor.ts';
 
 /** Sizes or dimensions, one by one or as one list. */

@@ -1,8 +1,8 @@
-import { DeitError } from '../kernels/errors.ts';
-import type { Kernel } from '../kernels/kernel.ts';
+import { DeitError } from '../kernels/lib/errors.ts';
+import type { Kernel } from '../kernels/lib/kernel.ts';
 import type { DType } from './dtype.ts';
 import type { Engine } from './engine.ts';
-import type { Shape } from './shape.ts';
+import type { Shape } from './tensor-shape.ts';
 import type { BackwardContext, TapeNode } from './tape.ts';
 import { withoutBackward } from './tape.ts';
 import type { Tensor } from './tensor.ts';

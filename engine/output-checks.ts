@@ -1,5 +1,5 @@
-import { DeitError } from '../kernels/errors.ts';
-import { countPoison } from '../kernels/sentry.ts';
+import { DeitError } from '../kernels/lib/errors.ts';
+import { countPoison } from '../kernels/non-finite/index.ts';
 import type { Engine } from './engine.ts';
 import type { Tensor } from './tensor.ts';
 

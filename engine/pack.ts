@@ -1,4 +1,4 @@
-import { fill } from '../kernels/accumulate.ts';
+import { fill } from '../kernels/accumulate/index.ts';
 import type { Engine } from './engine.ts';
 import { Storage } from './gpu/storage.ts';
 import { Tensor } from './tensor.ts';

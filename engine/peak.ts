@@ -1,4 +1,4 @@
-import { arithmeticPeak, bandwidthPeak } from '../kernels/peak.ts';
+import { arithmeticPeak, bandwidthPeak } from '../kernels/peak/index.ts';
 import type { Engine } from './engine.ts';
 
 /** What an adapter can do at best, as measured on it. */

@@ -4,12 +4,12 @@
  * Pure functions on bytes; files are read and written by node/safetensors-files.ts. Like the reference implementation,
  * the reader refuses headers over 100 MB, gaps, overlaps and sizes that do not follow from the shape.
  */
-import { DeitError } from '../kernels/errors.ts';
-import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from './half.ts';
+import { DeitError } from '../kernels/lib/errors.ts';
+import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from './float16.ts';
 import { parseStrictJson } from './json.ts';
 import type { JsonObject, JsonValue } from './json.ts';
-import { formatShape, numel } from './shape.ts';
-import type { Shape } from './shape.ts';
+import { formatShape, numel } from './tensor-shape.ts';
+import type { Shape } from './tensor-shape.ts';
 
 export type SafetensorsDType =
   'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'U64' | 'I32' | 'U32' | 'I16' | 'U16' | 'I8' | 'U8' | 'BOOL';

@@ -1,12 +1,12 @@
-import { cast } from '../kernels/cast.ts';
-import { DeitError } from '../kernels/errors.ts';
-import type { Kernel } from '../kernels/kernel.ts';
+import { cast } from '../kernels/cast/index.ts';
+import { DeitError } from '../kernels/lib/errors.ts';
+import type { Kernel } from '../kernels/lib/kernel.ts';
 import { accumulate, sumOfGradients } from './accumulate.ts';
 import type { DType } from './dtype.ts';
 import type { Engine } from './engine.ts';
 import type { OpDefinition } from './op.ts';
-import { expectShape } from './shape.ts';
-import type { Shape } from './shape.ts';
+import { expectShape } from './tensor-shape.ts';
+import type { Shape } from './tensor-shape.ts';
 import type { Tensor } from './tensor.ts';
 
 /** One applied operator: what backward needs of it. */

@@ -1,12 +1,12 @@
-import { DeitError } from '../kernels/errors.ts';
+import { DeitError } from '../kernels/lib/errors.ts';
 import type { HalfPart } from './autocast.ts';
 import type { DType, TypedArray } from './dtype.ts';
 import { bytesPerElement, paddedBytes, toBytes, typedArray } from './dtype.ts';
 import type { Engine } from './engine.ts';
 import type { Storage } from './gpu/storage.ts';
 import type { Region } from './gpu/recorder.ts';
-import { formatShape, numel } from './shape.ts';
-import type { Shape } from './shape.ts';
+import { formatShape, numel } from './tensor-shape.ts';
+import type { Shape } from './tensor-shape.ts';
 import type { TapeNode } from './tape.ts';
 import { backward } from './tape.ts';
 

@@ -1,4 +1,4 @@
-import { DeitError } from '../kernels/errors.ts';
+import { DeitError } from '../kernels/lib/errors.ts';
 import type { Recorder } from './gpu/recorder.ts';
 import type { Tensor } from './tensor.ts';
 

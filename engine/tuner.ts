@@ -1,5 +1,5 @@
-import { DeitError } from '../kernels/errors.ts';
-import { Purpose } from '../kernels/philox.ts';
+import { DeitError } from '../kernels/lib/errors.ts';
+import { Purpose } from '../kernels/lib/philox.ts';
 import type { Engine } from './engine.ts';
 import { sub } from './ops/binary.ts';
 import { to } from './ops/cast.ts';

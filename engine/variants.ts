@@ -1,11 +1,11 @@
-import type { DeviceProfile } from '../kernels/device.ts';
-import { DeitError } from '../kernels/errors.ts';
+import type { DeviceProfile } from '../kernels/lib/device.ts';
+import { DeitError } from '../kernels/lib/errors.ts';
 import type { AdapterReport } from './gpu/context.ts';
 import type { DType } from './dtype.ts';
 import type { Engine } from './engine.ts';
 import { parseStrictJson } from './json.ts';
 import type { JsonValue } from './json.ts';
-import type { Shape } from './shape.ts';
+import type { Shape } from './tensor-shape.ts';
 import type { Tensor } from './tensor.ts';
 
 /** One way to compute a problem. */

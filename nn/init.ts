@@ -1,5 +1,5 @@
 /**
- * Initial values of parameters. Every tensor draws from a stream of its own (see kernels/philox.ts, purpose `init`), so
+ * Initial values of parameters. Every tensor draws from a stream of its own (see kernels/lib/philox.ts, purpose `init`), so
  * the values depend on the engine's seed and on the place in the model alone.
  */
 import { DeitError, Purpose, randomNormal, randomUniform } from '../engine/index.ts';

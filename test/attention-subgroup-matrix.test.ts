@@ -7,7 +7,7 @@ import {
   attentionVariants,
 } from '../kernels/attention/index.ts';
 import type { AttentionProblem, AttentionVariant } from '../kernels/attention/index.ts';
-import type { DeviceProfile } from '../kernels/device.ts';
+import type { DeviceProfile } from '../kernels/lib/device.ts';
 import type { AttentionCase } from './cases/attention.ts';
 import { attentionReference } from './support/attention-reference.ts';
 import { expectClose, uniform } from './support/close.ts';

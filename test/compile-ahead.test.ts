@@ -2,8 +2,8 @@ import { globals } from 'webgpu';
 import { describe, expect, it } from 'vitest';
 import { CompileAhead } from '../engine/gpu/compile-ahead.ts';
 import { PipelineBuilder } from '../engine/gpu/pipeline-builder.ts';
-import { input, launch, output, u32 } from '../kernels/kernel.ts';
-import type { Launch } from '../kernels/kernel.ts';
+import { input, launch, output, u32 } from '../kernels/lib/kernel.ts';
+import type { Launch } from '../kernels/lib/kernel.ts';
 import { useEngine } from './support/engine.ts';
 
 // The constants of buffer usage, which the fakes below are given too.

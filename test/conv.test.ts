@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { autocast, conv2d, to } from '../engine/node.ts';
 import type { Engine, Tensor } from '../engine/node.ts';
-import { convForward } from '../kernels/conv-image.ts';
-import type { ConvWay } from '../kernels/conv-ways.ts';
-import { convPartialSize } from '../kernels/conv-weight.ts';
-import type { DeviceProfile } from '../kernels/device.ts';
+import { convForward } from '../kernels/conv2d/image.ts';
+import type { ConvWay } from '../kernels/conv2d/variants.ts';
+import { convPartialSize } from '../kernels/conv2d/weight-gradient.ts';
+import type { DeviceProfile } from '../kernels/lib/device.ts';
 import { CONV_CASES } from './cases/conv.ts';
 import type { ConvCase } from './cases/conv.ts';
 import { product } from './support/arrays.ts';

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { createEngine, defineOp, elementwise, input, output } from '../engine/node.ts';
 import type { Engine, Kernel, Tensor } from '../engine/node.ts';
 import { accumulate, sumOfGradients } from '../engine/accumulate.ts';
-import { fill } from '../kernels/accumulate.ts';
-import { peakLiveBytes, planMemory } from '../engine/gpu/plan.ts';
+import { fill } from '../kernels/accumulate/index.ts';
+import { peakLiveBytes, planMemory } from '../engine/gpu/memory-plan.ts';
 import { useEngine } from './support/engine.ts';
 import { uniform } from './support/close.ts';
 

@@ -9,7 +9,7 @@ import { Linear } from '../nn/index.ts';
 import { createModel } from '../deit/models/registry.ts';
 import { openData } from '../deit/data/node/open.ts';
 import { resolveRecipe } from '../deit/recipe/resolve.ts';
-import { explainNonFinite } from '../deit/train/sentry.ts';
+import { explainNonFinite } from '../deit/train/non-finite-guard.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'deit-errors-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

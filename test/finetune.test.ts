@@ -14,7 +14,7 @@ import type { TrainResult } from '../deit/train/node/training-run.ts';
 import { optimizerOf } from '../deit/train/setup.ts';
 import { TrainStep } from '../deit/train/step.ts';
 import { loadWeights } from '../deit/weights/index.ts';
-import { halfToNumber, numberToHalf } from '../engine/half.ts';
+import { halfToNumber, numberToHalf } from '../engine/float16.ts';
 import { createEngine, toFloat32 } from '../engine/node.ts';
 import type { StoredTensor } from '../engine/node.ts';
 import { stateValues } from '../nn/index.ts';

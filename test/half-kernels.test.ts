@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { accumulate } from '../kernels/accumulate.ts';
+import { accumulate } from '../kernels/accumulate/index.ts';
 import { attentionForward, attentionKeyValueGradient, attentionQueryGradient } from '../kernels/attention/index.ts';
 import type { AttentionVariant } from '../kernels/attention/index.ts';
-import { geluBackward, geluForward } from '../kernels/gelu.ts';
-import { inHalf } from '../kernels/half.ts';
-import { input, launch, output } from '../kernels/kernel.ts';
-import type { Kernel } from '../kernels/kernel.ts';
-import { layerNormBackward } from '../kernels/layer-norm.ts';
+import { geluBackward, geluForward } from '../kernels/gelu/index.ts';
+import { inHalf } from '../kernels/lib/f16-storage.ts';
+import { input, launch, output } from '../kernels/lib/kernel.ts';
+import type { Kernel } from '../kernels/lib/kernel.ts';
+import { layerNormBackward } from '../kernels/layer-norm/rows.ts';
 import { layAlongK, matmul } from '../kernels/matmul/index.ts';
 import type { MatmulProblem, Variant } from '../kernels/matmul/index.ts';
-import { columnSum, columnSumScratch } from '../kernels/reduce.ts';
+import { columnSum, columnSumScratch } from '../kernels/reduce/index.ts';
 import { attentionReference } from './support/attention-reference.ts';
 import { expectClose, uniform } from './support/close.ts';
 import { useEngine } from './support/engine.ts';
@@ -194,7 +194,7 @@ describe('other kernels on f16', () => {
         const backward: Kernel<typeof problem> = (own, device) =>
           layerNormBackward(own, { ...device, cpu: false, subgroupSize });
         const [x, up] = [uniform(rows * width, 1), rounded(uniform(rows * width, 2))];
-        // Statistics may be anything: the formula is that of layer-norm.ts.
+        // Statistics may be anything: the formula is that of layer-norm.
         const stats = Float32Array.from({ length: 2 * rows }, (_, i) => (i % 2 === 0 ? 0.1 : 1.5));
         const [dx, half] = [engine().empty([rows, width]), engine().empty([rows, width], 'f16')];
         engine().run('layerNorm', backward, problem, {

@@ -5,7 +5,7 @@ import {
   distillationHardLoss,
   klDistillation,
   softTargetCrossEntropy,
-} from '../engine/ops/losses.ts';
+} from '../engine/ops/loss/cross-entropy.ts';
 import type { Engine, Tensor } from '../engine/node.ts';
 import { LOSS_CASES } from './cases/losses.ts';
 import { expectClose, uniform } from './support/close.ts';

@@ -1,15 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import { expWgsl, isNanWgsl, logWgsl, tanhWgsl } from '../kernels/math.ts';
-import { geluWgsl } from '../kernels/gelu.ts';
-import { elementwise } from '../kernels/elementwise.ts';
-import { input, output } from '../kernels/kernel.ts';
-import type { Kernel } from '../kernels/kernel.ts';
+import { expWgsl, isNanWgsl, logWgsl, tanhWgsl } from '../kernels/lib/math.ts';
+import { geluWgsl } from '../kernels/gelu/index.ts';
+import { elementwise } from '../kernels/lib/elementwise.ts';
+import { input, output } from '../kernels/lib/kernel.ts';
+import type { Kernel } from '../kernels/lib/kernel.ts';
 import { useEngine } from './support/engine.ts';
 import { erfc } from './support/erf.ts';
 
 const engine = useEngine();
 
-/** One function of math.ts over an array, through the vector or the scalar instance. */
+/** One function of lib/math.ts over an array, through the vector or the scalar instance. */
 const apply: Kernel<{ n: number; functions: string; call: string }> = ({ n, functions, call }, device) =>
   elementwise(
     {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { matmul } from '../kernels/matmul/index.ts';
 import type { Epilogue, MatmulProblem, Variant } from '../kernels/matmul/index.ts';
-import type { DeviceProfile } from '../kernels/device.ts';
+import type { DeviceProfile } from '../kernels/lib/device.ts';
 import { expectClose, uniform } from './support/close.ts';
 import { useEngine } from './support/engine.ts';
 import { matmulReference } from './support/matmul-reference.ts';

@@ -1,7 +1,7 @@
 /** The memory plan of real recorded work against the least that any plan could do with. */
 import { describe, expect, it } from 'vitest';
-import { peakLiveBytes, planMemory } from '../engine/gpu/plan.ts';
-import type { Lifetime } from '../engine/gpu/plan.ts';
+import { peakLiveBytes, planMemory } from '../engine/gpu/memory-plan.ts';
+import type { Lifetime } from '../engine/gpu/memory-plan.ts';
 import { add, crossEntropy, mul } from '../engine/index.ts';
 import type { Recording } from '../engine/index.ts';
 import { VisionTransformer } from '../deit/models/deit.ts';

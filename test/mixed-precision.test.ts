@@ -12,7 +12,7 @@ import { VisionTransformer } from '../deit/models/deit.ts';
 import { createModel } from '../deit/models/registry.ts';
 import { fit } from '../deit/train/fit.ts';
 import { openSources } from '../deit/train/node/sources.ts';
-import { planTraining } from '../deit/train/plan.ts';
+import { planTraining } from '../deit/train/training-plan.ts';
 import { applyPrecision, distillationOf, optimizerOf, scheduleOf, studentOf } from '../deit/train/setup.ts';
 import { TrainStep } from '../deit/train/step.ts';
 import { expectClose, relativeError, uniform } from './support/close.ts';

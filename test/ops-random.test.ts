@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import * as ops from '../engine/node.ts';
 import type { Engine, Tensor } from '../engine/node.ts';
-import { PhiloxStream, Purpose, uniform01 } from '../kernels/philox.ts';
+import { PhiloxStream, Purpose, uniform01 } from '../kernels/lib/philox.ts';
 import { expectClose, uniform } from './support/close.ts';
 import { differentiate } from './support/differentiate.ts';
 import { useEngine } from './support/engine.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import * as ops from '../engine/node.ts';
-import { columnSum, columnSumScratch } from '../kernels/reduce.ts';
+import { columnSum, columnSumScratch } from '../kernels/reduce/index.ts';
 import { REDUCE_CASES } from './cases/reduce.ts';
 import { indices, product, ravel } from './support/arrays.ts';
 import { expectClose, uniform } from './support/close.ts';

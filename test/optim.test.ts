@@ -8,9 +8,9 @@ import {
   gradNorm,
   sgdHyper,
   sgdStep,
-} from '../engine/ops/optim.ts';
+} from '../engine/ops/optimizer/update.ts';
 import type { Engine, Tensor } from '../engine/node.ts';
-import { gradNorm as gradNormKernel } from '../kernels/grad-norm.ts';
+import { gradNorm as gradNormKernel } from '../kernels/optimizer/grad-norm/index.ts';
 import { expectClose, uniform } from './support/close.ts';
 import { useEngine } from './support/engine.ts';
 

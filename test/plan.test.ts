@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { RunFolder, nestRecipe, resolveRecipe, trainRecipe } from '../deit/node.ts';
-import { planTraining } from '../deit/train/plan.ts';
+import { planTraining } from '../deit/train/training-plan.ts';
 import { createEngine } from '../engine/node.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'deit-plan-'));

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { addLayerNorm, layerNorm } from '../engine/ops/layer-norm.ts';
 import { logSoftmax, softmax } from '../engine/ops/softmax.ts';
 import type { Engine, Tensor } from '../engine/node.ts';
-import { planRows } from '../kernels/rows.ts';
+import { planRows } from '../kernels/lib/rows.ts';
 import { ROW_CASES, STRIDED_CASES } from './cases/rows.ts';
 import type { RowCase } from './cases/rows.ts';
 import { expectClose, uniform } from './support/close.ts';

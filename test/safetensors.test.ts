@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DeitError } from '../engine/index.ts';
-import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from '../engine/half.ts';
+import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from '../engine/float16.ts';
 import { parseStrictJson } from '../engine/json.ts';
 import { readSafetensors, writeSafetensors } from '../engine/node/safetensors-files.ts';
 import {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { matmul, productForm } from '../kernels/matmul/index.ts';
 import type { Epilogue, MatmulProblem } from '../kernels/matmul/index.ts';
-import type { DeviceProfile } from '../kernels/device.ts';
-import type { Launch } from '../kernels/kernel.ts';
+import type { DeviceProfile } from '../kernels/lib/device.ts';
+import type { Launch } from '../kernels/lib/kernel.ts';
 import { expectClose, uniform } from './support/close.ts';
 import { useEngine } from './support/engine.ts';
 import { HALF_UNIT, halfTensor, numbers, rounded } from './support/half.ts';

@@ -1,7 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import type { DeviceProfile } from '../kernels/device.ts';
-import type { Kernel } from '../kernels/kernel.ts';
-import { assembleTokens as assembleKernel, tokensEmbeddingGradient, tokensPatchGradient } from '../kernels/tokens.ts';
+import type { DeviceProfile } from '../kernels/lib/device.ts';
+import type { Kernel } from '../kernels/lib/kernel.ts';
+import {
+  assembleTokens as assembleKernel,
+  tokensEmbeddingGradient,
+  tokensPatchGradient,
+} from '../kernels/tokens/index.ts';
 import { DeitError, assembleTokens } from '../engine/index.ts';
 import { expectClose, uniform } from './support/close.ts';
 import { useEngine } from './support/engine.ts';

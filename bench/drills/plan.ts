@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { resolveRecipe } from '../../deit/node.ts';
-import { planTraining } from '../../deit/train/plan.ts';
+import { planTraining } from '../../deit/train/training-plan.ts';
 import { createEngine } from '../../engine/node.ts';
 import { expectThat } from './drill.ts';
 import type { DrillOptions } from './drill.ts';

@@ -6,7 +6,7 @@ import { evaluationPipeline, makeTransform } from '../data/index.ts';
 import type { RgbImage } from '../data/index.ts';
 import { createModel, describeModel } from '../models/index.ts';
 import type { Classifier } from '../models/index.ts';
-import { enlarge, toPicture } from '../report/analyze.ts';
+import { enlarge, toPicture } from '../report/examine-model.ts';
 import { probabilities } from '../report/answers.ts';
 import { attentionMaps } from '../report/attention.ts';
 import type { AttentionMaps } from '../report/attention.ts';

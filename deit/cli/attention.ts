@@ -6,7 +6,7 @@ import { evaluationPipeline, makeTransform } from '../data/index.ts';
 import type { RgbImage } from '../data/index.ts';
 import { decodeImage } from '../data/node/index.ts';
 import { describeModel } from '../models/registry.ts';
-import { drawAttention, enlarge, toPicture } from '../report/analyze.ts';
+import { drawAttention, enlarge, toPicture } from '../report/examine-model.ts';
 import { argmaxRows, probabilities } from '../report/answers.ts';
 import { asTransformer, attentionMaps } from '../report/attention.ts';
 import { overlay, tile } from '../report/heat.ts';

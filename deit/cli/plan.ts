@@ -1,7 +1,7 @@
 import { formatBytes } from '../../engine/index.ts';
 import { openSources } from '../train/node/sources.ts';
 import { describeModel } from '../models/registry.ts';
-import { planTraining, refuseUnfit } from '../train/plan.ts';
+import { planTraining, refuseUnfit } from '../train/training-plan.ts';
 import { withEngine } from './session.ts';
 import { recipeOf } from './train.ts';
 import type { TrainOptions } from './train.ts';

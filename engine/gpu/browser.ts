@@ -1,4 +1,4 @@
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import { isSoftwareAdapter } from './context.ts';
 
 /** The browser's adapter. */

@@ -1,5 +1,5 @@
-import { DeitError } from '../../kernels/errors.ts';
-import type { DeviceProfile, SubgroupMatrixConfig } from '../../kernels/device.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
+import type { DeviceProfile, SubgroupMatrixConfig } from '../../kernels/lib/device.ts';
 
 /** Where an engine runs, for people and for run folders. */
 export interface AdapterReport {

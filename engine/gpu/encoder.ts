@@ -1,5 +1,5 @@
-import { DeitError } from '../../kernels/errors.ts';
-import type { Grid } from '../../kernels/device.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
+import type { Grid } from '../../kernels/lib/device.ts';
 import type { Command, DispatchCommand, ReadCommand, Region } from './recorder.ts';
 import type { Profiler } from './profiler.ts';
 import { ReadbackPool } from './readback.ts';

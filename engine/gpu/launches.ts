@@ -1,5 +1,5 @@
-import type { DeviceProfile } from '../../kernels/device.ts';
-import type { Kernel, Launch } from '../../kernels/kernel.ts';
+import type { DeviceProfile } from '../../kernels/lib/device.ts';
+import type { Kernel, Launch } from '../../kernels/lib/kernel.ts';
 
 /** Problems remembered of one kernel; a step has a few dozen in all. */
 const MAX_PROBLEMS = 4096;

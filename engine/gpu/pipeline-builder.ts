@@ -1,4 +1,4 @@
-import type { Launch } from '../../kernels/kernel.ts';
+import type { Launch } from '../../kernels/lib/kernel.ts';
 
 export interface Layout {
   readonly group: GPUBindGroupLayout;

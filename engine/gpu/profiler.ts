@@ -1,5 +1,5 @@
-import { DeitError } from '../../kernels/errors.ts';
-import type { Launch } from '../../kernels/kernel.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
+import type { Launch } from '../../kernels/lib/kernel.ts';
 import type { GpuContext } from './context.ts';
 
 /** Time of one dispatch on the GPU. */

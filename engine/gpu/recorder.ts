@@ -1,13 +1,13 @@
-import { DeitError } from '../../kernels/errors.ts';
-import type { Launch } from '../../kernels/kernel.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
+import type { Launch } from '../../kernels/lib/kernel.ts';
 import { Encoder } from './encoder.ts';
 import type { EncodedBatch } from './encoder.ts';
 import type { GpuContext } from './context.ts';
 import type { PipelineEntry } from './pipelines.ts';
 import { PipelineCache } from './pipelines.ts';
-import { planMemory } from './plan.ts';
-import type { Lifetime, MemoryPlan } from './plan.ts';
-import { BufferPool } from './pool.ts';
+import { planMemory } from './memory-plan.ts';
+import type { Lifetime, MemoryPlan } from './memory-plan.ts';
+import { BufferPool } from './buffer-pool.ts';
 import type { PhysicalBuffer, Storage } from './storage.ts';
 
 /** A region of a storage that a command touches. */

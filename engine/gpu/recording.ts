@@ -1,5 +1,5 @@
-import { DeitError } from '../../kernels/errors.ts';
-import { peakLiveBytes } from './plan.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
+import { peakLiveBytes } from './memory-plan.ts';
 import type { Recorder, SubmittedBatch } from './recorder.ts';
 
 /**

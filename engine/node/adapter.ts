@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism, constants } from 'node:os';
 import { create, globals } from 'webgpu';
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import { isSoftwareAdapter } from '../gpu/context.ts';
 import type { FoundAdapter } from '../gpu/context.ts';
 import { embeddedSwiftShader } from './swiftshader.ts';

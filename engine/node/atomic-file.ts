@@ -1,7 +1,7 @@
 /** Node only. */
 import { open, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 
 /**
  * Writes the pieces one after the other to a temporary file beside `path`, flushes it to the disk, and renames it: at

@@ -1,7 +1,7 @@
 /** Node only: safetensors files and sets of shards on disk. */
 import { open, readFile, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import { parseStrictJson } from '../json.ts';
 import { LENGTH_BYTES, cutTensors, headerLength, parseHeader, safetensorsPieces } from '../safetensors.ts';
 import type { Safetensors, StoredTensor } from '../safetensors.ts';

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import { cacheFolder } from './package.ts';
 
 /** Of the archive's files, those that Vulkan needs (the rest is OpenGL). */

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { mkdirSync } from 'node:fs';
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import type { Engine } from '../engine.ts';
 import { parseStrictJson } from '../json.ts';
 import { tune as tuneWithoutCache } from '../tuner.ts';

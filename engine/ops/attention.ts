@@ -5,7 +5,7 @@ import {
   attentionVariants,
 } from '../../kernels/attention/index.ts';
 import type { AttentionPart, AttentionProblem, AttentionVariant } from '../../kernels/attention/index.ts';
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import { defineOp } from '../op.ts';
 import type { Engine } from '../engine.ts';
 import type { BackwardContext } from '../tape.ts';

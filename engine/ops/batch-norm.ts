@@ -1,15 +1,15 @@
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import {
   batchNormBackward,
   batchNormForward,
   batchNormPartialSize,
   batchNormTraining,
   reciprocalDeviation,
-} from '../../kernels/batch-norm.ts';
-import type { ChannelShape } from '../../kernels/channels.ts';
+} from '../../kernels/batch-norm/index.ts';
+import type { ChannelShape } from '../../kernels/lib/channels.ts';
 import { expectHalf } from '../autocast.ts';
 import { defineOp } from '../op.ts';
-import { expectShape, formatShape, numel } from '../shape.ts';
+import { expectShape, formatShape, numel } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { to } from './cast.ts';
 import { expectFloat } from './expect-float.ts';

@@ -1,9 +1,9 @@
-import { binaryForward, binaryFormulas, binaryGradient } from '../../kernels/binary.ts';
-import type { BinaryName, BinaryProblem } from '../../kernels/binary.ts';
-import { floatBits } from '../../kernels/broadcast.ts';
-import { DeitError } from '../../kernels/errors.ts';
+import { binaryForward, binaryFormulas, binaryGradient } from '../../kernels/binary/index.ts';
+import type { BinaryName, BinaryProblem } from '../../kernels/binary/index.ts';
+import { floatBits } from '../../kernels/lib/broadcast.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import { defineOp } from '../op.ts';
-import { broadcastShapes, sameShape } from '../shape.ts';
+import { broadcastShapes, sameShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { expectFloat } from './expect-float.ts';
 import { broadcastDims, reduceInto } from './reduce.ts';

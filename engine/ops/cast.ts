@@ -1,4 +1,4 @@
-import { cast } from '../../kernels/cast.ts';
+import { cast } from '../../kernels/cast/index.ts';
 import { expectHalf } from '../autocast.ts';
 import type { DType } from '../dtype.ts';
 import { defineOp } from '../op.ts';

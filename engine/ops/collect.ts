@@ -1,8 +1,8 @@
-import { collect as collectKernel } from '../../kernels/collect.ts';
+import { collect as collectKernel } from '../../kernels/collect/index.ts';
 import { defineOp } from '../op.ts';
-import { formatShape } from '../shape.ts';
+import { formatShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 
 const collectOp = defineOp<object>({
   name: 'collect',

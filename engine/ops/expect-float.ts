@@ -1,4 +1,4 @@
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import type { Tensor } from '../tensor.ts';
 
 /** Throws `dtype-mismatch` unless the tensor is f32, or f16 inside `autocast`, where operators convert it. */

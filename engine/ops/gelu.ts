@@ -1,6 +1,6 @@
-import { geluBackward, geluForward } from '../../kernels/gelu.ts';
-import type { GeluApproximation } from '../../kernels/gelu.ts';
-import { DeitError } from '../../kernels/errors.ts';
+import { geluBackward, geluForward } from '../../kernels/gelu/index.ts';
+import type { GeluApproximation } from '../../kernels/gelu/index.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
 import { expectFloat } from './expect-float.ts';

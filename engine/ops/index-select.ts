@@ -1,8 +1,8 @@
-import { DeitError } from '../../kernels/errors.ts';
-import { indexSelect as indexSelectKernel, indexSelectGradient } from '../../kernels/index-select.ts';
-import type { IndexSelectProblem } from '../../kernels/index-select.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
+import { indexSelect as indexSelectKernel, indexSelectGradient } from '../../kernels/index-select/index.ts';
+import type { IndexSelectProblem } from '../../kernels/index-select/index.ts';
 import { defineOp } from '../op.ts';
-import { normalizeDim, numel } from '../shape.ts';
+import { normalizeDim, numel } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { expectWords } from './shape.ts';
 

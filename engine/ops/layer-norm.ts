@@ -1,15 +1,15 @@
-import { fill } from '../../kernels/accumulate.ts';
+import { fill } from '../../kernels/accumulate/index.ts';
 import {
   layerNormBackward,
   layerNormBackwardPartials,
   layerNormForward,
   layerNormSumsColumns,
-} from '../../kernels/layer-norm.ts';
-import { layerNormColumns, layerNormPartials } from '../../kernels/layer-norm-columns.ts';
-import { DeitError } from '../../kernels/errors.ts';
+} from '../../kernels/layer-norm/rows.ts';
+import { layerNormColumns, layerNormPartials } from '../../kernels/layer-norm/columns.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import { expectHalf } from '../autocast.ts';
 import { defineOp } from '../op.ts';
-import { expectShape, formatShape, numel } from '../shape.ts';
+import { expectShape, formatShape, numel } from '../tensor-shape.ts';
 import type { BackwardContext } from '../tape.ts';
 import type { Tensor } from '../tensor.ts';
 import { expectFloat } from './expect-float.ts';

@@ -1,12 +1,12 @@
-import { DeitError } from '../../kernels/errors.ts';
-import { geluBackward, geluForward } from '../../kernels/gelu.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
+import { geluBackward, geluForward } from '../../kernels/gelu/index.ts';
 import type { Epilogue, MatmulProblem } from '../../kernels/matmul/index.ts';
-import { columnSum, columnSumScratch } from '../../kernels/reduce.ts';
+import { columnSum, columnSumScratch } from '../../kernels/reduce/index.ts';
 import { operands } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { ForwardContext } from '../op.ts';
-import { expectShape, formatShape, numel } from '../shape.ts';
-import type { Shape } from '../shape.ts';
+import { expectShape, formatShape, numel } from '../tensor-shape.ts';
+import type { Shape } from '../tensor-shape.ts';
 import type { BackwardContext } from '../tape.ts';
 import { Tensor } from '../tensor.ts';
 import { to } from './cast.ts';

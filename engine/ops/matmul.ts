@@ -1,8 +1,8 @@
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import type { BatchAxis, MatmulProblem } from '../../kernels/matmul/index.ts';
 import { operands } from '../autocast.ts';
-import { broadcastShapes, formatShape, numel } from '../shape.ts';
-import type { Shape } from '../shape.ts';
+import { broadcastShapes, formatShape, numel } from '../tensor-shape.ts';
+import type { Shape } from '../tensor-shape.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
 import { expectFloat } from './expect-float.ts';

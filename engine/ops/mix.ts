@@ -1,8 +1,8 @@
-import { DeitError } from '../../kernels/errors.ts';
-import { mix as mixKernel } from '../../kernels/mix.ts';
-import { softTargets as softTargetsKernel } from '../../kernels/soft-targets.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
+import { mix as mixKernel } from '../../kernels/mix/index.ts';
+import { softTargets as softTargetsKernel } from '../../kernels/soft-targets/index.ts';
 import { defineOp } from '../op.ts';
-import { expectShape } from '../shape.ts';
+import { expectShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 
 const mixOp = defineOp<object>({

@@ -1,14 +1,14 @@
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import {
   patchEmbedForward,
   patchEmbedImage,
   patchEmbedWeight,
   patchEmbedWeightParts,
-} from '../../kernels/patch-embed.ts';
-import type { PatchEmbedProblem } from '../../kernels/patch-embed.ts';
+} from '../../kernels/patch-embed/general.ts';
+import type { PatchEmbedProblem } from '../../kernels/patch-embed/general.ts';
 import { operands } from '../autocast.ts';
 import { defineOp } from '../op.ts';
-import { expectShape, formatShape } from '../shape.ts';
+import { expectShape, formatShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { to } from './cast.ts';
 import { expectFloat } from './expect-float.ts';

@@ -8,9 +8,9 @@ import {
   withLaid,
 } from '../../kernels/matmul/index.ts';
 import type { HalfBinding, MatmulProblem, ProductForm } from '../../kernels/matmul/index.ts';
-import type { Kernel } from '../../kernels/kernel.ts';
+import type { Kernel } from '../../kernels/lib/kernel.ts';
 import type { DType } from '../dtype.ts';
-import type { Shape } from '../shape.ts';
+import type { Shape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { roundingOfSums } from '../variants.ts';
 import type { Tunable } from '../variants.ts';

@@ -1,16 +1,16 @@
-import { DeitError } from '../../kernels/errors.ts';
-import { Purpose } from '../../kernels/philox.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
+import { Purpose } from '../../kernels/lib/philox.ts';
 import {
   dropPath as dropPathKernel,
   dropout as dropoutKernel,
   randomNormal as normalKernel,
   randomUniform as uniformKernel,
-} from '../../kernels/random.ts';
-import type { DropPathProblem, DropoutProblem } from '../../kernels/random.ts';
+} from '../../kernels/random/index.ts';
+import type { DropPathProblem, DropoutProblem } from '../../kernels/random/index.ts';
 import type { Engine } from '../engine.ts';
 import { defineOp } from '../op.ts';
-import { expectShape, numel } from '../shape.ts';
-import type { Shape } from '../shape.ts';
+import { expectShape, numel } from '../tensor-shape.ts';
+import type { Shape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { add } from './binary.ts';
 import { to } from './cast.ts';

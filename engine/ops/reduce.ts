@@ -1,12 +1,12 @@
-import { argmax as argmaxKernel } from '../../kernels/argmax.ts';
-import { DeitError } from '../../kernels/errors.ts';
-import type { Kernel } from '../../kernels/kernel.ts';
-import { reduce, reduceScratch } from '../../kernels/reduce.ts';
-import type { ReduceProblem } from '../../kernels/reduce.ts';
-import { spread, tieGradient, tieMask } from '../../kernels/reduce-backward.ts';
+import { argmax as argmaxKernel } from '../../kernels/argmax/index.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
+import type { Kernel } from '../../kernels/lib/kernel.ts';
+import { reduce, reduceScratch } from '../../kernels/reduce/index.ts';
+import type { ReduceProblem } from '../../kernels/reduce/index.ts';
+import { spread, tieGradient, tieMask } from '../../kernels/reduce/backward.ts';
 import { defineOp } from '../op.ts';
-import { formatShape, normalizeDim, numel } from '../shape.ts';
-import type { Shape } from '../shape.ts';
+import { formatShape, normalizeDim, numel } from '../tensor-shape.ts';
+import type { Shape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { expectFloat } from './expect-float.ts';
 

@@ -1,9 +1,9 @@
-import { DeitError } from '../../kernels/errors.ts';
-import { gather, mergeStrided, pad as padKernel, place } from '../../kernels/shape.ts';
-import type { StridedProblem } from '../../kernels/shape.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
+import { gather, mergeStrided, pad as padKernel, place } from '../../kernels/shape/index.ts';
+import type { StridedProblem } from '../../kernels/shape/index.ts';
 import { defineOp } from '../op.ts';
-import { formatShape, normalizeDim, numel, sameShape } from '../shape.ts';
-import type { Shape } from '../shape.ts';
+import { formatShape, normalizeDim, numel, sameShape } from '../tensor-shape.ts';
+import type { Shape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { broadcastDims, reduceInto } from './reduce.ts';
 

@@ -1,9 +1,9 @@
-import { rowShape } from '../../kernels/rows.ts';
-import { softmaxBackward, softmaxForward } from '../../kernels/softmax.ts';
-import type { SoftmaxProblem } from '../../kernels/softmax.ts';
+import { rowShape } from '../../kernels/lib/rows.ts';
+import { softmaxBackward, softmaxForward } from '../../kernels/softmax/index.ts';
+import type { SoftmaxProblem } from '../../kernels/softmax/index.ts';
 import { defineOp } from '../op.ts';
 import type { OpDefinition } from '../op.ts';
-import { normalizeDim } from '../shape.ts';
+import { normalizeDim } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { expectFloat } from './expect-float.ts';
 

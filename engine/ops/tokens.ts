@@ -1,12 +1,12 @@
-import { DeitError } from '../../kernels/errors.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
 import {
   assembleTokens as assembleKernel,
   tokensEmbeddingGradient,
   tokensPatchGradient,
-} from '../../kernels/tokens.ts';
-import type { TokensProblem } from '../../kernels/tokens.ts';
+} from '../../kernels/tokens/index.ts';
+import type { TokensProblem } from '../../kernels/tokens/index.ts';
 import { defineOp } from '../op.ts';
-import { expectShape, formatShape } from '../shape.ts';
+import { expectShape, formatShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 
 /** Inputs: patches, cls, dist or null, pos. */

@@ -1,5 +1,5 @@
-import { unaryBackward, unaryFormulas, unaryForward } from '../../kernels/unary.ts';
-import type { UnaryName } from '../../kernels/unary.ts';
+import { unaryBackward, unaryFormulas, unaryForward } from '../../kernels/unary/index.ts';
+import type { UnaryName } from '../../kernels/unary/index.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
 import { expectFloat } from './expect-float.ts';

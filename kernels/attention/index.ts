@@ -1,7 +1,7 @@
-import { hasSubgroups } from '../device.ts';
-import type { DeviceProfile } from '../device.ts';
-import { inHalf } from '../half.ts';
-import type { Kernel } from '../kernel.ts';
+import { hasSubgroups } from '../lib/device.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { inHalf } from '../lib/f16-storage.ts';
+import type { Kernel } from '../lib/kernel.ts';
 import { matrixSide } from './matrices.ts';
 import { checkAttention } from './problem.ts';
 import type { AttentionPart, AttentionProblem, AttentionVariant } from './problem.ts';

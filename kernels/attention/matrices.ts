@@ -1,6 +1,6 @@
-import { squareMatrices } from '../device.ts';
-import type { DeviceProfile } from '../device.ts';
-import { lines, range } from '../unroll.ts';
+import { squareMatrices } from '../lib/device.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { lines, range } from '../lib/unroll.ts';
 import type { AttentionProblem } from './problem.ts';
 
 /*

@@ -1,7 +1,7 @@
-import type { DeviceProfile } from '../device.ts';
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../device.ts';
-import { f32, require, splitRows, u32 } from '../kernel.ts';
-import type { Cost, RowChunk, Uniforms } from '../kernel.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
+import { f32, require, splitRows, u32 } from '../lib/kernel.ts';
+import type { Cost, RowChunk, Uniforms } from '../lib/kernel.ts';
 
 /**
  * Softmax attention of every head on the fused projection (timm's `Attention`), without a matrix of weights in memory:

@@ -1,7 +1,7 @@
-import type { DeviceProfile } from '../device.ts';
-import { input, launch, output, require } from '../kernel.ts';
-import type { Binding, Launch } from '../kernel.ts';
-import { range } from '../unroll.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { input, launch, output, require } from '../lib/kernel.ts';
+import type { Binding, Launch } from '../lib/kernel.ts';
+import { range } from '../lib/unroll.ts';
 import { MASKED, Matrices, matrixSide, TILE } from './matrices.ts';
 import { attentionCost, attentionGrid, attentionUniforms, HALF_HEADROOM, imageChunks, ownWgsl } from './problem.ts';
 import type { AttentionProblem } from './problem.ts';

@@ -1,8 +1,8 @@
-import type { DeviceProfile } from '../device.ts';
-import { ceilDiv } from '../device.ts';
-import { input, launch, output, u32 } from '../kernel.ts';
-import type { Binding, Launch } from '../kernel.ts';
-import { lines, range } from '../unroll.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { ceilDiv } from '../lib/device.ts';
+import { input, launch, output, u32 } from '../lib/kernel.ts';
+import type { Binding, Launch } from '../lib/kernel.ts';
+import { lines, range } from '../lib/unroll.ts';
 import {
   attentionCost,
   attentionGrid,

@@ -1,7 +1,7 @@
-import type { DeviceProfile } from '../device.ts';
-import { input, launch, output } from '../kernel.ts';
-import type { Binding, Launch } from '../kernel.ts';
-import { lines } from '../unroll.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { input, launch, output } from '../lib/kernel.ts';
+import type { Binding, Launch } from '../lib/kernel.ts';
+import { lines } from '../lib/unroll.ts';
 import {
   attentionCost,
   attentionGrid,

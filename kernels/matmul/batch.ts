@@ -1,6 +1,6 @@
-import type { DeviceProfile } from '../device.ts';
-import { bytesOfElement } from '../half.ts';
-import { splitRows } from '../kernel.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { bytesOfElement } from '../lib/f16-storage.ts';
+import { splitRows } from '../lib/kernel.ts';
 import type { BatchAxis, MatmulProblem } from './problem.ts';
 
 /**

@@ -1,6 +1,6 @@
-import { geluWgsl } from '../gelu.ts';
-import type { Binding } from '../kernel.ts';
-import { input, output } from '../kernel.ts';
+import { geluWgsl } from '../gelu/index.ts';
+import type { Binding } from '../lib/kernel.ts';
+import { input, output } from '../lib/kernel.ts';
 
 /**
  * What happens to scale * sum before it is written, in this order:

@@ -1,5 +1,5 @@
-import { ceilDiv, hasSubgroups } from '../device.ts';
-import type { DeviceProfile } from '../device.ts';
+import { ceilDiv, hasSubgroups } from '../lib/device.ts';
+import type { DeviceProfile } from '../lib/device.ts';
 import { planMatmul } from './batch.ts';
 import { laidOperand } from './lay-along-k.ts';
 import { tiling } from './problem.ts';

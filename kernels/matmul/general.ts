@@ -1,6 +1,6 @@
-import type { DeviceProfile } from '../device.ts';
-import { launch, output } from '../kernel.ts';
-import type { Launch } from '../kernel.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { launch, output } from '../lib/kernel.ts';
+import type { Launch } from '../lib/kernel.ts';
 import { epilogueFunctions, epilogueWgsl } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';

@@ -1,6 +1,6 @@
-import { inHalf } from '../half.ts';
-import { require } from '../kernel.ts';
-import type { Kernel } from '../kernel.ts';
+import { inHalf } from '../lib/f16-storage.ts';
+import { require } from '../lib/kernel.ts';
+import type { Kernel } from '../lib/kernel.ts';
 import { planMatmul } from './batch.ts';
 import { checkMatmul } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';

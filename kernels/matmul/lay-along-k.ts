@@ -1,8 +1,8 @@
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../device.ts';
-import { inHalf } from '../half.ts';
-import { input, launch, output, u32 } from '../kernel.ts';
-import type { Kernel } from '../kernel.ts';
-import { transposeInner } from '../transpose.ts';
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
+import { inHalf } from '../lib/f16-storage.ts';
+import { input, launch, output, u32 } from '../lib/kernel.ts';
+import type { Kernel } from '../lib/kernel.ts';
+import { transposeInner } from '../shape/transpose.ts';
 import type { MatmulOperand } from './problem.ts';
 
 /** Rows of a (`of` = 'a') or columns of b, `count` of them with k elements each. */

@@ -1,8 +1,8 @@
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../device.ts';
-import type { DeviceProfile } from '../device.ts';
-import { f32, input, output, require, u32 } from '../kernel.ts';
-import type { Binding, BindingRange, Cost, Uniforms } from '../kernel.ts';
-import { bytesOfElement } from '../half.ts';
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { f32, input, output, require, u32 } from '../lib/kernel.ts';
+import type { Binding, BindingRange, Cost, Uniforms } from '../lib/kernel.ts';
+import { bytesOfElement } from '../lib/f16-storage.ts';
 import { epilogueBindings } from './epilogue.ts';
 import type { Epilogue } from './epilogue.ts';
 

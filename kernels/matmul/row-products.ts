@@ -1,5 +1,5 @@
-import { ceilDiv } from '../device.ts';
-import { lines, range } from '../unroll.ts';
+import { ceilDiv } from '../lib/device.ts';
+import { lines, range } from '../lib/unroll.ts';
 
 /*
  * The inner part of kernels for software adapters whose lanes own rows: see subgroup-rows.ts. A lane holds a stretch of

@@ -1,8 +1,8 @@
-import type { DeviceProfile } from '../device.ts';
-import { squareMatrices } from '../device.ts';
-import { launch, require } from '../kernel.ts';
-import type { Launch } from '../kernel.ts';
-import { lines, range } from '../unroll.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { squareMatrices } from '../lib/device.ts';
+import { launch, require } from '../lib/kernel.ts';
+import type { Launch } from '../lib/kernel.ts';
+import { lines, range } from '../lib/unroll.ts';
 import { epilogueFunctions, epilogueWgsl } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';

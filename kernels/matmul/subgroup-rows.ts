@@ -1,11 +1,11 @@
-import { ceilDiv, hasSubgroups } from '../device.ts';
-import type { DeviceProfile } from '../device.ts';
-import { launch, output, u32 } from '../kernel.ts';
-import type { Launch } from '../kernel.ts';
+import { ceilDiv, hasSubgroups } from '../lib/device.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { launch, output, u32 } from '../lib/kernel.ts';
+import type { Launch } from '../lib/kernel.ts';
 import { EVERY_EPILOGUE, epilogueFunctions } from './epilogue.ts';
 import { batchSize, matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulOperand, MatmulProblem } from './problem.ts';
-import { lines, range } from '../unroll.ts';
+import { lines, range } from '../lib/unroll.ts';
 import { columnsOfTile, MAX_COLUMNS, mostRows, rowProducts, rowTile } from './row-products.ts';
 
 /*

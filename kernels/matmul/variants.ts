@@ -1,6 +1,6 @@
-import type { DeviceProfile } from '../device.ts';
-import { require } from '../kernel.ts';
-import type { Launch } from '../kernel.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { require } from '../lib/kernel.ts';
+import type { Launch } from '../lib/kernel.ts';
 import { matmulGeneral } from './general.ts';
 import { matmulCost } from './problem.ts';
 import type { MatmulProblem, Variant } from './problem.ts';

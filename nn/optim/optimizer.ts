@@ -46,7 +46,7 @@ export abstract class Optimizer {
   readonly scaler: GradScaler | null;
   /**
    * [norm of all gradients, number of non-finite elements] of the last step; null if nothing asks for it. With a scaler two
-   * more: see kernels/grad-scaler.ts.
+   * more: see kernels/optimizer/grad-scaler.
    */
   readonly norm: Tensor | null;
   /** f32 [1]: what else keeps the next step from being applied, and whether that holds for all later ones: see `holdNonFinite`. */

@@ -1,5 +1,5 @@
-import type { UnaryName } from '../../kernels/unary.ts';
-import type { BinaryName } from '../../kernels/binary.ts';
+import type { UnaryName } from '../../kernels/unary/index.ts';
+import type { BinaryName } from '../../kernels/binary/index.ts';
 
 /** An operator of one operand: the formula and its derivative in float64, and where to try it. */
 export interface UnaryCase {

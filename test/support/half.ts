@@ -1,6 +1,6 @@
 import { it } from 'vitest';
 import type { Engine, Tensor } from '../../engine/node.ts';
-import { halfToNumber, numberToHalf } from '../../engine/half.ts';
+import { halfToNumber, numberToHalf } from '../../engine/float16.ts';
 
 /** Largest relative error of one rounding to f16: 10 stored bits, to the nearest. */
 export const HALF_UNIT = 2 ** -11;

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll } from 'vitest';
 import { createEngine } from '../../engine/node.ts';
 import type { Engine } from '../../engine/node.ts';
-import type { DeviceProfile } from '../../kernels/device.ts';
+import type { DeviceProfile } from '../../kernels/lib/device.ts';
 
 /**
  * An engine that takes its device for another one, so that kernels choose the variants they would choose there.

@@ -1,8 +1,8 @@
 import { create } from 'webgpu';
 import { expect } from 'vitest';
-import type { DeviceProfile } from '../../kernels/device.ts';
-import type { Launch } from '../../kernels/kernel.ts';
-import { range } from '../../kernels/unroll.ts';
+import type { DeviceProfile } from '../../kernels/lib/device.ts';
+import type { Launch } from '../../kernels/lib/kernel.ts';
+import { range } from '../../kernels/lib/unroll.ts';
 
 /** What adapters list that multiply square matrices of f16 into f32. */
 export const matricesOf = (side: number) => [

@@ -5,7 +5,7 @@
  *
  * - u = 2^-24, the rounding of one f32 operation.
  * - n is the number of terms that are summed for one element of the result. Roundings of either sign add up as sqrt(n).
- * - ulps is what the functions used are allowed to be off: kernels/math.ts states it for exp, log, tanh, pow and erf, the
+ * - ulps is what the functions used are allowed to be off: kernels/lib/math.ts states it for exp, log, tanh, pow and erf, the
  *   WGSL specification for division (2.5), square root (2.5 more than inverseSqrt's 2) and its own exp (3 + 2 |x|, where
  *   |x| is about ln(n) for those elements of a softmax over n that have weight). One ulp is at most 2 u.
  * - noise is the norm of the error of PyTorch's own f32 result. It knows the condition of the case: what a large

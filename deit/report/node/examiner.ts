@@ -4,7 +4,7 @@ import type { Classifier } from '../../models/classifier.ts';
 import type { Sources } from '../../train/node/sources.ts';
 import type { Analysis, TrainingFigures } from '../analysis.ts';
 import { kernelFamilies } from '../analysis.ts';
-import { analyzeModel } from '../analyze.ts';
+import { analyzeModel } from '../examine-model.ts';
 import { toDataUrl } from './pictures.ts';
 
 /** What is looked at, and with which data. */

@@ -23,8 +23,8 @@ import {
   studentOf,
 } from '../setup.ts';
 import type { Role } from '../setup.ts';
-import { describePlan, planTraining, refuseUnfit } from '../plan.ts';
-import { explainNonFinite } from '../sentry.ts';
+import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
+import { explainNonFinite } from '../non-finite-guard.ts';
 import { TrainStep } from '../step.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
 import type { ModelCard } from './checkpoint.ts';

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { describeTuning, parseVariantChoices, tune } from '../../../engine/node.ts';
 import type { CachedTuneOptions, Engine, VariantChoices } from '../../../engine/node.ts';
 import type { Recipe } from '../../recipe/settings.ts';
-import { planTraining, refuseUnfit } from '../plan.ts';
+import { planTraining, refuseUnfit } from '../training-plan.ts';
 import type { RunFolder } from './run-folder.ts';
 
 const FILE = 'variants.json';

@@ -1,0 +1,172 @@
+import { DeitError } from '../../kernels/lib/errors.ts';
+import type { PhysicalBuffer, Storage } from './storage.ts';
+
+/** Bytes of GPU memory as the engine accounts for them. */
+export interface MemoryReport {
+  /** Held by kept tensors, by label. */
+  readonly kept: Readonly<Record<string, number>>;
+  readonly keptBytes: number;
+  /** Allocated and at hand for the next command list. */
+  readonly pooledBytes: number;
+  /** Everything allocated now: kept, pooled and in use. */
+  readonly totalBytes: number;
+  /** The most that `totalBytes` has been since the last `resetPeak`. */
+  readonly peakBytes: number;
+  readonly buffers: number;
+}
+
+export const formatBytes = (bytes: number): string =>
+  bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(2)} GiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+
+/** Batches after which an idle buffer is destroyed. */
+const IDLE_BATCHES = 64;
+/** A free buffer may serve a request down to this share of its size; below it, a fitting one is made. */
+const LEAST_FILL = 0.75;
+const SMALL = 64 * 1024;
+
+/** Hands out whole GPU buffers, best fit first, and accounts for every byte by label. */
+export class BufferPool {
+  private readonly device: GPUDevice;
+  private readonly budget: number;
+  /** Free buffers, ascending by size. */
+  private free: PhysicalBuffer[] = [];
+  private readonly keptByLabel = new Map<string, number>();
+  private total = 0;
+  private peak = 0;
+  private count = 0;
+  private nextId = 1;
+  private batch = 0;
+
+  constructor(device: GPUDevice, budget: number) {
+    this.device = device;
+    this.budget = budget;
+  }
+
+  /** A buffer of at least `bytes` bytes. `purpose` names the operator and shapes for the error if there is no room. */
+  acquire(bytes: number, purpose: string): PhysicalBuffer {
+    const size = Math.max(256, Math.ceil(bytes / 256) * 256);
+    const index = lowerBound(this.free, size);
+    const candidate = this.free[index];
+    if (candidate && (candidate.bytes * LEAST_FILL <= size || candidate.bytes <= SMALL)) {
+      this.free.splice(index, 1);
+      candidate.lastUsed = this.batch;
+      return candidate;
+    }
+    return this.create(size, purpose);
+  }
+
+  release(physical: PhysicalBuffer): void {
+    physical.lastUsed = this.batch;
+    let index = lowerBound(this.free, physical.bytes);
+    // Equal sizes in order of age: a step that repeats is handed the same buffers, and finds its bind groups cached.
+    while (this.free[index]?.bytes === physical.bytes && this.free[index].id < physical.id) index++;
+    this.free.splice(index, 0, physical);
+  }
+
+  acquireKept(storage: Storage): void {
+    storage.physical = this.acquire(storage.bytes, `${storage.label} of ${storage.bytes} bytes`);
+    this.keptByLabel.set(storage.label, (this.keptByLabel.get(storage.label) ?? 0) + storage.physical.bytes);
+  }
+
+  releaseKept(storage: Storage): void {
+    if (!storage.physical) return;
+    this.keptByLabel.set(storage.label, (this.keptByLabel.get(storage.label) ?? 0) - storage.physical.bytes);
+    this.release(storage.physical);
+    storage.physical = null;
+  }
+
+  /** Called once a submitted batch: lets go of buffers that nothing has wanted for a while. */
+  endBatch(): void {
+    this.batch++;
+    if (this.batch % 16 === 0) this.trim(IDLE_BATCHES);
+  }
+
+  /** Destroys free buffers that have been idle for more than `batches` batches and that no recording refers to. */
+  trim(batches: number): number {
+    let freed = 0;
+    this.free = this.free.filter((physical) => {
+      if (physical.pins > 0 || this.batch - physical.lastUsed <= batches) return true;
+      this.destroy(physical);
+      freed += physical.bytes;
+      return false;
+    });
+    return freed;
+  }
+
+  report(): MemoryReport {
+    const kept = Object.fromEntries([...this.keptByLabel].filter(([, bytes]) => bytes > 0));
+    return {
+      kept,
+      keptBytes: Object.values(kept).reduce((sum, bytes) => sum + bytes, 0),
+      pooledBytes: this.free.reduce((sum, physical) => sum + physical.bytes, 0),
+      totalBytes: this.total,
+      peakBytes: this.peak,
+      buffers: this.count,
+    };
+  }
+
+  resetPeak(): void {
+    this.peak = this.total;
+  }
+
+  /** A new buffer full of NaNs (debug mode): whoever reads it before writing it, or after it was freed, sees them. */
+  acquirePoisoned(bytes: number, purpose: string): PhysicalBuffer {
+    const physical = this.create(Math.max(256, Math.ceil(bytes / 256) * 256), purpose);
+    this.device.queue.writeBuffer(physical.buffer, 0, new Uint8Array(physical.bytes).fill(0xff));
+    return physical;
+  }
+
+  /** Gives back a buffer that nothing may reuse (debug mode). */
+  discard(physical: PhysicalBuffer): void {
+    if (physical.pins === 0) this.destroy(physical);
+  }
+
+  private create(size: number, purpose: string): PhysicalBuffer {
+    if (size > this.device.limits.maxBufferSize) {
+      throw new DeitError('limit-exceeded', 'A tensor is larger than the largest buffer of this device.', {
+        where: purpose,
+        expected: `at most ${formatBytes(this.device.limits.maxBufferSize)}`,
+        found: formatBytes(size),
+        fix: 'use a smaller batch with gradient accumulation',
+      });
+    }
+    if (this.total + size > this.budget) this.trim(-1);
+    if (this.total + size > this.budget) throw this.outOfMemory(size, purpose);
+    const buffer = this.device.createBuffer({
+      size,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
+    this.total += size;
+    this.count++;
+    this.peak = Math.max(this.peak, this.total);
+    return { id: this.nextId++, bytes: size, buffer, pins: 0, lastUsed: this.batch };
+  }
+
+  private destroy(physical: PhysicalBuffer): void {
+    physical.buffer.destroy();
+    this.total -= physical.bytes;
+    this.count--;
+  }
+
+  private outOfMemory(size: number, purpose: string): DeitError {
+    const { kept, totalBytes } = this.report();
+    const account = Object.entries(kept).map(([label, bytes]) => `${label} ${formatBytes(bytes)}`);
+    return new DeitError('out-of-memory', 'The memory budget of the engine is used up.', {
+      where: purpose,
+      expected: `at most ${formatBytes(this.budget)} in all`,
+      found: `${formatBytes(totalBytes)} in use (kept: ${account.join(', ') || 'nothing'}), ${formatBytes(size)} more wanted`,
+      fix: 'use a smaller batch (with gradient accumulation), or raise the budget with --memory',
+    });
+  }
+}
+
+function lowerBound(sorted: readonly PhysicalBuffer[], bytes: number): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle].bytes < bytes) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

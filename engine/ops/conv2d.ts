@@ -1,0 +1,98 @@
+import { DeitError } from '../../kernels/lib/errors.ts';
+import { channelSum, channelSumPartialSize } from '../../kernels/conv2d/bias-gradient.ts';
+import { convOutput } from '../../kernels/conv2d/problem.ts';
+import type { ConvProblem } from '../../kernels/conv2d/problem.ts';
+import { operandType, operands } from '../autocast.ts';
+import { defineOp } from '../op.ts';
+import { expectShape, formatShape } from '../tensor-shape.ts';
+import type { Tensor } from '../tensor.ts';
+import { to } from './cast.ts';
+import { convPass } from './conv2d-passes.ts';
+import { expectFloat } from './expect-float.ts';
+
+export interface ConvOptions {
+  /** Pixels from one output to the next, both ways; 1 if left out. */
+  stride?: number;
+  /** Rows and columns of zeros around the image; 0 if left out. */
+  padding?: number;
+  /** Groups of channels that do not see each other; 1 if left out. */
+  groups?: number;
+}
+
+interface Attributes {
+  readonly problem: ConvProblem;
+  /** Of operands and result. */
+  readonly dtype: 'f32' | 'f16';
+}
+
+const convOp = defineOp<Attributes>({
+  name: 'conv2d',
+  half: true,
+  forward(ctx, inputs) {
+    const { problem, dtype } = ctx.attributes;
+    const [x, weight] = operands(ctx, dtype === 'f16', inputs[0]!, inputs[1]!);
+    const y = ctx.empty([problem.batch, problem.filters, ...convOutput(problem)], dtype);
+    convPass(ctx, 'forward', problem, { x, weight, y, bias: inputs[2] });
+    ctx.save(x, weight);
+    return [y];
+  },
+  backward(ctx, [dy]) {
+    const { problem, dtype } = ctx.attributes;
+    const [x, weight] = ctx.saved;
+    if (ctx.needs(0)) convPass(ctx, 'inputGradient', problem, { x: ctx.gradient(0), weight, y: dy! });
+    if (ctx.needs(1)) convPass(ctx, 'weightGradient', problem, { x, weight: ctx.gradient(1), y: dy! });
+    if (ctx.needs(2)) {
+      const { batch, filters: channels } = problem;
+      const [height, width] = convOutput(problem);
+      const shape = { batch, channels, plane: height * width, ...(dtype === 'f16' && { half: ['dy'] }) };
+      const partial = ctx.empty([channelSumPartialSize(shape, x.engine.profile)]);
+      ctx.run(channelSum, shape, { dy: dy!, partial, dbias: ctx.gradient(2) });
+    }
+  },
+});
+
+/**
+ * Two-dimensional convolution with zero padding: x [B, C, H, W], weight [O, C / groups, kh, kw], bias [O] or null, to
+ * [B, O, (H + 2 padding - kh) / stride + 1, (W + 2 padding - kw) / stride + 1], rounded down. As
+ * torch.nn.functional.conv2d (a cross-correlation: the kernel is not flipped). Under autocast x and weight are rounded to f16,
+ * and so is the result.
+ */
+export function conv2d(x: Tensor, weight: Tensor, bias: Tensor | null, options: ConvOptions = {}): Tensor {
+  for (const tensor of [x, weight, bias]) if (tensor) expectFloat(tensor, 'conv2d');
+  const { stride = 1, padding = 0, groups = 1 } = options;
+  const mismatch = (problem: string, expected: string): DeitError =>
+    new DeitError('shape-mismatch', problem, {
+      where: `conv2d(stride ${stride}, padding ${padding}, groups ${groups})`,
+      expected,
+      found: `x ${formatShape(x.shape)}, weight ${formatShape(weight.shape)}`,
+    });
+  if (x.rank !== 4 || weight.rank !== 4 || x.size === 0 || weight.size === 0) {
+    throw mismatch('The operands of a convolution have four dimensions, none of them empty.', 'x [B, C, H, W]');
+  }
+  const whole = [stride, groups].every((n) => Number.isInteger(n) && n >= 1);
+  if (!whole || !Number.isInteger(padding) || padding < 0) {
+    throw new DeitError('bad-argument', 'Stride and groups are whole numbers from 1, the padding from 0.', {
+      where: 'conv2d',
+      found: `stride ${stride}, padding ${padding}, groups ${groups}`,
+    });
+  }
+  const [batch, channels, height, width] = x.shape;
+  const [filters, depth, kernelHeight, kernelWidth] = weight.shape;
+  if (channels !== depth * groups || filters % groups !== 0) {
+    throw mismatch(
+      'The channels do not fit the weight.',
+      `x with ${depth * groups} channels, and filters divisible by ${groups}`,
+    );
+  }
+  const sizes = { batch, channels, height, width, filters, kernelHeight, kernelWidth };
+  const problem: ConvProblem = { ...sizes, stride, padding, groups };
+  if (convOutput(problem).some((size) => size < 1)) {
+    throw mismatch(
+      'The kernel is larger than the padded image.',
+      `an image of at least ${kernelHeight} x ${kernelWidth}`,
+    );
+  }
+  if (bias) expectShape(bias.shape, [filters], 'conv2d', 'the bias');
+  const attributes = { problem, dtype: operandType(x.engine) };
+  return convOp([x, to(weight, 'f32'), bias && to(bias, 'f32')], attributes)[0];
+}

@@ -1,0 +1,134 @@
+/**
+ * y = f(a, b) element by element with broadcasting, for the operators of two operands.
+ *
+ * Backward reads what the formula of a side uses (dy, a, b) and writes that side's gradient in the shape of y; the
+ * caller sums it over the dimensions along which the operand was broadcast. As in PyTorch, maximum and minimum
+ * propagate NaN and split the gradient in half where the operands are equal.
+ * Source: the derivatives in PyTorch's tools/autograd/derivatives.yaml.
+ */
+import { broadcastMap } from '../lib/broadcast.ts';
+import type { BroadcastOperand } from '../lib/broadcast.ts';
+import type { Kernel } from '../lib/kernel.ts';
+import { isNanWgsl, logWgsl, powWgsl } from '../lib/math.ts';
+
+type Operand = 'a' | 'b';
+
+interface Gradient {
+  readonly formula: string;
+  /** Operands that the formula reads beside dy. */
+  readonly uses: readonly Operand[];
+  readonly flops: number;
+}
+
+interface Formula {
+  readonly forward: string;
+  readonly flops: number;
+  readonly functions?: string;
+  readonly gradients: readonly [Gradient, Gradient];
+}
+
+const extremum = (builtin: 'max' | 'min'): Formula => {
+  const share = (own: Operand, other: Operand): Gradient => ({
+    formula: `select(select(dy, 0.5 * dy, a == b), vec4f(0.0), ${own} ${builtin === 'max' ? '<' : '>'} ${other})`,
+    uses: ['a', 'b'],
+    flops: 3,
+  });
+  return {
+    forward: `select(select(${builtin}(a, b), b, is_nan4(b)), a, is_nan4(a))`,
+    flops: 1,
+    functions: isNanWgsl,
+    gradients: [share('a', 'b'), share('b', 'a')],
+  };
+};
+
+export const binaryFormulas = {
+  add: {
+    forward: 'a + b',
+    flops: 1,
+    gradients: [
+      { formula: 'dy', uses: [], flops: 0 },
+      { formula: 'dy', uses: [], flops: 0 },
+    ],
+  },
+  sub: {
+    forward: 'a - b',
+    flops: 1,
+    gradients: [
+      { formula: 'dy', uses: [], flops: 0 },
+      { formula: '-dy', uses: [], flops: 1 },
+    ],
+  },
+  mul: {
+    forward: 'a * b',
+    flops: 1,
+    gradients: [
+      { formula: 'dy * b', uses: ['b'], flops: 1 },
+      { formula: 'dy * a', uses: ['a'], flops: 1 },
+    ],
+  },
+  div: {
+    forward: 'a / b',
+    flops: 1,
+    gradients: [
+      { formula: 'dy / b', uses: ['b'], flops: 1 },
+      { formula: '-dy * (a / b / b)', uses: ['a', 'b'], flops: 4 },
+    ],
+  },
+  maximum: extremum('max'),
+  minimum: extremum('min'),
+  pow: {
+    forward: 'accurate_pow4(a, b)',
+    flops: 60,
+    functions: powWgsl + logWgsl,
+    gradients: [
+      {
+        formula: 'select(dy * (b * accurate_pow4(a, b - 1.0)), vec4f(0.0), b == vec4f(0.0))',
+        uses: ['a', 'b'],
+        flops: 63,
+      },
+      {
+        formula:
+          'select(dy * (accurate_pow4(a, b) * accurate_log4(a)), vec4f(0.0), (a == vec4f(0.0)) & (b >= vec4f(0.0)))',
+        uses: ['a', 'b'],
+        flops: 82,
+      },
+    ],
+  },
+} as const satisfies Record<string, Formula>;
+
+export type BinaryName = keyof typeof binaryFormulas;
+
+export interface BinaryProblem {
+  op: BinaryName;
+  /** Shape of y. */
+  shape: readonly number[];
+  a: BroadcastOperand;
+  b: BroadcastOperand;
+}
+
+/** Bindings a_data, b_data (where they are tensors), y_data. */
+export const binaryForward: Kernel<BinaryProblem> = ({ op, shape, a, b }, device) => {
+  const formula: Formula = binaryFormulas[op];
+  return broadcastMap(
+    {
+      name: `${op}.forward`,
+      shape,
+      operands: { a, b },
+      functions: formula.functions,
+      formula: formula.forward,
+      flops: formula.flops,
+    },
+    device,
+  );
+};
+
+/** Bindings dy_data, those of a_data and b_data that the side's formula uses, and y_data, which is the gradient. */
+export const binaryGradient: Kernel<BinaryProblem & { side: 0 | 1 }> = ({ op, shape, a, b, side }, device) => {
+  const { functions, gradients }: Formula = binaryFormulas[op];
+  const { formula, uses, flops } = gradients[side];
+  const operands = Object.fromEntries(uses.map((name) => [name, name === 'a' ? a : b]));
+  return broadcastMap(
+    { name: `${op}.backward`, shape, operands: { dy: { shape }, ...operands }, functions, formula, flops },
+    device,
+  );
+};

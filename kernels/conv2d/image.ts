@@ -1,0 +1,102 @@
+import { convOutput, forwardTaps, gradientTaps, halfBindings, requireConv, splitImages } from './problem.ts';
+import type { ConvProblem } from './problem.ts';
+import { convProduct, convProductWays } from './product.ts';
+import type { ConvProduct } from './product.ts';
+import type { ConvWay } from './variants.ts';
+import { ceilDiv } from '../lib/device.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import type { Kernel } from '../lib/kernel.ts';
+import { range } from '../lib/unroll.ts';
+
+/**
+ * The two convolution passes that write an image: the forward pass, y from x (see ConvProblem), and the input gradient,
+ *   dx[b, c, h, w] = sum over o, i, j of weight[o, c, i, j] * dy[b, o, (h + padding - i) / stride, (w + padding - j) / stride]
+ * over the outputs for which the divisions are whole and in range. Both are one product (product.ts): a gradient with
+ * stride s falls into s * s phases of pixels, each meeting its own taps, and each is a product with stride 1. Gradients are
+ * written, not added.
+ */
+export const convForward: Kernel<ConvProblem & { bias: boolean }> = (problem, device) =>
+  forwardProducts(problem, device).flatMap((product) => convProduct(product, device));
+
+/** See `convForward`. The source is dy, the target dx. */
+export const convInputGradient: Kernel<ConvProblem> = (problem, device) =>
+  gradientProducts(problem, device).flatMap((product) => convProduct(product, device));
+
+/** Every way of a pass that is worth measuring, the usual one first; it is the same for all products of a pass. */
+export const convForwardWays = (problem: ConvProblem & { bias: boolean }, device: DeviceProfile): ConvWay[] =>
+  convProductWays(forwardProducts(problem, device)[0], device);
+export const convInputGradientWays = (problem: ConvProblem, device: DeviceProfile): ConvWay[] =>
+  convProductWays(gradientProducts(problem, device)[0], device);
+
+/** One product for each run of images. */
+function forwardProducts(p: ConvProblem & { bias: boolean }, device: DeviceProfile): ConvProduct[] {
+  requireConv(p, 'conv2d');
+  const [height, width] = convOutput(p);
+  const taps = p.kernelHeight * p.kernelWidth;
+  const depth = p.channels / p.groups;
+  const rows = p.filters / p.groups;
+  return splitImages(p, device, 'conv2d.forward').map(({ rows: batch, ranges }) => ({
+    name: 'conv2d.forward',
+    way: p.way,
+    batch,
+    groups: p.groups,
+    depth,
+    rows,
+    source: { height: p.height, width: p.width },
+    target: { height, width },
+    pixels: { height, width },
+    phase: { step: 1, y: 0, x: 0 },
+    sourceStep: p.stride,
+    direction: 1,
+    tapsY: forwardTaps(p.height, height, p.kernelHeight, p.stride, p.padding),
+    tapsX: forwardTaps(p.width, width, p.kernelWidth, p.stride, p.padding),
+    kernelWidth: p.kernelWidth,
+    weight: { group: rows * depth * taps, row: depth * taps, depth: taps },
+    bias: p.bias,
+    ranges: { source: ranges.x, target: ranges.y },
+    half: halfBindings(p, { source: 'x', weight: 'weight', target_image: 'y' }),
+  }));
+}
+
+/** One product for each run of images and phase that has pixels. */
+function gradientProducts(p: ConvProblem, device: DeviceProfile): ConvProduct[] {
+  requireConv(p, 'conv2d.input_gradient');
+  const [outHeight, outWidth] = convOutput(p);
+  const taps = p.kernelHeight * p.kernelWidth;
+  const depth = p.filters / p.groups;
+  const rows = p.channels / p.groups;
+  const pixels = (size: number, phase: number): number => Math.max(0, ceilDiv(size - phase, p.stride));
+  const { stride, padding } = p;
+  return splitImages(p, device, 'conv2d.input_gradient').flatMap(({ rows: batch, ranges }) =>
+    range(stride ** 2).flatMap((phase): ConvProduct[] => {
+      const [y, x] = [Math.floor(phase / stride), phase % stride];
+      const [height, width] = [pixels(p.height, y), pixels(p.width, x)];
+      if (height * width === 0) return [];
+      const ofY = { pixels: height, outputs: outHeight, kernel: p.kernelHeight, stride, padding };
+      const ofX = { pixels: width, outputs: outWidth, kernel: p.kernelWidth, stride, padding };
+      return [
+        {
+          name: 'conv2d.input_gradient',
+          way: p.way,
+          batch,
+          groups: p.groups,
+          depth,
+          rows,
+          source: { height: outHeight, width: outWidth },
+          target: { height: p.height, width: p.width },
+          pixels: { height, width },
+          phase: { step: stride, y, x },
+          sourceStep: 1,
+          direction: -1,
+          tapsY: gradientTaps(ofY, y),
+          tapsX: gradientTaps(ofX, x),
+          kernelWidth: p.kernelWidth,
+          weight: { group: rows * depth * taps, row: taps, depth: rows * taps },
+          bias: false,
+          ranges: { source: ranges.y, target: ranges.x },
+          half: halfBindings(p, { source: 'y', weight: 'weight', target_image: 'x' }),
+        },
+      ];
+    }),
+  );
+}

@@ -1,0 +1,385 @@
+import { convOutput, forwardTaps, halfBindings, imageBytes, requireConv, splitImages } from './problem.ts';
+import type { ConvProblem } from './problem.ts';
+import { convWays, mostColumns, planned, wayOf, weightTile } from './variants.ts';
+import type { ConvPlan, ConvWay, Tile, Variant } from './variants.ts';
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { elementwise } from '../lib/elementwise.ts';
+import { inHalf } from '../lib/f16-storage.ts';
+import { i32, input, launch, output, u32 } from '../lib/kernel.ts';
+import type { Kernel, Launch } from '../lib/kernel.ts';
+import { laneRows } from './lane-rows.ts';
+import type { LaneRows } from './lane-rows.ts';
+import { range } from '../lib/unroll.ts';
+
+/**
+ * Weight gradient of a convolution (see ConvProblem):
+ *   dw[o, c, i, j] = sum over b, p, q of dy[b, o, p, q] * x[b, group(o) * C/g + c, p * stride - padding + i, q * stride - padding + j]
+ * It is written, not added. Lanes own columns (source channels and taps) of a group, an invocation several filters (rows) in
+ * registers; the long sum over images and pixels is cut into chunks where there is too little else to share out. Each
+ * chunk then writes a partial result, and a second kernel adds them in order: the same result every time.
+ *
+ * Variants as in product.ts: `plane` and `rows` multiply whole vectors of four pixels; `pixel` (images of one
+ * pixel) four source channels; `general` single pixels. Their tiles are in variants.ts.
+ */
+export const convWeightGradient: Kernel<ConvProblem> = (problem, device) => {
+  requireConv(problem, 'conv2d.weight_gradient');
+  const plan = planWeightGradient(problem, device);
+  const sums = inHalf(
+    plan.parts.map((part) => partial(problem, plan, part, device)),
+    halfBindings(problem, { x: 'x', dy: 'y' }),
+  );
+  return plan.direct ? sums : [...sums, ...total(problem, plan, device)];
+};
+
+/** Every way that is worth measuring, the usual one first. */
+export const convWeightGradientWays = (p: ConvProblem, device: DeviceProfile): ConvWay[] =>
+  convWays(usualPlan(p, device), p.filters / p.groups, mostColumns);
+
+/** Elements of the tensor `partial` that `convWeightGradient` works in; if 0, `partial` is dw itself. */
+export function convPartialSize(problem: ConvProblem, device: DeviceProfile): number {
+  const plan = planWeightGradient(problem, device);
+  return plan.direct ? 0 : plan.stride * plan.chunks;
+}
+
+/** A run of images, bound at once, and the chunks it is cut into. */
+interface Part {
+  readonly batch: number;
+  readonly firstChunk: number;
+  readonly chunks: number;
+  readonly itemsPerChunk: number;
+  readonly ranges: Readonly<Record<string, { offset: number; size: number } | undefined>>;
+}
+
+interface Plan extends ConvPlan {
+  readonly lanes: LaneRows;
+  readonly columns: number;
+  /** What the long sum runs over, an image: vectors of pixels, rows of pixels, or the image itself. */
+  readonly itemsPerImage: number;
+  readonly parts: readonly Part[];
+  readonly chunks: number;
+  /** Whether the only chunk is the result. */
+  readonly direct: boolean;
+  /** Elements from one chunk's partial result to the next. */
+  readonly stride: number;
+  /** The one tap that is not all padding, for `pixel`, whose partial results leave out the others. */
+  readonly tap: number;
+}
+
+/** Most terms of one running sum, so that rounding errors stay small. */
+const LONGEST_SUM = 4096;
+
+/** Source channels, with the taps that an invocation does not take all at once. */
+function columnCount({ channels, groups, kernelHeight, kernelWidth }: ConvProblem, variant: Variant): number {
+  const depth = channels / groups;
+  return { plane: depth, rows: depth * kernelHeight, pixel: depth / 4, general: depth * kernelHeight * kernelWidth }[
+    variant
+  ];
+}
+
+function usualPlan(p: ConvProblem, device: DeviceProfile): ConvPlan {
+  const variant = chooseVariant(p);
+  return { variant, tile: weightTile(variant, p.filters / p.groups, columnCount(p, variant), device) };
+}
+
+function planWeightGradient(p: ConvProblem, device: DeviceProfile): Plan {
+  const [height, width] = convOutput(p);
+  const depth = p.channels / p.groups;
+  const rows = p.filters / p.groups;
+  const allTaps = p.kernelHeight * p.kernelWidth;
+  const { variant, tile } = planned(p.way, usualPlan(p, device), mostColumns, 'conv2d.weight_gradient');
+  const columns = columnCount(p, variant);
+  const lanes = laneRows(tile.rows, device);
+  const itemsPerImage = { plane: (height * width) / 4, rows: (height * width) / 4, pixel: 1, general: height }[variant];
+  const workPerItem = variant === 'general' ? width : 1;
+  const tiles = p.groups * ceilDiv(rows, tile.rows) * ceilDiv(columns, lanes.lanes * tile.columns);
+  const wanted = ceilDiv(device.cpu ? 24 : 2048, tiles);
+  const least = ceilDiv(device.cpu ? 32 : 16, workPerItem);
+  const most = ceilDiv(LONGEST_SUM, workPerItem);
+  let chunks = 0;
+  const parts = splitImages(p, device, 'conv2d.weight_gradient').map(({ rows: batch, ranges }) => {
+    const items = batch * itemsPerImage;
+    const itemsPerChunk = Math.min(most, Math.max(least, ceilDiv(items, wanted)));
+    const part = { batch, firstChunk: chunks, chunks: ceilDiv(items, itemsPerChunk), itemsPerChunk, ranges };
+    chunks += part.chunks;
+    return part;
+  });
+  const elements = p.filters * depth * (variant === 'pixel' ? 1 : allTaps);
+  const tap =
+    forwardTaps(p.height, height, p.kernelHeight, p.stride, p.padding).first * p.kernelWidth +
+    forwardTaps(p.width, width, p.kernelWidth, p.stride, p.padding).first;
+  const direct = chunks === 1 && (variant !== 'pixel' || allTaps === 1);
+  return { variant, tile, lanes, columns, itemsPerImage, parts, chunks, direct, stride: ceilDiv(elements, 4) * 4, tap };
+}
+
+function chooseVariant(p: ConvProblem): Variant {
+  const [height, width] = convOutput(p);
+  const depth = p.channels / p.groups;
+  if (p.height * p.width === 1 && height * width === 1 && depth % 4 === 0) return 'pixel';
+  if (p.stride !== 1 || height !== p.height || width !== p.width) return 'general';
+  if (p.kernelHeight * p.kernelWidth === 1 && (height * width) % 4 === 0) return 'plane';
+  if (p.kernelWidth === 3 && width % 4 === 0) return 'rows';
+  return 'general';
+}
+
+/** Sums of one part of the batch, chunk by chunk. */
+function partial(p: ConvProblem, plan: Plan, part: Part, device: DeviceProfile): Launch {
+  const [height, width] = convOutput(p);
+  const { variant, tile, lanes, columns } = plan;
+  const depth = p.channels / p.groups;
+  const rows = p.filters / p.groups;
+  const rowTiles = ceilDiv(rows, tile.rows);
+  const columnTiles = ceilDiv(columns, lanes.lanes * tile.columns);
+  const workgroups = p.groups * rowTiles * columnTiles * part.chunks;
+  const macs = part.batch * p.filters * depth * p.kernelHeight * p.kernelWidth * height * width;
+  const bytes = imageBytes(p);
+  const { x, y: dy } = part.ranges;
+  return launch({
+    name: `conv2d.weight_gradient/${wayOf(plan)}`,
+    bindings: [
+      input('x', variant === 'general' ? 'f32' : 'vec4f'),
+      input('dy', variant === 'plane' || variant === 'rows' ? 'vec4f' : 'f32'),
+      output('partial'),
+    ],
+    uniforms: {
+      workgroups: u32(workgroups),
+      groups: u32(p.groups),
+      row_tiles: u32(rowTiles),
+      column_tiles: u32(columnTiles),
+      rows: u32(rows),
+      columns: u32(columns),
+      depth: u32(depth),
+      height: i32(p.height),
+      width: i32(p.width),
+      plane: u32(p.height * p.width),
+      out_height: u32(height),
+      out_width: u32(width),
+      out_plane: u32(height * width),
+      kernel_height: u32(p.kernelHeight),
+      kernel_width: u32(p.kernelWidth),
+      conv_stride: i32(p.stride),
+      padding: i32(p.padding),
+      items: u32(part.batch * plan.itemsPerImage),
+      items_per_image: u32(plan.itemsPerImage),
+      items_per_chunk: u32(part.itemsPerChunk),
+      first_chunk: u32(part.firstChunk),
+      chunk_stride: u32(plan.stride),
+    },
+    enables: lanes.enables,
+    wgsl: shader(variant, tile, lanes),
+    grid: foldGrid(workgroups, device),
+    cost: { flops: 2 * macs, bytes: part.batch * (bytes.x + bytes.y) },
+    ranges: { ...(x && { x }), ...(dy && { dy }) },
+  });
+}
+
+/** dw = the sum of the partial results, in order; zero for taps that `pixel` left out. */
+function total(p: ConvProblem, plan: Plan, device: DeviceProfile): Launch[] {
+  const n = (p.filters * p.channels * p.kernelHeight * p.kernelWidth) / p.groups;
+  const taps = p.kernelHeight * p.kernelWidth;
+  const expand = plan.variant === 'pixel' && taps > 1;
+  const type = expand ? 'f32' : 'vec4f';
+  return elementwise(
+    {
+      name: `conv2d.weight_gradient/total${expand ? '_one_tap' : ''}`,
+      n,
+      bindings: [output('dw', 'vec4f')],
+      shared: [input('partial', type)],
+      uniforms: {
+        chunks: u32(plan.chunks),
+        chunk_stride: u32(expand ? plan.stride : plan.stride / 4),
+        taps: u32(taps),
+        tap: u32(plan.tap),
+      },
+      body: /* wgsl */ `
+      var sum = vec4f();
+      ${
+        expand
+          ? /* wgsl */ `
+      for (var e = 0u; e < 4u; e++) {
+        let element = (params.first_vector + i) * 4u + e;
+        if (element % params.taps == params.tap) {
+          for (var chunk = 0u; chunk < params.chunks; chunk++) {
+            sum[e] += partial[chunk * params.chunk_stride + element / params.taps];
+          }
+        }
+      }`
+          : /* wgsl */ `
+      for (var chunk = 0u; chunk < params.chunks; chunk++) {
+        sum += partial[chunk * params.chunk_stride + params.first_vector + i];
+      }`
+      }
+      dw[i] = sum;`,
+      flopsPerElement: plan.chunks,
+    },
+    device,
+  );
+}
+
+/** Everything but the loop over the items of a chunk, which the variant supplies. */
+function shader(variant: Variant, tile: Tile, lanes: LaneRows): string {
+  const { vectorRows, sums, loop, store } = variants[variant](tile, lanes);
+  const rows = range(tile.rows);
+  const plane = vectorRows ? 'params.out_plane / 4u' : 'params.out_plane';
+  return /* wgsl */ `
+${linearWorkgroupWgsl}
+@compute @workgroup_size(${lanes.lanes})
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  var number = linear_workgroup(workgroup, workgroups);
+  if (number >= params.workgroups) { return; }
+  let column_tile = number % params.column_tiles;
+  number /= params.column_tiles;
+  let first_row = (number % params.row_tiles) * ${tile.rows}u;
+  number /= params.row_tiles;
+  let group = number % params.groups;
+  let chunk = number / params.groups;
+  // A lane's columns are ${lanes.lanes} apart.
+  let own_column = column_tile * ${lanes.lanes * tile.columns}u + lane;
+  ${perColumn(tile, (v) => `let column${v} = min(own_column + ${v * lanes.lanes}u, params.columns - 1u);`)}
+  let first_item = chunk * params.items_per_chunk;
+  let end_item = min(first_item + params.items_per_chunk, params.items);
+  let channels = params.groups * params.depth;
+  let filters = params.groups * params.rows;
+  // Place of a row of dy within an image.
+  let dy_plane = ${plane};
+  ${lanes.prepare((r) => `(group * params.rows + min(first_row + ${r}, params.rows - 1u)) * dy_plane`)}
+  ${rows.map((r) => sums(r)).join('\n  ')}
+  ${loop}
+  let result = (params.first_chunk + chunk) * params.chunk_stride;
+  let filter_first = group * params.rows + first_row;
+  ${perColumn(
+    tile,
+    (v) => `if (own_column + ${v * lanes.lanes}u < params.columns) {
+    ${rows.map((r) => `if (first_row + ${r}u < params.rows) { ${store(r, v)} }`).join('\n    ')}
+  }`,
+  )}
+}`;
+}
+
+interface VariantCode {
+  /** Whether dy is read as vectors of four pixels. */
+  readonly vectorRows: boolean;
+  /** Declares the sums of a row. */
+  readonly sums: (row: number) => string;
+  readonly loop: string;
+  readonly store: (row: number, column: number) => string;
+}
+
+const perRow = ({ rows }: Tile, code: (r: number) => string): string => range(rows).map(code).join(' ');
+const perColumn = ({ columns }: Tile, code: (v: number) => string): string => range(columns).map(code).join('\n  ');
+const loadRows = (lanes: LaneRows, at: string): string => lanes.load('d', (row) => `dy[${at} + ${row}]`);
+
+const variants: Readonly<Record<Variant, (tile: Tile, lanes: LaneRows) => VariantCode>> = {
+  plane: (tile, lanes) => ({
+    vectorRows: true,
+    sums: (r) => perColumn(tile, (v) => `var sum${r}_${v} = 0.0;`),
+    loop: /* wgsl */ `
+  let image = first_item / params.items_per_image;
+  var within = first_item % params.items_per_image;
+  let first_channel = image * channels + group * params.depth;
+  ${perColumn(tile, (v) => `var x_at${v} = (first_channel + column${v}) * params.items_per_image + within;`)}
+  var at = image * filters * dy_plane + within;
+  for (var item = first_item; item < end_item; item++) {
+    ${perColumn(tile, (v) => `let value${v} = x[x_at${v}];`)}
+    ${loadRows(lanes, 'at')}
+    ${perRow(tile, (r) => perColumn(tile, (v) => `sum${r}_${v} += dot(d${r}, value${v});`))}
+    // On to the next vector, which may be the first of the next image.
+    within += 1u;
+    let wraps = within == params.items_per_image;
+    within = select(within, 0u, wraps);
+    let x_step = select(1u, 1u + (channels - 1u) * params.items_per_image, wraps);
+    ${perColumn(tile, (v) => `x_at${v} += x_step;`)}
+    at += select(1u, 1u + (filters - 1u) * params.items_per_image, wraps);
+  }`,
+    store: (r, v) => `partial[result + (filter_first + ${r}u) * params.depth + column${v}] = sum${r}_${v};`,
+  }),
+
+  rows: (tile, lanes) => ({
+    vectorRows: true,
+    sums: (r) => `var left${r} = vec4f(); var middle${r} = vec4f(); var right${r} = vec4f();`,
+    loop: /* wgsl */ `
+  let channel = column0 / params.kernel_height;
+  let tap_y = column0 % params.kernel_height;
+  let row_vectors = u32(params.width) / 4u;
+  var image = first_item / params.items_per_image;
+  var y = (first_item % params.items_per_image) / row_vectors;
+  var column_x = first_item % row_vectors;
+  for (var item = first_item; item < end_item; item++) {
+    let row = i32(y + tap_y) - params.padding;
+    let inside = row >= 0 && row < params.height;
+    let base = (image * channels + group * params.depth + channel) * params.items_per_image + column_x;
+    let x_at = base + select(0u, u32(row) * row_vectors, inside);
+    let value = select(vec4f(), x[x_at], inside);
+    let before = select(0.0, x[max(x_at, 1u) - 1u].w, inside && column_x > 0u);
+    let has_right = column_x + 1u < row_vectors;
+    let after = select(0.0, x[x_at + select(0u, 1u, has_right)].x, inside && has_right);
+    let value_left = vec4f(before, value.xyz);
+    let value_right = vec4f(value.yzw, after);
+    ${loadRows(lanes, 'image * filters * dy_plane + y * row_vectors + column_x')}
+    ${perRow(tile, (r) => `left${r} += d${r} * value_left; middle${r} += d${r} * value; right${r} += d${r} * value_right;`)}
+    column_x += 1u;
+    if (column_x == row_vectors) { column_x = 0u; y += 1u; }
+    if (y == params.out_height) { y = 0u; image += 1u; }
+  }`,
+    store: (r) => /* wgsl */ `
+    let at = result + ((filter_first + ${r}u) * params.depth + channel) * params.kernel_height * 3u + tap_y * 3u;
+    partial[at] = dot(left${r}, vec4f(1.0));
+    partial[at + 1u] = dot(middle${r}, vec4f(1.0));
+    partial[at + 2u] = dot(right${r}, vec4f(1.0));`,
+  }),
+
+  pixel: (tile, lanes) => ({
+    vectorRows: false,
+    sums: (r) => `var sum${r} = vec4f();`,
+    loop: /* wgsl */ `
+  for (var image = first_item; image < end_item; image++) {
+    let value = x[(image * channels + group * params.depth) / 4u + column0];
+    ${loadRows(lanes, 'image * filters')}
+    ${perRow(tile, (r) => `sum${r} += d${r} * value;`)}
+  }`,
+    store: (r) => /* wgsl */ `
+    let at = result + (filter_first + ${r}u) * params.depth + column0 * 4u;
+    partial[at] = sum${r}.x; partial[at + 1u] = sum${r}.y; partial[at + 2u] = sum${r}.z; partial[at + 3u] = sum${r}.w;`,
+  }),
+
+  general: (tile, lanes) => ({
+    vectorRows: false,
+    sums: (r) => perColumn(tile, (v) => `var sum${r}_${v} = 0.0;`),
+    loop: /* wgsl */ `
+  let taps = params.kernel_height * params.kernel_width;
+  ${perColumn(
+    tile,
+    (v) => /* wgsl */ `
+  let channel${v} = column${v} / taps;
+  let tap_y${v} = i32((column${v} % taps) / params.kernel_width) - params.padding;
+  let tap_x${v} = i32(column${v} % params.kernel_width) - params.padding;`,
+  )}
+  // An item is a row of pixels.
+  for (var item = first_item; item < end_item; item++) {
+    let image = item / params.out_height;
+    let y = item % params.out_height;
+    let first_channel = image * channels + group * params.depth;
+    ${perColumn(
+      tile,
+      (v) => /* wgsl */ `
+    let row${v}_y = i32(y) * params.conv_stride + tap_y${v};
+    let row${v}_inside = row${v}_y >= 0 && row${v}_y < params.height;
+    let x_at${v} = (first_channel + channel${v}) * params.plane + select(0u, u32(row${v}_y * params.width), row${v}_inside);`,
+    )}
+    let at = image * filters * dy_plane + y * params.out_width;
+    for (var q = 0u; q < params.out_width; q++) {
+      ${perColumn(
+        tile,
+        (v) => /* wgsl */ `
+      let pixel${v} = i32(q) * params.conv_stride + tap_x${v};
+      let inside${v} = row${v}_inside && pixel${v} >= 0 && pixel${v} < params.width;
+      let value${v} = select(0.0, x[x_at${v} + select(0u, u32(pixel${v}), inside${v})], inside${v});`,
+      )}
+      ${loadRows(lanes, 'at + q')}
+      ${perRow(tile, (r) => perColumn(tile, (v) => `sum${r}_${v} += d${r} * value${v};`))}
+    }
+  }`,
+    store: (r, v) => `partial[result + (filter_first + ${r}u) * params.depth * taps + column${v}] = sum${r}_${v};`,
+  }),
+};

@@ -1,0 +1,138 @@
+import { f32, input, output, require } from '../../lib/kernel.ts';
+import type { Kernel } from '../../lib/kernel.ts';
+import { accurateExp, expWgsl, logWgsl } from '../../lib/math.ts';
+import { eachColumn, planRows, rowKernel } from '../../lib/rows.ts';
+import type { RowPlan } from '../../lib/rows.ts';
+
+/*
+ * Cross-entropy of logits z [rows, width] with hard labels y, smoothed by eps (PyTorch's convention, which spreads eps
+ * over all classes):
+ *
+ *     loss(row) = (1 - eps) (L - z_y) + eps (L - mean(z)),   L = m + log(s),  m = max(z),  s = sum(exp(z - m))
+ *     dz = (upstream / rows) (exp(z - m) / s - (1 - eps) [c = y] - eps / width)
+ *
+ * The labels are given, or are the argmax of a teacher's logits (the first of equal ones), found in the same pass. Kept
+ * for backward: z and stats [rows, 4] of m, 1 / s, y and the loss. A label that is no class makes the loss NaN. Losses are
+ * summed over rows by scaled-sum.ts. The gradient is written.
+ *
+ * What is done for a row is a WGSL function each, which distilled-cross-entropy uses too.
+ */
+
+export interface CrossEntropyProblem {
+  readonly rows: number;
+  readonly width: number;
+  readonly smoothing: number;
+  readonly labels: 'given' | 'teacher';
+}
+
+/**
+ * WGSL: `teacher_label(base)`, the argmax of the row of `teacher` that begins at index `base`; no class where NaN is the
+ * largest.
+ */
+export const teacherLabelWgsl = (plan: RowPlan): string => /* wgsl */ `
+fn teacher_label(base: u32) -> i32 {
+  var best = V(LOWEST);
+  ${eachColumn(plan, 'best = max(best, teacher[i]);')}
+  let best_value = row_max(best);
+  // The smallest index is found as the largest negative one.
+  var first = V(LOWEST);
+  ${eachColumn(plan, 'first = max(first, select(V(LOWEST), -V(columns_of(c)), teacher[i] == V(best_value)));')}
+  return i32(min(-row_max(first), 2147483520.0));
+}`;
+
+/**
+ * WGSL: `cross_entropy_of_<logits>(base, label, label_weight, smoothing)`, m, 1 / s, y and loss of the row of the binding
+ * `logits` that begins at index `base`. The weights are 1 - eps and eps. Needs expWgsl and logWgsl.
+ */
+export const labelRowWgsl = (logits: string, plan: RowPlan): string => /* wgsl */ `
+fn cross_entropy_of_${logits}(base: u32, label: i32, label_weight: f32, smoothing: f32) -> vec4f {
+  let known = label >= 0 && label < i32(params.width);
+  var largest = V(LOWEST);
+  ${eachColumn(plan, `largest = max(largest, ${logits}[i]);`)}
+  let m = row_max(largest);
+  var part = V(0);
+  var part_z = V(0);
+  var part_y = V(0);
+  ${eachColumn(
+    plan,
+    /* wgsl */ `
+    let z = ${logits}[i] - m;
+    part += ${accurateExp(plan.vector)}(z);
+    part_z += z;
+    part_y += select(V(0), z, columns_of(c) == Columns(u32(label)));`,
+  )}
+  let s = row_sum(part);
+  let log_s = accurate_log(s);
+  let mean_z = row_sum(part_z) / f32(params.width);
+  let z_label = row_sum(part_y);
+  let loss = label_weight * (log_s - z_label) + smoothing * (log_s - mean_z);
+  return vec4f(m, 1.0 / s, f32(label), select(bitcast<f32>(0x7fc00000u | (u32(label) & 1u)), loss, known));
+}`;
+
+/** WGSL: `label_gradient(z, columns, kept, smoothing, off)`, dz but for the upstream factor; off is eps / width. */
+export const labelGradientWgsl = /* wgsl */ `
+fn label_gradient(z: V, columns: Columns, kept: vec4f, smoothing: f32, off: f32) -> V {
+  let p = exp(z - kept.x) * kept.y;
+  let one = select(V(0), V(1), columns == Columns(u32(i32(kept.z))));
+  return (p - one) + (smoothing * one - off);
+}`;
+
+/** Bindings: logits; labels (i32) or teacher; row_loss [rows]; stats (vec4f). */
+export const crossEntropyForward: Kernel<CrossEntropyProblem> = (problem, device) => {
+  const { rows, width, smoothing, labels } = problem;
+  require(rows > 0 && width > 0, 'cross_entropy', 'sizes of at least 1', [rows, width]);
+  require(smoothing >= 0 && smoothing <= 1, 'cross_entropy', '0 <= smoothing <= 1', smoothing);
+  const shape = { outer: rows, width, inner: 1 };
+  const plan = planRows(shape, device);
+  const element = plan.vector === 4 ? 'vec4f' : 'f32';
+  const given = labels === 'given';
+  const source = given ? input('labels', 'i32') : input('teacher', element);
+  return rowKernel(
+    {
+      name: `cross_entropy.forward/${labels}`,
+      shape,
+      plan,
+      bindings: [input('logits', element), source, output('row_loss'), output('stats', 'vec4f')],
+      bytesPerSlice: { logits: width * 4, [source.name]: given ? 4 : width * 4, row_loss: 4, stats: 16 },
+      uniforms: { smoothing: f32(smoothing), one_minus_smoothing: f32(1 - smoothing) },
+      functions: expWgsl + logWgsl + labelRowWgsl('logits', plan) + (given ? '' : teacherLabelWgsl(plan)),
+      body: /* wgsl */ `
+  let label = ${given ? 'labels[row]' : 'teacher_label(base)'};
+  let kept = cross_entropy_of_logits(base, label, params.one_minus_smoothing, params.smoothing);
+  if (lane == 0u) {
+    row_loss[row] = kept.w;
+    stats[row] = kept;
+  }`,
+      cost: { flops: 8 * rows * width, bytes: (given ? 4 : 8) * rows * width },
+    },
+    device,
+  );
+};
+
+/** Bindings: logits, stats (vec4f), dloss (one element), dlogits. */
+export const crossEntropyBackward: Kernel<Omit<CrossEntropyProblem, 'labels'>> = (problem, device) => {
+  const { rows, width, smoothing } = problem;
+  const shape = { outer: rows, width, inner: 1 };
+  const plan = planRows(shape, device);
+  const element = plan.vector === 4 ? 'vec4f' : 'f32';
+  return rowKernel(
+    {
+      name: 'cross_entropy.backward',
+      shape,
+      plan,
+      bindings: [input('logits', element), input('stats', 'vec4f'), input('dloss'), output('dlogits', element)],
+      bytesPerSlice: { logits: width * 4, stats: 16, dlogits: width * 4 },
+      uniforms: { scale: f32(1 / rows), smoothing: f32(smoothing), off: f32(smoothing / width) },
+      functions: labelGradientWgsl,
+      body: /* wgsl */ `
+  let scale = dloss[0] * params.scale;
+  let kept = stats[row];
+  ${eachColumn(
+    plan,
+    'dlogits[i] = scale * label_gradient(logits[i], columns_of(c), kept, params.smoothing, params.off);',
+  )}`,
+      cost: { flops: 6 * rows * width, bytes: 8 * rows * width },
+    },
+    device,
+  );
+};

@@ -1,0 +1,247 @@
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { bytesOfElement, inHalf } from '../lib/f16-storage.ts';
+import { input, launch, output, require, u32 } from '../lib/kernel.ts';
+import type { Cost, Kernel, Uniforms } from '../lib/kernel.ts';
+import { fitsPatchSubgroup, patchEmbedForwardSubgroup, patchEmbedWeightSubgroup } from './subgroup.ts';
+
+/**
+ * Patch embedding, a convolution whose stride is its kernel, from image to tokens in one dispatch (timm PatchEmbed):
+ *
+ *     y[b, n, d] = bias[d] + sum over c, dy, dx of x[b, c, P gy + dy, P gx + dx] w[d, c, dy, dx],   n = gy G + gx
+ *
+ * x [B, C, H, W] with H = Gy P and W = Gx P, w [D, C, P, P], bias [D], y [B, Gy Gx, D]. No patch matrix is built. Kept
+ * for the backward pass: x and w. Gradients are written:
+ *
+ *     dw[d, c, dy, dx] = sum over b, n of dy[b, n, d] x[b, c, P gy + dy, P gx + dx]
+ *     dx[b, c, P gy + dy, P gx + dx] = sum over d of dy[b, n, d] w[d, c, dy, dx]
+ *
+ * Where P is a multiple of 4, pixels and weights are read four at a time.
+ */
+export interface PatchEmbedProblem {
+  readonly batch: number;
+  readonly channels: number;
+  /** Patches down and across. */
+  readonly gridHeight: number;
+  readonly gridWidth: number;
+  readonly patch: number;
+  readonly width: number;
+  /** Bindings that are f16 in memory; sums are f32 all the same. */
+  readonly half?: readonly ('x' | 'w' | 'dx')[];
+}
+
+const WORKGROUP = 64;
+/** Patches an invocation handles: each weight that it loads serves all of them. */
+const PATCHES = 8;
+/** Output features an invocation of the weight gradient handles. */
+const FEATURES = 8;
+/** Invocations that keep a device busy; the sum over patches is split until there are about as many. */
+const PARALLEL = 16384;
+
+interface Vectors {
+  /** Elements loaded together. */
+  readonly lanes: 1 | 4;
+  readonly element: 'f32' | 'vec4f';
+}
+
+const vectorsOf = ({ patch }: PatchEmbedProblem): Vectors =>
+  patch % 4 === 0 ? { lanes: 4, element: 'vec4f' } : { lanes: 1, element: 'f32' };
+
+/** Sizes in vectors, and the WGSL that finds pixels with them. */
+function sizes(problem: PatchEmbedProblem, { lanes }: Vectors): Uniforms {
+  const { batch, channels, gridHeight, gridWidth, patch, width } = problem;
+  require([batch, channels, gridHeight, gridWidth, patch, width].every(
+    (size) => Number.isInteger(size) && size > 0,
+  ), 'patch_embed', 'positive sizes', problem);
+  return {
+    patches: u32(batch * gridHeight * gridWidth),
+    grid_height: u32(gridHeight),
+    grid_width: u32(gridWidth),
+    side: u32(patch),
+    columns: u32(patch / lanes),
+    channels: u32(channels),
+    width: u32(width),
+  };
+}
+
+const pixelWgsl = /* wgsl */ `
+/** Vector index of the first pixel of patch n in channel 0. */
+fn patch_start(n: u32) -> u32 {
+  let per_image = params.grid_height * params.grid_width;
+  let image = n / per_image;
+  let gy = (n % per_image) / params.grid_width;
+  let gx = n % params.grid_width;
+  let row = image * params.channels * params.grid_height * params.side + gy * params.side;
+  return row * params.grid_width * params.columns + gx * params.columns;
+}
+`;
+
+const invocation = /* wgsl */ `@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
+        @builtin(local_invocation_index) lane: u32`;
+
+/** Of a pass over an image (x or dx), tokens, and a weight or the gradient of one. */
+function costOf(problem: PatchEmbedProblem, image: 'x' | 'dx', weight: 'w' | 'partials'): Cost {
+  const { batch, gridHeight, gridWidth, channels, patch, width, half } = problem;
+  const patches = batch * gridHeight * gridWidth;
+  const depth = channels * patch ** 2;
+  const bytes = bytesOfElement(half, image) * patches * depth + bytesOfElement(half, weight) * width * depth;
+  return { flops: 2 * patches * depth * width, bytes: bytes + 4 * patches * width };
+}
+
+/** Lanes own features, an invocation PATCHES patches: pixels are the same for all lanes, weights serve all patches. */
+export const patchEmbedForward: Kernel<PatchEmbedProblem> = (problem, device) => {
+  const cost = costOf(problem, 'x', 'w');
+  if (fitsPatchSubgroup(problem, device)) return inHalf(patchEmbedForwardSubgroup(problem, device, cost), problem.half);
+  const vectors = vectorsOf(problem);
+  const { element, lanes } = vectors;
+  const product = lanes === 4 ? 'dot(pixel, weight)' : 'pixel * weight';
+  const groups = ceilDiv(problem.batch * problem.gridHeight * problem.gridWidth, PATCHES);
+  const launches = [
+    launch({
+      name: `patch_embed.forward/vec${lanes}`,
+      bindings: [input('x', element), input('w', element), input('bias'), output('y')],
+      uniforms: sizes(problem, vectors),
+      wgsl: /* wgsl */ `
+${linearWorkgroupWgsl}
+${pixelWgsl}
+@compute @workgroup_size(${WORKGROUP})
+fn main(${invocation}) {
+  let i = linear_workgroup(workgroup, workgroups) * ${WORKGROUP}u + lane;
+  let feature = i % params.width;
+  let first = i / params.width * ${PATCHES}u;
+  if (first >= params.patches) { return; }
+  var start: array<u32, ${PATCHES}>;
+  var sum: array<f32, ${PATCHES}>;
+  for (var p = 0u; p < ${PATCHES}u; p++) { start[p] = patch_start(min(first + p, params.patches - 1u)); }
+  let stride = params.grid_width * params.columns;
+  var k = feature * params.channels * params.side * params.columns;
+  for (var row = 0u; row < params.channels * params.side; row++) {
+    // Rows of a channel follow each other in the image only within the patch.
+    let channel = row / params.side;
+    let down = channel * params.grid_height * params.side + row % params.side;
+    for (var column = 0u; column < params.columns; column++) {
+      let weight = w[k];
+      k++;
+      let at = down * stride + column;
+      for (var p = 0u; p < ${PATCHES}u; p++) {
+        let pixel = x[start[p] + at];
+        sum[p] += ${product};
+      }
+    }
+  }
+  for (var p = 0u; p < ${PATCHES}u; p++) {
+    if (first + p < params.patches) { y[(first + p) * params.width + feature] = sum[p] + bias[feature]; }
+  }
+}`,
+      grid: foldGrid(ceilDiv(groups * problem.width, WORKGROUP), device),
+      cost,
+    }),
+  ];
+  return inHalf(launches, problem.half);
+};
+
+/** Parts that the sum over patches is split into for the weight gradient, so that every lane of the device has work. */
+export function patchEmbedWeightParts(problem: PatchEmbedProblem, device: DeviceProfile): number {
+  const { channels, patch, width, batch, gridHeight, gridWidth } = problem;
+  const own = ceilDiv(width, FEATURES) * ((channels * patch * patch) / vectorsOf(problem).lanes);
+  const wanted = device.cpu ? 1 : ceilDiv(PARALLEL, own);
+  return Math.max(1, Math.min(wanted, ceilDiv(batch * gridHeight * gridWidth, 64)));
+}
+
+/**
+ * partials[part, d, c, dy, dx], whose sum over the parts is dw. Lanes own pixels of a patch, an invocation FEATURES
+ * features: gradients are the same for all lanes, each pixel serves all features.
+ */
+export const patchEmbedWeight: Kernel<PatchEmbedProblem> = (problem, device) => {
+  const cost = costOf(problem, 'x', 'partials');
+  if (fitsPatchSubgroup(problem, device)) return inHalf(patchEmbedWeightSubgroup(problem, device, cost), problem.half);
+  const vectors = vectorsOf(problem);
+  const { element, lanes } = vectors;
+  const parts = patchEmbedWeightParts(problem, device);
+  const { channels, patch, width, batch, gridHeight, gridWidth } = problem;
+  const columns = (channels * patch * patch) / lanes;
+  const features = ceilDiv(width, FEATURES);
+  const launches = [
+    launch({
+      name: `patch_embed.weight/vec${lanes}`,
+      bindings: [input('x', element), input('dy'), output('partials', element)],
+      uniforms: {
+        ...sizes(problem, vectors),
+        per_part: u32(ceilDiv(batch * gridHeight * gridWidth, parts)),
+        parts: u32(parts),
+      },
+      wgsl: /* wgsl */ `
+${linearWorkgroupWgsl}
+${pixelWgsl}
+@compute @workgroup_size(${WORKGROUP})
+fn main(${invocation}) {
+  let i = linear_workgroup(workgroup, workgroups) * ${WORKGROUP}u + lane;
+  let depth = params.channels * params.side * params.columns;
+  let groups = (params.width + ${FEATURES - 1}u) / ${FEATURES}u;
+  let k = i % depth;
+  let feature = i / depth % groups * ${FEATURES}u;
+  let part = i / (depth * groups);
+  if (part >= params.parts) { return; }
+  let row = k / params.columns;
+  let down = row / params.side * params.grid_height * params.side + row % params.side;
+  let at = down * params.grid_width * params.columns + k % params.columns;
+  var sum: array<${element}, ${FEATURES}>;
+  let end = min((part + 1u) * params.per_part, params.patches);
+  for (var n = part * params.per_part; n < end; n++) {
+    let pixel = x[patch_start(n) + at];
+    for (var f = 0u; f < ${FEATURES}u; f++) {
+      sum[f] += dy[n * params.width + min(feature + f, params.width - 1u)] * pixel;
+    }
+  }
+  for (var f = 0u; f < ${FEATURES}u; f++) {
+    if (feature + f < params.width) { partials[(part * params.width + feature + f) * depth + k] = sum[f]; }
+  }
+}`,
+      grid: foldGrid(ceilDiv(columns * features * parts, WORKGROUP), device),
+      cost,
+    }),
+  ];
+  return inHalf(launches, problem.half);
+};
+
+/** The gradient of the image: lanes own pixels of a patch, an invocation PATCHES patches. */
+export const patchEmbedImage: Kernel<PatchEmbedProblem> = (problem, device) => {
+  const vectors = vectorsOf(problem);
+  const { element, lanes } = vectors;
+  const { channels, patch, batch, gridHeight, gridWidth } = problem;
+  const columns = (channels * patch * patch) / lanes;
+  const launches = [
+    launch({
+      name: `patch_embed.image/vec${lanes}`,
+      bindings: [input('w', element), input('dy'), output('dx', element)],
+      uniforms: sizes(problem, vectors),
+      wgsl: /* wgsl */ `
+${linearWorkgroupWgsl}
+${pixelWgsl}
+@compute @workgroup_size(${WORKGROUP})
+fn main(${invocation}) {
+  let i = linear_workgroup(workgroup, workgroups) * ${WORKGROUP}u + lane;
+  let depth = params.channels * params.side * params.columns;
+  let k = i % depth;
+  let first = i / depth * ${PATCHES}u;
+  if (first >= params.patches) { return; }
+  let row = k / params.columns;
+  let down = row / params.side * params.grid_height * params.side + row % params.side;
+  let at = down * params.grid_width * params.columns + k % params.columns;
+  var sum: array<${element}, ${PATCHES}>;
+  for (var d = 0u; d < params.width; d++) {
+    let weight = w[d * depth + k];
+    for (var p = 0u; p < ${PATCHES}u; p++) {
+      sum[p] += dy[min(first + p, params.patches - 1u) * params.width + d] * weight;
+    }
+  }
+  for (var p = 0u; p < ${PATCHES}u; p++) {
+    if (first + p < params.patches) { dx[patch_start(first + p) + at] = sum[p]; }
+  }
+}`,
+      grid: foldGrid(ceilDiv(columns * ceilDiv(batch * gridHeight * gridWidth, PATCHES), WORKGROUP), device),
+      cost: costOf(problem, 'dx', 'w'),
+    }),
+  ];
+  return inHalf(launches, problem.half);
+};
