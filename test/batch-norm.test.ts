@@ -191,6 +191,27 @@ describe('batchNorm', () => {
     expect(x.grad).toBeNull();
   });
 
+  it.each([false, true])('keeps NaN through the ReLU, as PyTorch does (training: %s)', async (training) => {
+    // Channels of four, of one and of pixels in fours: the three layouts. In training the NaN spreads over its channel.
+    for (const [shape, channels] of [
+      [[3, 4], 4],
+      [[3, 3], 3],
+      [[3, 1, 2, 2], 1],
+    ] as const) {
+      const x = engine().tensor([NaN, ...new Array<number>(product(shape) - 1).fill(-1)], shape);
+      x.requiresGrad_();
+      const running = [full(0, channels), full(1, channels)] as const;
+      const y = batchNorm(x, full(1, channels), full(0, channels), ...running, { training, relu: true, eps: 0 });
+      y.backward(engine().full(shape, 1));
+      const values = await y.read();
+      expect(values[0]).toBeNaN();
+      if (training) continue;
+      expect([...values].slice(1)).toEqual([...values].slice(1).fill(0));
+      // The gradient passes at the NaN, which is not at or below zero.
+      expect([...(await x.grad!.read())]).toEqual([...values].map((value) => (Number.isNaN(value) ? 1 : 0)));
+    }
+  });
+
   it('says what does not fit', () => {
     const x = engine().full([1, 3, 1, 1], 1);
     const all = (y = x, n = 3) => batchNorm(y, full(1, n), full(0), full(0), full(1), { training: true });

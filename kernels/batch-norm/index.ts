@@ -4,6 +4,7 @@ import { ceilDiv } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { f32, input, launch, output, require, u32 } from '../lib/kernel.ts';
 import type { Kernel, Launch } from '../lib/kernel.ts';
+import { rectified } from '../lib/math.ts';
 
 /**
  * Batch normalisation by channel over images and pixels, N = batch * plane values each (Ioffe and Szegedy 2015):
@@ -72,7 +73,7 @@ export const batchNormTraining: Kernel<TrainingProblem> = (problem, device) => {
     const affine = [input('weight', unit), input('bias', unit)];
     const gain = 'let gain = 1.0 / sqrt(squares / params.values + params.eps) * weight[c]; let shift = bias[c];';
     const normalise = {
-      body: `let value = (x[i] - average) * gain + shift; y[i] = ${relu ? `max(value, ${element}())` : 'value'};`,
+      body: `let value = (x[i] - average) * gain + shift; y[i] = ${relu ? rectified('value', element) : 'value'};`,
       sums: {},
     };
     return channelReduce(
@@ -171,9 +172,7 @@ export const batchNormForward: Kernel<BatchNormProblem> = ({ relu, ...shape }, d
       ],
       arrays: ['x', 'y'],
       prepare: 'let scale = rstd[c] * weight[c]; let center = mean[c]; let shift = bias[c];',
-      body: relu
-        ? `y[i] = max((x[i] - center) * scale + shift, ${element}());`
-        : 'y[i] = (x[i] - center) * scale + shift;',
+      body: `let value = (x[i] - center) * scale + shift; y[i] = ${relu ? rectified('value', element) : 'value'};`,
       flopsPerElement: 3,
     },
     device,
@@ -189,7 +188,7 @@ function upstream(relu: boolean, { element, unit }: ChannelLayout) {
     affine: relu ? [input('weight', unit), input('bias', unit)] : [],
     prepare: `let center = mean[c]; let scale = rstd[c]; ${relu ? 'let gain = weight[c]; let shift = bias[c];' : ''}`,
     body: relu
-      ? `${value} let d = select(${element}(), dy[i], normal * gain + shift > ${element}());`
+      ? `${value} let d = select(dy[i], ${element}(), normal * gain + shift <= ${element}());`
       : `${value} let d = dy[i];`,
   };
 }

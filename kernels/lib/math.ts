@@ -28,6 +28,12 @@ fn is_nan${S}(x: ${F}) -> ${F.replace('f32', 'bool').replace('vec4f', 'vec4<bool
 `,
 );
 
+/** max(value, 0) of a variable, f32 or vec4f. NaN stays NaN: only the bit patterns of -0 ... -infinity become zero. */
+export function rectified(value: string, type: 'f32' | 'vec4f'): string {
+  const words = type === 'f32' ? 'u32' : 'vec4u';
+  return `select(${value}, ${type}(), bitcast<${words}>(${value}) - ${words}(0x80000000u) <= ${words}(0x7f800000u))`;
+}
+
 /** `accurate_exp(x)`, `accurate_exp4(x)`: within 2 ulp wherever the result is a normal number (the built-in is allowed 3 + 2 |x|). */
 export const expWgsl = both(
   ({ F, U, I, S }) => /* wgsl */ `

@@ -8,7 +8,7 @@
 import { elementwise } from '../lib/elementwise.ts';
 import { input, output, require } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
-import { expWgsl, logWgsl, tanhWgsl } from '../lib/math.ts';
+import { expWgsl, logWgsl, rectified, tanhWgsl } from '../lib/math.ts';
 
 interface Formula {
   /** WGSL of f, in terms of `x: vec4f`. */
@@ -30,14 +30,6 @@ fn sigmoid4(x: vec4f) -> vec4f {
 }
 `;
 
-/** A NaN is neither positive nor negative: only the bit patterns of -0 ... -infinity become zero. */
-const reluWgsl = /* wgsl */ `
-fn relu4(x: vec4f) -> vec4f {
-  let negative = bitcast<vec4u>(x) - vec4u(0x80000000u) <= vec4u(0x7f800000u);
-  return select(x, vec4f(0.0), negative);
-}
-`;
-
 export const unaryFormulas = {
   neg: { forward: '-x', backward: '-dy', keeps: null, flops: [1, 1] },
   exp: { forward: 'accurate_exp4(x)', backward: 'dy * y', keeps: 'y', functions: expWgsl, flops: [16, 1] },
@@ -49,10 +41,9 @@ export const unaryFormulas = {
   abs: { forward: 'abs(x)', backward: 'dy * sign(x)', keeps: 'x', flops: [1, 2] },
   square: { forward: 'x * x', backward: '2.0 * x * dy', keeps: 'x', flops: [1, 2] },
   relu: {
-    forward: 'relu4(x)',
+    forward: rectified('x', 'vec4f'),
     backward: 'select(dy, vec4f(0.0), y == vec4f(0.0))',
     keeps: 'y',
-    functions: reluWgsl,
     flops: [1, 1],
   },
   sigmoid: {
