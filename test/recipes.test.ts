@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { assetPath } from '../deit/data/node/assets.ts';
 import { recipeReferenceText, shippedRecipes } from '../deit/cli/recipes.ts';
@@ -7,8 +8,8 @@ import { describeModel } from '../deit/models/registry.ts';
 import { ablations } from '../deit/recipe/reference.ts';
 import { nestRecipe, parseAssignment, parseRecipe, resolveRecipe } from '../deit/recipe/resolve.ts';
 import { recipeSchema } from '../deit/recipe/schema.ts';
-import { defaultRecipe, settingNames } from '../deit/recipe/settings.ts';
-import type { Recipe, SettingName } from '../deit/recipe/settings.ts';
+import { defaultRecipe, settingNames, settings } from '../deit/recipe/settings.ts';
+import type { Recipe, Setting, SettingName } from '../deit/recipe/settings.ts';
 import { lengthOf, microBatch, mixingOf, scheduleOf } from '../deit/train/setup.ts';
 import { learningRate } from '../nn/schedule.ts';
 
@@ -152,6 +153,32 @@ describe("the paper's Table 8", () => {
   });
 });
 
+/** Any value that a setting takes. */
+function valuesOf(setting: Setting): fc.Arbitrary<string | number | boolean | null> {
+  const text = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.constantFrom('// "a"', '/* */ ,}', '\\', '\ud800', '__proto__'),
+  );
+  switch (setting.kind) {
+    case 'flag':
+      return fc.boolean();
+    case 'text':
+      return text;
+    case 'text?':
+      return fc.option(text);
+    case 'choice':
+      return fc.constantFrom(...setting.choices);
+    default: {
+      const { kind, min, max } = setting;
+      const number = kind.startsWith('integer') ? fc.integer({ min, max }) : fc.double({ min, max, noNaN: true });
+      return kind.endsWith('?') ? fc.option(number) : number;
+    }
+  }
+}
+const anyRecipe = fc.record(
+  Object.fromEntries(settingNames.map((name) => [name, valuesOf(settings[name])])),
+) as fc.Arbitrary<Recipe>;
+
 /** After a change of the settings, `npm run recipes` makes schema and reference anew. */
 describe('recipe files', () => {
   it('are described by the schema that ships', () => {
@@ -169,6 +196,37 @@ describe('recipe files', () => {
 
   it('are documented by the reference that ships', () => {
     expect(readFileSync(new URL('../deit/RECIPES.md', import.meta.url), 'utf8')).toBe(recipeReferenceText());
+  });
+
+  it('any valid recipe comes back from a saved run as it was, with a length that can be counted', () => {
+    fc.assert(
+      fc.property(anyRecipe, fc.integer({ min: 1, max: 1e7 }), (recipe, stepsPerEpoch) => {
+        const resolved = resolveRecipe(recipe);
+        // Whatever the command line takes, -0 for 0 is all that may change.
+        expect(resolved).toEqual(Object.fromEntries(Object.entries(recipe).map(([k, v]) => [k, v === 0 ? 0 : v])));
+        const file = JSON.stringify(nestRecipe(resolved), null, 2);
+        expect(resolveRecipe(parseRecipe(file, 'config.json'))).toEqual(resolved);
+        for (const role of ['teacher', 'student'] as const) {
+          const { steps } = lengthOf(resolved, role, stepsPerEpoch, 0);
+          expect(Number.isSafeInteger(steps) && steps >= 1).toBe(true);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it.each(settingNames.filter((name) => /^integer/.test(settings[name].kind)))(
+    '%s takes whole numbers alone, within what can be counted',
+    (name) => {
+      const wrong = `${name} is 14648.4375, not a whole number`;
+      expect(() => resolveRecipe({ [name]: 14648.4375 })).toThrow(wrong);
+      expect(() => resolveRecipe(parseAssignment(`${name}=14648.4375`))).toThrow(wrong);
+      expect(() => resolveRecipe({ [name]: 1e300 })).toThrow(/more than/);
+    },
+  );
+
+  it('may begin with a byte order mark', () => {
+    expect(parseRecipe('\uFEFF{ "optim": { "lr": 1 } }', 'file')).toEqual({ 'optim.lr': 1 });
   });
 
   it('come back from a saved run as they were', () => {

@@ -145,10 +145,15 @@ async function readRecipe(nameOrFile: string): Promise<{ name: string; overrides
       expected: `a file, or one of ${shipped.join(', ')}`,
     });
   }
-  return {
-    name: basename(nameOrFile).replace(/\.jsonc?$/, ''),
-    overrides: parseRecipe(await readFile(nameOrFile, 'utf8'), nameOrFile),
-  };
+  const text = await readFile(nameOrFile, 'utf8').catch((cause: Error) => {
+    throw new DeitError('file-unreadable', 'The recipe cannot be read.', {
+      where: nameOrFile,
+      expected: `a file, or one of ${shipped.join(', ')}`,
+      found: cause.message,
+      cause,
+    });
+  });
+  return { name: basename(nameOrFile).replace(/\.jsonc?$/, ''), overrides: parseRecipe(text, nameOrFile) };
 }
 
 /** Options that stand for a setting. */

@@ -257,8 +257,9 @@ class TrainingRun {
     });
     let skippedSteps = 0;
     const every = recipe['run.checkpointEvery'];
-    const evaluateEvery = Math.round(recipe['run.evaluateEvery'] * stepsPerEpoch);
-    const isEvaluated = (step: number): boolean => evaluateEvery > 0 && step % evaluateEvery === 0;
+    const betweenEvaluations = recipe['run.evaluateEvery'] * stepsPerEpoch;
+    const evaluateEvery = betweenEvaluations === 0 ? Infinity : Math.max(1, Math.round(betweenEvaluations));
+    const isEvaluated = (step: number): boolean => step % evaluateEvery === 0;
     const evaluator = new Evaluator(engine, model, sources.evaluation(microBatch(recipe)), imageSize);
     const evaluate = async (step: number) => {
       const accuracy = await evaluator.run();
