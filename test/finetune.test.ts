@@ -3,8 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { buildProgram } from '../deit/cli/program.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Prediction } from '../deit/cli/predict.ts';
 import { createModel, describeModel } from '../deit/models/registry.ts';
 import { resolveRecipe } from '../deit/recipe/resolve.ts';
@@ -19,6 +18,7 @@ import { createEngine, toFloat32 } from '../engine/node.ts';
 import type { StoredTensor } from '../engine/node.ts';
 import { stateValues } from '../nn/index.ts';
 import { uniform } from './support/close.ts';
+import { deit, lastJson } from './support/command.ts';
 
 const SPEC = 'deit_tiny_patch16_224 img_size=32 patch_size=8 embed_dim=48 depth=2 num_heads=3';
 const NAMES = Array.from({ length: 10 }, (_, i) => `thing ${i}`);
@@ -56,22 +56,7 @@ beforeAll(async () => {
   engine.close();
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-afterEach(() => void vi.restoreAllMocks());
 
-/** Runs a command in this process. */
-async function deit(...args: string[]): Promise<{ out: string; err: string }> {
-  let [out, err] = ['', ''];
-  vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => ((out += String(chunk)), true));
-  vi.spyOn(process.stderr, 'write').mockImplementation((chunk) => ((err += String(chunk)), true));
-  try {
-    await buildProgram().parseAsync(args, { from: 'user' });
-  } finally {
-    vi.restoreAllMocks();
-  }
-  return { out, err };
-}
-
-const json = <Content>(text: string): Content => JSON.parse(text.trim().split('\n').at(-1)!) as Content;
 const small = ['--set', 'data.batchSize=8', '--set', 'data.workers=0', '--set', 'optim.lr=2e-3'];
 const finetune = (output: string, ...args: string[]) =>
   deit(
@@ -103,7 +88,7 @@ describe('fine-tuning', () => {
   let err = '';
   beforeAll(async () => {
     const run = await finetune('tuned', '--epochs', '8', '--set', 'optim.freezeBlocks=1');
-    result = json<TrainResult>(run.out);
+    result = lastJson<TrainResult>(run.out);
     ({ err } = run);
   });
 
@@ -139,7 +124,7 @@ describe('fine-tuning', () => {
 
   it('is evaluated class by class', async () => {
     const { out } = await deit('evaluate', '--weights', path(trained), '--json');
-    expect(json(out)).toMatchObject({
+    expect(lastJson(out)).toMatchObject({
       images: 12,
       skipped: 0,
       accuracy: { class: 1, distillation: null, top5: 1 },
@@ -184,7 +169,7 @@ describe('fine-tuning', () => {
   it('takes a fine-tuned teacher, and both to another resolution', async () => {
     const model = ['--model', SPEC.replace('tiny_', 'tiny_distilled_').replace('img_size=32', 'img_size=48')];
     const run = await finetune('distilled', '--teacher', path(trained), '--steps', '2', ...model);
-    const { accuracy } = json<TrainResult>(run.out);
+    const { accuracy } = lastJson<TrainResult>(run.out);
     expect(accuracy.distillation).not.toBeNull();
     expect(accuracy.teacher).toBe(1);
     expect(run.err).toMatch(/copy of the class token/);

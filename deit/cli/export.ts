@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { DeitError } from '../../engine/index.ts';
 import { describeModel } from '../models/registry.ts';
 import { saveModel } from '../train/node/checkpoint.ts';
-import type { ModelCard } from '../train/node/checkpoint.ts';
+import type { ModelCard } from '../train/node/model-card.ts';
 import { classNames } from '../train/node/shipped.ts';
 import { openModel } from './model-files.ts';
 import { withEngine } from './session.ts';

@@ -27,7 +27,8 @@ import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
 import { explainNonFinite } from '../non-finite-guard.ts';
 import { TrainStep } from '../step.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
-import type { ModelCard } from './checkpoint.ts';
+import type { ModelCard } from './model-card.ts';
+import { absolutePath } from './paths.ts';
 import type { RunFolder } from './run-folder.ts';
 import { latestCheckpoint, removeUnfinished, saveCheckpoint } from './run-state.ts';
 import type { ReadCheckpoint, Trained } from './run-state.ts';
@@ -354,9 +355,23 @@ class TrainingRun {
   }
 
   private card(model: string, imageSize: number, sources: Sources): ModelCard {
-    const { classes } = sources;
-    const data = this.recipe['data.path'];
-    return { model, classes, imageSize, cropPct: 0.875, interpolation: 'bicubic', data };
+    const { recipe } = this;
+    const { classes, split } = sources;
+    const list = recipe['data.valPath'];
+    return {
+      model,
+      classes,
+      imageSize,
+      cropPct: 0.875,
+      interpolation: 'bicubic',
+      data: absolutePath(recipe['data.path']),
+      heldOut: {
+        split,
+        fraction: recipe['data.valFraction'],
+        seed: recipe['run.seed'],
+        list: list === null ? null : absolutePath(list),
+      },
+    };
   }
 
   private seconds(): number {
