@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { latestCheckpoint, listCheckpoints, saveCheckpoint } from '../deit/train/node/run-state.ts';
-import type { Position, Trained } from '../deit/train/node/run-state.ts';
-import { createEngine } from '../engine/node.ts';
-import type { Engine } from '../engine/node.ts';
-import { AdamW, Linear, decayGroups } from '../nn/index.ts';
+import { latestCheckpoint, listCheckpoints, saveCheckpoint } from '../../deit/train/node/run-state.ts';
+import type { Position, Trained } from '../../deit/train/node/run-state.ts';
+import { createEngine } from '../../engine/node.ts';
+import type { Engine } from '../../engine/node.ts';
+import { AdamW, Linear, decayGroups } from '../../nn/index.ts';
 
 let root = '';
 let engine: Engine;
