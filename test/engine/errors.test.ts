@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import {
   DeitError,
   createEngine,
@@ -16,8 +16,14 @@ import type { Engine, ErrorCode, Kernel } from '../../engine/node.ts';
 import { Linear } from '../../nn/index.ts';
 import { createModel } from '../../deit/models/registry.ts';
 import { openData } from '../../deit/data/node/open.ts';
+import { expectAgreement } from '../../deit/parallel/agreement.ts';
+import { loadMpi } from '../../deit/parallel/node/library.ts';
+import type { MpiLibrary } from '../../deit/parallel/node/library.ts';
+import { mpich } from '../../deit/parallel/node/abi.ts';
+import { MpiRanks } from '../../deit/parallel/node/mpi.ts';
 import { resolveRecipe } from '../../deit/recipe/resolve.ts';
 import { explainNonFinite } from '../../deit/train/non-finite-guard.ts';
+import { ranksInProcess } from '../support/ranks.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'deit-errors-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -96,6 +102,19 @@ const provocations: Readonly<Record<ErrorCode, (engine: Engine) => unknown>> = {
     return readSafetensorsFile(path);
   },
   'state-mismatch': (engine) => new Linear(engine, 2, 2).loadStateDict(new Map()),
+  'no-mpi': () => loadMpi(['libmpi-that-nobody-has.so']),
+  'rank-failed': async () => {
+    vi.stubEnv('DEIT_MPI_TIMEOUT', '0.01');
+    // A library whose other ranks never come.
+    const nothing = Object.assign(() => undefined, { async: () => Promise.resolve() });
+    const initThread = (...[, , wanted, provided]: unknown[]) => (provided as Int32Array).set([wanted as number]);
+    const routines = new Proxy({}, { get: (_, name) => (name === 'initThread' ? initThread : nothing) });
+    await new MpiRanks({ abi: mpich, path: '', version: '', routines: routines as MpiLibrary['routines'] }).barrier();
+  },
+  'rank-mismatch': async () => {
+    const agreements = ranksInProcess(2).map((ranks) => expectAgreement(ranks, { 'optim.lr': `${ranks.rank}` }));
+    await Promise.all(agreements);
+  },
   'unknown-name': (engine) => createModel(engine, 'deit_tinny_patch16_224'),
   'bad-config': () => resolveRecipe({ 'optim.lr': -1 }),
   'bad-data': () => {
