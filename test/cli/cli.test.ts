@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseSafetensors, serializeSafetensors, storeElements, storeFloats, toFloat32 } from '../../engine/index.ts';
 import type { StoredTensor } from '../../engine/index.ts';
-import { describeModel } from '../../deit/models/registry.ts';
+import { summarizeModel } from '../../deit/models/registry.ts';
 import { expectClose } from '../support/close.ts';
 import { integers, uniform, weight } from '../support/generator.ts';
 import { goldenTensors } from '../support/golden.ts';
@@ -46,7 +46,7 @@ describe('deit logits and deit gradients', () => {
   const files = { weights: '', input: '' };
   beforeAll(() => {
     const { batch, imageSize: side, classes } = golden;
-    const parameters = describeModel(spec).tensors.map(({ name, shape }): [string, StoredTensor] => [
+    const parameters = summarizeModel(spec).tensors.map(({ name, shape }): [string, StoredTensor] => [
       name,
       storeFloats(weight(name, shape), shape),
     ]);
@@ -96,7 +96,7 @@ describe('deit logits and deit gradients', () => {
     const expected = goldenTensors(golden.file);
     const found = read(path('gradients'));
     expectClose(toFloat32(found.get('loss')!), expected('loss.train.hard').values, 1e-6);
-    for (const { name } of describeModel(spec).tensors) {
+    for (const { name } of summarizeModel(spec).tensors) {
       // Sums over a batch of tokens in f32, through two blocks.
       expectClose(toFloat32(found.get(name)!), expected(`grad.train.hard.${name}`).values, 1e-5, name);
     }

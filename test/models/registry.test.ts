@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { DeitError } from '../../engine/index.ts';
-import { describeModel, modelNames } from '../../deit/models/registry.ts';
+import { describeModel, modelNames, summarizeModel } from '../../deit/models/registry.ts';
 
 interface Published {
   parameters: number;
@@ -28,7 +28,7 @@ describe('published models', () => {
   });
 
   it.each(Object.entries(published))("%s has timm's tensors", (name, { parameters, tensors }) => {
-    const found = describeModel(name);
+    const found = summarizeModel(name);
     expect(found.parameters).toBe(parameters);
     expect(found.tensors.map(({ name, shape }) => [name, shape])).toEqual(Object.entries(tensors));
   });
@@ -44,11 +44,11 @@ describe('published models', () => {
     ['deit_base_patch16_384', 55_484_350_464],
     ['deit_base_distilled_patch16_384', 55_591_342_080],
   ])('%s takes the multiply-adds of the literature', (name, multiplyAdds) => {
-    expect(describeModel(name).multiplyAdds).toBe(multiplyAdds);
+    expect(summarizeModel(name).multiplyAdds).toBe(multiplyAdds);
   });
 
   it('add up: every layer has the parameters and multiply-adds of its parts', () => {
-    const { layers, tensors, parameters, multiplyAdds } = describeModel('deit_tiny_distilled_patch16_224');
+    const { layers, tensors, parameters, multiplyAdds } = summarizeModel('deit_tiny_distilled_patch16_224');
     expect(layers[0]).toMatchObject({ path: '', parameters, multiplyAdds, outputShape: [1000] });
     for (const { path, parameters } of layers.filter(({ path }) => path !== '')) {
       const below = tensors.filter(({ name }) => name.startsWith(`${path}.`));
@@ -74,7 +74,7 @@ describe('model options', () => {
     expect(found.spec).toBe(spec);
     expect(found).toMatchObject({ imageSize: 4, classes: 4, distilled: true });
     // The seed case of the worked examples: 256 + 872 parameters a block.
-    expect(found.parameters).toBe(256 + 872 * 2);
+    expect(summarizeModel(spec).parameters).toBe(256 + 872 * 2);
   });
 
   it('are overridden by what the code asks for', () => {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { regnetyConfig, regnetyModels, regnetyStages, roundHalfEven } from '../../deit/models/regnety-config.ts';
 import type { RegNetYName } from '../../deit/models/regnety-config.ts';
-import { describeRegNetY } from '../../deit/models/regnety-description.ts';
+import { summarizeModel } from '../../deit/models/registry.ts';
 
 /** Widths, depths, groups, parameters and multiply-adds at 224 pixels, as pycls publishes them. */
 const published: readonly [RegNetYName, number[], number[], number[], number, number][] = [
@@ -27,7 +27,7 @@ describe('the RegNetY family', () => {
     expect(stages.map((stage) => stage.width)).toEqual(widths);
     expect(stages.map((stage) => stage.depth)).toEqual(depths);
     expect(stages.map((stage) => stage.groups)).toEqual(groups);
-    const description = describeRegNetY(config);
+    const description = summarizeModel(name);
     expect(description.parameters).toBe(parameters);
     expect(description.multiplyAdds).toBe(cost);
   });
@@ -38,7 +38,7 @@ describe('the RegNetY family', () => {
       models: Record<string, { tensors: Record<string, number[]> }>;
     };
     for (const [name] of published) {
-      const { tensors } = describeRegNetY(regnetyConfig(regnetyModels[name]));
+      const { tensors } = summarizeModel(name);
       expect(
         tensors.map((tensor) => [tensor.name, tensor.shape]),
         name,
@@ -47,7 +47,7 @@ describe('the RegNetY family', () => {
   });
 
   it('costs what its parts cost: regnety_160 by part', () => {
-    const { layers } = describeRegNetY(regnetyConfig(regnetyModels.regnety_160));
+    const { layers } = summarizeModel('regnety_160');
     const total = (prefix: string): [number, number] => {
       const parts = layers.filter(({ path, depth }) => depth === 1 && path.startsWith(prefix));
       return [

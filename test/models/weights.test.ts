@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { DeitError, parseSafetensors, storeFloats, toFloat32 } from '../../engine/index.ts';
 import type { StoredTensor } from '../../engine/index.ts';
-import { createModel, describeModel } from '../../deit/models/registry.ts';
+import { createModel, summarizeModel } from '../../deit/models/registry.ts';
 import { loadWeights, positionTaps, resizePositionEmbedding } from '../../deit/weights/index.ts';
 import { saveState, stateValues } from '../../nn/index.ts';
 import { expectClose } from '../support/close.ts';
@@ -21,7 +21,7 @@ const SPECS: Record<string, string> = {
   deit_plain: `deit_tiny_patch16_224 ${TINY}`,
   regnety: 'regnety_002 w0=8 wa=8 wm=1.8 depth=6 group_width=8 num_classes=5',
 };
-const shapesOf = (spec: string) => new Map(describeModel(spec).tensors.map(({ name, shape }) => [name, shape]));
+const shapesOf = (spec: string) => new Map(summarizeModel(spec).tensors.map(({ name, shape }) => [name, shape]));
 const rows = (shape: readonly number[]): number => shape.slice(1).reduce((a, b) => a * b, 1);
 
 /** The tensors of the generator, under another library's names. */

@@ -18,7 +18,7 @@ import {
   warmupCosine,
 } from '../../nn/index.ts';
 import type { Optimizer } from '../../nn/index.ts';
-import { describeModel } from '../../deit/models/registry.ts';
+import { summarizeModel } from '../../deit/models/registry.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
 
@@ -185,7 +185,7 @@ describe('decay groups', () => {
   const engine = useEngine();
   const spec = 'deit_tiny_distilled_patch16_224 depth=1';
   const named = () =>
-    describeModel(spec).tensors.map(({ name, shape }): [string, Tensor] => [
+    summarizeModel(spec).tensors.map(({ name, shape }): [string, Tensor] => [
       name,
       engine()
         .empty(shape)
@@ -204,7 +204,7 @@ describe('decay groups', () => {
     expect(first.parameters.map(([name]) => name)).toEqual(expected);
     expect([first.weightDecay, second.weightDecay]).toEqual([0.05, 0]);
     const all = [...first.parameters, ...second.parameters].map(([name]) => name);
-    const trained = describeModel(spec).tensors.map(({ name }) => name);
+    const trained = summarizeModel(spec).tensors.map(({ name }) => name);
     expect(new Set(all)).toEqual(new Set(trained.filter((name) => name !== 'norm.weight')));
   });
 });
