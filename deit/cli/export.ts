@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { DeitError } from '../../engine/index.ts';
+import { writeOnnxFile } from '../export/node/onnx-file.ts';
+import type { Classifier } from '../models/classifier.ts';
 import { describeModel } from '../models/registry.ts';
 import { saveModel } from '../train/node/checkpoint.ts';
-import type { ModelCard } from '../train/node/model-card.ts';
+import type { ModelCard } from '../train/node/checkpoint.ts';
 import { classNames } from '../train/node/shipped.ts';
 import { openModel } from './model-files.ts';
 import { withEngine } from './session.ts';
@@ -13,12 +15,34 @@ interface ExportOptions extends GlobalOptions {
   model?: string;
   classNames?: string;
   trainedOn?: string;
+  format?: Format;
   dtype: 'f32' | 'f16';
+  heads: 'average' | 'both';
   output: string;
 }
 
-/** `deit export`: a checkpoint of any naming as safetensors under timm's names, in f32 or f16, with a card. */
+type Format = 'safetensors' | 'onnx';
+
+/** Writes a model in one format; the line that it returns says what a user should know of the file. */
+type Writer = (model: Classifier, card: ModelCard, options: ExportOptions) => Promise<string>;
+
+const writers: Readonly<Record<Format, Writer>> = {
+  safetensors: async (model, card, { output, dtype }) => {
+    await saveModel(output, model, card, dtype === 'f16' ? 'F16' : 'F32');
+    return `${dtype}, timm's names`;
+  },
+  onnx: (model, card, { output, dtype, heads }) => writeOnnxFile(output, model, card, { dtype, heads }),
+};
+
+/** `deit export`: a checkpoint of any naming as safetensors under timm's names with a card, or as ONNX. */
 export async function exportModel(options: ExportOptions): Promise<void> {
+  const format = options.format ?? (options.output.endsWith('.onnx') ? 'onnx' : 'safetensors');
+  if (options.heads === 'both' && format !== 'onnx') {
+    throw new DeitError('bad-config', 'Only ONNX files choose among the heads; other formats hold the whole model.', {
+      where: '--heads both',
+      fix: 'leave it out, or add --format onnx',
+    });
+  }
   await withEngine(options, async (engine, say) => {
     const { model, spec, card } = await openModel(engine, options.weights, options.model);
     const described: ModelCard = {
@@ -30,11 +54,9 @@ export async function exportModel(options: ExportOptions): Promise<void> {
       classes: options.classNames ? readNames(options.classNames, model.classes) : classNames(card, model.classes),
       data: options.trainedOn ?? card?.data ?? 'unknown',
     };
-    await saveModel(options.output, model, described, options.dtype === 'f16' ? 'F16' : 'F32');
-    say(
-      `wrote ${spec} (${model.numParameters().toLocaleString('en-US')} parameters, ${options.dtype}) to ${options.output}`,
-    );
-    if (options.json) process.stdout.write(`${JSON.stringify({ output: options.output, ...described })}\n`);
+    const how = await writers[format](model, described, options);
+    say(`wrote ${spec} (${model.numParameters().toLocaleString('en-US')} parameters, ${how}) to ${options.output}`);
+    if (options.json) process.stdout.write(`${JSON.stringify({ output: options.output, format, ...described })}\n`);
   });
 }
 

@@ -93,9 +93,6 @@ export function buildProgram(): Command {
     .option('--weights <file>', 'checkpoint (safetensors); default: the DeiT-Ti for ImageNet that ships', 'shipped')
     .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
     .option('--data <path>', 'data set; default: the one that the checkpoint was trained on')
-    .option('--val-fraction <x>', 'part of every class that was held out; default: as in the training')
-    .option('--seed <n>', 'seed by which it was drawn; default: as in the training')
-    .option('--val-list <file>', 'list file of the held-out images; default: as in the training')
     .option('--batch-size <n>', 'images at a time', '64')
     .addOption(
       new Option('--unreadable <policy>', 'what to do with an image that cannot be read')
@@ -134,17 +131,31 @@ export function buildProgram(): Command {
 
   program
     .command('export')
-    .description("a checkpoint as safetensors under timm's names, in f32 or f16 (ONNX is not written)")
+    .description("a checkpoint for other tools: ONNX, or safetensors under timm's names; in f32 or f16")
     .option('--weights <file>', 'checkpoint in timm, Hugging Face, torchvision or pycls naming', 'shipped')
     .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
+    .addOption(
+      new Option(
+        '--format <format>',
+        'kind of file; default: onnx for an output that ends in .onnx, else safetensors',
+      ).choices(['safetensors', 'onnx']),
+    )
     .addOption(new Option('--dtype <type>', 'format of the numbers').choices(['f32', 'f16']).default('f32'))
+    .addOption(
+      new Option('--heads <which>', 'outputs of a distilled model as ONNX: the average of its heads, or both')
+        .choices(['average', 'both'])
+        .default('average'),
+    )
     .option('--class-names <file>', 'text file with a class name on each line; default: what the checkpoint says')
     .option('--trained-on <name>', 'name of the data set, for the record')
-    .requiredOption('--output <file>', 'safetensors to write')
+    .requiredOption('--output <file>', 'file to write')
     .addOption(json())
     .addHelpText(
       'after',
-      examples('deit export --weights runs/finetune-1/student.safetensors --dtype f16 --output flowers.safetensors'),
+      examples(
+        'deit export --weights runs/finetune-1/student.safetensors --output flowers.onnx',
+        'deit export --weights runs/finetune-1/student.safetensors --dtype f16 --output flowers.safetensors',
+      ),
     )
     .action(async (_options, command: Command) =>
       (await import('./export.ts')).exportModel({ ...command.optsWithGlobals() }),

@@ -1,6 +1,5 @@
 import type { Launch } from '../../kernels/lib/kernel.ts';
 import { PipelineBuilder } from './pipeline-builder.ts';
-import { BufferUsage } from './constants.ts';
 
 /**
  * Mesa's lavapipe does not compile a kernel when its pipeline is made, but when it is first dispatched, on the one thread
@@ -98,7 +97,7 @@ class Site {
 
   constructor(private readonly builder: PipelineBuilder) {
     this.device = builder.device;
-    this.readable = this.buffer(BufferUsage.STORAGE | BufferUsage.UNIFORM | BufferUsage.INDIRECT);
+    this.readable = this.buffer(GPUBufferUsage.STORAGE | GPUBufferUsage.UNIFORM | GPUBufferUsage.INDIRECT);
   }
 
   async dispatchNothing(launch: Launch, pipeline: GPUComputePipeline): Promise<void> {
@@ -126,7 +125,7 @@ class Site {
 
   /** No two writable bindings may share memory. */
   private writableBuffer(i: number): GPUBuffer {
-    return (this.writable[i] ??= this.buffer(BufferUsage.STORAGE));
+    return (this.writable[i] ??= this.buffer(GPUBufferUsage.STORAGE));
   }
 
   private buffer(usage: number): GPUBuffer {

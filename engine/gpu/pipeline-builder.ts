@@ -1,5 +1,4 @@
 import type { Launch } from '../../kernels/lib/kernel.ts';
-import { ShaderStage } from './constants.ts';
 
 export interface Layout {
   readonly group: GPUBindGroupLayout;
@@ -37,7 +36,7 @@ export class PipelineBuilder {
       if (hasUniforms) types.push('uniform');
       const group = this.device.createBindGroupLayout({
         label: key,
-        entries: types.map((type, binding) => ({ binding, visibility: ShaderStage.COMPUTE, buffer: { type } })),
+        entries: types.map((type, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer: { type } })),
       });
       layout = { group, pipeline: this.device.createPipelineLayout({ bindGroupLayouts: [group] }) };
       this.layouts.set(key, layout);

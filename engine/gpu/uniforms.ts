@@ -1,5 +1,3 @@
-import { BufferUsage } from './constants.ts';
-
 const SLOT = 256;
 const SLOTS_PER_PAGE = 256;
 const MAX_SLOTS = 64 * SLOTS_PER_PAGE;
@@ -35,7 +33,7 @@ export class UniformTable {
     if (!this.page || this.used === SLOTS_PER_PAGE) {
       this.page = this.device.createBuffer({
         size: SLOT * SLOTS_PER_PAGE,
-        usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
+        usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
         label: 'uniforms',
       });
       this.used = 0;
