@@ -18,7 +18,7 @@ import {
 import type { Engine, Tensor } from '../engine/node.ts';
 import { AdamW, decayGroups } from '../nn/index.ts';
 import { crossEntropy } from '../engine/index.ts';
-import { createModel, describeModel } from '../deit/models/registry.ts';
+import { createModel, summarizeModel } from '../deit/models/registry.ts';
 
 interface Case {
   readonly name: string;
@@ -73,7 +73,7 @@ const rowwise = (name: string, rows: number, columns: number, run: (x: Tensor) =
 });
 
 const forward = (spec: string, batch: number): Case => {
-  const { imageSize, multiplyAdds } = describeModel(spec);
+  const { imageSize, multiplyAdds } = summarizeModel(spec);
   return {
     name: `forward ${spec}, batch ${batch}`,
     flops: 2 * multiplyAdds * batch,
@@ -87,7 +87,7 @@ const forward = (spec: string, batch: number): Case => {
 };
 
 const training = (spec: string, batch: number): Case => {
-  const { imageSize, multiplyAdds } = describeModel(spec);
+  const { imageSize, multiplyAdds } = summarizeModel(spec);
   return {
     name: `training step ${spec}, batch ${batch}`,
     flops: 6 * multiplyAdds * batch,

@@ -10,6 +10,7 @@ export type { ErrorCode, ErrorDetails } from '../kernels/lib/errors.ts';
 export { PhiloxStream, Purpose, philox4x32 } from '../kernels/lib/philox.ts';
 export { Engine } from './engine.ts';
 export type { Recorded } from './dispatcher.ts';
+export { createDryEngine } from './dry-engine.ts';
 export type { DryRun } from './gpu/dry.ts';
 export type { EngineOptions } from './options.ts';
 export { autocast, expectHalf, operandType, shareHalfCopies } from './autocast.ts';

@@ -1,5 +1,6 @@
 import { batchNorm } from '../engine/index.ts';
-import type { Engine, Tensor } from '../engine/index.ts';
+import type { Engine, Shape, Tensor } from '../engine/index.ts';
+import type { LayerShapes } from './describe.ts';
 import { Module } from './module.ts';
 import type { Counter } from './state.ts';
 
@@ -48,6 +49,10 @@ export class BatchNorm2d extends Module {
     if (training) this.numBatchesTracked.value++;
     const { weight, bias, runningMean, runningVar } = this;
     return batchNorm(x, weight, bias, runningMean, runningVar, { training, dtype, ...this.options });
+  }
+
+  describe(input: Shape): LayerShapes {
+    return { module: this, type: 'BatchNorm2d', outputShape: input };
   }
 }
 

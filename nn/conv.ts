@@ -1,5 +1,6 @@
-import { conv2d } from '../engine/index.ts';
-import type { ConvOptions, Engine, Tensor } from '../engine/index.ts';
+import { conv2d, numel } from '../engine/index.ts';
+import type { ConvOptions, Engine, Shape, Tensor } from '../engine/index.ts';
+import type { LayerShapes } from './describe.ts';
 import { kaimingUniform, normal } from './init.ts';
 import { Module } from './module.ts';
 
@@ -36,5 +37,14 @@ export class Conv2d extends Module {
   /** x [B, in, H, W] -> [B, out, H', W'], see `conv2d`. */
   forward(x: Tensor): Tensor {
     return conv2d(x, this.weight, this.bias, this.options);
+  }
+
+  /** Of an input [in, H, W]. */
+  describe([, height, width]: Shape): LayerShapes {
+    const { stride = 1, padding = 0 } = this.options;
+    const side = (pixels: number): number => Math.floor((pixels + 2 * padding - this.kernelSize) / stride) + 1;
+    const outputShape = [this.outChannels, side(height), side(width)];
+    const multiplyAdds = numel(outputShape) * numel(this.weight.shape.slice(1));
+    return { module: this, type: 'Conv2d', outputShape, multiplyAdds };
   }
 }

@@ -1,5 +1,6 @@
 import { layerNorm } from '../engine/index.ts';
-import type { Engine, Tensor } from '../engine/index.ts';
+import type { Engine, Shape, Tensor } from '../engine/index.ts';
+import type { LayerShapes } from './describe.ts';
 import { Module } from './module.ts';
 
 /** Normalisation over the last dimension with biased variance, then `weight` and `bias`, at first ones and zeros. */
@@ -20,5 +21,9 @@ export class LayerNorm extends Module {
   /** x [..., features] -> the same shape, f32 or, for products under `autocast`, f16. */
   forward(x: Tensor, dtype: 'f32' | 'f16' = 'f32'): Tensor {
     return layerNorm(x, this.weight, this.bias, this.eps, dtype);
+  }
+
+  describe(input: Shape): LayerShapes {
+    return { module: this, type: 'LayerNorm', outputShape: input };
   }
 }

@@ -1,5 +1,6 @@
-import { linear } from '../engine/index.ts';
-import type { Engine, Tensor } from '../engine/index.ts';
+import { linear, numel } from '../engine/index.ts';
+import type { Engine, Shape, Tensor } from '../engine/index.ts';
+import type { LayerShapes } from './describe.ts';
 import { kaimingUniform, normal } from './init.ts';
 import { Module } from './module.ts';
 
@@ -36,5 +37,10 @@ export class Linear extends Module {
   /** x [..., in] -> [..., out]. */
   forward(x: Tensor): Tensor {
     return linear(x, this.weight, this.bias);
+  }
+
+  describe(input: Shape): LayerShapes {
+    const outputShape = [...input.slice(0, -1), this.outFeatures];
+    return { module: this, type: 'Linear', outputShape, multiplyAdds: numel(outputShape) * this.inFeatures };
   }
 }

@@ -1,4 +1,5 @@
 import type { Tensor } from '../engine/index.ts';
+import type { TensorDescription } from './describe.ts';
 import { writeState } from './state.ts';
 import type { Counter, LoadOptions, LoadReport, StateValue } from './state.ts';
 
@@ -77,6 +78,15 @@ export class Module {
     return writeState(this.stateDict(), given, options, new Map(this.namedCounters()));
   }
 
+  /** Names, shapes and kinds of all tensors of the state, in the order of the state dict. */
+  namedTensors(): TensorDescription[] {
+    return this.collect<Omit<TensorDescription, 'name'>>('', ({ ownParameters, ownBuffers, ownCounters }) => [
+      ...[...ownParameters].map(([name, { shape }]) => [name, { shape, kind: 'parameter' }] as const),
+      ...[...ownBuffers].map(([name, { shape }]) => [name, { shape, kind: 'buffer' }] as const),
+      ...[...ownCounters.keys()].map((name) => [name, { shape: [], kind: 'counter' }] as const),
+    ]).map(([name, description]) => ({ name, ...description }));
+  }
+
   /** Switches the whole tree to training mode (or out of it), and returns this. */
   train(mode = true): this {
     for (const [, module] of this.namedModules()) module.training = mode;
@@ -98,7 +108,7 @@ export class Module {
     return this.parameters().reduce((sum, { size }) => sum + size, 0);
   }
 
-  private collect<Item>(prefix: string, own: (module: Module) => Iterable<[string, Item]>): [string, Item][] {
+  private collect<Item>(prefix: string, own: (module: Module) => Iterable<readonly [string, Item]>): [string, Item][] {
     const items: [string, Item][] = [];
     for (const [path, module] of this.namedModules(prefix)) {
       for (const [name, item] of own(module)) items.push([join(path, name), item]);

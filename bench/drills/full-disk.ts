@@ -70,9 +70,10 @@ export async function fullDisk({ folder, say }: DrillOptions): Promise<string> {
   const there = await runDeit(train(join(occupied, 'run')));
   expectThat(there.code === 1 && there.output.includes('[file-unwritable]'), there.output);
   rmSync(join(whole, 'checkpoints'), { recursive: true });
+  rmSync(join(whole, 'result.json'));
   writeFileSync(join(whole, 'checkpoints'), '');
   const blocked = await runDeit(['train', '--resume', whole]);
-  expectThat(blocked.code === 1 && blocked.output.includes('[file-unwritable]'), blocked.output);
+  expectThat(blocked.code === 1 && blocked.output.includes('[file-unreadable]'), blocked.output);
   return `full after ${saved} checkpoints, all of them intact, resumed to the same weights; the other run went on to its end`;
 }
 

@@ -16,7 +16,7 @@ const drills: Readonly<Record<string, () => Promise<Drill>>> = {
   'device-loss': async () => (await import('./device-loss.ts')).deviceLoss,
   determinism: async () => (await import('./determinism.ts')).determinism,
   soak: async () => (await import('./soak.ts')).soak,
-  plan: async () => (await import('./plan.ts')).plan,
+  plan: async () => (await import('./planned-memory.ts')).plan,
   nan: async () => (await import('./nan.ts')).nan,
   'hostile-files': async () => (await import('./hostile-files.ts')).hostileFiles,
   'full-disk': async () => (await import('./full-disk.ts')).fullDisk,

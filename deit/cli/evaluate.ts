@@ -1,19 +1,19 @@
 import { DeitError } from '../../engine/index.ts';
-import { defaultRecipe } from '../recipe/settings.ts';
 import { describeModel } from '../models/registry.ts';
 import { Evaluator } from '../train/evaluate.ts';
 import { classNames } from '../train/node/shipped.ts';
 import { openSources } from '../train/node/sources.ts';
 import type { HeadScores, Tally } from '../train/tally.ts';
+import { heldOutImages } from './held-out.ts';
+import type { HeldOutOptions } from './held-out.ts';
 import { openModel } from './model-files.ts';
 import { percent } from './progress.ts';
 import { parseNumber, withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 
-interface EvaluateOptions extends GlobalOptions {
+interface EvaluateOptions extends GlobalOptions, HeldOutOptions {
   weights: string;
   model?: string;
-  data?: string;
   batchSize: string;
   unreadable: 'fatal' | 'skip';
 }
@@ -23,15 +23,16 @@ const LISTED = 30;
 
 /** `deit evaluate`: how every head does on the held-out images of a data set. */
 export async function evaluate(options: EvaluateOptions): Promise<void> {
-  await withEngine(options, async (engine, say) => {
+  // The seed is that of the held-out images; evaluation draws nothing.
+  await withEngine({ ...options, seed: 0 }, async (engine, say) => {
     const { model, spec, card } = await openModel(engine, options.weights, options.model);
-    const recipe = defaultRecipe();
-    recipe['data.path'] = options.data ?? card?.data ?? recipe['data.path'];
-    recipe['data.unreadable'] = options.unreadable;
+    const measured = heldOutImages(card, options);
+    const recipe = { ...measured.recipe, 'data.unreadable': options.unreadable };
     const { imageSize } = describeModel(spec);
     const how = card ? { cropPct: card.cropPct, interpolation: card.interpolation } : {};
     const sources = await openSources(recipe, imageSize, how);
     try {
+      say(measured.describe(sources.split));
       const names = classNames(card, model.classes);
       const labelOf = classMap(names, sources.classes);
       const batches = sources.evaluation(parseNumber(options.batchSize, '--batch-size'));
@@ -48,6 +49,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
         const report = {
           model: spec,
           data: sources.name,
+          heldOut: measured.facts(sources.split),
           images: tally.images,
           skipped: sources.skipped.size,
           accuracy: tally.accuracy(),

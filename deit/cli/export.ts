@@ -4,7 +4,7 @@ import { writeOnnxFile } from '../export/node/onnx-file.ts';
 import type { Classifier } from '../models/classifier.ts';
 import { describeModel } from '../models/registry.ts';
 import { saveModel } from '../train/node/checkpoint.ts';
-import type { ModelCard } from '../train/node/checkpoint.ts';
+import type { ModelCard } from '../train/node/model-card.ts';
 import { classNames } from '../train/node/shipped.ts';
 import { openModel } from './model-files.ts';
 import { withEngine } from './session.ts';

@@ -4,7 +4,7 @@ import { stateValues } from '../../nn/index.ts';
 import type { Classifier } from '../models/classifier.ts';
 import { createModel, describeModel } from '../models/registry.ts';
 import { openCheckpoint } from '../train/node/checkpoint.ts';
-import type { ModelCard } from '../train/node/checkpoint.ts';
+import type { ModelCard } from '../train/node/model-card.ts';
 import { loadWeights } from '../weights/index.ts';
 
 export interface OpenedModel {

@@ -93,6 +93,9 @@ export function buildProgram(): Command {
     .option('--weights <file>', 'checkpoint (safetensors); default: the DeiT-Ti for ImageNet that ships', 'shipped')
     .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
     .option('--data <path>', 'data set; default: the one that the checkpoint was trained on')
+    .option('--val-fraction <x>', 'part of every class that was held out; default: as in the training')
+    .option('--seed <n>', 'seed by which it was drawn; default: as in the training')
+    .option('--val-list <file>', 'list file of the held-out images; default: as in the training')
     .option('--batch-size <n>', 'images at a time', '64')
     .addOption(
       new Option('--unreadable <policy>', 'what to do with an image that cannot be read')

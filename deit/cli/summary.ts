@@ -1,11 +1,11 @@
-import { describeModel } from '../models/registry.ts';
+import { summarizeModel } from '../models/registry.ts';
 import type { GlobalOptions } from './session.ts';
 
 const count = (n: number): string => n.toLocaleString('en-US');
 
 /** `deit summary`: layers with output shapes, parameters and multiply-adds, in torchinfo's layout. Needs no GPU. */
 export function summary(spec: string, options: GlobalOptions): void {
-  const { layers, tensors, parameters, multiplyAdds } = describeModel(spec);
+  const { layers, tensors, parameters, multiplyAdds } = summarizeModel(spec);
   const rows = layers.map(({ path, type, depth, outputShape, parameters: own, multiplyAdds: cost }) => {
     const name = path.split('.').at(-1);
     const tree = depth === 0 ? '' : `${'│    '.repeat(depth - 1)}├─`;

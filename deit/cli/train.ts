@@ -11,6 +11,7 @@ import type { Recipe } from '../recipe/settings.ts';
 import { writeReport } from '../report/node/run-files.ts';
 import type { Accuracy } from '../train/evaluate.ts';
 import type { FitProgress } from '../train/fit.ts';
+import { withAbsolutePaths } from '../train/node/paths.ts';
 import { outliveDevices } from '../train/node/recovery.ts';
 import { RunFolder } from '../train/node/run-folder.ts';
 import { Interrupted, trainRecipe } from '../train/node/training-run.ts';
@@ -86,11 +87,8 @@ async function openRun(options: TrainOptions) {
     return { name, recipe: resolveRecipe(parseRecipe(JSON.stringify(recipe), config)), folder, resume: true };
   }
   const { name, overrides } = await readRecipe(options.recipe);
-  const recipe = resolveRecipe(
-    overrides,
-    options.defaults ?? {},
-    ...options.set.map(parseAssignment),
-    shortcuts(options),
+  const recipe = withAbsolutePaths(
+    resolveRecipe(overrides, options.defaults ?? {}, ...options.set.map(parseAssignment), shortcuts(options)),
   );
   const folder = RunFolder.create(name, options.output);
   const versions = {
@@ -145,10 +143,15 @@ async function readRecipe(nameOrFile: string): Promise<{ name: string; overrides
       expected: `a file, or one of ${shipped.join(', ')}`,
     });
   }
-  return {
-    name: basename(nameOrFile).replace(/\.jsonc?$/, ''),
-    overrides: parseRecipe(await readFile(nameOrFile, 'utf8'), nameOrFile),
-  };
+  const text = await readFile(nameOrFile, 'utf8').catch((cause: Error) => {
+    throw new DeitError('file-unreadable', 'The recipe cannot be read.', {
+      where: nameOrFile,
+      expected: `a file, or one of ${shipped.join(', ')}`,
+      found: cause.message,
+      cause,
+    });
+  });
+  return { name: basename(nameOrFile).replace(/\.jsonc?$/, ''), overrides: parseRecipe(text, nameOrFile) };
 }
 
 /** Options that stand for a setting. */

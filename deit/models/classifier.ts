@@ -1,6 +1,6 @@
 import { autocast } from '../../engine/index.ts';
-import type { Engine, Tensor } from '../../engine/index.ts';
-import type { Module } from '../../nn/index.ts';
+import type { Engine, Shape, Tensor } from '../../engine/index.ts';
+import type { LayerShapes, Module } from '../../nn/index.ts';
 
 /** Element type of what products work on. */
 export type Precision = 'f32' | 'f16';
@@ -20,6 +20,8 @@ export interface Classifier extends Module {
   precision: Precision;
   /** Images [B, 3, H, W], normalised, to the logits of every head, in training and in evaluation mode alike. */
   heads(images: Tensor): Logits;
+  /** Layers for one image [C, H, W], and what they cost. */
+  describe(image: Shape): LayerShapes;
 }
 
 /** Runs part of a model's forward pass in its precision. */

@@ -8,8 +8,9 @@ import {
   operandType,
   scaledDotProductAttention,
 } from '../../engine/index.ts';
-import type { Engine, Tensor } from '../../engine/index.ts';
+import type { Engine, Shape, Tensor } from '../../engine/index.ts';
 import { LayerNorm, Linear, Module } from '../../nn/index.ts';
+import type { LayerShapes } from '../../nn/index.ts';
 import { dropPathRate } from './deit-config.ts';
 import type { DeitConfig } from './deit-config.ts';
 
@@ -41,6 +42,18 @@ class Attention extends Module {
   weights(x: Tensor): Tensor {
     return attentionWeights(this.qkv.forward(x), this.heads);
   }
+
+  describe(x: Shape): LayerShapes {
+    const [tokens, width] = x;
+    return {
+      module: this,
+      type: 'Attention',
+      outputShape: x,
+      // The products of queries and keys, and of probabilities and values, over all heads.
+      multiplyAdds: 2 * tokens * tokens * width,
+      parts: [this.qkv.describe(x), this.proj.describe(x)],
+    };
+  }
 }
 
 class Mlp extends Module {
@@ -58,6 +71,11 @@ class Mlp extends Module {
     const { fc1, fc2 } = this;
     if (drop) return fc2.forward(drop(gelu(fc1.forward(x))));
     return mlp(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, residual);
+  }
+
+  describe(x: Shape): LayerShapes {
+    const fc1 = this.fc1.describe(x);
+    return { module: this, type: 'Mlp', outputShape: x, parts: [fc1, this.fc2.describe(fc1.outputShape)] };
   }
 }
 
@@ -93,6 +111,11 @@ export class Block extends Module {
     return this.residual(y, 1, (residual) =>
       this.mlp.forward(this.norm2.forward(y, operandType(y.engine)), residual, drop),
     );
+  }
+
+  describe(x: Shape): LayerShapes {
+    const parts = [this.norm1, this.attn, this.norm2, this.mlp].map((part) => part.describe(x));
+    return { module: this, type: 'Block', outputShape: x, parts };
   }
 
   /** The attention weights that `forward(x)` uses, [B, heads, N, N]: how much each token (row) looks at each other one. */

@@ -1,7 +1,6 @@
 import { VisionTransformer } from './deit.ts';
 import { deitConfig } from './deit-config.ts';
 import type { DeitConfig } from './deit-config.ts';
-import { describeDeit } from './deit-description.ts';
 import type { ModelFamily } from './family.ts';
 
 const sizes: Readonly<Record<string, Partial<DeitConfig>>> = {
@@ -38,6 +37,5 @@ export const deitFamily: ModelFamily<DeitConfig> = {
   },
   config: deitConfig,
   create: (engine, config) => new VisionTransformer(engine, config),
-  facts: ({ imageSize, classes, distilled }) => ({ imageSize, classes, distilled }),
-  describe: describeDeit,
+  facts: ({ imageSize, inChans, classes, distilled }) => ({ imageSize, inChans, classes, distilled }),
 };

@@ -12,8 +12,9 @@ import {
   slice,
   to,
 } from '../../engine/index.ts';
-import type { Engine, Tensor } from '../../engine/index.ts';
-import { LayerNorm, Linear, Module, kaimingUniform, normal } from '../../nn/index.ts';
+import type { Engine, Shape, Tensor } from '../../engine/index.ts';
+import { Conv2d, LayerNorm, Linear, Module, normal } from '../../nn/index.ts';
+import type { LayerShapes } from '../../nn/index.ts';
 import { inPrecision } from './classifier.ts';
 import type { Classifier, Logits, Precision } from './classifier.ts';
 import { Block, INIT_STD } from './deit-block.ts';
@@ -21,19 +22,22 @@ import { deitConfig, prefixTokens, tokenCount } from './deit-config.ts';
 import type { DeitConfig } from './deit-config.ts';
 
 class PatchEmbed extends Module {
-  private readonly weight: Tensor;
-  private readonly bias: Tensor;
+  private readonly proj: Conv2d;
 
   constructor(engine: Engine, { inChans, patchSize, width }: DeitConfig) {
     super();
-    const fanIn = inChans * patchSize * patchSize;
-    const weight = kaimingUniform(engine, [width, inChans, patchSize, patchSize], fanIn);
-    this.weight = this.parameter('proj.weight', weight);
-    this.bias = this.parameter('proj.bias', kaimingUniform(engine, [width], fanIn));
+    this.proj = this.child('proj', new Conv2d(engine, inChans, width, patchSize, { stride: patchSize }));
   }
 
+  /** Images [B, C, H, W] -> one token a patch, [B, N, D]. */
   forward(images: Tensor): Tensor {
-    return patchEmbed(images, this.weight, this.bias);
+    return patchEmbed(images, this.proj.weight, this.proj.bias!);
+  }
+
+  describe(image: Shape): LayerShapes {
+    const projection = this.proj.describe(image);
+    const [width, rows, columns] = projection.outputShape;
+    return { module: this, type: 'PatchEmbed', outputShape: [rows * columns, width], parts: [projection] };
   }
 }
 
@@ -151,6 +155,18 @@ export class VisionTransformer extends Module implements Classifier {
       cls: to(this.head.forward(token(0)), 'f32'),
       dist: this.headDist ? to(this.headDist.forward(token(1)), 'f32') : null,
     };
+  }
+
+  /** Layers for one image [C, H, W], and what they cost. */
+  describe(image: Shape): LayerShapes {
+    const { width } = this.config;
+    const tokens = [tokenCount(this.config), width];
+    const parts = [
+      this.patchEmbed.describe(image),
+      ...[...this.blocks, this.norm].map((part) => part.describe(tokens)),
+      ...[this.head, this.headDist].flatMap((head) => head?.describe([width]) ?? []),
+    ];
+    return { module: this, type: 'VisionTransformer', outputShape: [this.classes], parts };
   }
 
   /**

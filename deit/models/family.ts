@@ -1,6 +1,5 @@
 import type { Engine } from '../../engine/index.ts';
 import type { Classifier } from './classifier.ts';
-import type { ModelDescription } from './describe.ts';
 
 /** What the registry needs to know of an architecture. */
 export interface ModelFamily<Config> {
@@ -12,6 +11,5 @@ export interface ModelFamily<Config> {
   readonly config: (options: Partial<Config>) => Config;
   readonly create: (engine: Engine, config: Config) => Classifier;
   /** What the model takes and gives. RegNetY takes any size of image: its size is what figures are stated for. */
-  readonly facts: (config: Config) => { imageSize: number; classes: number; distilled: boolean };
-  readonly describe: (config: Config) => ModelDescription;
+  readonly facts: (config: Config) => { imageSize: number; inChans: number; classes: number; distilled: boolean };
 }

@@ -1,10 +1,10 @@
 /** Models by timm's names, with `key=value` options: `deit_tiny_distilled_patch16_224 img_size=32 num_classes=10`. */
-import { DeitError, nearestName } from '../../engine/index.ts';
+import { DeitError, createDryEngine, nearestName } from '../../engine/index.ts';
 import type { Engine } from '../../engine/index.ts';
-import { initScope } from '../../nn/index.ts';
+import { describeModule, initScope } from '../../nn/index.ts';
+import type { ModelDescription } from '../../nn/index.ts';
 import type { Classifier } from './classifier.ts';
 import { deitFamily } from './deit-family.ts';
-import type { ModelDescription } from './describe.ts';
 import type { ModelFamily } from './family.ts';
 import { formatOptions, parseOptions } from './options.ts';
 import type { OptionNames } from './options.ts';
@@ -18,10 +18,11 @@ export interface ModelOverrides {
   imageSize?: number;
 }
 
-export interface NamedModelDescription extends ModelDescription {
+export interface ModelFacts {
   /** Name and options, in one form whatever aliases they were given under. */
   readonly spec: string;
   readonly imageSize: number;
+  readonly inChans: number;
   readonly classes: number;
   readonly distilled: boolean;
 }
@@ -33,7 +34,7 @@ interface Entry {
 interface Resolved {
   readonly spec: string;
   create(engine: Engine): Classifier;
-  describe(): NamedModelDescription;
+  describe(): ModelFacts;
 }
 
 function entryOf<Config extends object>(family: ModelFamily<Config>): Entry {
@@ -49,7 +50,7 @@ function entryOf<Config extends object>(family: ModelFamily<Config>): Entry {
         spec,
         // The seeds of initial values follow from the name, not from what else was built before.
         create: (engine) => initScope(engine, name, () => family.create(engine, config)),
-        describe: () => ({ spec, ...family.facts(config), ...family.describe(config) }),
+        describe: () => ({ spec, ...family.facts(config) }),
       };
     },
   };
@@ -83,7 +84,20 @@ export function createModel(engine: Engine, spec: string, overrides: ModelOverri
   return resolve(spec, overrides).create(engine);
 }
 
-/** What `createModel` would make: tensors, layers, parameters and multiply-adds, without a GPU. */
-export function describeModel(spec: string, overrides: ModelOverrides = {}): NamedModelDescription {
+/** What a name stands for, and what the model takes and gives. */
+export function describeModel(spec: string, overrides: ModelOverrides = {}): ModelFacts {
   return resolve(spec, overrides).describe();
+}
+
+/** Tensors, layers, parameters and multiply-adds of what `createModel` would make, without a GPU. */
+export function summarizeModel(spec: string, overrides: ModelOverrides = {}): ModelFacts & ModelDescription {
+  const facts = describeModel(spec, overrides);
+  const { imageSize, inChans } = facts;
+  const { engine } = createDryEngine();
+  try {
+    const model = createModel(engine, spec, overrides);
+    return { ...facts, ...describeModule(model.describe([inChans, imageSize, imageSize])) };
+  } finally {
+    engine.close();
+  }
 }

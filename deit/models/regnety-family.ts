@@ -1,7 +1,6 @@
 import type { ModelFamily } from './family.ts';
 import { regnetyConfig, regnetyModels } from './regnety-config.ts';
 import type { RegNetYConfig } from './regnety-config.ts';
-import { describeRegNetY } from './regnety-description.ts';
 import { RegNetY } from './regnety.ts';
 
 export const regnetyFamily: ModelFamily<RegNetYConfig> = {
@@ -21,6 +20,5 @@ export const regnetyFamily: ModelFamily<RegNetYConfig> = {
   },
   config: regnetyConfig,
   create: (engine, config) => new RegNetY(engine, config),
-  facts: ({ imageSize, classes }) => ({ imageSize, classes, distilled: false }),
-  describe: describeRegNetY,
+  facts: ({ imageSize, inChans, classes }) => ({ imageSize, inChans, classes, distilled: false }),
 };

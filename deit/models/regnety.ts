@@ -4,6 +4,7 @@ import {
   autocast,
   formatShape,
   globalAvgPool,
+  numel,
   operandType,
   relu,
   reshape,
@@ -11,8 +12,9 @@ import {
   sigmoid,
   to,
 } from '../../engine/index.ts';
-import type { Engine, Tensor } from '../../engine/index.ts';
+import type { Engine, Shape, Tensor } from '../../engine/index.ts';
 import { BatchNorm2d, Conv2d, Linear, Module } from '../../nn/index.ts';
+import type { LayerShapes } from '../../nn/index.ts';
 import { inPrecision } from './classifier.ts';
 import type { Classifier, Logits, Precision } from './classifier.ts';
 import { regnetyBlocks, regnetyConfig } from './regnety-config.ts';
@@ -48,11 +50,23 @@ class ConvNorm extends Module {
   forward(x: Tensor, dtype: 'f32' | 'f16' = 'f32'): Tensor {
     return this.bn.forward(this.conv.forward(x), dtype);
   }
+
+  describe(x: Shape): LayerShapes {
+    const conv = this.conv.describe(x);
+    const { outputShape } = conv;
+    return { module: this, type: 'ConvNormAct', outputShape, parts: [conv, this.bn.describe(outputShape)] };
+  }
 }
 
 /** timm's: sqrt(2 / fan out), the fan out being that of one group. */
 const convStd = (kernel: number, outputs: number, groups: number): number =>
   Math.sqrt((2 * groups) / (kernel * kernel * outputs));
+
+/** As in the paper's own counts, the biases of the linear layers (squeeze-and-excitation and head) count as multiply-adds. */
+const withBias = (layer: LayerShapes): LayerShapes => ({
+  ...layer,
+  multiplyAdds: layer.multiplyAdds! + numel(layer.outputShape),
+});
 
 /** Squeeze-and-excitation: channels are scaled by a gate computed from their means. */
 class SqueezeExcite extends Module {
@@ -70,6 +84,12 @@ class SqueezeExcite extends Module {
     // Of one pixel an image: conversions would cost more than the products. The gate is f32 whatever the rest is.
     const gate = (): Tensor => sigmoid(this.fc2.forward(relu(this.fc1.forward(means))));
     return scaleChannels(x, autocast(x.engine, gate, { enabled: false }), dtype);
+  }
+
+  describe(x: Shape): LayerShapes {
+    const fc1 = this.fc1.describe([x[0], 1, 1]);
+    const parts = [fc1, this.fc2.describe(fc1.outputShape)].map(withBias);
+    return { module: this, type: 'SqueezeExcite', outputShape: x, parts };
   }
 }
 
@@ -98,6 +118,15 @@ class Bottleneck extends Module {
     const gated = this.se.forward(this.conv2.forward(this.conv1.forward(x, operand)), operand);
     const residual = this.conv3.forward(gated);
     return relu(add(this.downsample ? this.downsample.forward(x) : x, residual));
+  }
+
+  describe(x: Shape): LayerShapes {
+    const conv1 = this.conv1.describe(x);
+    const conv2 = this.conv2.describe(conv1.outputShape);
+    const { outputShape } = conv2;
+    const parts = [conv1, conv2, this.se.describe(outputShape), this.conv3.describe(outputShape)];
+    if (this.downsample) parts.push(this.downsample.describe(x));
+    return { module: this, type: 'Bottleneck', outputShape, parts };
   }
 }
 
@@ -157,5 +186,13 @@ export class RegNetY extends Module implements Classifier {
 
   heads(images: Tensor): Logits {
     return { cls: this.forward(images), dist: null };
+  }
+
+  /** Layers for one image [C, H, W], and what they cost. */
+  describe(image: Shape): LayerShapes {
+    const parts = [this.stem.describe(image)];
+    for (const block of this.blocks) parts.push(block.describe(parts.at(-1)!.outputShape));
+    parts.push(withBias(this.head.describe([this.head.inFeatures])));
+    return { module: this, type: 'RegNet', outputShape: [this.classes], parts };
   }
 }

@@ -112,8 +112,8 @@ function valuesOf(setting: Setting): string {
     default: {
       const { kind, min, max } = setting;
       const range = [min === undefined ? '' : `from ${min}`, max === undefined ? '' : `to ${max}`].filter(Boolean);
-      const what = kind === 'integer' ? 'whole number' : 'number';
-      return [what, ...range].join(' ') + (kind === 'number?' ? ', or null' : '');
+      const what = kind.startsWith('integer') ? 'whole number' : 'number';
+      return [what, ...range].join(' ') + (kind.endsWith('?') ? ', or null' : '');
     }
   }
 }

@@ -14,7 +14,8 @@ export function resolveRecipe(...layers: readonly Overrides[]): Recipe {
     for (const [name, value] of Object.entries(layer)) {
       const problem = checkSetting(name, value);
       if (problem) problems.push(problem);
-      else recipe[name] = value;
+      // -0 becomes 0, which is what a file would make of it.
+      else recipe[name] = value === 0 ? 0 : value;
     }
   }
   if (problems.length > 0) {
@@ -43,9 +44,9 @@ function checkSetting(name: string, value: SettingValue): string | null {
     case 'choice':
       return setting.choices.includes(value as string) ? null : `${found}, not one of ${setting.choices.join(', ')}`;
     default:
-      if (value === null && setting.kind === 'number?') return null;
+      if (value === null && setting.kind.endsWith('?')) return null;
       if (typeof value !== 'number' || !Number.isFinite(value)) return `${found}, not a number`;
-      if (setting.kind === 'integer' && !Number.isInteger(value)) return `${found}, not a whole number`;
+      if (setting.kind.startsWith('integer') && !Number.isInteger(value)) return `${found}, not a whole number`;
       if (setting.min !== undefined && value < setting.min) return `${found}, less than ${setting.min}`;
       if (setting.max !== undefined && value > setting.max) return `${found}, more than ${setting.max}`;
       return null;
@@ -56,7 +57,8 @@ function checkSetting(name: string, value: SettingValue): string | null {
 export function parseRecipe(source: string, file: string): Overrides {
   let content: unknown;
   try {
-    content = JSON.parse(stripJsonComments(source, { trailingCommas: true }));
+    // Editors on Windows begin files with a byte order mark.
+    content = JSON.parse(stripJsonComments(source.replace(/^\uFEFF/, ''), { trailingCommas: true }));
   } catch (cause) {
     throw new DeitError('file-corrupt', 'The recipe is not JSON (comments are allowed).', {
       where: file,

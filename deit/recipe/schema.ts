@@ -41,7 +41,7 @@ function settingSchema(setting: Setting): Json {
     default: {
       const { kind, min, max } = setting;
       return {
-        type: kind === 'number?' ? ['number', 'null'] : kind,
+        type: kind.endsWith('?') ? [kind.slice(0, -1), 'null'] : kind,
         ...(min === undefined ? {} : { minimum: min }),
         ...(max === undefined ? {} : { maximum: max }),
         ...described,

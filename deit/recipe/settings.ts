@@ -15,7 +15,7 @@ export interface NumberSetting extends Described {
   readonly max?: number;
 }
 export interface OptionalNumberSetting extends Described {
-  readonly kind: 'number?';
+  readonly kind: 'number?' | 'integer?';
   readonly default: number | null;
   readonly min?: number;
   readonly max?: number;
@@ -57,6 +57,10 @@ const optional = (value: number | null, about: string, rest: Rest<NumberSetting>
   about,
   ...rest,
 });
+const optionalInteger = (about: string, rest: Rest<OptionalNumberSetting> = {}): OptionalNumberSetting => ({
+  ...optional(null, about, rest),
+  kind: 'integer?',
+});
 const flag = (value: boolean, about: string, source?: string): FlagSetting => ({
   kind: 'flag',
   default: value,
@@ -83,6 +87,11 @@ const choice = <Choice extends string>(
 ): ChoiceSetting<Choice> => ({ kind: 'choice', default: value, choices, about, source });
 
 const probability = { min: 0, max: 1 };
+/** Of AdamW and SGD: at 1 nothing new would ever count. */
+const decay = { min: 0, max: 0.999999999 };
+/** Far above any use, and low enough that what is computed from it stays a number that a file can hold. */
+const MOST_STEPS = 1e9;
+const MOST_IMAGES = 2 ** 24;
 
 export const settings = {
   'model.name': text('deit_tiny_distilled_patch16_224', 'timm model name, with options as `key=value`', 'Table 1'),
@@ -114,14 +123,20 @@ export const settings = {
   ),
   'data.valPath': optionalText(null, 'list file of the held-out images, where data.path is a list file'),
   'data.valFraction': number(0.2, 'part held out by seed where the data has no validation split', probability),
-  'data.batchSize': integer(1024, 'images in one optimizer step', { min: 1, source: 'Table 9' }),
-  'data.accumulate': integer(1, 'micro-batches that one optimizer step is gathered from', { min: 1 }),
+  'data.batchSize': integer(1024, 'images in one optimizer step', { min: 1, max: MOST_IMAGES, source: 'Table 9' }),
+  'data.accumulate': integer(1, 'micro-batches that one optimizer step is gathered from', {
+    min: 1,
+    max: MOST_IMAGES,
+  }),
   'data.workers': integer(1, 'threads that decode and augment; 0 does it in the main thread', { min: 0, max: 64 }),
   'data.cache': optionalText(
     null,
     'folder for decoded, reduced images, so that later epochs need not decode; null for none',
   ),
-  'data.cacheSide': integer(320, 'shorter side of cached images in pixels; larger ones are reduced to it', { min: 32 }),
+  'data.cacheSide': integer(320, 'shorter side of cached images in pixels; larger ones are reduced to it', {
+    min: 32,
+    max: 8192,
+  }),
   'data.unreadable': choice(['fatal', 'skip'], 'fatal', 'what to do with an image that cannot be read'),
 
   'augment.crop': choice(
@@ -130,7 +145,7 @@ export const settings = {
     'random resized crop, or padded crop for images of 32 pixels',
     'datasets.py',
   ),
-  'augment.padding': integer(4, 'pixels around a padded crop', { min: 0, source: 'datasets.py' }),
+  'augment.padding': integer(4, 'pixels around a padded crop', { min: 0, max: 1024, source: 'datasets.py' }),
   'augment.scaleMin': number(0.08, 'smallest part of the area that a resized crop keeps', { min: 1e-3, max: 1 }),
   'augment.flip': number(0.5, 'probability of a horizontal flip', probability),
   'augment.policy': optionalText(
@@ -140,11 +155,12 @@ export const settings = {
   ),
   'augment.colorJitter': number(0.3, 'strength of colour jitter; used only without a policy', {
     min: 0,
+    max: 1,
     source: '--color-jitter',
   }),
   'augment.erasing': number(0.25, 'probability of random erasing', { ...probability, source: 'Table 9, --reprob' }),
-  'augment.mixup': number(0.8, 'alpha of mixup; 0 switches it off', { min: 0, source: 'Table 9, --mixup' }),
-  'augment.cutmix': number(1, 'alpha of cutmix; 0 switches it off', { min: 0, source: 'Table 9, --cutmix' }),
+  'augment.mixup': number(0.8, 'alpha of mixup; 0 switches it off', { min: 0, max: 1000, source: 'Table 9, --mixup' }),
+  'augment.cutmix': number(1, 'alpha of cutmix; 0 switches it off', { min: 0, max: 1000, source: 'Table 9, --cutmix' }),
   'augment.mixProbability': number(1, 'probability that a batch is mixed', { ...probability, source: '--mixup-prob' }),
   'augment.mixSwitch': number(0.5, 'probability of cutmix where both are on', {
     ...probability,
@@ -152,26 +168,29 @@ export const settings = {
   }),
   'augment.repeats': integer(3, 'views of an image in one epoch (repeated augmentation)', {
     min: 1,
+    max: 16,
     source: 'Table 9',
   }),
   'augment.interpolation': choice(['bicubic', 'bilinear'], 'bicubic', 'resampling of crops', '--train-interpolation'),
   'augment.smoothing': number(0.1, 'label smoothing', { ...probability, source: 'Table 9' }),
 
   'optim.name': choice(['adamw', 'sgd'], 'adamw', 'optimizer', 'Table 9'),
-  'optim.lr': number(5e-4, 'base learning rate', { min: 0, source: 'Table 9' }),
+  'optim.lr': number(5e-4, 'base learning rate', { min: 0, max: 1e6, source: 'Table 9' }),
   'optim.scaleLr': flag(true, 'scale the learning rate by batch / 512', 'Table 9, --unscale-lr'),
-  'optim.weightDecay': number(0.05, 'weight decay', { min: 0, source: 'Table 9' }),
+  'optim.weightDecay': number(0.05, 'weight decay', { min: 0, max: 1e6, source: 'Table 9' }),
   'optim.decayDistToken': flag(true, 'decay dist_token too, as the released code does', 'timm 0.3.2'),
-  'optim.beta1': number(0.9, 'AdamW', { min: 0, max: 1 }),
-  'optim.beta2': number(0.999, 'AdamW', { min: 0, max: 1 }),
-  'optim.eps': number(1e-8, 'AdamW', { min: 0, source: '--opt-eps' }),
-  'optim.momentum': number(0.9, 'SGD', { min: 0, max: 1, source: '--momentum' }),
+  'optim.beta1': number(0.9, 'AdamW', decay),
+  'optim.beta2': number(0.999, 'AdamW', decay),
+  'optim.eps': number(1e-8, 'AdamW', { min: 0, max: 1, source: '--opt-eps' }),
+  'optim.momentum': number(0.9, 'SGD', { ...decay, source: '--momentum' }),
   'optim.clip': optional(null, 'largest global gradient norm; null for no clipping', {
     min: 0,
+    max: 1e30,
     source: 'Table 9, --clip-grad',
   }),
   'optim.freezeBlocks': integer(0, 'embedding and first blocks of a DeiT that are not trained; 0 trains all', {
     min: 0,
+    max: 1000,
   }),
   'optim.freeze': text('', 'comma-separated name prefixes of parameters that are not trained'),
   'optim.headOnly': flag(false, 'train the heads alone'),
@@ -181,14 +200,19 @@ export const settings = {
     source: '--model-ema-decay',
   }),
 
-  'schedule.epochs': number(300, 'passes over the training images', { min: 0, source: 'Table 9' }),
+  'schedule.epochs': number(300, 'passes over the training images', { min: 0, max: 1e5, source: 'Table 9' }),
   'schedule.minutes': optional(null, 'stop after about this long: the number of steps is fitted to the machine', {
     min: 0,
+    max: 1e7,
   }),
-  'schedule.steps': optional(null, 'number of optimizer steps; overrides epochs', { min: 1 }),
-  'schedule.warmupEpochs': number(5, 'linear warmup', { min: 0, source: 'Table 9' }),
-  'schedule.warmupLr': number(1e-6, 'learning rate at the start of the warmup', { min: 0, source: '--warmup-lr' }),
-  'schedule.minLr': number(1e-5, 'learning rate at the end', { min: 0, source: '--min-lr' }),
+  'schedule.steps': optionalInteger('number of optimizer steps; overrides epochs', { min: 1, max: MOST_STEPS }),
+  'schedule.warmupEpochs': number(5, 'linear warmup', { min: 0, max: 1e5, source: 'Table 9' }),
+  'schedule.warmupLr': number(1e-6, 'learning rate at the start of the warmup', {
+    min: 0,
+    max: 1e6,
+    source: '--warmup-lr',
+  }),
+  'schedule.minLr': number(1e-5, 'learning rate at the end', { min: 0, max: 1e6, source: '--min-lr' }),
   'schedule.per': choice(
     ['epoch', 'step'],
     'epoch',
@@ -201,7 +225,11 @@ export const settings = {
     ...probability,
     source: '--distillation-alpha',
   }),
-  'distillation.tau': number(1, 'temperature of soft distillation', { min: 1e-3, source: '--distillation-tau' }),
+  'distillation.tau': number(1, 'temperature of soft distillation', {
+    min: 1e-3,
+    max: 1000,
+    source: '--distillation-tau',
+  }),
   'distillation.scaling': choice(
     ['all', 'batchmean'],
     'all',
@@ -211,8 +239,8 @@ export const settings = {
   'teacher.model': optionalText(null, 'model name of the teacher', '§5.2'),
   'teacher.weights': optionalText(null, 'safetensors of the teacher; null trains it first', '--teacher-path'),
   'teacher.share': number(0.3, 'part of the time or steps that training the teacher takes', { min: 0.01, max: 0.9 }),
-  'teacher.lr': number(0.1, "peak learning rate of the teacher's SGD, per 256 images", { min: 0 }),
-  'teacher.weightDecay': number(5e-5, "weight decay of the teacher's SGD", { min: 0 }),
+  'teacher.lr': number(0.1, "peak learning rate of the teacher's SGD, per 256 images", { min: 0, max: 1e6 }),
+  'teacher.weightDecay': number(5e-5, "weight decay of the teacher's SGD", { min: 0, max: 1e6 }),
 
   'run.seed': integer(0, 'seed of every random draw', { min: 0, max: 2 ** 32 - 1, source: '--seed' }),
   'run.trainMode': flag(
@@ -220,8 +248,8 @@ export const settings = {
     'train with stochastic depth; off when fine-tuning at another resolution',
     '--no-train-mode',
   ),
-  'run.evaluateEvery': number(1, 'epochs between evaluations; 0 evaluates at the end alone', { min: 0 }),
-  'run.checkpointEvery': integer(500, 'steps between checkpoints', { min: 1 }),
+  'run.evaluateEvery': number(1, 'epochs between evaluations; 0 evaluates at the end alone', { min: 0, max: 1e5 }),
+  'run.checkpointEvery': integer(500, 'steps between checkpoints', { min: 1, max: MOST_STEPS }),
   'run.onSaveError': choice(['stop', 'continue'], 'stop', 'when a checkpoint cannot be written'),
   'run.nonFinite': choice(
     ['stop', 'skip'],
@@ -232,7 +260,7 @@ export const settings = {
     false,
     'measure on this adapter which kernel variants are fastest for the sizes at hand (half a minute at most, kept in a cache) and use those; the run and its checkpoints remember them',
   ),
-  'run.keep': integer(2, 'checkpoints that are kept', { min: 1 }),
+  'run.keep': integer(2, 'checkpoints that are kept', { min: 1, max: 1e6 }),
 } as const;
 
 export type SettingName = keyof typeof settings;
@@ -242,7 +270,7 @@ type ValueOf<S> =
     ? Choice
     : S extends { kind: 'number' | 'integer' }
       ? number
-      : S extends { kind: 'number?' }
+      : S extends { kind: 'number?' | 'integer?' }
         ? number | null
         : S extends { kind: 'flag' }
           ? boolean

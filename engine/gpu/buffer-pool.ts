@@ -1,5 +1,6 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import type { PhysicalBuffer, Storage } from './storage.ts';
+import { BufferUsage } from './constants.ts';
 
 /** Bytes of GPU memory as the engine accounts for them. */
 export interface MemoryReport {
@@ -134,7 +135,7 @@ export class BufferPool {
     if (this.total + size > this.budget) throw this.outOfMemory(size, purpose);
     const buffer = this.device.createBuffer({
       size,
-      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST,
     });
     this.total += size;
     this.count++;

@@ -1,5 +1,6 @@
 import type { Launch } from '../../kernels/lib/kernel.ts';
 import { PipelineBuilder } from './pipeline-builder.ts';
+import { BufferUsage } from './constants.ts';
 
 /**
  * Mesa's lavapipe does not compile a kernel when its pipeline is made, but when it is first dispatched, on the one thread
@@ -97,7 +98,7 @@ class Site {
 
   constructor(private readonly builder: PipelineBuilder) {
     this.device = builder.device;
-    this.readable = this.buffer(GPUBufferUsage.STORAGE | GPUBufferUsage.UNIFORM | GPUBufferUsage.INDIRECT);
+    this.readable = this.buffer(BufferUsage.STORAGE | BufferUsage.UNIFORM | BufferUsage.INDIRECT);
   }
 
   async dispatchNothing(launch: Launch, pipeline: GPUComputePipeline): Promise<void> {
@@ -125,7 +126,7 @@ class Site {
 
   /** No two writable bindings may share memory. */
   private writableBuffer(i: number): GPUBuffer {
-    return (this.writable[i] ??= this.buffer(GPUBufferUsage.STORAGE));
+    return (this.writable[i] ??= this.buffer(BufferUsage.STORAGE));
   }
 
   private buffer(usage: number): GPUBuffer {

@@ -1,3 +1,4 @@
+import type { DeviceProfile } from '../../kernels/lib/device.ts';
 import type { Engine } from '../engine.ts';
 import type { GpuContext } from './context.ts';
 
@@ -18,7 +19,7 @@ export interface DryRun {
  * A device that takes every command and does nothing: what runs on it is recorded, planned and accounted for as on the
  * real one, without memory, compilation or computation. Whatever is read back is zero.
  */
-export function dryContext(real: GpuContext): { context: GpuContext; largestBinding: LargestBinding } {
+export function dryContext(real: Omit<GpuContext, 'device'>): { context: GpuContext; largestBinding: LargestBinding } {
   const largestBinding: LargestBinding = { bytes: 0, where: '' };
   const nothing = (): void => undefined;
   const buffer = (descriptor: GPUBufferDescriptor) => ({
@@ -54,4 +55,15 @@ export function dryContext(real: GpuContext): { context: GpuContext; largestBind
   };
   // The engine calls no other part of a device.
   return { context: { ...real, device: device as unknown as GPUDevice, openSecondDevice: null }, largestBinding };
+}
+
+/** The context of a device that is not there, of which `profile` says what a kernel may know. */
+export function contextOf(profile: DeviceProfile): Omit<GpuContext, 'device'> {
+  const report = { name: 'no device', vendor: '', architecture: '', description: '', software: profile.cpu };
+  return {
+    profile,
+    limits: { maxBufferSize: Infinity, maxStorageBufferBindingSize: profile.maxBindingSize } as GPUSupportedLimits,
+    report: { ...report, choice: 'none', advice: null, features: profile.f16 ? ['shader-f16'] : [] },
+    openSecondDevice: null,
+  };
 }

@@ -1,4 +1,5 @@
 import type { Launch } from '../../kernels/lib/kernel.ts';
+import { ShaderStage } from './constants.ts';
 
 export interface Layout {
   readonly group: GPUBindGroupLayout;
@@ -36,7 +37,7 @@ export class PipelineBuilder {
       if (hasUniforms) types.push('uniform');
       const group = this.device.createBindGroupLayout({
         label: key,
-        entries: types.map((type, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer: { type } })),
+        entries: types.map((type, binding) => ({ binding, visibility: ShaderStage.COMPUTE, buffer: { type } })),
       });
       layout = { group, pipeline: this.device.createPipelineLayout({ bindGroupLayouts: [group] }) };
       this.layouts.set(key, layout);

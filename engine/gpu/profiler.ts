@@ -1,6 +1,7 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import type { Launch } from '../../kernels/lib/kernel.ts';
 import type { GpuContext } from './context.ts';
+import { BufferUsage, MapMode } from './constants.ts';
 
 /** Time of one dispatch on the GPU. */
 export interface DispatchTime {
@@ -47,8 +48,8 @@ export class Profiler {
     this.launches = [];
     if (!set) return () => undefined;
     const size = launches.length * 16;
-    const resolved = this.device.createBuffer({ size, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
-    const staging = this.device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+    const resolved = this.device.createBuffer({ size, usage: BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC });
+    const staging = this.device.createBuffer({ size, usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST });
     encoder.resolveQuerySet(set, 0, launches.length * 2, resolved, 0);
     encoder.copyBufferToBuffer(resolved, 0, staging, 0, size);
     return () => this.times.push(this.collect(set, resolved, staging, launches));
@@ -65,7 +66,7 @@ export class Profiler {
     staging: GPUBuffer,
     launches: readonly { launch: Launch; where: string }[],
   ): Promise<DispatchTime[]> {
-    await staging.mapAsync(GPUMapMode.READ);
+    await staging.mapAsync(MapMode.READ);
     const stamps = new BigUint64Array(staging.getMappedRange().slice(0));
     staging.destroy();
     resolved.destroy();

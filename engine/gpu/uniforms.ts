@@ -1,3 +1,5 @@
+import { BufferUsage } from './constants.ts';
+
 const SLOT = 256;
 const SLOTS_PER_PAGE = 256;
 const MAX_SLOTS = 64 * SLOTS_PER_PAGE;
@@ -33,7 +35,7 @@ export class UniformTable {
     if (!this.page || this.used === SLOTS_PER_PAGE) {
       this.page = this.device.createBuffer({
         size: SLOT * SLOTS_PER_PAGE,
-        usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+        usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
         label: 'uniforms',
       });
       this.used = 0;

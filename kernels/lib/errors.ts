@@ -23,6 +23,10 @@ export const errorCatalogue = {
   'file-unwritable': 'A file or folder cannot be written.',
   'file-corrupt': 'A file does not follow its format.',
   'state-mismatch': 'A checkpoint does not fit the model: tensors are missing, unexpected or misshapen.',
+  // several processes
+  'no-mpi': 'The processes of a run cannot reach each other: no MPI library fits, or it belongs to another launcher.',
+  'rank-failed': 'A process of a run failed or did not come, so that all of them end.',
+  'rank-mismatch': 'The processes of a run do not agree on something that has to be the same on all.',
   // use
   'unknown-name': 'No model, option, recipe or operator has this name.',
   'bad-config': 'A recipe or option has a value that cannot be used.',

@@ -37,7 +37,7 @@ export async function openImageFolder(root: string, options: FolderOptions = {})
   const valName = isSplit ? ['val', 'validation'].find((name) => folders.includes(name)) : undefined;
   if (valName === undefined) {
     const { train, val } = splitEntries(all, classes, options);
-    return { train: dataset('train', train), val: dataset('val', val), ignored };
+    return { train: dataset('train', train), val: dataset('val', val), split: 'drawn', ignored };
   }
   const valFolder = join(root, valName);
   await checkValClasses(valFolder, classes);
@@ -49,7 +49,7 @@ export async function openImageFolder(root: string, options: FolderOptions = {})
       fix: 'Add images, or remove the folder so that a part of train is held out.',
     });
   }
-  return { train: dataset('train', all), val: dataset('val', held), ignored };
+  return { train: dataset('train', all), val: dataset('val', held), split: 'given', ignored };
 }
 
 async function checkValClasses(valFolder: string, classes: readonly string[]): Promise<void> {

@@ -49,10 +49,10 @@ export async function openListFile(file: string, options: ListOptions = {}): Pro
   checkClasses(dataset('train', all), file);
   if (options.valFile === undefined) {
     const { train, val } = splitEntries(all, classes, options);
-    return { train: dataset('train', train), val: dataset('val', val) };
+    return { train: dataset('train', train), val: dataset('val', val), split: 'drawn' };
   }
   const held = entries(await readList(options.valFile), options.valFile);
-  return { train: dataset('train', all), val: dataset('val', held) };
+  return { train: dataset('train', all), val: dataset('val', held), split: 'given' };
 }
 
 function sortLabels(labels: string[]): string[] {

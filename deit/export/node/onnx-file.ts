@@ -3,7 +3,7 @@ import { packageVersion, writeFileAtomically } from '../../../engine/node.ts';
 import { saveState } from '../../../nn/index.ts';
 import { evaluationPipeline } from '../../data/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
-import type { ModelCard } from '../../train/node/checkpoint.ts';
+import type { ModelCard } from '../../train/node/model-card.ts';
 import { OPSET } from '../onnx-graph.ts';
 import { onnxModel } from '../onnx.ts';
 import type { OnnxOptions } from '../onnx.ts';

@@ -1,6 +1,6 @@
 import { readdir, rm } from 'node:fs/promises';
 import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { DeitError, parseVariantChoices, readSafetensors, writeSafetensors } from '../../../engine/node.ts';
 import type { StoredTensor, VariantChoices } from '../../../engine/node.ts';
 import { readTensors, saveState, stateValues } from '../../../nn/index.ts';
@@ -25,7 +25,7 @@ export interface Position {
 
 const KEY = 'deit-webgpu-run';
 const VARIANTS = 'deit-webgpu-variants';
-const NAME = /^(teacher|student)-(\d{8})\.safetensors$/;
+const NAME = /^(teacher|student)-(\d{8,})\.safetensors$/;
 const PARTS = ['model', 'optimizer', 'ema', 'scaler'] as const;
 
 /**
@@ -39,6 +39,11 @@ export async function saveCheckpoint(
   trained: Trained,
   variants: VariantChoices,
 ): Promise<string> {
+  if (!isPosition(position)) {
+    throw new DeitError('bad-argument', 'This is no place that a run can stand at.', {
+      found: JSON.stringify(position),
+    });
+  }
   const { model, optimizer, ema } = trained;
   const parts = [
     await saveState(model),
@@ -85,13 +90,25 @@ export async function removeUnfinished(folder: string): Promise<void> {
   }
 }
 
-/** Checkpoints of a run folder, the furthest first: those of the student come after those of its teacher. */
+/**
+ * Checkpoints of a run folder, the furthest first: those of the student come after those of its teacher. None where their
+ * folder is not there yet; throws `file-unreadable` where it is and cannot be read.
+ */
 export async function listCheckpoints(folder: string) {
-  const names = await readdir(join(folder, 'checkpoints')).catch(() => [] as string[]);
+  const path = join(folder, 'checkpoints');
+  const names = await readdir(path).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') return [];
+    throw new DeitError('file-unreadable', 'The folder of the checkpoints cannot be read.', {
+      where: path,
+      found: cause.message,
+      fix: 'make it readable, or move what is in its place away',
+      cause,
+    });
+  });
   return names
     .flatMap((name) => {
       const match = NAME.exec(name);
-      return match ? [{ path: join(folder, 'checkpoints', name), role: match[1], step: Number(match[2]) }] : [];
+      return match ? [{ path: join(path, name), role: match[1], step: Number(match[2]) }] : [];
     })
     .sort((a, b) => a.role.localeCompare(b.role) || b.step - a.step);
 }
@@ -104,19 +121,30 @@ export interface ReadCheckpoint {
   restore(trained: Trained): void;
 }
 
-/** The furthest checkpoint that can be read, or null. `onDamaged` hears of those that cannot. */
+/**
+ * The furthest checkpoint that can be read; null where there is none at all. `onDamaged` hears of those that cannot. Where
+ * there are some and none can be read it throws `file-corrupt`: whoever began anew would overwrite what may be saved yet.
+ */
 export async function latestCheckpoint(
   folder: string,
   onDamaged: (path: string, error: unknown) => void,
 ): Promise<ReadCheckpoint | null> {
+  const problems: string[] = [];
   for (const { path } of await listCheckpoints(folder)) {
     try {
       return await readCheckpoint(path);
     } catch (error) {
+      if (!(error instanceof DeitError)) throw error;
       onDamaged(path, error);
+      problems.push(`${basename(path)}: ${error.message}`);
     }
   }
-  return null;
+  if (problems.length === 0) return null;
+  throw new DeitError('file-corrupt', 'None of the checkpoints can be read; the run is left as it is.', {
+    where: join(folder, 'checkpoints'),
+    found: problems.join('\n    '),
+    fix: 'restore one of them from a copy; or, to begin anew, choose another folder with --output, or remove this one',
+  });
 }
 
 async function readCheckpoint(path: string): Promise<ReadCheckpoint> {
@@ -142,13 +170,26 @@ async function readCheckpoint(path: string): Promise<ReadCheckpoint> {
 }
 
 function parsePosition(text: string | undefined, path: string): Position {
-  const position = text === undefined ? null : (JSON.parse(text) as Position);
-  const whole = (n: unknown): boolean => Number.isInteger(n) && (n as number) >= 0;
-  if (position && /^(teacher|student)$/.test(position.role) && whole(position.step) && whole(position.steps)) {
-    return position;
-  }
+  const position = parsed(text);
+  if (isPosition(position)) return position;
   throw new DeitError('file-corrupt', 'The checkpoint does not say where its run stood.', {
     where: path,
     fix: 'it may hold a model only: start a new run from it with --set model.weights=FILE',
   });
+}
+
+function parsed(text: string | undefined): unknown {
+  try {
+    return text === undefined ? null : JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function isPosition(value: unknown): value is Position {
+  if (typeof value !== 'object' || value === null) return false;
+  const { role, step, steps, seconds } = value as Partial<Record<keyof Position, unknown>>;
+  const whole = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
+  const isTime = typeof seconds === 'number' && Number.isFinite(seconds) && seconds >= 0;
+  return (role === 'teacher' || role === 'student') && whole(step) && whole(steps) && step <= steps && isTime;
 }

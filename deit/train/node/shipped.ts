@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { assetPath } from '../../data/node/index.ts';
-import type { ModelCard } from './checkpoint.ts';
+import type { ModelCard } from './model-card.ts';
 
 /** What stands for the shipped model where a checkpoint is asked for. */
 export const SHIPPED = 'shipped';

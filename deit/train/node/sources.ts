@@ -2,11 +2,14 @@ import { DataLoader, ImageWorkers, openData } from '../../data/node/index.ts';
 import { equalJitter, evaluationPipeline, trainingPipeline } from '../../data/index.ts';
 import type { Dataset, EvaluationOptions } from '../../data/index.ts';
 import type { Recipe } from '../../recipe/settings.ts';
+import type { HeldOut } from './model-card.ts';
 
 /** The data of a run: loaders over the training and the validation images, on shared worker threads. */
 export interface Sources {
   readonly name: string;
   readonly classes: readonly string[];
+  /** How the held-out images were chosen. */
+  readonly split: HeldOut['split'];
   readonly train: Dataset;
   readonly validation: Dataset;
   /** Batches for training; several loaders may exist at a time (teacher, student). */
@@ -58,6 +61,7 @@ export async function openSources(
   return {
     name: data.train.name,
     classes: data.train.classes,
+    split: data.split,
     train: data.train,
     validation: data.val,
     get skipped() {

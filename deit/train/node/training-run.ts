@@ -27,7 +27,8 @@ import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
 import { explainNonFinite } from '../non-finite-guard.ts';
 import { TrainStep } from '../step.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
-import type { ModelCard } from './checkpoint.ts';
+import type { ModelCard } from './model-card.ts';
+import { absolutePath } from './paths.ts';
 import type { RunFolder } from './run-folder.ts';
 import { latestCheckpoint, removeUnfinished, saveCheckpoint } from './run-state.ts';
 import type { ReadCheckpoint, Trained } from './run-state.ts';
@@ -257,8 +258,9 @@ class TrainingRun {
     });
     let skippedSteps = 0;
     const every = recipe['run.checkpointEvery'];
-    const evaluateEvery = Math.round(recipe['run.evaluateEvery'] * stepsPerEpoch);
-    const isEvaluated = (step: number): boolean => evaluateEvery > 0 && step % evaluateEvery === 0;
+    const betweenEvaluations = recipe['run.evaluateEvery'] * stepsPerEpoch;
+    const evaluateEvery = betweenEvaluations === 0 ? Infinity : Math.max(1, Math.round(betweenEvaluations));
+    const isEvaluated = (step: number): boolean => step % evaluateEvery === 0;
     const evaluator = new Evaluator(engine, model, sources.evaluation(microBatch(recipe)), imageSize);
     const evaluate = async (step: number) => {
       const accuracy = await evaluator.run();
@@ -353,9 +355,23 @@ class TrainingRun {
   }
 
   private card(model: string, imageSize: number, sources: Sources): ModelCard {
-    const { classes } = sources;
-    const data = this.recipe['data.path'];
-    return { model, classes, imageSize, cropPct: 0.875, interpolation: 'bicubic', data };
+    const { recipe } = this;
+    const { classes, split } = sources;
+    const list = recipe['data.valPath'];
+    return {
+      model,
+      classes,
+      imageSize,
+      cropPct: 0.875,
+      interpolation: 'bicubic',
+      data: absolutePath(recipe['data.path']),
+      heldOut: {
+        split,
+        fraction: recipe['data.valFraction'],
+        seed: recipe['run.seed'],
+        list: list === null ? null : absolutePath(list),
+      },
+    };
   }
 
   private seconds(): number {

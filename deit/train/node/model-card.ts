@@ -1,0 +1,64 @@
+/** What a file of weights says of its model and of the run that made it. Node only. */
+import { DeitError } from '../../../engine/index.ts';
+
+/** Key of the card in the metadata of a safetensors file. */
+const KEY = 'deit-webgpu';
+
+/** Which images a training held out, so that whoever measures the model later measures on the same ones. */
+export interface HeldOut {
+  /** `drawn` from the training data by seed; `given` by the data itself (a folder or file of its own) or by a list. */
+  readonly split: 'drawn' | 'given';
+  /** Of a drawn split: part of every class, and the seed. */
+  readonly fraction: number;
+  readonly seed: number;
+  /** List file of the held-out images, an absolute path, if there was one. */
+  readonly list: string | null;
+}
+
+/** What a file of weights says of its model, in the metadata of the safetensors file. */
+export interface ModelCard {
+  /** Name with options, as `createModel` takes it. */
+  readonly model: string;
+  /** Class names, in order of the logits; empty where they are not known. */
+  readonly classes: readonly string[];
+  /** How images are prepared for evaluation. */
+  readonly imageSize: number;
+  readonly cropPct: number;
+  readonly interpolation: 'bicubic' | 'bilinear';
+  /** Data set that it was trained on: an absolute path, or the name of a set that ships. */
+  readonly data: string;
+  /** Absent in files of versions before this, and of models that were not trained here. */
+  readonly heldOut?: HeldOut;
+}
+
+/** The metadata of a file of weights with this card. */
+export const cardMetadata = (card: ModelCard): Map<string, string> => new Map([[KEY, JSON.stringify(card)]]);
+
+/** The card in a file's metadata; null where there is none. Throws `file-corrupt` for one that cannot be read. */
+export function readCard(metadata: ReadonlyMap<string, string>, path: string): ModelCard | null {
+  const text = metadata.get(KEY);
+  if (text === undefined) return null;
+  try {
+    const card: unknown = JSON.parse(text);
+    if (isCard(card)) return card;
+  } catch {
+    // Reported with the other malformed cards below.
+  }
+  throw new DeitError('file-corrupt', "The checkpoint's description of its model cannot be read.", {
+    where: path,
+    fix: 'name the model with --model; the tensors may still be good',
+  });
+}
+
+function isCard(value: unknown): value is ModelCard {
+  const { model, classes, imageSize, heldOut } = (value ?? {}) as Partial<Record<keyof ModelCard, unknown>>;
+  const isNamed = Array.isArray(classes) && classes.every((name) => typeof name === 'string');
+  return typeof model === 'string' && isNamed && Number.isInteger(imageSize) && isHeldOut(heldOut);
+}
+
+function isHeldOut(value: unknown): boolean {
+  if (value === undefined) return true;
+  const { split, fraction, seed, list } = (value ?? {}) as Partial<Record<keyof HeldOut, unknown>>;
+  const isWhere = list === null || typeof list === 'string';
+  return (split === 'drawn' || split === 'given') && typeof fraction === 'number' && Number.isInteger(seed) && isWhere;
+}

@@ -1,0 +1,25 @@
+import type { DeviceProfile } from '../kernels/lib/device.ts';
+import { Engine } from './engine.ts';
+import { contextOf, dryContext } from './gpu/dry.ts';
+import type { DryRun } from './gpu/dry.ts';
+
+/** What every WebGPU device offers, and bindings of any size. */
+const leastDevice: DeviceProfile = {
+  maxWorkgroupsPerDimension: 65535,
+  maxInvocationsPerWorkgroup: 256,
+  maxWorkgroupStorage: 16384,
+  maxBindingSize: 2 ** 40,
+  maxStorageBuffers: 8,
+  subgroupSize: 0,
+  f16: false,
+  cpu: false,
+};
+
+/**
+ * An engine for a device that is not there: everything on it is recorded and planned as that device would do it, and nothing
+ * runs. Reads give zeros. Close it in the end.
+ */
+export function createDryEngine(profile: DeviceProfile = leastDevice): DryRun {
+  const { context, largestBinding } = dryContext(contextOf(profile));
+  return { engine: new Engine(context), largestBinding };
+}

@@ -1,0 +1,110 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { BrowserContext, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { buildSite } from '../../deit/browser/build.ts';
+import { serveFolder } from '../../deit/browser/serve.ts';
+import { openModel } from '../../deit/cli/model-files.ts';
+import { evaluationPipeline, makeTransform } from '../../deit/data/index.ts';
+import type { RgbImage } from '../../deit/data/index.ts';
+import { toPng } from '../../deit/report/node/pictures.ts';
+import { PhiloxStream, Purpose } from '../../engine/index.ts';
+import { findChromium, launchChromium } from '../support/chromium.ts';
+import { uniform } from '../support/close.ts';
+import { useEngine } from '../support/engine.ts';
+
+const chromium = findChromium();
+const title = chromium ? 'the page in Chromium' : 'THE PAGE IS NOT TESTED: no Chromium here (apt-get install chromium)';
+
+// Where a browser is promised (CI), its absence is a failure and not a silent gap.
+if (!chromium) it.runIf(process.env.CI === 'true')(title, () => expect(chromium).not.toBeNull());
+
+/** A picture without structure, at the size to which evaluation resizes, so that only decoding comes before the crop. */
+function testPhoto(): RgbImage {
+  const noise = uniform(64 * 64 * 3, 7);
+  const data = new Uint8Array(256 * 256 * 3);
+  for (let i = 0; i < 256 * 256; i++) {
+    const cell = 3 * ((Math.floor(i / 256) >> 2) * 64 + ((i % 256) >> 2));
+    for (let c = 0; c < 3; c++) data[3 * i + c] = Math.round(127.5 * (noise[cell + c] + 1));
+  }
+  return { width: 256, height: 256, data };
+}
+
+describe.runIf(chromium !== null)(title, () => {
+  const engine = useEngine();
+  const problems: string[] = [];
+  let context: BrowserContext;
+  let page: Page;
+  let close: () => Promise<void>;
+
+  beforeAll(async () => {
+    const site = await serveFolder(await buildSite(mkdtempSync(join(tmpdir(), 'deit-site-'))));
+    close = () => site.close();
+    context = await launchChromium(chromium!, [
+      '--enable-unsafe-webgpu',
+      '--use-webgpu-adapter=swiftshader',
+      '--enable-features=Vulkan',
+    ]);
+    page = await context.newPage();
+    page.on('console', (message) => {
+      if (['error', 'warning'].includes(message.type())) problems.push(`${message.type()}: ${message.text()}`);
+    });
+    page.on('pageerror', (error) => problems.push(String(error)));
+    await page.goto(site.url);
+    await page.waitForSelector('#file:enabled', { timeout: 60_000 });
+  });
+  afterAll(async () => {
+    await context?.close();
+    await close?.();
+  });
+
+  it('classifies a photo with the logits that Node computes', async () => {
+    const photo = testPhoto();
+    const file = join(mkdtempSync(join(tmpdir(), 'deit-photo-')), 'photo.png');
+    writeFileSync(file, await toPng(photo));
+    await page.setInputFiles('#file', file);
+    await page.waitForFunction(() => window.deit.logits !== undefined && window.deit.idle, null, { timeout: 60_000 });
+    const found = await page.evaluate(() => window.deit.logits!);
+
+    const { model } = await openModel(engine(), 'shipped', undefined);
+    model.eval();
+    const pixels = new Float32Array(3 * 224 * 224);
+    makeTransform(evaluationPipeline({ imageSize: 224 }))(photo, new PhiloxStream(0, Purpose.augment), pixels, 0);
+    const expected = await engine().scope(() =>
+      engine().noGrad(() => model.heads(engine().tensor(pixels, [1, 3, 224, 224])).cls.read()),
+    );
+    expect(found).toHaveLength(1000);
+    const error = Math.max(...found.map((value, i) => Math.abs(value - expected[i])));
+    // Two adapters sum 12 blocks in f32 in different orders: a few 1e-5 on logits of up to about 10.
+    expect(error).toBeLessThan(1e-4);
+    expect(await page.locator('#result canvas').count()).toBe(3);
+  });
+
+  it('trains: the loss falls', async () => {
+    await page.fill('#teacher-steps', '2');
+    await page.fill('#student-steps', '10');
+    await page.fill('#batch-size', '16');
+    await page.click('#train');
+    await page.waitForFunction(() => window.deit.losses.length === 10 && window.deit.idle, null, { timeout: 100_000 });
+    const losses = await page.evaluate(() => window.deit.losses);
+    const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
+    expect(mean(losses.slice(-3))).toBeLessThan(mean(losses.slice(0, 3)));
+    expect(await page.locator('#curves .uplot').count()).toBe(2);
+    // Both tokens of a distilled model are watched.
+    expect(await page.locator('#watched figcaption').allTextContents()).toContain('rollout of the distillation token');
+  });
+
+  it('says what to do where there is no WebGPU', async () => {
+    const other = await context.newPage();
+    await other.addInitScript(() => Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined }));
+    await other.goto(page.url());
+    await other.waitForSelector('#without-webgpu:visible');
+    expect(await other.textContent('#status')).toContain('navigator.gpu');
+    await other.close();
+  });
+
+  it('leaves nothing on the console', () => {
+    expect(problems).toEqual([]);
+  });
+});

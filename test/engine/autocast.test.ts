@@ -1,0 +1,258 @@
+import { describe, expect, it } from 'vitest';
+import {
+  add,
+  autocast,
+  checkpoint,
+  findNonFinite,
+  gelu,
+  layerNorm,
+  linear,
+  linearAdd,
+  linearGelu,
+  matmul,
+  mlp,
+  mul,
+  scaledDotProductAttention,
+  softmax,
+  sum,
+  to,
+} from '../../engine/node.ts';
+import type { Tensor } from '../../engine/node.ts';
+import { AdamW, GradScaler } from '../../nn/index.ts';
+import { expectClose, uniform } from '../support/close.ts';
+import { useEngine } from '../support/engine.ts';
+import { erf } from '../support/erf.ts';
+import { HALF_UNIT, halfTests, numbers, rounded } from '../support/f16.ts';
+import { useEngineAs } from '../support/device-profiles.ts';
+
+const engine = useEngine();
+const withoutHalf = useEngineAs({ f16: false });
+const withHalf = halfTests(engine);
+
+const gradientOf = (x: Tensor): Promise<Float32Array> => x.read().then((content) => content as Float32Array);
+
+/** x w^T + b and the gradients of <y, g>, in float64 on operands as they are given. */
+function linearReference(x: Float32Array, w: Float32Array, b: Float32Array, g: Float32Array) {
+  const [n] = [b.length];
+  const k = w.length / n;
+  const m = x.length / k;
+  const y = Float64Array.from({ length: m * n }, (_, i) => {
+    const [row, column] = [Math.floor(i / n), i % n];
+    let total = b[column];
+    for (let l = 0; l < k; l++) total += x[row * k + l] * w[column * k + l];
+    return total;
+  });
+  const sums = (length: number, term: (i: number, j: number) => number, terms: number) =>
+    Float64Array.from({ length }, (_, i) => {
+      let total = 0;
+      for (let j = 0; j < terms; j++) total += term(i, j);
+      return total;
+    });
+  return {
+    y,
+    dx: sums(m * k, (i, j) => g[Math.floor(i / k) * n + j] * w[j * k + (i % k)], n),
+    dw: sums(n * k, (i, j) => g[j * n + Math.floor(i / k)] * x[j * k + (i % k)], m),
+    db: sums(n, (i, j) => g[j * n + i], m),
+  };
+}
+
+describe('autocast', () => {
+  const [m, n, k] = [34, 20, 12];
+  const [x, w, b, g] = [uniform(m * k, 1), uniform(n * k, 2), uniform(n, 3), uniform(m * n, 4)];
+  const operands = () => {
+    const gpu = engine();
+    return {
+      gpu,
+      tx: gpu.tensor(x, [m, k]).requiresGrad_(),
+      tw: gpu.tensor(w, [n, k]).requiresGrad_(),
+      tb: gpu.tensor(b).requiresGrad_(),
+    };
+  };
+
+  withHalf('linear rounds operands, sums in f32, gives f16; gradients have the dtype of their tensors', async () => {
+    const { gpu, tx, tw, tb } = operands();
+    const y = autocast(gpu, () => linear(tx, tw, tb));
+    expect(y.dtype).toBe('f16');
+    const up = to(gpu.tensor(g, [m, n]), 'f16');
+    y.backward(up);
+    const expected = linearReference(rounded(x), rounded(w), b, rounded(g));
+    expectClose(await numbers(y), expected.y, HALF_UNIT, 'y');
+    // Sums of f16 products in f32, written as f32.
+    expect([tx.grad!.dtype, tw.grad!.dtype, tb.grad!.dtype]).toEqual(['f32', 'f32', 'f32']);
+    expectClose(await gradientOf(tx.grad!), expected.dx, 1e-6, 'dx');
+    expectClose(await gradientOf(tw.grad!), expected.dw, 1e-6, 'dw');
+    expectClose(await gradientOf(tb.grad!), expected.db, 1e-6, 'db');
+    expect(() => y.backward(gpu.tensor(g, [m, n]))).toThrow(/dtype-mismatch/);
+  });
+
+  withHalf('a sum with an f32 residual is f32; its gradient is rounded for the products alone', async () => {
+    const { gpu, tx, tw, tb } = operands();
+    const r = uniform(m * n, 5);
+    const residual = gpu.tensor(r, [m, n]).requiresGrad_();
+    const y = autocast(gpu, () => linearAdd(tx, tw, tb, residual));
+    expect(y.dtype).toBe('f32');
+    y.backward(gpu.tensor(g, [m, n]));
+    const expected = linearReference(rounded(x), rounded(w), b, rounded(g));
+    expectClose(
+      await numbers(y),
+      expected.y.map((value, i) => value + r[i]),
+      1e-6,
+      'y',
+    );
+    expect(Array.from(await gradientOf(residual.grad!))).toEqual(Array.from(g));
+    expectClose(await gradientOf(tx.grad!), expected.dx, 1e-6, 'dx');
+    expectClose(await gradientOf(tw.grad!), expected.dw, 1e-6, 'dw');
+  });
+
+  withHalf('GELU, MLP and matmul', async () => {
+    const gelu64 = (v: number): number => 0.5 * v * (1 + erf(v / Math.SQRT2));
+    const { gpu, tx, tw, tb } = operands();
+    const w2 = uniform(8 * n, 6);
+    const tw2 = gpu.tensor(w2, [8, n]).requiresGrad_();
+    const { hidden, y, product, out } = autocast(gpu, () => ({
+      hidden: linearGelu(tx, tw, tb),
+      y: mlp(tx, tw, tb, tw2, null),
+      product: matmul(tx, tw, { transposeB: true }),
+      out: mlp(tx, tw, tb, tw2, null, gpu.zeros([m, 8])),
+    }));
+    expect([hidden, y, product, out].map(({ dtype }) => dtype)).toEqual(['f16', 'f16', 'f16', 'f32']);
+    const pre = linearReference(rounded(x), rounded(w), b, g).y;
+    const activated = pre.map(gelu64);
+    expectClose(await numbers(hidden), activated, HALF_UNIT, 'linearGelu');
+    const second = linearReference(rounded(activated), rounded(w2), new Float32Array(8), new Float32Array(8 * m)).y;
+    // The hidden layer is rounded once more than in the reference where its value lies near the middle of two.
+    expectClose(await numbers(y), second, 2 * HALF_UNIT, 'mlp');
+    expectClose(await numbers(out), second, HALF_UNIT, 'mlp + 0');
+    const plain = linearReference(rounded(x), rounded(w), new Float32Array(n), g).y;
+    expectClose(await numbers(product), plain, HALF_UNIT, 'matmul');
+    sum(to(mul(to(y, 'f32'), 2), 'f32')).backward();
+    expect(tw2.grad!.dtype).toBe('f32');
+    hidden.backward(to(gpu.tensor(g, [m, n]), 'f16'));
+    expect((await gradientOf(tw.grad!)).every(Number.isFinite)).toBe(true);
+  });
+
+  withHalf('other operators are given f32, and have what they need of f16 converted in backward', async () => {
+    const { gpu, tx, tw, tb } = operands();
+    const y = autocast(gpu, () => gelu(softmax(linear(tx, tw, tb), -1)));
+    expect(y.dtype).toBe('f32');
+    sum(mul(y, y)).backward();
+    expect(await findNonFinite(gpu, () => void mul(tw.grad!, 1))).toEqual([]);
+    // Outside of a region an f16 tensor is what it was before.
+    const half = to(tx.detach(), 'f16');
+    expect(() => gelu(half)).toThrow(/dtype-mismatch/);
+    expect(() => linear(half, tw, tb)).toThrow(/dtype-mismatch/);
+    expect(autocast(gpu, () => autocast(gpu, () => linear(tx, tw, tb), { enabled: false })).dtype).toBe('f32');
+  });
+
+  withHalf('layer norm gives its result in f16 on demand, and takes its gradient so', async () => {
+    for (const width of [12, 7]) {
+      const gpu = engine();
+      const [rows, up] = [9, rounded(uniform(9 * width, 4))];
+      const values = [uniform(rows * width, 1), uniform(width, 2), uniform(width, 3)];
+      const make = () => values.map((data, i) => gpu.tensor(data, i === 0 ? [rows, width] : [width]).requiresGrad_());
+      const [full, half] = [make(), make()];
+      const y = layerNorm(full[0], full[1], full[2]);
+      const y16 = layerNorm(half[0], half[1], half[2], 1e-6, 'f16');
+      expect(y16.dtype).toBe('f16');
+      expect(await numbers(y16)).toEqual(rounded(await numbers(y)));
+      y.backward(gpu.tensor(up, [rows, width]));
+      y16.backward(to(gpu.tensor(up, [rows, width]), 'f16'));
+      for (const [i, tensor] of full.entries()) {
+        expect(await gradientOf(half[i].grad!)).toEqual(await gradientOf(tensor.grad!));
+      }
+    }
+  });
+
+  withHalf('layer norm rounds its gradient for the product before it, unless another gradient is added', async () => {
+    for (const width of [n, 7]) {
+      const { gpu, tx } = operands();
+      const [weights, r] = [uniform(width * k, 2), uniform(m * width, 5)];
+      const tw = gpu.tensor(weights, [width, k]).requiresGrad_();
+      const backwards = async (branch: boolean) => {
+        const residual = gpu.tensor(r, [m, width]).requiresGrad_();
+        const loss = autocast(gpu, () => {
+          const y = linearAdd(tx, tw, null, residual);
+          // Backward comes to this branch after the norm, which is recorded later.
+          const other = branch ? mul(y, 3) : null;
+          const normed = layerNorm(y, null, null, 1e-6, 'f16');
+          const weighted = sum(mul(normed, gpu.tensor(uniform(m * width, 6), [m, width])));
+          return other ? add(weighted, sum(other)) : weighted;
+        });
+        tw.grad = null;
+        const casts: string[] = [];
+        gpu.observe(
+          ({ op, kernel }) => void (kernel === 'cast/f32-f16' && casts.push(op)),
+          () => loss.backward(),
+        );
+        // The residual's gradient is that of y, in f32.
+        const dy = await gradientOf(residual.grad!);
+        const expected = linearReference(rounded(x), rounded(weights), new Float32Array(width), rounded(dy));
+        expectClose(await gradientOf(tw.grad!), expected.dw, 1e-6, `dw, width ${width}`);
+        return { casts: casts.filter((op) => op.startsWith('linearAdd')), dy };
+      };
+      const [alone, both] = [await backwards(false), await backwards(true)];
+      expect(alone.casts).toEqual([]);
+      expect(both.casts).toEqual(['linearAdd.backward']);
+      // One f32 addition, whose result can be four times as large.
+      both.dy.forEach((value, i) => expect(Math.abs(value - alone.dy[i] - 3)).toBeLessThan(1e-6));
+    }
+  });
+
+  withHalf('attention takes f16 as it comes', async () => {
+    const gpu = engine();
+    const qkv = to(gpu.tensor(uniform(2 * 5 * 24, 7), [2, 5, 24]), 'f16').requiresGrad_();
+    const y = scaledDotProductAttention(qkv, 2);
+    expect(y.dtype).toBe('f16');
+    y.backward(to(gpu.tensor(uniform(2 * 5 * 8, 8), [2, 5, 8]), 'f16'));
+    expect(qkv.grad!.dtype).toBe('f16');
+    // A gradient that comes twice is added up in f16.
+    scaledDotProductAttention(qkv, 2).backward(to(gpu.tensor(uniform(2 * 5 * 8, 8), [2, 5, 8]), 'f16'));
+    expect((await numbers(qkv.grad!)).some((value) => value !== 0)).toBe(true);
+  });
+
+  withHalf('rounds the matrices of an optimizer in one dispatch a region, and others one by one', async () => {
+    const gpu = engine();
+    const tensors = [w, uniform(24 * 20, 9), uniform(7 * 24, 10)];
+    const shapes = [
+      [n, k],
+      [24, n],
+      [7, 24],
+    ];
+    const parameters = tensors.map((data, i) => gpu.tensor(data, shapes[i]).requiresGrad_());
+    const bias = gpu.tensor(b).requiresGrad_();
+    const named: [string, Tensor][] = [['bias', bias], ...parameters.map((p, i): [string, Tensor] => [`p${i}`, p])];
+    const tx = gpu.tensor(x, [m, k]);
+    const forward = () => parameters.reduce((h, p, i) => linear(h, p, i === 0 ? bias : null), tx);
+    const castsOf = (work: () => void): number => {
+      let casts = 0;
+      gpu.observe(({ kernel }) => (casts += Number(/cast|half_copy/.test(kernel))), work);
+      return casts;
+    };
+    const before = await numbers(autocast(gpu, forward));
+    expect(castsOf(() => autocast(gpu, forward))).toBe(1 + 3);
+    const optimizer = new AdamW([{ parameters: named, weightDecay: 0 }], { scaler: new GradScaler(gpu) });
+    expect(castsOf(() => autocast(gpu, forward))).toBe(1 + 1);
+    expect(await numbers(autocast(gpu, forward))).toEqual(before);
+    // Each region rounds anew.
+    parameters[2].write(new Float32Array(7 * 24));
+    expect((await numbers(autocast(gpu, forward))).every((value) => value === 0)).toBe(true);
+    optimizer.free();
+    expect(castsOf(() => autocast(gpu, forward))).toBe(1 + 3);
+  });
+
+  withHalf('checkpoint() computes again in the region that it was first computed in', async () => {
+    const gradients = async (again: boolean): Promise<Float32Array[]> => {
+      const { gpu, tx, tw, tb } = operands();
+      const compute = (input: Tensor) => to(linear(input, tw, tb), 'f32');
+      const start = mul(tx, 2);
+      const y = autocast(gpu, () => (again ? checkpoint(compute, start, [tw, tb]) : compute(start)));
+      y.backward(gpu.tensor(g, [m, n]));
+      return Promise.all([tx, tw, tb].map((tensor) => gradientOf(tensor.grad!)));
+    };
+    expect(await gradients(true)).toEqual(await gradients(false));
+  });
+
+  it('on a device without f16 is a named error', () => {
+    expect(() => autocast(withoutHalf(), () => 1)).toThrow(/feature-missing/);
+  });
+});

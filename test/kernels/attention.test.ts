@@ -1,0 +1,80 @@
+import { describe, expect, it } from 'vitest';
+import { attentionWeights, scaledDotProductAttention } from '../../engine/node.ts';
+import { attentionForward, attentionKeyValueGradient, attentionQueryGradient } from '../../kernels/attention/index.ts';
+import type { AttentionVariant } from '../../kernels/attention/index.ts';
+import { ATTENTION_CASES } from '../cases/attention.ts';
+import type { AttentionCase } from '../cases/attention.ts';
+import { attentionReference } from '../support/attention-reference.ts';
+import { expectClose, uniform } from '../support/close.ts';
+import { useEngine } from '../support/engine.ts';
+
+const engine = useEngine();
+
+const data = ({ batch, tokens, heads, width, scale = 1 }: AttentionCase) => ({
+  qkv: uniform(batch * tokens * 3 * heads * width, 1, scale),
+  g: uniform(batch * tokens * heads * width, 2),
+});
+
+/**
+ * Scores are sums of d products: their rounding, some 2^-24 of the largest, is the relative error of exp(s), so it
+ * grows with the scores; 16 roundings of that, and as many of the sums over tokens.
+ */
+const tolerance = ({ width, scale = 1 }: AttentionCase): number =>
+  2 ** -24 * 16 * (1 + scale * scale * Math.sqrt(width));
+
+const nameOf = ({ batch, tokens, heads, width, scale = 1 }: AttentionCase): string =>
+  `${batch} x ${tokens} tokens, ${heads} heads of ${width}, scale ${scale}`;
+
+/** A software adapter takes long to compile wide heads in the GPUs' variant; one such case must do there. */
+const isQuick = ({ tokens, width }: AttentionCase): boolean => width <= 32 || tokens === 66;
+
+describe.each<AttentionVariant>(['subgroup', 'subgroup:2', 'workgroup'])('attention, variant %s', (variant) => {
+  const cases = ATTENTION_CASES.filter((problem) => variant === 'subgroup' || isQuick(problem));
+  it.each(cases.map((problem) => ({ name: nameOf(problem), problem })))('$name', async ({ problem }) => {
+    const { batch, tokens, heads, width } = problem;
+    const { qkv, g } = data(problem);
+    const shape = [batch, tokens, 3 * heads * width];
+    const own = { batch, tokens, heads, width, variant };
+    const x = engine().tensor(qkv, shape);
+    const dy = engine().tensor(g, [batch, tokens, heads * width]);
+    const y = engine().empty([batch, tokens, heads * width]);
+    const stats = engine().empty([batch, heads, tokens, 2]);
+    const delta = engine().empty([batch, heads, tokens]);
+    // Every element must be written, whatever was there.
+    const dqkv = engine().full(shape, NaN);
+    engine().run('attention', attentionForward, own, { qkv: x, y, stats });
+    engine().run('attention', attentionQueryGradient, own, { qkv: x, y, dy, stats, dqkv, delta });
+    engine().run('attention', attentionKeyValueGradient, own, { qkv: x, dy, stats, delta, dqkv });
+    const expected = attentionReference(problem, qkv, g);
+    expectClose(await y.read(), expected.y, tolerance(problem), 'y');
+    expectClose(await dqkv.read(), expected.dqkv, 4 * tolerance(problem), 'dqkv');
+  });
+});
+
+describe('scaledDotProductAttention', () => {
+  const problem = { batch: 2, tokens: 19, heads: 3, width: 8 };
+  const shape = [2, 19, 72];
+
+  it('differentiates', async () => {
+    const { qkv, g } = data(problem);
+    const x = engine().tensor(qkv, shape).requiresGrad_();
+    const y = scaledDotProductAttention(x, 3);
+    y.backward(engine().tensor(g, [2, 19, 24]));
+    const expected = attentionReference(problem, qkv, g);
+    expectClose(await y.read(), expected.y, tolerance(problem));
+    expectClose(await x.grad!.read(), expected.dqkv, 4 * tolerance(problem));
+  });
+
+  it('applies the weights that attentionWeights shows', async () => {
+    const { qkv, g } = data(problem);
+    const weights = attentionWeights(engine().tensor(qkv, shape), 3);
+    expect(weights.shape).toEqual([2, 3, 19, 19]);
+    expectClose(await weights.read(), attentionReference(problem, qkv, g).weights, tolerance(problem));
+  });
+
+  it('says what the fused projection looks like', () => {
+    const x = engine().zeros([2, 5, 24]);
+    expect(() => scaledDotProductAttention(x, 5)).toThrow(/shape-mismatch[\s\S]*3 x 5 x head width/);
+    expect(() => attentionWeights(engine().zeros([5, 24]), 2)).toThrow(/shape-mismatch/);
+  });
+});

@@ -1,0 +1,92 @@
+import { describe, expect, it } from 'vitest';
+import * as ops from '../../engine/node.ts';
+import { uniform } from '../support/close.ts';
+import { differentiate } from '../support/differentiate.ts';
+import { useEngine } from '../support/engine.ts';
+import { rounded } from '../support/f16.ts';
+import { useEngineAs } from '../support/device-profiles.ts';
+
+const engine = useEngine();
+const withoutHalf = useEngineAs({ f16: false });
+
+/** The f16 bits nearest to a number (ties to even), by the definition of the format. */
+function halfBits(x: number): number {
+  const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
+  const a = Math.abs(x);
+  if (Number.isNaN(a)) return 0x7e00;
+  if (a >= 65520) return sign | 0x7c00;
+  const exponent = Math.max(-14, Math.floor(Math.log2(a || 2 ** -30)));
+  const spacing = 2 ** (exponent - 10);
+  let steps = Math.round(a / spacing);
+  if (Math.abs(a / spacing - Math.trunc(a / spacing)) === 0.5) steps = 2 * Math.round(a / spacing / 2);
+  // Steps below 1024 are subnormal; at 2048 they carry into the exponent by themselves.
+  return sign | (exponent === -14 ? steps : ((exponent + 14) << 10) + steps);
+}
+
+describe('to', () => {
+  it('f32 to f16 and back rounds to the nearest', async ({ skip }) => {
+    if (!engine().profile.f16) skip();
+    const x = Float32Array.from([
+      ...uniform(1001, 1, 100),
+      ...uniform(100, 2, 1e-4),
+      0,
+      -0,
+      1,
+      -1,
+      65504,
+      -65504,
+      65520,
+      1e30,
+      -Infinity,
+      Infinity,
+      2 ** -24,
+      2 ** -25,
+      1.5 * 2 ** -24,
+      2049,
+      2051,
+      6.1e-5,
+    ]);
+    const half = ops.to(engine().tensor(x), 'f16');
+    expect(half.dtype).toBe('f16');
+    const bits = Array.from(await half.read());
+    expect(bits).toEqual(Array.from(x, halfBits));
+    const back = await ops.to(half, 'f32').read();
+    const value = (h: number) => {
+      const [e, m] = [(h >> 10) & 31, h & 1023];
+      const magnitude = e === 31 ? Infinity : e === 0 ? m * 2 ** -24 : (1024 + m) * 2 ** (e - 25);
+      return h & 0x8000 ? -magnitude : magnitude;
+    };
+    expect(Array.from(back)).toEqual(bits.map(value));
+    expect(Array.from(await ops.to(ops.to(engine().tensor([NaN]), 'f16'), 'f32').read())).toEqual([NaN]);
+  });
+
+  it('integers', async ({ skip }) => {
+    const x = engine().tensor([0, 1.9, -1.9, 2.5, -3, 16777217, 1e9]);
+    const integers = ops.to(x, 'i32');
+    expect(integers.dtype).toBe('i32');
+    expect(Array.from(await integers.read())).toEqual([0, 1, -1, 2, -3, 16777216, 1000000000]);
+    expect(Array.from(await ops.to(ops.abs(x), 'u32').read())).toEqual([0, 1, 1, 2, 3, 16777216, 1000000000]);
+    expect(Array.from(await ops.to(integers, 'f32').read())).toEqual([0, 1, -1, 2, -3, 16777216, 1000000000]);
+    const words = engine().tensor([-1, 5], [2], 'i32');
+    expect(Array.from(await ops.to(words, 'u32').read())).toEqual([0xffffffff, 5]);
+    expect(Array.from(await ops.to(ops.to(words, 'u32'), 'f32').read())).toEqual([2 ** 32, 5]);
+    if (!engine().profile.f16) skip();
+    expect(Array.from(await ops.to(ops.to(words, 'f16'), 'i32').read())).toEqual([-1, 5]);
+  });
+
+  it('the gradient passes through f16 and stops at integers', async ({ skip }) => {
+    const x = engine().tensor([1, 2]).requiresGrad_();
+    expect(ops.to(x, 'i32').requiresGrad).toBe(false);
+    expect(ops.to(x, 'f32')).toBe(x);
+    if (!engine().profile.f16) skip();
+    const { dy, gradients } = await differentiate(engine(), [{ shape: [5], data: uniform(5, 1) }], (t) =>
+      ops.to(ops.to(t, 'f16'), 'f32'),
+    );
+    // Rounded on its way, as the values are.
+    expect(gradients[0]).toEqual(rounded(dy));
+  });
+
+  it('f16 on a device without it is a named error', () => {
+    expect(() => ops.to(withoutHalf().zeros([2]), 'f16')).toThrow(/feature-missing/);
+  });
+});

@@ -1,0 +1,241 @@
+import { describe, expect, it } from 'vitest';
+import { autocast, conv2d, to } from '../../engine/node.ts';
+import type { Engine, Tensor } from '../../engine/node.ts';
+import { convForward } from '../../kernels/conv2d/image.ts';
+import type { ConvWay } from '../../kernels/conv2d/variants.ts';
+import { convPartialSize } from '../../kernels/conv2d/weight-gradient.ts';
+import type { DeviceProfile } from '../../kernels/lib/device.ts';
+import { CONV_CASES } from '../cases/conv.ts';
+import type { ConvCase } from '../cases/conv.ts';
+import { product } from '../support/arrays.ts';
+import { expectClose, uniform } from '../support/close.ts';
+import { differentiate } from '../support/differentiate.ts';
+import type { Operand } from '../support/differentiate.ts';
+import { HALF_UNIT, halfTests, rounded } from '../support/f16.ts';
+import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
+
+// Sums of at most a few thousand f32 products, in pieces: each rounding is 6e-8, and they add up like their root.
+const TOLERANCE = 2e-6;
+
+const operandsOf = (c: ConvCase): (Operand & { data: Float32Array })[] => [
+  { shape: c.x, data: uniform(product(c.x), 1) },
+  { shape: c.weight, data: uniform(product(c.weight), 2) },
+  ...(c.bias ? [{ shape: [c.weight[0]], data: uniform(c.weight[0], 3) }] : []),
+];
+
+/** Calls `each` with the places of x, weight and y of every product of a convolution. */
+function forProducts(c: ConvCase, size: Size, each: (x: number, w: number, y: number) => void): void {
+  const [, channels, height, width] = c.x;
+  const [filters, depth, kernelHeight, kernelWidth] = c.weight;
+  const { stride = 1, padding = 0, groups = 1 } = c;
+  for (let b = 0; b < c.x[0]; b++)
+    for (let o = 0; o < filters; o++)
+      for (let k = 0; k < depth; k++)
+        for (let p = 0; p < size.height; p++)
+          for (let q = 0; q < size.width; q++)
+            for (let i = 0; i < kernelHeight; i++)
+              for (let j = 0; j < kernelWidth; j++) {
+                const [h, w] = [p * stride - padding + i, q * stride - padding + j];
+                if (h < 0 || h >= height || w < 0 || w >= width) continue;
+                const channel = Math.floor(o / (filters / groups)) * depth + k;
+                each(
+                  ((b * channels + channel) * height + h) * width + w,
+                  ((o * depth + k) * kernelHeight + i) * kernelWidth + j,
+                  ((b * filters + o) * size.height + p) * size.width + q,
+                );
+              }
+}
+
+interface Size {
+  readonly height: number;
+  readonly width: number;
+}
+
+const outputSize = ({ x, weight, stride = 1, padding = 0 }: ConvCase): Size => ({
+  height: Math.floor((x[2] + 2 * padding - weight[2]) / stride) + 1,
+  width: Math.floor((x[3] + 2 * padding - weight[3]) / stride) + 1,
+});
+
+function reference(c: ConvCase, x: Float32Array, weight: Float32Array, bias: Float32Array | null, dy: Float32Array) {
+  const size = outputSize(c);
+  const plane = size.height * size.width;
+  const filters = c.weight[0];
+  const y = Float64Array.from(dy, (_, i) => bias?.[Math.floor(i / plane) % filters] ?? 0);
+  const [dx, dw, db] = [new Float64Array(x.length), new Float64Array(weight.length), new Float64Array(filters)];
+  forProducts(c, size, (i, j, k) => {
+    y[k] += x[i] * weight[j];
+    dx[i] += dy[k] * weight[j];
+    dw[j] += dy[k] * x[i];
+  });
+  dy.forEach((value, i) => (db[Math.floor(i / plane) % filters] += value));
+  return { y, dx, dw, db };
+}
+
+/**
+ * Runs a case forward and backward, and compares everything with float64; under autocast if the dtype of its image is given.
+ * Operands and the upstream gradient are exact in f16 then and sums run in f32: an f32 result is as good as in f32, an
+ * f16 one is one rounding away.
+ */
+async function check(engine: Engine, c: ConvCase, what = '', image?: 'f32' | 'f16'): Promise<void> {
+  const operands = operandsOf(c);
+  const found = await differentiate(engine, operands, (x, w, b) => {
+    const own = to(x, image ?? 'f32');
+    const y = autocast(engine, () => conv2d(own, w, c.bias ? b : null, c), { enabled: image !== undefined });
+    expect(y.dtype).toBe(image ? 'f16' : 'f32');
+    return to(y, 'f32');
+  });
+  const [x, weight, bias] = operands.map(({ data }) => data);
+  const used = image ? rounded : (data: Float32Array): Float32Array => data;
+  const expected = reference(c, used(x), used(weight), bias ?? null, used(found.dy));
+  const { height, width } = outputSize(c);
+  expect(found.shape).toEqual([c.x[0], c.weight[0], height, width]);
+  expectClose(found.y, expected.y, image ? HALF_UNIT : TOLERANCE, `${what} y`);
+  expectClose(found.gradients[0], expected.dx, image === 'f16' ? HALF_UNIT : TOLERANCE, `${what} dx`);
+  expectClose(found.gradients[1], expected.dw, TOLERANCE, `${what} dw`);
+  if (c.bias) expectClose(found.gradients[2], expected.db, TOLERANCE, `${what} db`);
+}
+
+describe.each(PROFILES)('conv2d on $name', ({ name, claims }) => {
+  const engine = useEngineAs(claims);
+  // The variants do not depend on the profile: the loads do, so that ordinary cases are enough elsewhere.
+  const cases = name === 'this device' ? CONV_CASES : CONV_CASES.filter((_, i) => i % 3 === 1);
+
+  it.each(cases)('$name', (c) => check(engine(), c));
+
+  const withHalf = halfTests(engine);
+  for (const c of cases) {
+    withHalf(`${c.name}, under autocast`, async () => {
+      await check(engine(), c, 'f32 image,', 'f32');
+      await check(engine(), c, 'f16 image,', 'f16');
+    });
+  }
+});
+
+const twoProfiles = PROFILES.filter(({ name }) => name === 'this device' || name === 'a GPU');
+
+describe.each(twoProfiles)('every way of a convolution on $name', ({ claims }) => {
+  const engine = useEngineAs(claims);
+  // A case for each variant of each pass, with more channels than the largest tile has rows, and with fewer.
+  const wanted =
+    /^1x1, 16|^1x1 on many|^1x1 in groups|^1x1 on single pixels$|^3x3 in groups on single|of 3 to 5|of 24|stride 2$|^5x3/;
+  const cases = CONV_CASES.filter(({ name }) => wanted.test(name));
+
+  it.each(cases)('$name', async (c) => {
+    const { variants, profile } = engine();
+    const run = (): Tensor => {
+      const [x, weight] = [c.x, c.weight].map((shape) => engine().full(shape, 1).requiresGrad_());
+      return conv2d(x, weight, c.bias ? engine().zeros([c.weight[0]]) : null, c).sum();
+    };
+    const asked = await variants.collect(() => run().backward());
+    expect(asked.map(({ tunable }) => tunable.name)).toEqual(
+      ['forward', 'inputGradient', 'weightGradient'].map((pass) => `conv2d.${pass}`),
+    );
+    const ways = asked.map(({ tunable, problem }) => tunable.ways(problem, profile).map(({ name }) => name));
+    for (const own of ways) expect(new Set(own).size).toBe(own.length);
+    // All passes at once, each in the next of its ways.
+    for (let i = 0; i < Math.max(...ways.map(({ length }) => length)); i++) {
+      const names = ways.map((own) => own[i % own.length]);
+      asked.forEach(({ key }, pass) => variants.choose(key, names[pass]));
+      const kernels: string[] = [];
+      await engine().observe(
+        ({ kernel }) => kernels.push(kernel),
+        () => check(engine(), c, names.join(', ')),
+      );
+      const passes = ['forward', 'input_gradient', 'weight_gradient'];
+      expect(kernels).toEqual(expect.arrayContaining(passes.map((pass, p) => `conv2d.${pass}/${names[p]}`)));
+    }
+  });
+});
+
+describe('the ways of a convolution', () => {
+  const engine = useEngineAs({});
+  const problem = { batch: 2, channels: 24, height: 8, width: 8, filters: 32, stride: 1, groups: 1, bias: false };
+  const ways = async (kernel: number, own: Partial<typeof problem>, claims: Partial<DeviceProfile>) => {
+    const { batch, channels, height, width, filters, stride, groups } = { ...problem, ...own };
+    const asked = await engine().variants.collect(() => {
+      const x = engine().zeros([batch, channels, height, width]);
+      conv2d(x, engine().zeros([filters, channels / groups, kernel, kernel]), null, {
+        stride,
+        padding: kernel >> 1,
+        groups,
+      });
+    });
+    return asked[0].tunable.ways(asked[0].problem, { ...engine().profile, ...claims }).map(({ name }) => name);
+  };
+
+  it('are tiles of the variant that the sizes allow, and the general one; the usual one comes first', async () => {
+    const tiles = [
+      'plane:8x1',
+      'plane:8x2',
+      'plane:16x1',
+      'plane:16x2',
+      'plane:4x1',
+      'plane:4x2',
+      'plane:2x1',
+      'plane:2x2',
+    ];
+    expect(await ways(1, {}, { cpu: false })).toEqual([...tiles, 'general:8x1']);
+    expect(await ways(1, {}, { cpu: true })).toEqual([
+      'plane:16x2',
+      ...tiles.filter((tile) => tile !== 'plane:16x2'),
+      'general:8x1',
+    ]);
+    expect(await ways(3, {}, { cpu: false })).toEqual(['rows:8x1', 'rows:16x1', 'rows:4x1', 'rows:2x1', 'general:8x1']);
+    expect(await ways(3, { stride: 2, groups: 8 }, { cpu: false })).toEqual(['general:4x1', 'general:2x1']);
+  });
+
+  it('are one where a group has one channel and nothing but the general variant takes it', async () => {
+    expect(await ways(3, { channels: 32, stride: 2, groups: 32 }, {})).toEqual(['general:1x1']);
+  });
+
+  it('are refused where they do not fit', () => {
+    const run = (way: ConvWay) => () => {
+      const rest = { kernelHeight: 1, kernelWidth: 1, padding: 0 };
+      convForward({ ...problem, ...rest, height: 7, width: 7, way }, engine().profile);
+    };
+    expect(run('general:4x1')).not.toThrow();
+    for (const way of ['plane:8x1', 'general:32x1', 'general:8x2'] as const) expect(run(way)).toThrow(/way that fits/);
+  });
+});
+
+describe('conv2d', () => {
+  const engine = useEngineAs({});
+  const ones = (shape: number[]) => engine().full(shape, 1);
+
+  it('gives the same weight gradient twice, to the bit', async () => {
+    const c = CONV_CASES.find(({ name }) => name === 'many images, long sums')!;
+    const operands = [
+      { shape: c.x, data: uniform(product(c.x), 1) },
+      { shape: c.weight, data: uniform(product(c.weight), 2) },
+    ];
+    const run = () => differentiate(engine(), operands, (x, w) => conv2d(x, w, null, c));
+    const [first, second] = [await run(), await run()];
+    expect(second.gradients[1]).toEqual(first.gradients[1]);
+  });
+
+  it('cuts the sum of the weight gradient where there is too little else to share out', () => {
+    const [batch, channels, height, width] = [64, 8, 16, 16];
+    const kernel = { kernelHeight: 1, kernelWidth: 1, stride: 1, padding: 0, groups: 1 };
+    const problem = { batch, channels, height, width, filters: 8, ...kernel };
+    expect(convPartialSize(problem, { ...engine().profile, cpu: false })).toBeGreaterThanOrEqual(64 * 8 * 8);
+  });
+
+  it('writes gradients only where they are wanted', async () => {
+    const x = ones([1, 2, 3, 3]);
+    const weight = ones([4, 2, 3, 3]).requiresGrad_();
+    conv2d(x, weight, null, { padding: 1 }).backward(ones([1, 4, 3, 3]));
+    expect(x.grad).toBeNull();
+    // Ones everywhere: the number of pixels that each tap meets.
+    expect([...(await weight.grad!.read())].slice(0, 9)).toEqual([4, 6, 4, 6, 9, 6, 4, 6, 4]);
+  });
+
+  it('says what does not fit', () => {
+    const x = ones([1, 4, 5, 5]);
+    expect(() => conv2d(x, ones([6, 4, 3, 3]), null, { groups: 2 })).toThrow(/shape-mismatch[\s\S]*8 channels/);
+    expect(() => conv2d(x, ones([3, 2, 3, 3]), null, { groups: 2 })).toThrow(/filters divisible by 2/);
+    expect(() => conv2d(x, ones([3, 4, 7, 3]), null)).toThrow(/larger than the padded image/);
+    expect(() => conv2d(x, ones([3, 4, 3, 3]), ones([4]))).toThrow(/shape of the bias/);
+    expect(() => conv2d(x, ones([3, 4, 3, 3]), null, { stride: 0 })).toThrow(/bad-argument/);
+    expect(() => conv2d(ones([4, 5, 5]), ones([3, 4, 3, 3]), null)).toThrow(/four dimensions/);
+  });
+});

@@ -1,0 +1,85 @@
+import { describe, expect, it } from 'vitest';
+import { gelu } from '../../engine/ops/gelu.ts';
+import { expectClose, uniform } from '../support/close.ts';
+import { useEngine } from '../support/engine.ts';
+
+/** erf in float64: its Taylor series, and past 3 the continued fraction of erfc. */
+function erf64(x: number): number {
+  const t = Math.abs(x);
+  if (t > 6) return Math.sign(x);
+  if (t > 3) {
+    let fraction = 0;
+    for (let k = 60; k > 0; k--) fraction = k / 2 / (t + fraction);
+    return Math.sign(x) * (1 - Math.exp(-t * t) / Math.sqrt(Math.PI) / (t + fraction));
+  }
+  let term = x;
+  let sum = x;
+  for (let k = 1; k < 100; k++) {
+    term *= (-x * x) / k;
+    sum += term / (2 * k + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum;
+}
+
+const forms = {
+  none: (x: number) => {
+    const phi = 0.5 * (1 + erf64(x / Math.SQRT2));
+    return { y: x * phi, slope: phi + (x * Math.exp((-x * x) / 2)) / Math.sqrt(2 * Math.PI) };
+  },
+  tanh: (x: number) => {
+    const c = Math.sqrt(2 / Math.PI);
+    const t = Math.tanh(c * (x + 0.044715 * x ** 3));
+    const inner = c * (1 + 3 * 0.044715 * x * x);
+    return { y: 0.5 * x * (1 + t), slope: 0.5 * (1 + t) + (t * t === 1 ? 0 : 0.5 * x * (1 - t * t) * inner) };
+  },
+};
+
+const CASES: { name: string; x: Float32Array; shape: number[] }[] = [
+  { name: 'one element', x: Float32Array.of(0.7), shape: [1] },
+  { name: 'a scalar', x: Float32Array.of(-1.3), shape: [] },
+  { name: 'ragged', x: uniform(3 * 67, 1, 4), shape: [3, 67] },
+  { name: 'an MLP', x: uniform(66 * 768, 2, 3), shape: [66, 768] },
+  { name: 'small', x: uniform(129, 3, 1e-5), shape: [129] },
+  { name: 'a ramp', x: Float32Array.from({ length: 257 }, (_, i) => (i - 128) / 16), shape: [257] },
+  { name: 'extremes', x: Float32Array.of(-1e30, -1e4, -40, -8, 0, 8, 40, 1e4, 1e30), shape: [9] },
+  { name: 'equal', x: new Float32Array(12).fill(1.25), shape: [3, 4] },
+];
+
+describe.each(['none', 'tanh'] as const)('gelu, %s', (approximate) => {
+  const engine = useEngine();
+
+  it.each(CASES)('$name: value and gradient', async ({ x, shape }) => {
+    const input = engine().tensor(x, shape).requiresGrad_();
+    const dy = uniform(x.length, 9);
+    const y = gelu(input, { approximate });
+    y.backward(engine().tensor(dy, shape));
+    const expected = Array.from(x, forms[approximate]);
+    const [values, gradient] = [await y.read(), await input.grad!.read()];
+    // erf within 2 and exp within 4 units in the last place; the sums of a dozen terms around them.
+    expectClose(
+      values,
+      expected.map((e) => e.y),
+      5e-7,
+    );
+    expectClose(
+      gradient,
+      expected.map((e, i) => e.slope * dy[i]),
+      1e-6,
+    );
+    // Each element for itself, so that none hides in the norm: absolutely, as 1 + erf cancels for negative x.
+    expected.forEach((e, i) => {
+      expect(Math.abs(values[i] - e.y)).toBeLessThan(1e-6 * Math.max(Math.abs(x[i]), Number.MIN_VALUE) + 1e-30);
+      expect(Math.abs(gradient[i] - e.slope * dy[i])).toBeLessThan(2e-6 * Math.abs(dy[i]));
+    });
+  });
+});
+
+describe('gelu', () => {
+  const engine = useEngine();
+
+  it('names mistakes', () => {
+    const form = 'fast' as 'none';
+    expect(() => gelu(engine().zeros([3]), { approximate: form })).toThrow(/no such form/);
+    expect(() => gelu(engine().tensor([1], [1], 'u32'))).toThrow(/takes f32/);
+  });
+});

@@ -1,0 +1,148 @@
+import { describe, expect, it } from 'vitest';
+import { matmul, productForm } from '../../kernels/matmul/index.ts';
+import type { Epilogue, MatmulProblem } from '../../kernels/matmul/index.ts';
+import type { DeviceProfile } from '../../kernels/lib/device.ts';
+import type { Launch } from '../../kernels/lib/kernel.ts';
+import { expectClose, uniform } from '../support/close.ts';
+import { useEngine } from '../support/engine.ts';
+import { HALF_UNIT, halfTensor, numbers, rounded } from '../support/f16.ts';
+import { matmulReference } from '../support/matmul-reference.ts';
+import { emulated, expectCompiles, matricesOf, MATRIX_GPU, nullDevice } from '../support/subgroup-matrix.ts';
+
+const engine = useEngine();
+
+const LAYOUTS = [
+  [false, true],
+  [false, false],
+  [true, false],
+  [true, true],
+] as const;
+
+interface Options {
+  epilogue?: Epilogue;
+  y?: 'f16' | 'f32';
+  batch?: number;
+}
+
+function problemOf(
+  [m, k, n]: readonly [number, number, number],
+  [transposeA, transposeB]: readonly [boolean, boolean],
+  { epilogue = {}, y = 'f16', batch = 1 }: Options = {},
+): MatmulProblem {
+  return {
+    m,
+    n,
+    k,
+    a: { ld: transposeA ? m : k, transposed: transposeA },
+    b: { ld: transposeB ? k : n, transposed: transposeB },
+    y: { ld: n },
+    batch: [{ size: batch, a: m * k, b: k * n, y: m * n }],
+    epilogue,
+    half: ['a', 'b', 'pre', 'activated', ...(y === 'f16' ? (['y'] as const) : [])],
+  };
+}
+
+const nameOf = (problem: MatmulProblem, device: DeviceProfile): string => matmul(problem, device)[0].name;
+
+describe('the choice of the subgroup-matrix variant', () => {
+  const square = problemOf([512, 512, 512], [false, true]);
+  it('is for f16 operands on devices that multiply f16 matrices into f32', () => {
+    expect(nameOf(square, MATRIX_GPU)).toMatch(/^matmul\/subgroup_matrix_nt_64x64/);
+    expect(nameOf(problemOf([4096, 64, 4096], [false, true]), MATRIX_GPU)).toMatch(
+      /^matmul\/subgroup_matrix_nt_128x64/,
+    );
+    expect(nameOf({ ...square, half: ['a'] }, MATRIX_GPU)).toMatch(/workgroup/);
+    expect(nameOf(square, { ...MATRIX_GPU, subgroupMatrix: [] })).toMatch(/workgroup/);
+    const [matrices] = matricesOf(16);
+    const other = [
+      { ...matrices, resultComponentType: 'f16' },
+      { ...matrices, N: 8 },
+    ];
+    expect(nameOf(square, { ...MATRIX_GPU, subgroupMatrix: other })).toMatch(/workgroup/);
+    expect(nameOf(square, { ...MATRIX_GPU, subgroupSize: 0 })).toMatch(/workgroup/);
+  });
+
+  it('holds for the gradients of weights too, beside which the bias gradient has a kernel of its own', () => {
+    const problem = { ...problemOf([2048, 512, 2048], [true, false], { y: 'f32' }), rowSums: true };
+    expect(productForm(problem, MATRIX_GPU).name).toBe('sums+subgroup_matrix');
+    expect(productForm({ ...problem, half: [] }, MATRIX_GPU).name).toBe('sums+workgroup_large');
+  });
+});
+
+describe('its WGSL', () => {
+  it('compiles on Dawn without a GPU', async ({ skip }) => {
+    const device = await nullDevice();
+    if (!device) {
+      skip();
+      return;
+    }
+    const problems: MatmulProblem[] = [];
+    for (const layout of LAYOUTS) {
+      problems.push(problemOf([512, 512, 512], layout), problemOf([197, 65, 131], layout, { y: 'f32' }));
+    }
+    problems.push(
+      problemOf([4096, 64, 4096], [false, true], { epilogue: { bias: true, gelu: true } }),
+      problemOf([197, 64, 192], [false, true], { epilogue: { bias: true, residual: true }, y: 'f32' }),
+      problemOf([197, 64, 192], [false, false], { epilogue: { geluGradient: true } }),
+      problemOf([77, 63, 31], [false, true], { epilogue: { accumulate: true }, batch: 3 }),
+    );
+    for (const side of [16, 8]) {
+      for (const problem of problems) {
+        const [launch] = matmul(problem, { ...MATRIX_GPU, subgroupMatrix: matricesOf(side) });
+        // The large tile takes more workgroup memory than this device has; its code is sound all the same.
+        await expectCompiles(device, launch, launch.name.includes('128x64'));
+      }
+    }
+    device.destroy();
+  });
+});
+
+describe('its arithmetic, with the matrix functions emulated', () => {
+  const side = 8;
+  const check = async (
+    size: readonly [number, number, number],
+    layout: readonly [boolean, boolean],
+    options: Options = {},
+  ): Promise<void> => {
+    const [m, k, n] = size;
+    const { epilogue = {}, y: dtype = 'f16', batch = 1 } = options;
+    const [a, b] = [rounded(uniform(batch * m * k, 1)), rounded(uniform(batch * n * k, 2))];
+    const [bias, residual] = [uniform(n, 3), uniform(batch * m * n, 4)];
+    const shapes = {
+      a: [batch, ...(layout[0] ? [k, m] : [m, k])],
+      b: [batch, ...(layout[1] ? [n, k] : [k, n])],
+    };
+    const kernel = (problem: MatmulProblem, device: DeviceProfile): Launch[] => {
+      const launches = matmul(problem, { ...device, subgroupMatrix: matricesOf(side) });
+      expect(launches[0].name).toMatch(/subgroup_matrix/);
+      return launches.map((launch) => emulated(launch, side));
+    };
+    const y = engine().empty([batch, m, n], dtype);
+    engine().run('matmul', kernel, problemOf(size, layout, options), {
+      a: halfTensor(engine(), a, shapes.a),
+      b: halfTensor(engine(), b, shapes.b),
+      y,
+      bias: engine().tensor(bias),
+      residual: engine().tensor(residual, [batch, m, n]),
+    });
+    const { values } = matmulReference({ ...shapes, transposeA: layout[0], transposeB: layout[1] }, a, b);
+    const expected = values.map(
+      (value, i) => value + (epilogue.bias ? bias[i % n] : 0) + (epilogue.residual ? residual[i] : 0),
+    );
+    expectClose(await numbers(y), expected, dtype === 'f16' ? HALF_UNIT : 2e-6, `${size.join('x')} ${layout.join()}`);
+  };
+
+  it.each(LAYOUTS)('transposed %s %s: ragged and whole sizes', async (...layout) => {
+    const { f16, subgroupSize } = engine().profile;
+    if (!f16 || subgroupSize === 0) return;
+    await check([37, 21, 43], layout);
+    await check([36, 44, 68], layout);
+  });
+
+  it('biases, residuals and batches', async () => {
+    const { f16, subgroupSize } = engine().profile;
+    if (!f16 || subgroupSize === 0) return;
+    await check([33, 40, 20], [false, true], { epilogue: { bias: true, residual: true }, y: 'f32' });
+    await check([9, 35, 34], [false, true], { batch: 3 });
+  });
+});

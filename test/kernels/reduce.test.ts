@@ -1,0 +1,179 @@
+import { describe, expect, it } from 'vitest';
+import * as ops from '../../engine/node.ts';
+import { columnSum, columnSumScratch } from '../../kernels/reduce/index.ts';
+import { REDUCE_CASES } from '../cases/reduce.ts';
+import { indices, product, ravel } from '../support/arrays.ts';
+import { expectClose, uniform } from '../support/close.ts';
+import { differentiate } from '../support/differentiate.ts';
+import { useEngine } from '../support/engine.ts';
+import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
+
+const engine = useEngine();
+
+/** The shape of the result with the reduced dimensions as 1. */
+const keptShape = (shape: readonly number[], dims: readonly number[] | undefined): number[] =>
+  shape.map((size, d) => (!dims || dims.includes(d) || dims.includes(d - shape.length) ? 1 : size));
+
+describe.each(PROFILES)('reductions on $name', ({ claims }) => {
+  const device = useEngineAs(claims);
+
+  it.each(REDUCE_CASES)('$shape over $dims', async ({ shape, dims }) => {
+    const x = uniform(product(shape), 1);
+    const kept = keptShape(shape, dims);
+    const results = product(kept);
+    const count = x.length / results;
+    const sums = new Float64Array(results);
+    const maxima = new Float64Array(results).fill(-Infinity);
+    const at: number[] = [];
+    for (const index of indices(shape)) {
+      const r = ravel(index, kept);
+      sums[r] += x[at.length];
+      maxima[r] = Math.max(maxima[r], x[at.length]);
+      at.push(r);
+    }
+    const operands = [{ shape, data: x }];
+    const total = await differentiate(device(), operands, (t) => ops.sum(t, dims));
+    expect(total.shape).toEqual(
+      dims ? shape.filter((_, d) => !(dims.includes(d) || dims.includes(d - shape.length))) : [],
+    );
+    // Terms of size up to 1 cancel: f32's 6e-8 a term that is added, against a sum of about sqrt(count).
+    expectClose(total.y, sums, 1e-6 * Math.sqrt(count), 'sum');
+    expectClose(
+      total.gradients[0],
+      at.map((r) => total.dy[r]),
+      0,
+      'gradient of sum',
+    );
+    const mean = await differentiate(device(), operands, (t) => ops.mean(t, dims, true));
+    expect(mean.shape).toEqual(kept);
+    expectClose(
+      mean.y,
+      sums.map((s) => s / count),
+      1e-6 * Math.sqrt(count),
+      'mean',
+    );
+    expectClose(
+      mean.gradients[0],
+      at.map((r) => mean.dy[r] / count),
+      1e-7,
+      'gradient of mean',
+    );
+    const max = await differentiate(device(), operands, (t) => ops.amax(t, dims));
+    expect(Array.from(max.y)).toEqual(Array.from(maxima));
+    expectClose(
+      max.gradients[0],
+      at.map((r, i) => (x[i] === maxima[r] ? max.dy[r] : 0)),
+      0,
+      'gradient of amax',
+    );
+  });
+
+  it('a sum of many equal numbers does not drift', async () => {
+    // 300,000 times the f32 number next to 0.1, summed one by one in f32, would be off by 1e-3 relatively.
+    const n = 300_000;
+    const x = device().full([n], 0.1);
+    expectClose([await ops.sum(x).item()], [n * Math.fround(0.1)], 1e-6);
+  });
+
+  it('argmax takes the first of equals, and NaN', async () => {
+    const rows = [
+      [1, 3, 3, 2],
+      [-5, -5, -7, -9],
+      [-Infinity, -Infinity, -Infinity, -Infinity],
+      [1, NaN, 5, NaN],
+      [-0, 0, 0, -0],
+    ];
+    const y = await ops.argmax(device().tensor(rows.flat(), [5, 4])).read();
+    expect(y).toBeInstanceOf(Int32Array);
+    expect(Array.from(y)).toEqual([1, 0, 0, 1, 0]);
+    expect(Array.from(await ops.argmax(device().tensor(rows.flat(), [5, 4]), 0).read())).toEqual(
+      [0, 3, 3, 0].map((_, c) => {
+        const column = rows.map((row) => row[c]);
+        const nan = column.findIndex(Number.isNaN);
+        return nan >= 0 ? nan : column.indexOf(Math.max(...column));
+      }),
+    );
+    const long = uniform(3 * 1001, 5);
+    long[700] = long[1000] = 2;
+    const expected = [0, 1, 2].map((r) => {
+      const row = Array.from(long.slice(r * 1001, (r + 1) * 1001));
+      return row.indexOf(Math.max(...row));
+    });
+    expect(Array.from(await ops.argmax(device().tensor(long, [3, 1001])).read())).toEqual(expected);
+  });
+
+  it('amax lets NaN win, and knows infinities', async () => {
+    const x = Float32Array.from({ length: 3 * 40 }, (_, i) =>
+      i < 40 ? -Infinity : i === 55 ? NaN : i === 90 ? Infinity : i,
+    );
+    expect(Array.from(await ops.amax(device().tensor(x, [3, 40]), 1).read())).toEqual([-Infinity, NaN, Infinity]);
+    expect(Array.from(await ops.amax(device().tensor(x, [40, 3]), 0).read())).toEqual(
+      [0, 1, 2].map((c) => [...x].filter((_, i) => i % 3 === c).reduce((a, b) => (b > a || Number.isNaN(b) ? b : a))),
+    );
+  });
+});
+
+describe('details of reductions', () => {
+  it('amax takes a NaN with the sign bit set for a NaN', async () => {
+    const x = new Float32Array(new Uint32Array([0x3f800000, 0xffc00000, 0x40000000, 0xff800000]).buffer);
+    expect(await ops.amax(engine().tensor(x)).item()).toBeNaN();
+    expect(await ops.argmax(engine().tensor(x)).item()).toBe(1);
+  });
+
+  it('launches over parts of large bindings stay within them, at aligned offsets', () => {
+    const device = { ...engine().profile, maxBindingSize: 65536 };
+    for (const problem of [
+      { rows: 1001, columns: 96 },
+      { rows: 100_001, columns: 1 },
+      { rows: 777, columns: 35 },
+    ]) {
+      const launches = columnSum(problem, device).filter(({ ranges }) => ranges.x);
+      const bytes = Math.ceil((problem.rows * problem.columns * 4) / 16) * 16;
+      let end = 0;
+      for (const { ranges } of launches) {
+        expect(ranges.x.offset).toBe(end);
+        expect(ranges.x.offset % 256).toBe(0);
+        expect(ranges.x.size).toBeLessThanOrEqual(device.maxBindingSize);
+        end += ranges.x.size;
+      }
+      expect(end).toBe(bytes);
+    }
+  });
+
+  it('amax divides the gradient among ties', async () => {
+    const data = [1, 2, 2, 0, 3, 3, 3, 3];
+    const { gradients } = await differentiate(
+      engine(),
+      [{ shape: [2, 4], data }],
+      (x) => ops.amax(x, 1),
+      Float32Array.of(6, 8),
+    );
+    expect(Array.from(gradients[0])).toEqual([0, 3, 3, 0, 2, 2, 2, 2]);
+  });
+
+  it('columnSum of bias gradients is the sum of the columns, the same every time', async () => {
+    const problem = { rows: 1576, columns: 192 };
+    const x = uniform(problem.rows * problem.columns, 8);
+    const expected = new Float64Array(problem.columns);
+    x.forEach((value, i) => (expected[i % problem.columns] += value));
+    const run = async () => {
+      const [y, partial0, partial1] = [problem.columns, ...columnSumScratch(problem, engine().profile)].map((n) =>
+        engine().empty([n]),
+      );
+      engine().run('test', columnSum, problem, { x: engine().tensor(x), y, partial0, partial1 });
+      return Array.from(await y.read());
+    };
+    const first = await run();
+    expectClose(first, expected, 1e-6);
+    expect(await run()).toEqual(first);
+  });
+
+  it('wrong dimensions, dtypes and empty tensors are errors; argmax has no gradient', () => {
+    const x = engine().zeros([2, 3]);
+    expect(() => ops.sum(x, 2)).toThrow(/bad-argument/);
+    expect(() => ops.sum(x, [0, -2])).toThrow(/bad-argument/);
+    expect(() => ops.mean(engine().empty([0, 3]))).toThrow(/shape-mismatch/);
+    expect(() => ops.amax(engine().tensor([1], [1], 'i32'))).toThrow(/dtype-mismatch/);
+    expect(ops.argmax(engine().zeros([2, 3]).requiresGrad_()).requiresGrad).toBe(false);
+  });
+});

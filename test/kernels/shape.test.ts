@@ -1,0 +1,214 @@
+import { describe, expect, it } from 'vitest';
+import * as ops from '../../engine/node.ts';
+import { createEngine } from '../../engine/node.ts';
+import type { Tensor } from '../../engine/node.ts';
+import { CAT_CASES, PAD_CASES, PERMUTE_CASES, SLICE_CASES } from '../cases/shape.ts';
+import { indices, product, ravel } from '../support/arrays.ts';
+import { expectClose, uniform } from '../support/close.ts';
+import { differentiate } from '../support/differentiate.ts';
+import type { Operand } from '../support/differentiate.ts';
+import { useEngine } from '../support/engine.ts';
+import { useEngineAs } from '../support/device-profiles.ts';
+
+const engine = useEngine();
+
+const operand = (shape: readonly number[], seed = 1): Operand => ({ shape, data: uniform(product(shape), seed) });
+
+/**
+ * Checks an operator that moves elements: `source(index)` says for each index of the result which operand it comes from
+ * and from which index, or null for a zero. Values are moved, so equality is exact; gradients are sums of few terms.
+ */
+async function expectMoved(
+  operands: readonly Operand[],
+  f: (...xs: Tensor[]) => Tensor,
+  shape: readonly number[],
+  source: (index: number[]) => readonly [number, readonly number[]] | null,
+): Promise<void> {
+  const result = await differentiate(engine(), operands, f);
+  expect(result.shape).toEqual(shape);
+  const gradients = operands.map(({ data }) => new Float64Array(data.length));
+  const y: number[] = [];
+  for (const index of indices(shape)) {
+    const from = source(index);
+    const at = from ? ravel(from[1], operands[from[0]].shape) : 0;
+    if (from) gradients[from[0]][at] += result.dy[y.length];
+    y.push(from ? operands[from[0]].data[at] : 0);
+  }
+  expect(Array.from(result.y)).toEqual(y);
+  gradients.forEach((gradient, i) => expectClose(result.gradients[i], gradient, 1e-6, `gradient ${i}`));
+}
+
+describe('moving elements', () => {
+  it.each(PERMUTE_CASES)('permute $shape by $dims', async ({ shape, dims }) => {
+    const normal = dims.map((d) => (d < 0 ? d + shape.length : d));
+    await expectMoved(
+      [operand(shape)],
+      (x) => ops.permute(x, dims),
+      normal.map((d) => shape[d]),
+      (index) => [0, shape.map((_, d) => index[normal.indexOf(d)])],
+    );
+  });
+
+  it('transpose exchanges two dimensions', async () => {
+    await expectMoved(
+      [operand([2, 3, 4])],
+      (x) => ops.transpose(x, 0, -1),
+      [4, 3, 2],
+      ([a, b, c]) => [0, [c, b, a]],
+    );
+  });
+
+  it.each(SLICE_CASES)('slice $shape, dimension $dim, $start to $end', async ({ shape, dim, start, end }) => {
+    const d = dim < 0 ? dim + shape.length : dim;
+    const [from, to] = [start, end].map((i) => Math.min(i < 0 ? i + shape[d] : i, shape[d]));
+    const result = shape.map((size, k) => (k === d ? Math.max(0, to - from) : size));
+    await expectMoved(
+      [operand(shape)],
+      (x) => ops.slice(x, dim, start, end),
+      result,
+      (index) => [0, index.map((i, k) => (k === d ? i + from : i))],
+    );
+  });
+
+  it.each(CAT_CASES)('cat $shapes along $dim', async ({ shapes, dim }) => {
+    const d = dim < 0 ? dim + shapes[0].length : dim;
+    const total = shapes.reduce((sum, shape) => sum + shape[d], 0);
+    await expectMoved(
+      shapes.map((shape, i) => operand(shape, i)),
+      (...xs) => ops.cat(xs, dim),
+      shapes[0].map((size, k) => (k === d ? total : size)),
+      (index) => {
+        let at = index[d];
+        let i = 0;
+        while (at >= shapes[i][d]) at -= shapes[i++][d];
+        return [i, index.map((value, k) => (k === d ? at : value))];
+      },
+    );
+  });
+
+  it.each(PAD_CASES)('pad $shape by $padding', async ({ shape, padding }) => {
+    const [left, right, top, bottom] = padding;
+    const [rows, columns] = shape.slice(-2);
+    const result = [...shape.slice(0, -2), rows + top + bottom, columns + left + right];
+    await expectMoved(
+      [operand(shape)],
+      (x) => ops.pad(x, padding),
+      result,
+      (index) => {
+        const [r, c] = [index.at(-2)! - top, index.at(-1)! - left];
+        return r >= 0 && r < rows && c >= 0 && c < columns ? [0, [...index.slice(0, -2), r, c]] : null;
+      },
+    );
+  });
+
+  it.each([
+    { shape: [5], dim: 0 },
+    { shape: [3, 4, 8], dim: 1 },
+    { shape: [3, 4, 8], dim: -1 },
+  ])('flip $shape along $dim', async ({ shape, dim }) => {
+    const d = dim < 0 ? dim + shape.length : dim;
+    await expectMoved(
+      [operand(shape)],
+      (x) => ops.flip(x, dim),
+      shape,
+      (index) => [0, index.map((i, k) => (k === d ? shape[d] - 1 - i : i))],
+    );
+  });
+
+  it.each([
+    { shape: [], to: [2, 3] },
+    { shape: [1, 1, 8], to: [5, 3, 8] },
+    { shape: [3, 1], to: [2, -1, 7] },
+    { shape: [3, 5], to: [3, 5] },
+    { shape: [2, 1, 4, 1], to: [2, 3, 4, 5] },
+  ])('expand $shape to $to', async ({ shape, to }) => {
+    const lead = to.length - shape.length;
+    const full = to.map((size, d) => (size === -1 ? shape[d - lead] : size));
+    await expectMoved(
+      [operand(shape)],
+      (x) => ops.expand(x, to),
+      full,
+      (index) => [0, index.slice(lead).map((i, d) => (shape[d] === 1 ? 0 : i))],
+    );
+  });
+
+  it.each([
+    { shape: [6], dim: 0, index: [5, 0, 0, 3] },
+    { shape: [4, 5, 8], dim: 1, index: [2, 2, 4] },
+    { shape: [4, 5, 3], dim: -2, index: [0, 4, 4, 4, 1, 2] },
+    { shape: [7, 3], dim: 0, index: [6] },
+  ])('indexSelect $shape along $dim', async ({ shape, dim, index }) => {
+    const d = dim < 0 ? dim + shape.length : dim;
+    const list = engine().tensor(index, [index.length], 'i32').keep();
+    const result = shape.map((size, k) => (k === d ? index.length : size));
+    await expectMoved(
+      [operand(shape)],
+      (x) => ops.indexSelect(x, dim, list),
+      result,
+      (at) => [0, at.map((i, k) => (k === d ? index[i] : i))],
+    );
+  });
+
+  it('an index out of range gives NaN, not another row', async () => {
+    const y = ops.indexSelect(engine().tensor([1, 2, 3]), 0, engine().tensor([3, 1, -1], [3], 'i32'));
+    expect(Array.from(await y.read())).toEqual([NaN, 2, NaN]);
+  });
+});
+
+describe('views', () => {
+  it('reshape, and what moves nothing, dispatch nothing and share memory', async () => {
+    // Debug mode checks every result by a dispatch of its own.
+    const own = await createEngine({ debug: false });
+    const x = own.tensor(uniform(24, 1), [2, 3, 4]).requiresGrad_();
+    await own.idle();
+    const before = own.statistics.dispatches;
+    const y = ops.permute(ops.reshape(x, [6, -1, 1]), [2, 0, 1]);
+    expect(y.shape).toEqual([1, 6, 4]);
+    expect(y.storage).toBe(x.storage);
+    expect(await y.read()).toEqual(await x.read());
+    expect(own.statistics.dispatches).toBe(before);
+    y.backward(own.tensor(uniform(24, 2), [1, 6, 4]));
+    expect(await x.grad!.read()).toEqual(uniform(24, 2));
+    expect(x.grad!.shape).toEqual([2, 3, 4]);
+    own.close();
+  });
+});
+
+describe('integers and special words', () => {
+  it('are moved bit by bit', async () => {
+    const words = [0x7fc00001, 0xffc12345, 0x80000000, 1, 0x7f800001, 2, 3, 4];
+    const x = engine().tensor(words, [2, 4], 'u32');
+    const y = ops.permute(x, [1, 0]);
+    expect(y.dtype).toBe('u32');
+    expect(Array.from(await y.read())).toEqual([0, 4, 1, 5, 2, 6, 3, 7].map((i) => words[i]));
+    const labels = engine().tensor([3, -1, 7], [3], 'i32');
+    expect(Array.from(await ops.cat([labels, ops.flip(labels, 0)]).read())).toEqual([3, -1, 7, 7, -1, 3]);
+  });
+});
+
+describe('transposition in blocks', () => {
+  const small = useEngineAs({ maxBindingSize: 65536 });
+  it('is split between matrices where bindings are small', async () => {
+    const shape = [20, 32, 36];
+    const data = uniform(product(shape), 1);
+    const y = await ops.transpose(small().tensor(data, shape), 1, 2).read();
+    const expected = Array.from(indices([20, 36, 32]), ([b, i, j]) => data[ravel([b, j, i], shape)]);
+    expect(Array.from(y)).toEqual(expected);
+  });
+});
+
+it('what does not fit is an error', () => {
+  const x = engine().zeros([2, 3]);
+  expect(() => ops.reshape(x, [4, -1])).toThrow(/shape-mismatch/);
+  expect(() => ops.reshape(x, [-1, -1])).toThrow(/shape-mismatch/);
+  expect(() => ops.permute(x, [0, 0])).toThrow(/bad-argument/);
+  expect(() => ops.expand(x, [2, 4])).toThrow(/shape-mismatch/);
+  expect(() => ops.expand(x, [3])).toThrow(/shape-mismatch/);
+  expect(() => ops.slice(x, 2, 0, 1)).toThrow(/bad-argument/);
+  expect(() => ops.slice(x, 0, 0.5, 1)).toThrow(/bad-argument/);
+  expect(() => ops.cat([x, engine().zeros([3, 2])], 0)).toThrow(/shape-mismatch/);
+  expect(() => ops.cat([])).toThrow(/bad-argument/);
+  expect(() => ops.pad(x, [1, 1, 1, -1])).toThrow(/bad-argument/);
+  expect(() => ops.indexSelect(x, 0, engine().zeros([2]))).toThrow(/dtype-mismatch/);
+  expect(() => ops.flip(engine().empty([2], 'f16'), 0)).toThrow(/dtype-mismatch/);
+});
