@@ -1,4 +1,5 @@
 import {
+  DeitError,
   add,
   crossEntropy,
   distilledCrossEntropy,
@@ -43,6 +44,13 @@ export function distillationLoss(
   teacher: Tensor | null,
 ): Losses {
   const imitating = student.dist ?? student.cls;
+  if (type !== 'none' && !(alpha >= 0 && alpha <= 1)) {
+    throw new DeitError('bad-argument', 'The weight of the distillation term is a share.', {
+      where: 'distillation.alpha',
+      expected: 'a number from 0 to 1',
+      found: String(alpha),
+    });
+  }
   if (type === 'hard' && teacher) {
     const [constant, labelSmoothing] =
       'labels' in target ? [target.labels, target.smoothing] : [target.distribution, 0];

@@ -16,7 +16,15 @@ export type { EngineOptions } from './options.ts';
 export { autocast, expectHalf, operandType, shareHalfCopies } from './autocast.ts';
 export { Tensor } from './tensor.ts';
 export type { DType, TypedArray } from './dtype.ts';
-export { broadcastShapes, expectShape, formatShape, normalizeDim, numel, sameShape } from './tensor-shape.ts';
+export {
+  broadcastShapes,
+  expectShape,
+  formatShape,
+  normalizeDim,
+  numel,
+  sameShape,
+  unravelIndex,
+} from './tensor-shape.ts';
 export type { Shape } from './tensor-shape.ts';
 export { defineOp, operators } from './op.ts';
 export type { ForwardContext, Op, OpDefinition } from './op.ts';

@@ -8,6 +8,16 @@ export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length 
 
 export const formatShape = (shape: Shape): string => `[${shape.join(', ')}]`;
 
+/** The place of a row-major index in a shape, an index a dimension (NumPy's `unravel_index`). */
+export function unravelIndex(index: number, shape: Shape): number[] {
+  const at: number[] = [];
+  for (let d = shape.length - 1; d >= 0; d--) {
+    at.unshift(index % shape[d]);
+    index = Math.floor(index / shape[d]);
+  }
+  return at;
+}
+
 export function expectSizes(shape: Shape): void {
   if (shape.every((size) => Number.isInteger(size) && size >= 0)) return;
   throw new DeitError('bad-argument', 'A shape consists of whole numbers.', { found: formatShape(shape) });

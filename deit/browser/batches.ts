@@ -23,6 +23,10 @@ export class MemoryBatches implements BatchSource {
     this.batchesPerEpoch = batchCount(dataset.length, batchSize, this.training);
   }
 
+  nameOf(index: number): string {
+    return `image ${index} of ${this.dataset.name}`;
+  }
+
   async *epoch(epoch: number, first = 0): AsyncGenerator<Batch> {
     const { dataset, seed, training: shuffle } = this;
     const samples = epochSamples({ length: dataset.length, shuffle }, seed, epoch);
@@ -39,6 +43,7 @@ export class MemoryBatches implements BatchSource {
         size: part.length,
         images,
         labels: Int32Array.from(part, ({ index }) => dataset.label(index)),
+        indices: Uint32Array.from(part, ({ index }) => index),
       };
       // The page stays alive.
       await new Promise((resolve) => setTimeout(resolve));

@@ -4,10 +4,10 @@ import type { Engine } from '../../engine/index.ts';
 import { stateValues } from '../../nn/index.ts';
 import { evaluationPipeline, makeTransform } from '../data/index.ts';
 import type { RgbImage } from '../data/index.ts';
+import { averageLogits, likeliest } from '../logits.ts';
 import { createModel, describeModel } from '../models/index.ts';
 import type { Classifier } from '../models/index.ts';
 import { enlarge, toPicture } from '../report/examine-model.ts';
-import { probabilities } from '../report/answers.ts';
 import { attentionMaps } from '../report/attention.ts';
 import type { AttentionMaps } from '../report/attention.ts';
 import { overlay, tile } from '../report/heat.ts';
@@ -24,7 +24,7 @@ export interface Opened {
 /** Builds a model and loads a safetensors file into it. */
 export function openModel(engine: Engine, spec: string, bytes: Uint8Array, classes: readonly string[]): Opened {
   const model = createModel(engine, spec);
-  loadWeights(model, stateValues(parseSafetensors(bytes, spec).tensors));
+  loadWeights(model, stateValues(parseSafetensors(bytes, spec).tensors), { source: spec });
   model.eval();
   return { model, imageSize: describeModel(spec).imageSize, classes };
 }
@@ -54,8 +54,8 @@ export async function classify(
   answers.className = 'maps';
   answers.append(pictureFigure(seen, 'as the model sees it'), bars('class head', maps.cls, classes));
   if (maps.dist) {
-    const average = maps.cls.map((value, i) => (value + maps.dist![i]) / 2);
-    answers.append(bars('distillation head', maps.dist, classes), bars('average of both', average, classes));
+    answers.append(bars('distillation head', maps.dist, classes));
+    answers.append(bars('average of both', averageLogits(maps), classes));
   }
   const attention = document.createElement('div');
   attention.className = 'maps';
@@ -76,17 +76,15 @@ export async function classify(
 
 /** The five likeliest classes. */
 function bars(title: string, logits: Float32Array, classes: readonly string[]): HTMLElement {
-  const shares = probabilities(logits, 0, logits.length);
-  const best = [...shares.keys()].sort((a, b) => shares[b] - shares[a]).slice(0, 5);
   const table = element('table', '', { class: 'answers' });
   table.append(element('caption', title));
-  for (const index of best) {
+  for (const { class: index, probability } of likeliest(logits, 5)) {
     const row = element('tr');
     const bar = element('td');
-    const width = `width:${(120 * shares[index]).toFixed(1)}px`;
+    const width = `width:${(120 * probability).toFixed(1)}px`;
     bar.append(element('span', '', { class: 'bar', style: width }));
     row.append(element('td', classes[index] ?? `class ${index}`), bar);
-    row.append(element('td', `${(100 * shares[index]).toFixed(1)} %`, { class: 'n' }));
+    row.append(element('td', `${(100 * probability).toFixed(1)} %`, { class: 'n' }));
     table.append(row);
   }
   return table;

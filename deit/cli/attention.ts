@@ -5,9 +5,9 @@ import { writeFileAtomically } from '../../engine/node.ts';
 import { evaluationPipeline, makeTransform } from '../data/index.ts';
 import type { RgbImage } from '../data/index.ts';
 import { decodeImage } from '../data/node/index.ts';
+import { likeliest } from '../logits.ts';
 import { describeModel } from '../models/registry.ts';
 import { drawAttention, enlarge, toPicture } from '../report/examine-model.ts';
-import { argmaxRows, probabilities } from '../report/answers.ts';
 import { asTransformer, attentionMaps } from '../report/attention.ts';
 import { overlay, tile } from '../report/heat.ts';
 import { escape, page } from '../report/html.ts';
@@ -40,14 +40,14 @@ export async function attention(file: string, options: AttentionOptions): Promis
     // The evaluation transform draws nothing.
     const still = new PhiloxStream(0, Purpose.augment);
     makeTransform(evaluationPipeline({ imageSize, cropPct, interpolation }))(await decodeImage(file), still, pixels, 0);
-    const maps = await attentionMaps(engine, model, pixels);
+    const maps = await attentionMaps(engine, model, pixels, file);
     const names = classNames(card, model.classes);
     const answers = [
       { head: 'class', logits: maps.cls },
       ...(maps.dist ? [{ head: 'distillation', logits: maps.dist }] : []),
     ].map(({ head, logits }) => {
-      const [answer] = argmaxRows(logits, names.length);
-      return { head, answer, name: names[answer], probability: probabilities(logits, 0, names.length)[answer] };
+      const [{ class: answer, probability }] = likeliest(logits, 1);
+      return { head, answer, name: names[answer], probability };
     });
     for (const { head, name, probability } of answers) say(`${head} head: ${name} (${percent(probability)})`);
 

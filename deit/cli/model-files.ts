@@ -1,10 +1,12 @@
 import { DeitError, readSafetensors, toFloat32 } from '../../engine/node.ts';
-import type { Engine, StoredTensor, Tensor } from '../../engine/node.ts';
+import type { Engine, StoredTensor } from '../../engine/node.ts';
 import { stateValues } from '../../nn/index.ts';
+import type { StateValue } from '../../nn/index.ts';
 import type { Classifier } from '../models/classifier.ts';
 import { createModel, describeModel } from '../models/registry.ts';
 import { openCheckpoint } from '../train/node/checkpoint.ts';
 import type { ModelCard } from '../train/node/model-card.ts';
+import { expectFiniteInput } from '../non-finite.ts';
 import { loadWeights } from '../weights/index.ts';
 
 export interface OpenedModel {
@@ -30,12 +32,12 @@ export async function openModel(
     });
   }
   const model = createModel(engine, name, options);
-  loadWeights(model, stateValues(tensors));
+  loadWeights(model, stateValues(tensors), { source: weights });
   return { model, spec: name, card };
 }
 
-/** Images [B, 3, H, W] of an input file, checked against what the model takes. */
-export async function readImages(engine: Engine, path: string, spec: string) {
+/** Images [B, 3, H, W] of an input file, checked to fit the model and to be finite. */
+export async function readImages(path: string, spec: string) {
   const { tensors } = await readSafetensors(path);
   const stored = named(tensors, 'images', path);
   const { imageSize } = describeModel(spec);
@@ -48,7 +50,7 @@ export async function readImages(engine: Engine, path: string, spec: string) {
       fix: 'resize the images, or give the model another img_size',
     });
   }
-  return { images: floats(engine, stored), tensors };
+  return { images: finite(stored, path, 'images').data as Float32Array, shape: stored.shape, tensors };
 }
 
 /** The tensor of this name in a file, or an error that lists what there is. */
@@ -61,6 +63,12 @@ export function named(tensors: ReadonlyMap<string, StoredTensor>, name: string, 
   });
 }
 
-/** A stored tensor of any float dtype on the GPU, kept. */
-export const floats = (engine: Engine, stored: StoredTensor): Tensor =>
-  engine.tensor(toFloat32(stored), stored.shape).keep('input');
+/** The values of a stored tensor of any float dtype. */
+export const floats = (stored: StoredTensor): StateValue => ({ data: toFloat32(stored), shape: stored.shape });
+
+/** The same, checked to be finite. */
+export function finite(stored: StoredTensor, path: string, name: string): StateValue {
+  const value = floats(stored);
+  expectFiniteInput(value, `${path}, tensor ${name}`);
+  return value;
+}

@@ -1,9 +1,9 @@
 import { text } from 'node:stream/consumers';
-import { DeitError, PhiloxStream, Purpose, add, mul, softmax } from '../../engine/index.ts';
-import type { Engine, Recording, Tensor } from '../../engine/index.ts';
+import { DeitError, PhiloxStream, Purpose } from '../../engine/index.ts';
 import { evaluationPipeline, makeTransform } from '../data/index.ts';
 import { collectImages, decodeImage } from '../data/node/index.ts';
-import type { Classifier } from '../models/classifier.ts';
+import { ForwardPass } from '../forward-pass.ts';
+import { averageLogits, likeliest } from '../logits.ts';
 import { describeModel } from '../models/registry.ts';
 import { classNames } from '../train/node/shipped.ts';
 import { openModel } from './model-files.ts';
@@ -33,7 +33,7 @@ export async function predict(paths: readonly string[], options: PredictOptions)
     // The evaluation transform draws nothing.
     const still = new PhiloxStream(0, Purpose.augment);
     const names = classNames(card, model.classes);
-    const classify = classifier(engine, model, imageSize);
+    const pass = new ForwardPass(engine, model, 1, imageSize);
     let skipped = 0;
     for (const file of files) {
       const pixels = new Float32Array(3 * imageSize * imageSize);
@@ -45,7 +45,8 @@ export async function predict(paths: readonly string[], options: PredictOptions)
         skipped++;
         continue;
       }
-      print({ file, top5: topFive(await classify(pixels), names) }, options.json ?? false);
+      const best = likeliest(averageLogits(await pass.run(pixels, () => file)), 5);
+      print({ file, top5: best.map((answer) => ({ name: names[answer.class], ...answer })) }, options.json ?? false);
     }
     if (skipped > 0) say(`${skipped} of ${files.length} images were skipped`);
   });
@@ -65,34 +66,6 @@ async function namedImages(paths: readonly string[]): Promise<string[]> {
     expected: 'JPEG, PNG or WebP files, folders of them, or - for a list on standard input',
   });
 }
-
-/** Pixels [3, size, size] to probabilities, by a forward pass that is recorded once. */
-function classifier(
-  engine: Engine,
-  model: Classifier,
-  imageSize: number,
-): (pixels: Float32Array) => Promise<Float32Array> {
-  const images = engine.empty([1, 3, imageSize, imageSize]).keep('input');
-  const probabilities = engine.empty([1, model.classes]).keep('metrics');
-  let recording: Recording | null = null;
-  const record = (): void => {
-    const { cls, dist } = model.heads(images);
-    const logits: Tensor = dist ? mul(add(cls, dist), 0.5) : cls;
-    engine.copy(softmax(logits), probabilities);
-  };
-  model.eval();
-  return async (pixels) => {
-    images.write(pixels);
-    if (recording) engine.replay(recording);
-    else recording = engine.record(() => engine.noGrad(record));
-    return (await probabilities.read()) as Float32Array;
-  };
-}
-
-const topFive = (probabilities: Float32Array, names: readonly string[]): Prediction['top5'] =>
-  Array.from(probabilities, (probability, index) => ({ class: index, name: names[index], probability }))
-    .sort((a, b) => b.probability - a.probability)
-    .slice(0, 5);
 
 function print(prediction: Prediction, asJson: boolean): void {
   const lines = prediction.top5.map(({ name, probability }) => `  ${percent(probability).padStart(7)}  ${name}`);

@@ -11,6 +11,8 @@ export function buildProgram(): Command {
     .option('--adapter <name>', 'auto, swiftshader, or part of an adapter name (also DEIT_ADAPTER)')
     .option('--memory <size>', 'most GPU memory to use, for example 2GiB')
     .showSuggestionAfterError()
+    // Subcommands inherit that: the exit code is for `run` to give.
+    .exitOverride()
     .showHelpAfterError('(see deit --help)')
     .configureHelp({ showGlobalOptions: true })
     .version(packageVersion())
@@ -250,7 +252,10 @@ export function buildProgram(): Command {
     .option('--smoothing <x>', 'label smoothing', '0')
     .option('--drop-path <x>', 'stochastic depth', '0')
     .action(async (_options, command: Command) =>
-      (await import('./gradients.ts')).gradients({ ...command.optsWithGlobals() }),
+      (await import('./gradients.ts')).gradients({
+        ...command.optsWithGlobals(),
+        given: Object.keys(command.opts()).filter((name) => command.getOptionValueSource(name) === 'cli'),
+      }),
     );
 
   program

@@ -46,14 +46,26 @@ export function parseBytes(text: string): number {
   return Math.floor(Number(match[1]) * (match[3] ? 1024 : 1000) ** power);
 }
 
-/** A whole or decimal number given as an option. */
-export function parseNumber(text: string, option: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !Number.isFinite(value)) {
-    throw new DeitError('bad-config', `${option} takes a number.`, { found: text });
-  }
-  return value;
+/** What an option that is a number may be; both ends belong to it. */
+export interface Range {
+  readonly least?: number;
+  readonly most?: number;
+  readonly whole?: boolean;
 }
+
+/** A number given as an option, in its usual notation. Throws `bad-config` where it is none, or outside its range. */
+export function parseNumber(text: string, option: string, { least, most, whole = false }: Range = {}): number {
+  const value = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text.trim()) ? Number(text) : NaN;
+  const isInRange = value >= (least ?? -Infinity) && value <= (most ?? Infinity);
+  if (Number.isFinite(value) && isInRange && (!whole || Number.isInteger(value))) return value;
+  const kind = whole ? 'a whole number' : 'a number';
+  const from = least === undefined ? '' : most === undefined ? ` of at least ${least}` : ` from ${least} to ${most}`;
+  throw new DeitError('bad-config', `${option} takes ${kind}${from}.`, { found: text });
+}
+
+/** Images at a time, given as an option. More would need arrays that no machine holds. */
+export const parseBatchSize = (text: string): number =>
+  parseNumber(text, '--batch-size', { least: 1, most: 4096, whole: true });
 
 /** Version of a package that this one uses. */
 export function dependencyVersion(name: string): string {

@@ -43,24 +43,6 @@ export function topConfusions({ given }: Answers, predictor: number, most = 12):
     });
 }
 
-/** Class of the largest logit in each row of [rows, classes]; the first one where several are equal. */
-export function argmaxRows(logits: ArrayLike<number>, classes: number): number[] {
-  return Array.from({ length: Math.floor(logits.length / classes) }, (_, row) => {
-    let best = 0;
-    for (let k = 1; k < classes; k++) if (logits[row * classes + k] > logits[row * classes + best]) best = k;
-    return best;
-  });
-}
-
-/** softmax of one row of logits, in float64. */
-export function probabilities(logits: ArrayLike<number>, row: number, classes: number): Float64Array {
-  const values = Float64Array.from({ length: classes }, (_, k) => logits[row * classes + k]);
-  const most = values.reduce((a, b) => Math.max(a, b), -Infinity);
-  const powers = values.map((value) => Math.exp(value - most));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return powers.map((power) => power / sum);
-}
-
 /** Cosine of the angle between rows of `width` numbers, a and b. */
 export function cosine(values: ArrayLike<number>, a: number, b: number, width: number): number {
   let [product, na, nb] = [0, 0, 0];

@@ -1,6 +1,7 @@
 /** Where the tokens of the heads look: attention of every layer and head, and attention rollout. Browser-safe. */
 import type { Engine } from '../../engine/index.ts';
 import { DeitError } from '../../engine/index.ts';
+import { expectFiniteLogits } from '../forward-pass.ts';
 import type { Classifier } from '../models/classifier.ts';
 import { gridSide, prefixTokens } from '../models/deit-config.ts';
 import { VisionTransformer } from '../models/deit.ts';
@@ -34,8 +35,16 @@ export function asTransformer(model: Classifier): VisionTransformer {
   });
 }
 
-/** Attention maps and logits of one image, given as normalised planes [3, H, W] of the model's size. */
-export async function attentionMaps(engine: Engine, model: Classifier, pixels: Float32Array): Promise<AttentionMaps> {
+/**
+ * Attention maps and logits of one image, given as normalised planes [3, H, W] of the model's size; `name` is what to call
+ * it. Throws `non-finite` if a logit is NaN or infinite.
+ */
+export async function attentionMaps(
+  engine: Engine,
+  model: Classifier,
+  pixels: Float32Array,
+  name = 'the image',
+): Promise<AttentionMaps> {
   const deit = asTransformer(model);
   const { config } = deit;
   const { imageSize, heads, inChans } = config;
@@ -50,6 +59,8 @@ export async function attentionMaps(engine: Engine, model: Classifier, pixels: F
     }),
   );
   const layers = (await Promise.all(reads.attention)) as Float32Array[];
+  const [cls, dist] = (await Promise.all([reads.cls, reads.dist])) as [Float32Array, Float32Array | null];
+  await expectFiniteLogits({ cls, dist }, { model, images: pixels, imageSize, nameOf: () => name });
   const prefix = prefixTokens(config);
   const side = gridSide(config);
   const count = side * side + prefix;
@@ -66,8 +77,8 @@ export async function attentionMaps(engine: Engine, model: Classifier, pixels: F
       ),
       rollout: Float32Array.from(attentionRollout(layers, heads, count, row).subarray(prefix)),
     })),
-    cls: (await reads.cls) as Float32Array,
-    dist: reads.dist ? ((await reads.dist) as Float32Array) : null,
+    cls,
+    dist,
   };
 }
 

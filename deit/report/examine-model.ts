@@ -2,11 +2,14 @@
 import type { Engine } from '../../engine/index.ts';
 import { imagenetNormalization, resize } from '../data/index.ts';
 import type { RgbImage } from '../data/index.ts';
+import { ForwardPass } from '../forward-pass.ts';
+import { argmaxRows, averageLogits, probabilities } from '../logits.ts';
 import type { Classifier } from '../models/classifier.ts';
 import { VisionTransformer } from '../models/deit.ts';
+import { imageName } from '../train/batches.ts';
 import type { Batch, BatchSource } from '../train/batches.ts';
 import type { AttentionPictures, ModelAnalysis, PictureUrl, Sample } from './analysis.ts';
-import { argmaxRows, confusion, cosine, disagreement, probabilities, topConfusions } from './answers.ts';
+import { confusion, cosine, disagreement, topConfusions } from './answers.ts';
 import type { Answers } from './answers.ts';
 import { attentionMaps } from './attention.ts';
 import type { AttentionMaps } from './attention.ts';
@@ -54,8 +57,14 @@ export async function analyzeModel(options: AnalysisOptions): Promise<ModelAnaly
   const mistakes: Candidate[] = [];
   let tokenCosine: number[] | null = null;
   let images = 0;
+  const passes = (teacher ? [teacher, student] : [student]).map(
+    (model) => new ForwardPass(engine, model, source.batchSize, imageSize),
+  );
   for await (const batch of source.epoch(0)) {
-    const logits = await allLogits(engine, student, teacher, batch, imageSize);
+    const nameOf = (row: number): string => imageName(source, batch, row);
+    const heads = await Promise.all(passes.map((pass) => pass.run(batch.images, nameOf)));
+    const own = heads[heads.length - 1];
+    const logits = [...(teacher ? [heads[0].cls] : []), own.cls, ...(own.dist ? [own.dist, averageLogits(own)] : [])];
     logits.forEach((values, p) => given[p + 1].push(...argmaxRows(values, classes.length)));
     given[0].push(...batch.labels.slice(0, batch.size));
     tokenCosine ??= await cosineByLayer(engine, student, batch, imageSize);
@@ -69,6 +78,7 @@ export async function analyzeModel(options: AnalysisOptions): Promise<ModelAnaly
     }
     images += batch.size;
   }
+  for (const pass of passes) pass.release();
   const answers: Answers = { names: ['truth', ...predictors], classes: classes.length, given };
   const toSample =
     (mistake: boolean) =>
@@ -98,28 +108,6 @@ export async function analyzeModel(options: AnalysisOptions): Promise<ModelAnaly
     samples: await Promise.all([...samples.map(toSample(false)), ...mistakes.map(toSample(true))]),
     attention,
   };
-}
-
-/** Logits of each predictor for a batch, [size * classes]. */
-async function allLogits(
-  engine: Engine,
-  student: Classifier,
-  teacher: Classifier | null,
-  batch: Batch,
-  imageSize: number,
-): Promise<Float32Array[]> {
-  const read = engine.scope(() =>
-    engine.noGrad(() => {
-      const images = engine.tensor(batch.images, [batch.size, 3, imageSize, imageSize]);
-      const { cls, dist } = student.heads(images);
-      const outputs = [...(teacher ? [teacher.heads(images).cls] : []), cls, ...(dist ? [dist] : [])];
-      return outputs.map((output) => output.read() as Promise<Float32Array>);
-    }),
-  );
-  const logits = await Promise.all(read);
-  if (!student.distilled) return logits;
-  const [cls, dist] = logits.slice(-2);
-  return [...logits, cls.map((value, i) => (value + dist[i]) / 2)];
 }
 
 async function cosineByLayer(

@@ -9,7 +9,13 @@ export interface Batch {
   readonly images: Float32Array;
   /** Class numbers [size]. */
   readonly labels: Int32Array;
+  /** Numbers of the images in their data set, where somebody may ask for their names. */
+  readonly indices?: Uint32Array;
 }
+
+/** What people call an image of a validation batch. */
+export const imageName = (source: BatchSource, { indices, number }: Batch, row: number): string =>
+  source.nameOf(indices?.[row] ?? number * source.batchSize + row);
 
 /** Where a loop gets its batches from: epochs that are a pure function of (seed, epoch), resumable at any batch. */
 export interface BatchSource {
@@ -19,4 +25,6 @@ export interface BatchSource {
   epoch(epoch: number, first?: number): AsyncIterable<Batch>;
   /** Seconds that the consumer has waited for batches so far. */
   readonly waitSeconds: number;
+  /** What people call an image of the data set: its file, where it is one. */
+  nameOf(index: number): string;
 }

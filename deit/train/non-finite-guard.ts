@@ -1,24 +1,32 @@
 /** What to say, and do, about a step whose loss or gradient was not finite. Browser-safe. */
-import { DeitError, describeNonFinite } from '../../engine/index.ts';
+import { DeitError } from '../../engine/index.ts';
+import { describeOutputs, firstNonFinite } from '../non-finite.ts';
 import type { FaultyStep } from './fit.ts';
 import type { TrainStep } from './step.ts';
 
-/** Examines a step again and returns the error that names the first operator, with its module, step and batches. */
-export async function explainNonFinite(trainStep: TrainStep, faulty: FaultyStep): Promise<DeitError> {
+/**
+ * Examines a step again and returns the error that names the first operator, with its module, step and batches.
+ * `hasCheckpoint` says whether there is a state to go on from.
+ */
+export async function explainStep(
+  trainStep: TrainStep,
+  faulty: FaultyStep,
+  hasCheckpoint: boolean,
+): Promise<DeitError> {
   const { step, epoch, batches, metrics } = faulty;
   const numbers = batches.map(({ number }) => number + 1);
   const images = batches.flatMap(({ images: values, size, number }) => nonFiniteImages(values, size, number));
-  const found = await trainStep.examine(batches, step);
+  const outputs = describeOutputs(await trainStep.examine(batches, step));
   const cause =
     images.length > 0
       ? `the data: ${images.slice(0, 8).join(', ')}`
-      : found.length > 0
-        ? `first in ${describeNonFinite(found[0])}; in ${found.length} outputs in all`
-        : `no output of any operator when the step was run again; ${metrics.nonFinite} elements in the step itself`;
+      : (outputs ??
+        `no output of any operator when the step was run again; ${metrics.nonFinite} elements in the step itself`);
+  const start = hasCheckpoint ? 'the checkpoints are good: go on from them' : 'begin anew';
   return new DeitError('non-finite', 'NaN or infinity turned up in training; the step was not applied.', {
     where: `step ${step + 1}, epoch ${epoch + 1}, batch ${numbers.join(', ')} of the epoch`,
     found: cause,
-    fix: 'the checkpoints are good: go on from them with a lower learning rate or with clipping (optim.lr, optim.clip), or leave such steps out with run.nonFinite=skip',
+    fix: `${start} with a lower learning rate or with clipping (optim.lr, optim.clip), or leave such steps out with run.nonFinite=skip`,
   });
 }
 
@@ -26,7 +34,6 @@ export async function explainNonFinite(trainStep: TrainStep, faulty: FaultyStep)
 function nonFiniteImages(values: Float32Array, size: number, batch: number): string[] {
   const length = values.length / size;
   const images = Array.from({ length: size }, (_, i) => i);
-  const isBad = (image: number): boolean =>
-    values.subarray(image * length, (image + 1) * length).some((value) => !Number.isFinite(value));
+  const isBad = (image: number): boolean => firstNonFinite(values.subarray(image * length, (image + 1) * length)) >= 0;
   return images.filter(isBad).map((image) => `image ${image + 1} of batch ${batch + 1}`);
 }

@@ -1,3 +1,4 @@
+import { argmaxRows, averageLogits } from '../logits.ts';
 import type { Accuracy } from './evaluate.ts';
 
 /** How one set of logits did: shares of images, and the mean cross-entropy in nats. */
@@ -24,7 +25,7 @@ class Sums {
 
   add(logits: Float32Array, label: number): void {
     const own = logits[label];
-    // A tie counts for the class that comes first; a NaN is never right.
+    // A tie counts for the class that comes first.
     const rank = logits.reduce((better, z, c) => better + (z < own || (z === own && c >= label) ? 0 : 1), 0);
     if (rank === 0) this.top1++;
     if (rank < 5) this.top5++;
@@ -58,12 +59,12 @@ export class Tally {
     for (let row = 0; row < labels.length; row++) {
       const [label, begin, end] = [labels[row], row * this.classes, (row + 1) * this.classes];
       const own = cls.subarray(begin, end);
-      const other = dist?.subarray(begin, end);
-      const average = other ? own.map((z, c) => (z + other[c]) / 2) : own;
+      const other = dist ? dist.subarray(begin, end) : null;
+      const average = averageLogits({ cls: own, dist: other });
       this.cls.add(own, label);
       if (other) this.dist.add(other, label);
       this.average.add(average, label);
-      const found = average.reduce((best, z, c) => (z > average[best] ? c : best), 0);
+      const [found] = argmaxRows(average, this.classes);
       this.confusion[label * this.classes + found]++;
       this.images++;
     }

@@ -217,6 +217,7 @@ function sourceOf(batch: Batch): BatchSource {
     batchSize: batch.size,
     batchesPerEpoch: 1,
     waitSeconds: 0,
+    nameOf: (index) => `image ${index}`,
     async *epoch() {
       yield await Promise.resolve(batch);
     },

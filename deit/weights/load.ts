@@ -2,6 +2,7 @@ import { DeitError, formatShape, numel, sameShape } from '../../engine/index.ts'
 import type { Shape } from '../../engine/index.ts';
 import { stateMismatch } from '../../nn/index.ts';
 import type { Module, StateValue } from '../../nn/index.ts';
+import { expectFiniteWeights } from '../non-finite.ts';
 import { namings, timmNaming } from './naming.ts';
 import type { Naming, TimmName } from './naming.ts';
 import { resizePositionEmbedding } from './position-embedding.ts';
@@ -15,6 +16,8 @@ export interface WeightOptions {
    * lacks starts as its class token, instead of being errors. Default false.
    */
   newHead?: boolean;
+  /** What errors call the checkpoint: its file. */
+  source?: string;
 }
 
 export interface LoadedWeights {
@@ -29,12 +32,13 @@ const POSITIONS = 'pos_embed';
 
 /**
  * Loads a checkpoint of timm, facebookresearch/deit, transformers, torchvision or pycls (see `stateValues`) into a model.
- * Throws `state-mismatch`, before anything is changed, with every tensor that is missing, unexpected or misshapen.
+ * Throws `state-mismatch`, before anything is changed, with every tensor that is missing, unexpected or misshapen, and
+ * `non-finite` if a number is NaN or infinite.
  */
 export function loadWeights(
   model: Module,
   given: ReadonlyMap<string, StateValue>,
-  { posEmbed = 'bicubic', newHead = false }: WeightOptions = {},
+  { posEmbed = 'bicubic', newHead = false, source = 'the checkpoint' }: WeightOptions = {},
 ): LoadedWeights {
   const expected = new Map([...model.stateDict()].map(([name, { shape }]): [string, Shape] => [name, shape]));
   for (const [name] of model.namedCounters()) expected.set(name, []);
@@ -51,6 +55,7 @@ export function loadWeights(
     name.endsWith('num_batches_tracked') || (newHead && HEAD.test(name) && !values.has(name));
   // With everything else in place, a lenient load checks the shapes and changes nothing that is not given.
   if (missing.every(allowed) && [...values.keys()].every((name) => expected.has(name))) {
+    expectFiniteWeights(values, source);
     model.loadStateDict(values, { strict: false });
   } else
     throw mismatch(

@@ -2,7 +2,7 @@ import { countNonFinite, holdStep, noteLoss, spoil } from '../../kernels/non-fin
 import { DeitError } from '../../kernels/lib/errors.ts';
 import type { Recorded } from '../dispatcher.ts';
 import type { Engine } from '../engine.ts';
-import { formatShape } from '../tensor-shape.ts';
+import { formatShape, unravelIndex } from '../tensor-shape.ts';
 import type { Shape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 
@@ -75,7 +75,7 @@ export async function findNonFinite(engine: Engine, work: () => void): Promise<N
   return examined.flatMap(({ recorded: { op, path, kernel }, output, shape }, k) => {
     const count = words[2 * k];
     if (count === 0) return [];
-    return [{ op, path, kernel, output, shape, count, first: position(0xffffffff - words[2 * k + 1], shape) }];
+    return [{ op, path, kernel, output, shape, count, first: unravelIndex(0xffffffff - words[2 * k + 1], shape) }];
   });
 }
 
@@ -88,13 +88,4 @@ export function describeNonFinite({ op, path, kernel, output, shape, count, firs
 /** A fault for drills: element `index` of a tensor becomes NaN in the step of that number. Recorded, so replays have it too. */
 export function spoilAt(x: Tensor, index: number, step: number): void {
   x.engine.run('spoilAt', spoil, { index, step }, { x, step: x.engine.step });
-}
-
-function position(index: number, shape: Shape): number[] {
-  const at: number[] = [];
-  for (let d = shape.length - 1; d >= 0; d--) {
-    at.unshift(index % shape[d]);
-    index = Math.floor(index / shape[d]);
-  }
-  return at;
 }

@@ -22,7 +22,7 @@ import type { MpiLibrary } from '../../deit/parallel/node/library.ts';
 import { mpich } from '../../deit/parallel/node/abi.ts';
 import { MpiRanks } from '../../deit/parallel/node/mpi.ts';
 import { resolveRecipe } from '../../deit/recipe/resolve.ts';
-import { explainNonFinite } from '../../deit/train/non-finite-guard.ts';
+import { explainStep } from '../../deit/train/non-finite-guard.ts';
 import { ranksInProcess } from '../support/ranks.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'deit-errors-'));
@@ -92,7 +92,7 @@ const provocations: Readonly<Record<ErrorCode, (engine: Engine) => unknown>> = {
       batches: [],
       metrics: { ...metrics, gradNorm: NaN, nonFinite: 7, lossScale: null },
     };
-    throw await explainNonFinite(trainStep as unknown as Parameters<typeof explainNonFinite>[0], faulty);
+    throw await explainStep(trainStep as unknown as Parameters<typeof explainStep>[0], faulty, true);
   },
   'file-unreadable': () => readSafetensorsFile(join(folder, 'absent.safetensors')),
   'file-unwritable': () => writeFileAtomically(join(folder, 'no', 'such', 'place'), [new Uint8Array(1)]),

@@ -45,9 +45,13 @@ describe('the tally of an evaluation', () => {
     ]);
   });
 
-  it('never takes NaN for right', () => {
-    const tally = new Tally(2, false);
-    tally.add(Float32Array.of(NaN, 0, 0, NaN), null, [0, 0]);
-    expect(tally.heads().class.top1).toBe(0);
+  it('takes NaN for no class at all', () => {
+    for (const logits of [
+      [NaN, 0],
+      [0, NaN],
+    ]) {
+      const tally = new Tally(2, false);
+      expect(() => tally.add(Float32Array.from(logits), null, [0])).toThrow(/non-finite/);
+    }
   });
 });

@@ -109,6 +109,12 @@ export class DataLoader {
     }
   }
 
+  /** What people call an image of the data set: its file, where it is one. */
+  nameOf(index: number): string {
+    const { dataset } = this.options;
+    return dataset.path?.(index) ?? `image ${index} of ${dataset.name}`;
+  }
+
   /** Ends the threads, unless they are shared. */
   async close(): Promise<void> {
     if (this.ownsWorkers) await this.workers.close();
@@ -165,7 +171,7 @@ export class DataLoader {
     const { dataset } = this.options;
     for (const { position, error } of failures) {
       const index = batch.indices[position];
-      this.skipped.set(dataset.path?.(index) ?? `image ${index}`, error.message);
+      this.skipped.set(this.nameOf(index), error.message);
     }
     const failed = new Set(failures.map(({ position }) => position));
     const positions = Array.from({ length: batch.size }, (_, i) => i);

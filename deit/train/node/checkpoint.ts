@@ -1,13 +1,14 @@
 import { readSafetensors, writeSafetensors } from '../../../engine/node.ts';
 import type { StoredTensor } from '../../../engine/node.ts';
-import { saveState } from '../../../nn/index.ts';
+import { saveState, stateValues } from '../../../nn/index.ts';
+import { expectFiniteWeights } from '../../non-finite.ts';
 import type { Classifier } from '../../models/classifier.ts';
 import { toF16 } from '../../weights/to-f16.ts';
 import { cardMetadata, readCard } from './model-card.ts';
 import type { ModelCard } from './model-card.ts';
 import { weightsFile } from './shipped.ts';
 
-/** Writes a model under timm's names, with its card. In F16, floats are rounded to nearest; none may be beyond 65,504. */
+/** Writes a model under timm's names, with its card. All numbers must be finite. In F16, floats are rounded to nearest; none may be beyond 65,504. */
 export async function saveModel(
   path: string,
   model: Classifier,
@@ -15,6 +16,7 @@ export async function saveModel(
   dtype: 'F32' | 'F16' = 'F32',
 ): Promise<void> {
   const state = await saveState(model);
+  expectFiniteWeights(stateValues(state), card.model);
   if (dtype === 'F16') for (const [name, tensor] of state) state.set(name, toF16(name, tensor));
   await writeSafetensors(path, state, cardMetadata(card));
 }

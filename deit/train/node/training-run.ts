@@ -24,13 +24,13 @@ import {
 } from '../setup.ts';
 import type { Role } from '../setup.ts';
 import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
-import { explainNonFinite } from '../non-finite-guard.ts';
+import { explainStep } from '../non-finite-guard.ts';
 import { TrainStep } from '../step.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
 import type { ModelCard } from './model-card.ts';
 import { absolutePath } from './paths.ts';
 import type { RunFolder } from './run-folder.ts';
-import { latestCheckpoint, removeUnfinished, saveCheckpoint } from './run-state.ts';
+import { latestCheckpoint, listCheckpoints, removeUnfinished, saveCheckpoint } from './run-state.ts';
 import type { ReadCheckpoint, Trained } from './run-state.ts';
 import { openSources } from './sources.ts';
 import type { Sources } from './sources.ts';
@@ -287,7 +287,9 @@ class TrainingRun {
         reporter.step(role, progress);
       },
       onNonFinite: async (faulty) => {
-        if (recipe['run.nonFinite'] === 'stop') return explainNonFinite(trainStep, faulty);
+        if (recipe['run.nonFinite'] === 'stop') {
+          return explainStep(trainStep, faulty, (await listCheckpoints(folder.path)).length > 0);
+        }
         skippedSteps++;
         reporter.say(
           `${role}: step ${faulty.step + 1} was left out: its loss or gradient is not finite (${skippedSteps} so far)`,
@@ -350,7 +352,11 @@ class TrainingRun {
 
   private async load(model: Classifier, path: string, newHead: boolean): Promise<void> {
     const { tensors } = await openCheckpoint(path);
-    const { notes } = loadWeights(model, stateValues(tensors), { newHead, posEmbed: this.recipe['model.posEmbed'] });
+    const { notes } = loadWeights(model, stateValues(tensors), {
+      newHead,
+      posEmbed: this.recipe['model.posEmbed'],
+      source: path,
+    });
     for (const note of notes) this.reporter.say(`${path}: ${note}`);
   }
 
