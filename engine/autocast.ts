@@ -9,7 +9,7 @@ import type { Shape } from './tensor-shape.ts';
 import { Tensor } from './tensor.ts';
 
 /*
- * Mixed precision (Micikevicius et al., 2018), by the rules of torch.autocast. Products (linear, linearAdd, linearGelu, mlp,
+ * Mixed precision (Micikevicius et al., 2018), by the rules of torch.autocast. Products (linear, linearAdd, mlp,
  * matmul, conv2d, patchEmbed) round their operands to f16, sum in f32, and give f16 unless the result belongs to the f32
  * residual stream; attention, batch norm and stochastic depth take what they get. What backward keeps of them is f16, and so
  * are gradients of f16 tensors. Everything else is f32: other operators are given f16 tensors converted. Parameters, their
@@ -54,6 +54,17 @@ export function withCopies<Result>(engine: Engine, copies: HalfCopies | null, wo
 
 /** What products take here: f16 inside `autocast`. For what makes their operands and nothing else. */
 export const operandType = (engine: Engine): 'f32' | 'f16' => (engine.halfCopies ? 'f16' : 'f32');
+
+/** Throws `dtype-mismatch` unless the tensor is f32, or f16 inside `autocast`, where operators convert it. */
+export function expectFloat(x: Tensor, where: string): void {
+  if (x.dtype === 'f32' || (x.dtype === 'f16' && x.engine.halfCopies)) return;
+  throw new DeitError('dtype-mismatch', 'The operator takes f32 tensors.', {
+    where,
+    expected: 'f32',
+    found: x.toString(),
+    fix: "convert with to(x, 'f32')",
+  });
+}
 
 /** Throws `feature-missing` on an adapter without f16. */
 export function expectHalf(engine: Engine, where: string): void {

@@ -1,4 +1,4 @@
-import { fill } from '../kernels/accumulate/index.ts';
+import { fill } from '../kernels/fill/index.ts';
 import { floatBits } from '../kernels/lib/broadcast.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
@@ -20,7 +20,7 @@ import type { SubmittedBatch } from './gpu/recorder.ts';
 import { Recording } from './gpu/recording.ts';
 import { Storage } from './gpu/storage.ts';
 import type { EngineOptions } from './options.ts';
-import { pack } from './pack.ts';
+import { pack } from './flat-buffers.ts';
 import { expectSizes, numel } from './tensor-shape.ts';
 import type { Shape } from './tensor-shape.ts';
 import { ScopeStack } from './scopes.ts';

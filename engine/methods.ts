@@ -1,12 +1,13 @@
 /** The operators as methods of tensors, named and with arguments as in PyTorch. Imported for its effect. */
 import type { DType } from './dtype.ts';
+import { argmax } from './ops/argmax.ts';
 import { add, div, maximum, minimum, mul, pow, sub } from './ops/binary.ts';
 import { to } from './ops/cast.ts';
 import { gelu } from './ops/gelu.ts';
 import { indexSelect } from './ops/index-select.ts';
 import { matmul } from './ops/matmul.ts';
 import type { MatmulOptions } from './ops/matmul.ts';
-import { amax, argmax, mean, sum } from './ops/reduce.ts';
+import { amax, mean, sum } from './ops/reduce.ts';
 import { expand, flip, pad, permute, reshape, slice, transpose } from './ops/shape.ts';
 import { logSoftmax, softmax } from './ops/softmax.ts';
 import { abs, exp, log, neg, reciprocal, relu, rsqrt, sigmoid, silu, sqrt, square, tanh } from './ops/unary.ts';

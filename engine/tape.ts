@@ -1,7 +1,7 @@
+import { accumulate as accumulateKernel, sumOf } from '../kernels/accumulate/index.ts';
 import { cast } from '../kernels/cast/index.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
-import { accumulate, sumOfGradients } from './accumulate.ts';
 import type { DType } from './dtype.ts';
 import type { Engine } from './engine.ts';
 import type { OpDefinition } from './op.ts';
@@ -323,3 +323,16 @@ export const withoutBackward = (name: string): DeitError =>
     where: name,
     fix: 'call it on detach()ed tensors or inside engine.noGrad(...)',
   });
+
+/** total += source, of one shape and dtype. */
+export function accumulate(total: Tensor, source: Tensor): void {
+  const problem = { n: total.size, half: total.dtype === 'f16' };
+  total.engine.run('accumulate', accumulateKernel, problem, { total, source });
+}
+
+/** A new tensor a + b, both of one shape and dtype. */
+export function sumOfGradients(a: Tensor, b: Tensor): Tensor {
+  const sum = a.engine.empty(a.shape, a.dtype, 'gradient');
+  a.engine.run('sum', sumOf, { n: a.size, half: a.dtype === 'f16' }, { a, b, sum });
+  return sum;
+}

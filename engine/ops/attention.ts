@@ -6,13 +6,13 @@ import {
 } from '../../kernels/attention/index.ts';
 import type { AttentionPart, AttentionProblem, AttentionVariant } from '../../kernels/attention/index.ts';
 import { DeitError } from '../../kernels/lib/errors.ts';
+import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { Engine } from '../engine.ts';
 import type { BackwardContext } from '../tape.ts';
 import type { Tensor } from '../tensor.ts';
 import type { Tunable, Way } from '../variants.ts';
 import { mul } from './binary.ts';
-import { expectFloat } from './expect-float.ts';
 import { matmul } from './matmul.ts';
 import { permute, reshape, slice } from './shape.ts';
 import { softmax } from './softmax.ts';

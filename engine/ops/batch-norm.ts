@@ -7,12 +7,11 @@ import {
   reciprocalDeviation,
 } from '../../kernels/batch-norm/index.ts';
 import type { ChannelShape } from '../../kernels/lib/channels.ts';
-import { expectHalf } from '../autocast.ts';
+import { expectFloat, expectHalf } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape, numel } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { to } from './cast.ts';
-import { expectFloat } from './expect-float.ts';
 
 export interface BatchNormOptions {
   /** Normalise by the batch's statistics and move the running ones; otherwise normalise by the running ones. */

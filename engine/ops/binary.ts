@@ -2,10 +2,10 @@ import { binaryForward, binaryFormulas, binaryGradient } from '../../kernels/bin
 import type { BinaryName, BinaryProblem } from '../../kernels/binary/index.ts';
 import { floatBits } from '../../kernels/lib/broadcast.ts';
 import { DeitError } from '../../kernels/lib/errors.ts';
+import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { broadcastShapes, sameShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './expect-float.ts';
 import { broadcastDims, reduceInto } from './reduce.ts';
 
 type Operands = Omit<BinaryProblem, 'op'>;

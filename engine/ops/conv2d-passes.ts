@@ -1,8 +1,14 @@
-import { convOutput } from '../../kernels/conv2d/problem.ts';
-import type { ConvProblem, ConvTensor } from '../../kernels/conv2d/problem.ts';
-import { convForward, convForwardWays, convInputGradient, convInputGradientWays } from '../../kernels/conv2d/image.ts';
-import type { ConvWay } from '../../kernels/conv2d/variants.ts';
-import { convPartialSize, convWeightGradient, convWeightGradientWays } from '../../kernels/conv2d/weight-gradient.ts';
+import {
+  convForward,
+  convForwardWays,
+  convInputGradient,
+  convInputGradientWays,
+  convOutput,
+  convPartialSize,
+  convWeightGradient,
+  convWeightGradientWays,
+} from '../../kernels/conv2d/index.ts';
+import type { ConvProblem, ConvTensor, ConvWay } from '../../kernels/conv2d/index.ts';
 import type { DeviceProfile } from '../../kernels/lib/device.ts';
 import type { Tensor } from '../tensor.ts';
 import { roundingOfSums } from '../variants.ts';

@@ -1,14 +1,12 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
-import { channelSum, channelSumPartialSize } from '../../kernels/conv2d/bias-gradient.ts';
-import { convOutput } from '../../kernels/conv2d/problem.ts';
-import type { ConvProblem } from '../../kernels/conv2d/problem.ts';
-import { operandType, operands } from '../autocast.ts';
+import { channelSum, channelSumPartialSize, convOutput } from '../../kernels/conv2d/index.ts';
+import type { ConvProblem } from '../../kernels/conv2d/index.ts';
+import { expectFloat, operands, operandType } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { to } from './cast.ts';
 import { convPass } from './conv2d-passes.ts';
-import { expectFloat } from './expect-float.ts';
 
 export interface ConvOptions {
   /** Pixels from one output to the next, both ways; 1 if left out. */

@@ -1,9 +1,9 @@
 import { geluBackward, geluForward } from '../../kernels/gelu/index.ts';
 import type { GeluApproximation } from '../../kernels/gelu/index.ts';
 import { DeitError } from '../../kernels/lib/errors.ts';
+import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './expect-float.ts';
 
 interface GeluAttributes {
   approximate: GeluApproximation;

@@ -1,16 +1,10 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import type { ChannelShape } from '../../kernels/lib/channels.ts';
-import {
-  globalAvgPoolForward,
-  globalAvgPoolGradient,
-  scaleChannelsForward,
-  scaleChannelsGradient,
-} from '../../kernels/global-avg-pool/index.ts';
-import { expectHalf } from '../autocast.ts';
+import { globalAvgPoolForward, globalAvgPoolGradient } from '../../kernels/global-avg-pool/index.ts';
+import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
-import { expectShape, formatShape } from '../tensor-shape.ts';
+import { formatShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './expect-float.ts';
 
 const globalAvgPoolOp = defineOp<ChannelShape>({
   name: 'globalAvgPool',
@@ -32,42 +26,8 @@ export function globalAvgPool(x: Tensor): Tensor {
   return globalAvgPoolOp([x], imageShape(x, 'globalAvgPool'))[0];
 }
 
-const scaleChannelsOp = defineOp<ChannelShape>({
-  name: 'scaleChannels',
-  forward(ctx, [x, gate]) {
-    const y = ctx.empty(x!.shape, ctx.attributes.half ? 'f16' : 'f32');
-    ctx.run(scaleChannelsForward, ctx.attributes, { x: x!, gate: gate!, y });
-    ctx.save(x!, gate!);
-    return [y];
-  },
-  backward(ctx, [dy]) {
-    const [x, gate] = ctx.saved;
-    const dx = ctx.needs(0) ? ctx.gradient(0) : ctx.empty(x.shape);
-    const dgate = ctx.needs(1) ? ctx.gradient(1) : ctx.empty(gate.shape);
-    ctx.run(scaleChannelsGradient, ctx.attributes, { x, gate, dy: dy!, dx, dgate });
-  },
-});
-
-/**
- * Multiplies every channel of every image by a number: x [B, C, H, W] times gate [B, C] (or [B, C, 1, 1]), the last step
- * of squeeze-and-excitation. As x * gate[:, :, None, None] in PyTorch. The result is f32, or f16 for products of f16.
- */
-export function scaleChannels(x: Tensor, gate: Tensor, dtype: 'f32' | 'f16' = 'f32'): Tensor {
-  if (dtype === 'f16') expectHalf(x.engine, 'scaleChannels');
-  const shape = imageShape(x, 'scaleChannels');
-  expectFloat(gate, 'scaleChannels');
-  expectShape(gate.shape.slice(0, 2), [shape.batch, shape.channels], 'scaleChannels', 'the gate');
-  if (gate.size !== shape.batch * shape.channels) {
-    throw new DeitError('shape-mismatch', 'A gate has one number for each image and channel.', {
-      where: 'scaleChannels',
-      expected: `[${shape.batch}, ${shape.channels}]`,
-      found: formatShape(gate.shape),
-    });
-  }
-  return scaleChannelsOp([x, gate], { ...shape, ...(dtype === 'f16' && { half: ['y', 'dy'] }) })[0];
-}
-
-function imageShape(x: Tensor, where: string): ChannelShape {
+/** Sizes of images [B, C, H, W]; throws unless x is that. */
+export function imageShape(x: Tensor, where: string): ChannelShape {
   expectFloat(x, where);
   if (x.rank !== 4 || x.size === 0) {
     throw new DeitError('shape-mismatch', 'The operator takes images, none of them empty.', {

@@ -1,18 +1,18 @@
-import { fill } from '../../kernels/accumulate/index.ts';
+import { fill } from '../../kernels/fill/index.ts';
 import {
   layerNormBackward,
   layerNormBackwardPartials,
+  layerNormColumns,
   layerNormForward,
+  layerNormPartials,
   layerNormSumsColumns,
-} from '../../kernels/layer-norm/rows.ts';
-import { layerNormColumns, layerNormPartials } from '../../kernels/layer-norm/columns.ts';
+} from '../../kernels/layer-norm/index.ts';
 import { DeitError } from '../../kernels/lib/errors.ts';
-import { expectHalf } from '../autocast.ts';
+import { expectFloat, expectHalf } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape, numel } from '../tensor-shape.ts';
 import type { BackwardContext } from '../tape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './expect-float.ts';
 
 interface LayerNormAttributes {
   rows: number;
@@ -28,7 +28,7 @@ const layerNormOp = defineOp<LayerNormAttributes>({
     const { rows, width, half } = ctx.attributes;
     const y = ctx.empty(x!.shape, half ? 'f16' : 'f32');
     const stats = ctx.empty([rows, 2]);
-    const problem = { ...ctx.attributes, weight: weight !== null, bias: bias !== null, add: false };
+    const problem = { ...ctx.attributes, weight: weight !== null, bias: bias !== null };
     const affine = { ...(weight && { weight }), ...(bias && { bias }) };
     if (rows * width > 0) ctx.run(layerNormForward, problem, { x: x!, y, stats, ...affine });
     ctx.save(x!, stats, ...(weight ? [weight] : []));
@@ -55,53 +55,6 @@ export function layerNorm(
   if (dtype === 'f16') expectHalf(x.engine, 'layerNorm');
   const attributes = { ...attributesOf(x, weight, bias, eps, 'layerNorm'), half: dtype === 'f16' };
   return layerNormOp([x, weight, bias], attributes)[0];
-}
-
-const addLayerNormOp = defineOp<LayerNormAttributes>({
-  name: 'addLayerNorm',
-  forward(ctx, [residual, branch, weight, bias]) {
-    const { rows, width } = ctx.attributes;
-    const sum = ctx.empty(residual!.shape);
-    const y = ctx.empty(residual!.shape);
-    const stats = ctx.empty([rows, 2]);
-    const problem = { ...ctx.attributes, weight: weight !== null, bias: bias !== null, add: true };
-    const affine = { ...(weight && { weight }), ...(bias && { bias }) };
-    const tensors = { residual: residual!, branch: branch!, sum, y, stats, ...affine };
-    if (rows * width > 0) ctx.run(layerNormForward, problem, tensors);
-    ctx.save(sum, stats, ...(weight ? [weight] : []));
-    return [sum, y];
-  },
-  backward(ctx, [dsum, dy]) {
-    const [sum, stats, weight] = ctx.saved;
-    const terms = [0, 1].filter((i) => ctx.needs(i));
-    if (!dy) {
-      for (const i of terms) ctx.pass(i, dsum!);
-      for (const i of [2, 3]) if (ctx.needs(i)) zero(ctx, i);
-      return;
-    }
-    // Both terms of the sum have the same gradient: one tensor is handed on to both.
-    const dx = terms.length > 0 ? ctx.empty(sum.shape) : null;
-    gradients(ctx, { x: sum, stats, weight, dy, pending: dsum }, dx && { dx, rounded: null }, [2, 3]);
-    for (const i of terms) ctx.pass(i, dx!);
-  },
-});
-
-/**
- * [residual + branch, layerNorm(residual + branch, weight, bias, eps)] in one pass forward and one backward: what happens
- * between the blocks of a pre-norm transformer. Shapes of residual and branch are equal; weight and bias as in `layerNorm`.
- */
-export function addLayerNorm(
-  residual: Tensor,
-  branch: Tensor,
-  weight: Tensor | null,
-  bias: Tensor | null,
-  eps = 1e-6,
-): [sum: Tensor, normalised: Tensor] {
-  expectFloat(branch, 'addLayerNorm');
-  expectShape(branch.shape, residual.shape, 'addLayerNorm', 'branch');
-  const attributes = attributesOf(residual, weight, bias, eps, 'addLayerNorm');
-  const [sum, normalised] = addLayerNormOp([residual, branch, weight, bias], attributes);
-  return [sum, normalised];
 }
 
 function attributesOf(

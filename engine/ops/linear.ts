@@ -1,8 +1,8 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
-import { geluBackward, geluForward } from '../../kernels/gelu/index.ts';
+import { geluForward } from '../../kernels/gelu/index.ts';
 import type { Epilogue, MatmulProblem } from '../../kernels/matmul/index.ts';
 import { columnSum, columnSumScratch } from '../../kernels/reduce/index.ts';
-import { operands } from '../autocast.ts';
+import { expectFloat, operands } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { ForwardContext } from '../op.ts';
 import { expectShape, formatShape, numel } from '../tensor-shape.ts';
@@ -10,7 +10,6 @@ import type { Shape } from '../tensor-shape.ts';
 import type { BackwardContext } from '../tape.ts';
 import { Tensor } from '../tensor.ts';
 import { to } from './cast.ts';
-import { expectFloat } from './expect-float.ts';
 import { halves, product } from './product.ts';
 import type { ProductTensors } from './product.ts';
 
@@ -151,33 +150,6 @@ export function linearAdd(x: Tensor, weight: Tensor, bias: Tensor | null, residu
   expectFloat(residual, 'linearAdd');
   expectShape(residual.shape, [...x.shape.slice(0, -1), sizes.n], 'linearAdd', 'the residual');
   return linearAddOp([x, weight, bias, to(residual, 'f32')], sizes)[0];
-}
-
-const linearGeluOp = defineOp<Sizes>({
-  name: 'linearGelu',
-  half: true,
-  forward(ctx, inputs) {
-    const { n, half } = ctx.attributes;
-    const [x, weight] = operands(ctx, ctx.attributes.half, inputs[0]!, inputs[1]!);
-    const bias = inputs[2];
-    const activated = ctx.empty([...x.shape.slice(0, -1), n], half ? 'f16' : 'f32');
-    const pre = project(ctx, ctx.attributes, x, weight, { bias: bias !== null, gelu: true }, { bias, activated });
-    ctx.save(x, weight, pre);
-    return [activated];
-  },
-  backward(ctx, [dy]) {
-    const [x, weight, pre] = ctx.saved;
-    const dpre = ctx.empty(pre.shape, pre.dtype);
-    const { half } = ctx.attributes;
-    ctx.run(geluBackward, { n: pre.size, approximate: 'none', half }, { x: pre, dy: dy!, dx: dpre });
-    if (ctx.needs(0)) inputGradient(ctx, ctx.attributes, dpre, weight, ctx.gradient(0));
-    parameterGradients(ctx, ctx.attributes, x, dpre, 1, 2);
-  },
-});
-
-/** gelu(linear(x, weight, bias)), exact GELU, in one pass. */
-export function linearGelu(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
-  return linearGeluOp([x, weight, bias], linearSizes('linearGelu', x, weight, bias))[0];
 }
 
 interface MlpSizes {

@@ -1,11 +1,10 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import type { BatchAxis, MatmulProblem } from '../../kernels/matmul/index.ts';
-import { operands } from '../autocast.ts';
+import { expectFloat, operands } from '../autocast.ts';
 import { broadcastShapes, formatShape, numel } from '../tensor-shape.ts';
 import type { Shape } from '../tensor-shape.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './expect-float.ts';
 import { halves, product } from './product.ts';
 
 export interface MatmulOptions {

@@ -1,6 +1,5 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import { mix as mixKernel } from '../../kernels/mix/index.ts';
-import { softTargets as softTargetsKernel } from '../../kernels/soft-targets/index.ts';
 import { defineOp } from '../op.ts';
 import { expectShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
@@ -29,22 +28,4 @@ export function mixOnGpu(images: Tensor, mix: Tensor): Tensor {
   }
   expectShape(mix.shape, [6], 'mixOnGpu', 'mix');
   return mixOp([images, mix], {})[0];
-}
-
-const softTargetsOp = defineOp<{ classes: number; smoothing: number }>({
-  name: 'softTargets',
-  forward(ctx, [labels, mix]) {
-    const { classes, smoothing } = ctx.attributes;
-    const batch = labels!.size;
-    const targets = ctx.empty([batch, classes]);
-    ctx.run(softTargetsKernel, { batch, classes, smoothing }, { labels: labels!, mix: mix!, targets });
-    return [targets];
-  },
-  backward: null,
-});
-
-/** Targets [B, classes] of a mixed batch from labels i32 [B] and `mix` as in `mixOnGpu`. timm's `mixup_target`. */
-export function mixedTargets(labels: Tensor, mix: Tensor, options: { classes: number; smoothing: number }): Tensor {
-  expectShape(mix.shape, [6], 'mixedTargets', 'mix');
-  return softTargetsOp([labels, mix], options)[0];
 }

@@ -4,14 +4,13 @@ import {
   patchEmbedImage,
   patchEmbedWeight,
   patchEmbedWeightParts,
-} from '../../kernels/patch-embed/general.ts';
-import type { PatchEmbedProblem } from '../../kernels/patch-embed/general.ts';
-import { operands } from '../autocast.ts';
+} from '../../kernels/patch-embed/index.ts';
+import type { PatchEmbedProblem } from '../../kernels/patch-embed/index.ts';
+import { expectFloat, operands } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { to } from './cast.ts';
-import { expectFloat } from './expect-float.ts';
 import { reduceInto } from './reduce.ts';
 
 const patchEmbedOp = defineOp<PatchEmbedProblem>({

@@ -1,14 +1,13 @@
-import { argmax as argmaxKernel } from '../../kernels/argmax/index.ts';
 import { DeitError } from '../../kernels/lib/errors.ts';
 import type { Kernel } from '../../kernels/lib/kernel.ts';
 import { reduce, reduceScratch } from '../../kernels/reduce/index.ts';
 import type { ReduceProblem } from '../../kernels/reduce/index.ts';
 import { spread, tieGradient, tieMask } from '../../kernels/reduce/backward.ts';
+import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { formatShape, normalizeDim, numel } from '../tensor-shape.ts';
 import type { Shape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './expect-float.ts';
 
 /** What the contexts of forward and backward have in common. */
 export interface Workspace {
@@ -139,7 +138,8 @@ const amaxOp = defineOp<Attributes>({
   },
 });
 
-function expectElements(x: Tensor, where: string): void {
+/** Throws `shape-mismatch` if there is nothing to reduce. */
+export function expectElements(x: Tensor, where: string): void {
   if (x.size > 0) return;
   throw new DeitError('shape-mismatch', 'An empty tensor cannot be reduced.', { where, found: formatShape(x.shape) });
 }
@@ -166,28 +166,4 @@ export function amax(x: Tensor, dims?: number | readonly number[], keepdim = fal
   const attributes = attributesOf(x, dims, keepdim, 'amax');
   expectElements(x, 'amax');
   return amaxOp([x], attributes)[0];
-}
-
-const argmaxOp = defineOp<{ dim: number }>({
-  name: 'argmax',
-  forward(ctx, [x]) {
-    const { dim } = ctx.attributes;
-    const { shape } = x!;
-    const y = ctx.empty([...shape.slice(0, dim), ...shape.slice(dim + 1)], 'i32');
-    const problem = {
-      outer: numel(shape.slice(0, dim)),
-      reduce: shape[dim] ?? 1,
-      inner: numel(shape.slice(dim + 1)),
-    };
-    ctx.run(argmaxKernel, problem, { x: x!, y });
-    return [y];
-  },
-  backward: null,
-});
-
-/** Index of the first largest element along `dim` as i32 (NaN counts as largest). It has no gradient. */
-export function argmax(x: Tensor, dim = -1): Tensor {
-  expectFloat(x, 'argmax');
-  expectElements(x, 'argmax');
-  return argmaxOp([x.detach()], { dim: normalizeDim(dim, x.rank, 'argmax') })[0];
 }

@@ -1,11 +1,11 @@
 import { rowShape } from '../../kernels/lib/rows.ts';
 import { softmaxBackward, softmaxForward } from '../../kernels/softmax/index.ts';
 import type { SoftmaxProblem } from '../../kernels/softmax/index.ts';
+import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { OpDefinition } from '../op.ts';
 import { normalizeDim } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './expect-float.ts';
 
 const definition = (name: string): OpDefinition<SoftmaxProblem> => ({
   name,

@@ -1,8 +1,8 @@
 import { unaryBackward, unaryFormulas, unaryForward } from '../../kernels/unary/index.ts';
 import type { UnaryName } from '../../kernels/unary/index.ts';
+import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
-import { expectFloat } from './expect-float.ts';
 
 /** The operator of this name, as a function of one f32 tensor. */
 function unary(op: UnaryName): (x: Tensor) => Tensor {

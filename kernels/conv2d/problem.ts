@@ -8,12 +8,7 @@ import type { RowChunk } from '../lib/kernel.ts';
 /** Tensors of a convolution; in a pass that computes or takes the gradient of one, that gradient. */
 export type ConvTensor = 'x' | 'weight' | 'y';
 
-/**
- * A two-dimensional convolution (cross-correlation, as in PyTorch) with zero padding:
- *   y[b, o, p, q] = bias[o] + sum over c, i, j of weight[o, c, i, j] * x[b, group(o) * C/g + c, p * stride - padding + i, q * stride - padding + j]
- * x [batch, channels, height, width], weight [filters, channels / groups, kernelHeight, kernelWidth],
- * y [batch, filters, outHeight, outWidth].
- */
+/** Sizes and storage of a convolution: see index.ts. */
 export interface ConvProblem {
   readonly batch: number;
   readonly channels: number;

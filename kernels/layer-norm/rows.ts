@@ -3,6 +3,7 @@ import { inHalf } from '../lib/f16-storage.ts';
 import { f32, input, output, require } from '../lib/kernel.ts';
 import type { Binding, Kernel } from '../lib/kernel.ts';
 import { addBlocks } from './columns.ts';
+import type { LayerNormBackwardProblem, LayerNormProblem } from './problem.ts';
 import {
   columnOf,
   declareHeld,
@@ -18,51 +19,6 @@ import {
 } from '../lib/rows.ts';
 import type { RowPlan, RowShape } from '../lib/rows.ts';
 
-/*
- * Layer normalisation (Ba, Kiros and Hinton, 2016) of the rows of x [rows, width]:
- *
- *     mean = sum(x) / width,  rstd = 1 / sqrt(sum((x - mean)^2) / width + eps)     (two passes)
- *     h = (x - mean) rstd,    y = h weight + bias
- *
- * Kept for backward: x and stats [rows, 2] of mean and rstd. Backward, with g = dy weight:
- *
- *     dx = rstd (g - sum(g) / width - h sum(g h) / width)  (+ pending)
- *     dweight = sum over rows of dy h,  dbias = sum over rows of dy
- *
- * The last two have a kernel of their own (columns.ts). Where lanes keep their part of a row, and workgroups take
- * row after row, backward sums them on the way, for each workgroup's rows; a second dispatch adds these up, if there
- * are several.
- *
- * All gradients are written. `pending` is a gradient that reached x along another path (the residual connection); adding
- * it here saves a pass. The forward kernel can likewise make x itself as the sum of a residual and a branch. For products
- * of f16, y and dy can be f16 in memory, and dx is written in f16 as well (`rounded`).
- */
-
-export interface LayerNormProblem {
-  readonly rows: number;
-  readonly width: number;
-  readonly eps: number;
-  readonly weight: boolean;
-  readonly bias: boolean;
-  /** x = residual + branch, and is written too. */
-  readonly add: boolean;
-  /** y is f16 in memory. */
-  readonly half?: boolean;
-}
-
-export interface LayerNormBackwardProblem {
-  readonly rows: number;
-  readonly width: number;
-  readonly weight: boolean;
-  readonly pending: boolean;
-  /** dweight and dbias are written too: only where `layerNormSumsColumns`. */
-  readonly columns?: boolean;
-  /** dy is f16 in memory. */
-  readonly half?: boolean;
-  /** dx is written in f16 too. */
-  readonly rounded?: boolean;
-}
-
 interface Layout {
   readonly shape: RowShape;
   readonly plan: RowPlan;
@@ -77,18 +33,13 @@ function layout({ rows, width }: { rows: number; width: number }, device: Device
   return { shape, plan, element: plan.vector === 4 ? 'vec4f' : 'f32', rowBytes: width * 4 };
 }
 
-/** Bindings: x, or residual, branch and sum (written); weight and bias if the problem has them; y; stats (vec2f). */
+/** Bindings: x; weight and bias if the problem has them; y; stats (vec2f). */
 export const layerNormForward: Kernel<LayerNormProblem> = (problem, device) => {
-  const { rows, width, eps, weight, bias, add, half } = problem;
-  const name = add ? 'add_layer_norm.forward' : 'layer_norm.forward';
+  const { rows, width, eps, weight, bias, half } = problem;
+  const name = 'layer_norm.forward';
   const { shape, plan, element, rowBytes } = layout(problem, device, name);
-  const x = add && plan.held === 0 ? 'sum[i]' : valueOf(plan, 'x');
-  const sources = add
-    ? [input('residual', element), input('branch', element), output('sum', element)]
-    : [input('x', element)];
-  const bindings: Binding[] = [...sources, output('y', element), output('stats', 'vec2f')];
-  const advancing: Record<string, number> = { y: half ? rowBytes / 2 : rowBytes, stats: 8 };
-  for (const source of sources) advancing[source.name] = rowBytes;
+  const x = valueOf(plan, 'x');
+  const bindings: Binding[] = [input('x', element), output('y', element), output('stats', 'vec2f')];
   if (weight) bindings.push(input('weight', element));
   if (bias) bindings.push(input('bias', element));
   const launches = rowKernel(
@@ -97,16 +48,13 @@ export const layerNormForward: Kernel<LayerNormProblem> = (problem, device) => {
       shape,
       plan,
       bindings,
-      bytesPerSlice: advancing,
+      bytesPerSlice: { x: rowBytes, y: half ? rowBytes / 2 : rowBytes, stats: 8 },
       perColumn: [...(weight ? ['weight'] : []), ...(bias ? ['bias'] : [])],
       uniforms: { eps: f32(eps) },
       body: /* wgsl */ `
   ${declareHeld(plan, 'x')}
   var part = V(0);
-  ${eachLoad(
-    plan,
-    `let value = ${add ? 'residual[i] + branch[i]' : 'x[i]'}; ${add ? 'sum[i] = value;' : ''} ${hold(plan, 'x', 'value')} part += value;`,
-  )}
+  ${eachLoad(plan, `let value = x[i];  ${hold(plan, 'x', 'value')} part += value;`)}
   let mean = row_sum(part) / f32(params.width);
   part = V(0);
   ${eachHeld(plan, `let d = ${x} - mean; part += d * d;`)}
@@ -118,7 +66,7 @@ export const layerNormForward: Kernel<LayerNormProblem> = (problem, device) => {
     'x',
   )}
   if (lane == 0u) { stats[row] = vec2f(mean, rstd); }`,
-      cost: { flops: (add ? 9 : 8) * rows * width, bytes: ((add ? 16 : 8) - (half ? 2 : 0)) * rows * width },
+      cost: { flops: 8 * rows * width, bytes: (half ? 6 : 8) * rows * width },
     },
     device,
   );

@@ -37,8 +37,6 @@ export function channelLayout({ channels, plane }: ChannelShape): ChannelLayout 
   return { along: 'nothing', element: 'f32', unit: 'f32', units: channels, items: plane };
 }
 
-export const elementBytes = (type: string): number => (type === 'vec4f' ? 16 : 4);
-
 /** Bytes of one image in the binding `array`. */
 const imageBytes = ({ channels, plane, half }: ChannelShape, array: string): number =>
   bytesOfElement(half, array) * channels * plane;
@@ -281,4 +279,22 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     }),
   );
   return inHalf(launches, spec.shape.half);
+}
+
+/**
+ * Runs of rows that a device can bind, a row being the plane of one image and channel: the channels of `channelReduce` for a
+ * batch of one. `arrays` have a plane a row, `values` one element.
+ */
+export function planeRows(
+  { batch, channels, plane, half }: ChannelShape,
+  arrays: readonly string[],
+  values: readonly string[],
+  device: DeviceProfile,
+  name: string,
+) {
+  const bytes = [
+    ...arrays.map((array) => [array, bytesOfElement(half, array) * plane]),
+    ...values.map((value) => [value, 4]),
+  ];
+  return splitRows(batch * channels, Object.fromEntries(bytes) as Record<string, number>, device, name);
 }

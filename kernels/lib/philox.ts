@@ -4,6 +4,8 @@
  * (index, step, stream, 0). So a run that is resumed, or split over processes, draws what an unbroken run would have drawn.
  * The TypeScript and the WGSL below compute the same 32-bit words.
  */
+import { u32 } from './kernel.ts';
+import type { Uniforms } from './kernel.ts';
 
 /** What a draw is for. Each purpose is a stream of its own, so that adding draws to one never shifts another. */
 export const Purpose = {
@@ -156,4 +158,29 @@ fn philox(counter: vec4u, key: vec2u) -> vec4u {
   return c;
 }
 fn uniform01(word: u32) -> f32 { return f32(word >> 8u) * 5.9604644775390625e-8; }
+`;
+
+/** Which stream a kernel draws from. */
+export interface Draw {
+  seed: number;
+  purpose: number;
+  stream: number;
+}
+
+/** Uniforms that `drawWgsl` reads. */
+export const drawUniforms = ({ seed, purpose, stream }: Draw): Uniforms => ({
+  seed: u32(seed >>> 0),
+  purpose: u32(purpose),
+  stream: u32(stream),
+});
+
+/**
+ * WGSL: `draw(block) -> vec4u`, words 4 block to 4 block + 3 of the stream, as `PhiloxStream` reads them on the host. The
+ * step comes from the binding `step` (u32 [1]), so that a recorded step draws afresh when it is replayed.
+ */
+export const drawWgsl = /* wgsl */ `
+${philoxWgsl}
+fn draw(block: u32) -> vec4u {
+  return philox(vec4u(block, step[0], params.stream, 0u), vec2u(params.seed, params.purpose));
+}
 `;

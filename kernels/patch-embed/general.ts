@@ -1,34 +1,11 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { bytesOfElement, inHalf } from '../lib/f16-storage.ts';
 import { input, launch, output, require, u32 } from '../lib/kernel.ts';
-import type { Cost, Kernel, Uniforms } from '../lib/kernel.ts';
-import { fitsPatchSubgroup, patchEmbedForwardSubgroup, patchEmbedWeightSubgroup } from './subgroup.ts';
+import type { Launch, Uniforms } from '../lib/kernel.ts';
+import { patchEmbedCost } from './problem.ts';
+import type { PatchEmbedProblem } from './problem.ts';
 
-/**
- * Patch embedding, a convolution whose stride is its kernel, from image to tokens in one dispatch (timm PatchEmbed):
- *
- *     y[b, n, d] = bias[d] + sum over c, dy, dx of x[b, c, P gy + dy, P gx + dx] w[d, c, dy, dx],   n = gy G + gx
- *
- * x [B, C, H, W] with H = Gy P and W = Gx P, w [D, C, P, P], bias [D], y [B, Gy Gx, D]. No patch matrix is built. Kept
- * for the backward pass: x and w. Gradients are written:
- *
- *     dw[d, c, dy, dx] = sum over b, n of dy[b, n, d] x[b, c, P gy + dy, P gx + dx]
- *     dx[b, c, P gy + dy, P gx + dx] = sum over d of dy[b, n, d] w[d, c, dy, dx]
- *
- * Where P is a multiple of 4, pixels and weights are read four at a time.
- */
-export interface PatchEmbedProblem {
-  readonly batch: number;
-  readonly channels: number;
-  /** Patches down and across. */
-  readonly gridHeight: number;
-  readonly gridWidth: number;
-  readonly patch: number;
-  readonly width: number;
-  /** Bindings that are f16 in memory; sums are f32 all the same. */
-  readonly half?: readonly ('x' | 'w' | 'dx')[];
-}
+/* Patch embedding on any device: the formulas of index.ts by invocations with registers of their own. */
 
 const WORKGROUP = 64;
 /** Patches an invocation handles: each weight that it loads serves all of them. */
@@ -79,24 +56,13 @@ fn patch_start(n: u32) -> u32 {
 const invocation = /* wgsl */ `@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(local_invocation_index) lane: u32`;
 
-/** Of a pass over an image (x or dx), tokens, and a weight or the gradient of one. */
-function costOf(problem: PatchEmbedProblem, image: 'x' | 'dx', weight: 'w' | 'partials'): Cost {
-  const { batch, gridHeight, gridWidth, channels, patch, width, half } = problem;
-  const patches = batch * gridHeight * gridWidth;
-  const depth = channels * patch ** 2;
-  const bytes = bytesOfElement(half, image) * patches * depth + bytesOfElement(half, weight) * width * depth;
-  return { flops: 2 * patches * depth * width, bytes: bytes + 4 * patches * width };
-}
-
 /** Lanes own features, an invocation PATCHES patches: pixels are the same for all lanes, weights serve all patches. */
-export const patchEmbedForward: Kernel<PatchEmbedProblem> = (problem, device) => {
-  const cost = costOf(problem, 'x', 'w');
-  if (fitsPatchSubgroup(problem, device)) return inHalf(patchEmbedForwardSubgroup(problem, device, cost), problem.half);
+export function forwardGeneral(problem: PatchEmbedProblem, device: DeviceProfile): Launch[] {
   const vectors = vectorsOf(problem);
   const { element, lanes } = vectors;
   const product = lanes === 4 ? 'dot(pixel, weight)' : 'pixel * weight';
   const groups = ceilDiv(problem.batch * problem.gridHeight * problem.gridWidth, PATCHES);
-  const launches = [
+  return [
     launch({
       name: `patch_embed.forward/vec${lanes}`,
       bindings: [input('x', element), input('w', element), input('bias'), output('y')],
@@ -134,14 +100,13 @@ fn main(${invocation}) {
   }
 }`,
       grid: foldGrid(ceilDiv(groups * problem.width, WORKGROUP), device),
-      cost,
+      cost: patchEmbedCost(problem, 'x', 'w'),
     }),
   ];
-  return inHalf(launches, problem.half);
-};
+}
 
 /** Parts that the sum over patches is split into for the weight gradient, so that every lane of the device has work. */
-export function patchEmbedWeightParts(problem: PatchEmbedProblem, device: DeviceProfile): number {
+export function weightGradientParts(problem: PatchEmbedProblem, device: DeviceProfile): number {
   const { channels, patch, width, batch, gridHeight, gridWidth } = problem;
   const own = ceilDiv(width, FEATURES) * ((channels * patch * patch) / vectorsOf(problem).lanes);
   const wanted = device.cpu ? 1 : ceilDiv(PARALLEL, own);
@@ -152,16 +117,14 @@ export function patchEmbedWeightParts(problem: PatchEmbedProblem, device: Device
  * partials[part, d, c, dy, dx], whose sum over the parts is dw. Lanes own pixels of a patch, an invocation FEATURES
  * features: gradients are the same for all lanes, each pixel serves all features.
  */
-export const patchEmbedWeight: Kernel<PatchEmbedProblem> = (problem, device) => {
-  const cost = costOf(problem, 'x', 'partials');
-  if (fitsPatchSubgroup(problem, device)) return inHalf(patchEmbedWeightSubgroup(problem, device, cost), problem.half);
+export function weightGradientGeneral(problem: PatchEmbedProblem, device: DeviceProfile): Launch[] {
   const vectors = vectorsOf(problem);
   const { element, lanes } = vectors;
-  const parts = patchEmbedWeightParts(problem, device);
+  const parts = weightGradientParts(problem, device);
   const { channels, patch, width, batch, gridHeight, gridWidth } = problem;
   const columns = (channels * patch * patch) / lanes;
   const features = ceilDiv(width, FEATURES);
-  const launches = [
+  return [
     launch({
       name: `patch_embed.weight/vec${lanes}`,
       bindings: [input('x', element), input('dy'), output('partials', element)],
@@ -198,19 +161,18 @@ fn main(${invocation}) {
   }
 }`,
       grid: foldGrid(ceilDiv(columns * features * parts, WORKGROUP), device),
-      cost,
+      cost: patchEmbedCost(problem, 'x', 'partials'),
     }),
   ];
-  return inHalf(launches, problem.half);
-};
+}
 
 /** The gradient of the image: lanes own pixels of a patch, an invocation PATCHES patches. */
-export const patchEmbedImage: Kernel<PatchEmbedProblem> = (problem, device) => {
+export function imageGradientGeneral(problem: PatchEmbedProblem, device: DeviceProfile): Launch[] {
   const vectors = vectorsOf(problem);
   const { element, lanes } = vectors;
   const { channels, patch, batch, gridHeight, gridWidth } = problem;
   const columns = (channels * patch * patch) / lanes;
-  const launches = [
+  return [
     launch({
       name: `patch_embed.image/vec${lanes}`,
       bindings: [input('w', element), input('dy'), output('dx', element)],
@@ -240,8 +202,7 @@ fn main(${invocation}) {
   }
 }`,
       grid: foldGrid(ceilDiv(columns * ceilDiv(batch * gridHeight * gridWidth, PATCHES), WORKGROUP), device),
-      cost: costOf(problem, 'dx', 'w'),
+      cost: patchEmbedCost(problem, 'dx', 'w'),
     }),
   ];
-  return inHalf(launches, problem.half);
-};
+}

@@ -1,10 +1,11 @@
 import { ceilDiv, foldGrid, hasSubgroups, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { input, launch, output, u32 } from '../lib/kernel.ts';
-import type { Cost, Launch } from '../lib/kernel.ts';
+import type { Launch } from '../lib/kernel.ts';
 import { lines, range } from '../lib/unroll.ts';
 import { columnsOfTile, rowProducts, rowTile } from '../matmul/row-products.ts';
-import type { PatchEmbedProblem } from './general.ts';
+import { patchEmbedCost } from './problem.ts';
+import type { PatchEmbedProblem } from './problem.ts';
 
 /*
  * Patch embedding on software adapters: the formulas of index.ts in the forms of matmul/subgroup-rows.ts (lanes own
@@ -14,7 +15,7 @@ import type { PatchEmbedProblem } from './general.ts';
  */
 
 /** Whether pixels and features come in whole vectors, on a device for which these kernels are. */
-export const fitsPatchSubgroup = ({ patch, width }: PatchEmbedProblem, device: DeviceProfile): boolean =>
+export const fitsSubgroup = ({ patch, width }: PatchEmbedProblem, device: DeviceProfile): boolean =>
   device.cpu && hasSubgroups(device) && patch % 4 === 0 && width % 4 === 0;
 
 function sizes({ batch, channels, gridHeight, gridWidth, patch }: PatchEmbedProblem) {
@@ -33,7 +34,7 @@ const steps = ({ channels, gridHeight, gridWidth, patch }: PatchEmbedProblem) =>
 });
 
 /** Bindings x, w, bias, y. */
-export function patchEmbedForwardSubgroup(problem: PatchEmbedProblem, device: DeviceProfile, cost: Cost): Launch[] {
+export function forwardSubgroup(problem: PatchEmbedProblem, device: DeviceProfile): Launch[] {
   const lanes = device.subgroupSize;
   const { patches, depth } = sizes(problem);
   const tile = rowTile({ m: patches, k: depth, lanes });
@@ -102,13 +103,13 @@ if (patch_index < params.patches) { y[patch_index * params.width / 4 + column] =
 )}
 }`,
       grid: foldGrid(tiles, device),
-      cost,
+      cost: patchEmbedCost(problem, 'x', 'w'),
     }),
   ];
 }
 
 /** Bindings x, dy, partials: the weight gradient in one part. A tile is 4 lanes' features by 8 lanes' pixels. */
-export function patchEmbedWeightSubgroup(problem: PatchEmbedProblem, device: DeviceProfile, cost: Cost): Launch[] {
+export function weightGradientSubgroup(problem: PatchEmbedProblem, device: DeviceProfile): Launch[] {
   const lanes = device.subgroupSize;
   const { patches, depth } = sizes(problem);
   const rows = 4 * lanes;
@@ -177,7 +178,7 @@ ${lines(
 }
 }`,
       grid: foldGrid(tiles, device),
-      cost,
+      cost: patchEmbedCost(problem, 'x', 'partials'),
     }),
   ];
 }

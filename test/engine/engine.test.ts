@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createEngine, defineOp, elementwise, input, output } from '../../engine/node.ts';
 import type { Engine, Kernel, Tensor } from '../../engine/node.ts';
-import { accumulate, sumOfGradients } from '../../engine/accumulate.ts';
-import { fill } from '../../kernels/accumulate/index.ts';
+import { accumulate, sumOfGradients } from '../../engine/tape.ts';
+import { fill } from '../../kernels/fill/index.ts';
 import { peakLiveBytes, planMemory } from '../../engine/gpu/memory-plan.ts';
 import { useEngine } from '../support/engine.ts';
 import { uniform } from '../support/close.ts';

@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { autocast, conv2d, to } from '../../engine/node.ts';
 import type { Engine, Tensor } from '../../engine/node.ts';
-import { convForward } from '../../kernels/conv2d/image.ts';
-import type { ConvWay } from '../../kernels/conv2d/variants.ts';
-import { convPartialSize } from '../../kernels/conv2d/weight-gradient.ts';
+import { convForward, convPartialSize } from '../../kernels/conv2d/index.ts';
+import type { ConvWay } from '../../kernels/conv2d/index.ts';
 import type { DeviceProfile } from '../../kernels/lib/device.ts';
 import { CONV_CASES } from '../cases/conv.ts';
 import type { ConvCase } from '../cases/conv.ts';

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { addLayerNorm, layerNorm } from '../../engine/ops/layer-norm.ts';
+import { add } from '../../engine/ops/binary.ts';
+import { layerNorm } from '../../engine/ops/layer-norm.ts';
 import { logSoftmax, softmax } from '../../engine/ops/softmax.ts';
 import type { Engine, Tensor } from '../../engine/node.ts';
 import { planRows } from '../../kernels/lib/rows.ts';
@@ -143,7 +144,6 @@ describe('layerNorm', () => {
   const c = ROW_CASES.find(({ name }) => name === 'ragged, longer than a subgroup')!;
   const width = c.shape.at(-1)!;
   const dy = uniform(c.data.length, 7);
-  const other = uniform(c.data.length, 8, 3);
   const w = uniform(width, 1);
 
   it('goes without weight, without bias, without both', async () => {
@@ -170,7 +170,7 @@ describe('layerNorm', () => {
     const [x, weight] = [leaf(gpu, c.data, c.shape), leaf(gpu, w, [width])];
     // h is no leaf and is used twice: by the norm, and beside it.
     const h = layerNorm(x, null, null);
-    const [total] = addLayerNorm(h, layerNorm(h, weight, null), null, null);
+    const total = add(h, layerNorm(h, weight, null));
     total.backward(gpu.tensor(dy, c.shape));
     const first = layerNormReference(c, c.data, dy, null, null, 1e-6);
     const second = layerNormReference(c, first.y, dy, w, null, 1e-6);
@@ -178,30 +178,6 @@ describe('layerNorm', () => {
     const expected = layerNormReference(c, c.data, dh, null, null, 1e-6);
     expectClose(await x.grad!.read(), expected.dx, TOLERANCE);
     expectClose(await weight.grad!.read(), second.dweight, TOLERANCE);
-  });
-
-  it('added to a sum first: value and gradients, whichever outputs are used', async () => {
-    const x = c.data.map((value, i) => Math.fround(value + other[i]));
-    for (const [useSum, useNorm] of [
-      [true, true],
-      [true, false],
-      [false, true],
-    ]) {
-      const gpu = engine();
-      const [a, b, weight] = [leaf(gpu, c.data, c.shape), leaf(gpu, other, c.shape), leaf(gpu, w, [width])];
-      const [total, y] = addLayerNorm(a, b, weight, null);
-      const upstream = gpu.tensor(dy, c.shape);
-      const expected = layerNormReference(c, x, dy, w, null, 1e-6);
-      if (useSum && useNorm) addLayerNorm(total, y, null, null)[0].backward(upstream);
-      else (useSum ? total : y).backward(upstream);
-      expect(await total.read()).toEqual(x);
-      expectClose(await y.read(), expected.y, TOLERANCE);
-      const dx = expected.dx.map((value, i) => (useNorm ? value : 0) + (useSum ? dy[i] : 0));
-      expectClose(await a.grad!.read(), dx, TOLERANCE, 'residual');
-      expectClose(await b.grad!.read(), dx, TOLERANCE, 'branch');
-      const dweight = useNorm ? expected.dweight : new Float64Array(width);
-      expectClose(await weight.grad!.read(), dweight, TOLERANCE, 'weight');
-    }
   });
 
   it('writes the same gradients to the bit, twice', async () => {
@@ -238,7 +214,6 @@ describe('layerNorm', () => {
     expect(() => layerNorm(x, engine().zeros([4]), null)).toThrow(/weight does not fit/);
     expect(() => layerNorm(engine().zeros([]), null, null)).toThrow(/no dimension to normalise/);
     expect(() => layerNorm(x, null, null, -1)).toThrow(/not negative/);
-    expect(() => addLayerNorm(x, engine().zeros([5]), null, null)).toThrow(/branch does not fit/);
     expect(() => softmax(x, 2)).toThrow(/no such dimension/);
     expect(() => softmax(engine().tensor([1], [1], 'i32'))).toThrow(/takes f32/);
   });

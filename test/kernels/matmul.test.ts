@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { add, gelu, linear, linearAdd, linearGelu, matmul, mlp } from '../../engine/node.ts';
+import { add, gelu, linear, linearAdd, matmul, mlp } from '../../engine/node.ts';
 import type { Tensor } from '../../engine/node.ts';
 import { MATMUL_CASES } from '../cases/matmul.ts';
 import { expectClose, uniform } from '../support/close.ts';
@@ -167,7 +167,6 @@ describe('what is fused with linear', () => {
       (l) => linearAdd(l.x, l.w1, l.b1, linear(l.r, l.w1, null)),
       (l) => add(linear(l.r, l.w1, null), linear(l.x, l.w1, l.b1)),
     ],
-    ['linearGelu', (l) => linearGelu(l.x, l.w1, l.b1), (l) => gelu(linear(l.x, l.w1, l.b1))],
     ['mlp', (l) => mlp(l.x, l.w1, l.b1, l.w2, l.b2), (l) => linear(gelu(linear(l.x, l.w1, l.b1)), l.w2, l.b2)],
     [
       'mlp with residual',

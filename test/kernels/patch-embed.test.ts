@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { autocast, patchEmbed, to } from '../../engine/node.ts';
 import type { Kernel } from '../../kernels/lib/kernel.ts';
-import { patchEmbedForward, patchEmbedWeight, patchEmbedWeightParts } from '../../kernels/patch-embed/general.ts';
-import type { PatchEmbedProblem } from '../../kernels/patch-embed/general.ts';
+import { patchEmbedForward, patchEmbedWeight, patchEmbedWeightParts } from '../../kernels/patch-embed/index.ts';
+import type { PatchEmbedProblem } from '../../kernels/patch-embed/index.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
 import { HALF_UNIT, halfTensor, halfTests, numbers, rounded } from '../support/f16.ts';

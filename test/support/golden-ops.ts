@@ -124,11 +124,13 @@ const calls: Readonly<Record<string, Call>> = {
   flip: onOne((x, { dim }) => ops.flip(x, dim)),
   indexSelect: onTwo((x, index, { dim }) => ops.indexSelect(x, dim, index)),
   linearAdd: ([x, weight, bias, residual]) => ops.linearAdd(x!, weight!, bias, residual!),
-  linearGelu: ([x, weight, bias]) => ops.linearGelu(x!, weight!, bias),
+  linearGelu: ([x, weight, bias]) => ops.gelu(ops.linear(x!, weight!, bias)),
   mlp: ([x, weight1, bias1, weight2, bias2, residual]) => ops.mlp(x!, weight1!, bias1, weight2!, bias2, residual),
-  // Both results as one.
-  addLayerNorm: ([residual, branch, weight, bias], { eps }) =>
-    ops.cat(ops.addLayerNorm(residual!, branch!, weight, bias, eps), -1),
+  // The residual stream and its norm, as one.
+  addLayerNorm([residual, branch, weight, bias], { eps }) {
+    const sum = ops.add(residual!, branch!);
+    return ops.cat([sum, ops.layerNorm(sum, weight, bias, eps)], -1);
+  },
   assembleTokens: ([patches, cls, dist, pos]) => ops.assembleTokens(patches!, cls!, dist, pos!),
   scaleChannels: binary(ops.scaleChannels),
   argmax: onOne((x, { dim }) => ops.argmax(x, dim)),

@@ -53,8 +53,8 @@ export interface DistilledCrossEntropyOptions {
 
 /**
  * The loss of a student with two heads under hard distillation, in three dispatches with its backward pass: what
- * `crossEntropy` or `softTargetCrossEntropy` makes of the class head `cls`, and `distillationHardLoss` of the distillation head
- * `dist`, weighted. Logits are [B, K]; the target, as PyTorch's `F.cross_entropy` takes it, is labels (i32 [B]) or
+ * `crossEntropy` or `softTargetCrossEntropy` makes of the class head `cls`, and `crossEntropy` of the distillation head `dist`
+ * with the teacher's decisions (the argmax of its logits, the first of equal ones), weighted. Logits are [B, K]; the target, as PyTorch's `F.cross_entropy` takes it, is labels (i32 [B]) or
  * distributions over the classes ([B, K]). `cls` and `dist` may be the same tensor. DeiT's `DistillationLoss`, type `hard`.
  */
 export function distilledCrossEntropy(

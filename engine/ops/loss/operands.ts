@@ -1,9 +1,26 @@
 import { DeitError } from '../../../kernels/lib/errors.ts';
+import { scaledSum } from '../../../kernels/loss/scaled-sum.ts';
+import { expectFloat } from '../../autocast.ts';
+import type { ForwardContext } from '../../op.ts';
 import { expectShape, formatShape } from '../../tensor-shape.ts';
 import type { Tensor } from '../../tensor.ts';
-import { expectFloat } from '../expect-float.ts';
 
-/* What losses check of their operands. */
+/*
+ * What losses of a batch of logits [B, K], scalars [], have in common. Forward computes each in two dispatches (rows, then
+ * their sum) and keeps four numbers a row; backward is one dispatch. Targets, labels and teachers are constants.
+ */
+
+export interface LossAttributes {
+  rows: number;
+  width: number;
+}
+
+/** factor * sum of the rows' losses, as a scalar. */
+export function sumOfRows<A extends object>(ctx: ForwardContext<A>, rowLoss: Tensor, factor: number): Tensor {
+  const loss = ctx.empty([]);
+  ctx.run(scaledSum, { n: rowLoss.size, factor }, { x: rowLoss, y: loss });
+  return loss;
+}
 
 /** Sizes of logits [B, K]; throws unless they are that. */
 export function sizesOf(logits: Tensor, where: string): { rows: number; width: number } {

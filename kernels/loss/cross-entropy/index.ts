@@ -11,8 +11,7 @@ import type { RowPlan } from '../../lib/rows.ts';
  *     loss(row) = (1 - eps) (L - z_y) + eps (L - mean(z)),   L = m + log(s),  m = max(z),  s = sum(exp(z - m))
  *     dz = (upstream / rows) (exp(z - m) / s - (1 - eps) [c = y] - eps / width)
  *
- * The labels are given, or are the argmax of a teacher's logits (the first of equal ones), found in the same pass. Kept
- * for backward: z and stats [rows, 4] of m, 1 / s, y and the loss. A label that is no class makes the loss NaN. Losses are
+ * Kept for backward: z and stats [rows, 4] of m, 1 / s, y and the loss. A label that is no class makes the loss NaN. Losses are
  * summed over rows by scaled-sum.ts. The gradient is written.
  *
  * What is done for a row is a WGSL function each, which distilled-cross-entropy uses too.
@@ -22,23 +21,7 @@ export interface CrossEntropyProblem {
   readonly rows: number;
   readonly width: number;
   readonly smoothing: number;
-  readonly labels: 'given' | 'teacher';
 }
-
-/**
- * WGSL: `teacher_label(base)`, the argmax of the row of `teacher` that begins at index `base`; no class where NaN is the
- * largest.
- */
-export const teacherLabelWgsl = (plan: RowPlan): string => /* wgsl */ `
-fn teacher_label(base: u32) -> i32 {
-  var best = V(LOWEST);
-  ${eachColumn(plan, 'best = max(best, teacher[i]);')}
-  let best_value = row_max(best);
-  // The smallest index is found as the largest negative one.
-  var first = V(LOWEST);
-  ${eachColumn(plan, 'first = max(first, select(V(LOWEST), -V(columns_of(c)), teacher[i] == V(best_value)));')}
-  return i32(min(-row_max(first), 2147483520.0));
-}`;
 
 /**
  * WGSL: `cross_entropy_of_<logits>(base, label, label_weight, smoothing)`, m, 1 / s, y and loss of the row of the binding
@@ -77,40 +60,38 @@ fn label_gradient(z: V, columns: Columns, kept: vec4f, smoothing: f32, off: f32)
   return (p - one) + (smoothing * one - off);
 }`;
 
-/** Bindings: logits; labels (i32) or teacher; row_loss [rows]; stats (vec4f). */
+/** Bindings: logits; labels (i32); row_loss [rows]; stats (vec4f). */
 export const crossEntropyForward: Kernel<CrossEntropyProblem> = (problem, device) => {
-  const { rows, width, smoothing, labels } = problem;
+  const { rows, width, smoothing } = problem;
   require(rows > 0 && width > 0, 'cross_entropy', 'sizes of at least 1', [rows, width]);
   require(smoothing >= 0 && smoothing <= 1, 'cross_entropy', '0 <= smoothing <= 1', smoothing);
   const shape = { outer: rows, width, inner: 1 };
   const plan = planRows(shape, device);
   const element = plan.vector === 4 ? 'vec4f' : 'f32';
-  const given = labels === 'given';
-  const source = given ? input('labels', 'i32') : input('teacher', element);
   return rowKernel(
     {
-      name: `cross_entropy.forward/${labels}`,
+      name: 'cross_entropy.forward',
       shape,
       plan,
-      bindings: [input('logits', element), source, output('row_loss'), output('stats', 'vec4f')],
-      bytesPerSlice: { logits: width * 4, [source.name]: given ? 4 : width * 4, row_loss: 4, stats: 16 },
+      bindings: [input('logits', element), input('labels', 'i32'), output('row_loss'), output('stats', 'vec4f')],
+      bytesPerSlice: { logits: width * 4, labels: 4, row_loss: 4, stats: 16 },
       uniforms: { smoothing: f32(smoothing), one_minus_smoothing: f32(1 - smoothing) },
-      functions: expWgsl + logWgsl + labelRowWgsl('logits', plan) + (given ? '' : teacherLabelWgsl(plan)),
+      functions: expWgsl + logWgsl + labelRowWgsl('logits', plan),
       body: /* wgsl */ `
-  let label = ${given ? 'labels[row]' : 'teacher_label(base)'};
+  let label = labels[row];
   let kept = cross_entropy_of_logits(base, label, params.one_minus_smoothing, params.smoothing);
   if (lane == 0u) {
     row_loss[row] = kept.w;
     stats[row] = kept;
   }`,
-      cost: { flops: 8 * rows * width, bytes: (given ? 4 : 8) * rows * width },
+      cost: { flops: 8 * rows * width, bytes: 4 * rows * width },
     },
     device,
   );
 };
 
 /** Bindings: logits, stats (vec4f), dloss (one element), dlogits. */
-export const crossEntropyBackward: Kernel<Omit<CrossEntropyProblem, 'labels'>> = (problem, device) => {
+export const crossEntropyBackward: Kernel<CrossEntropyProblem> = (problem, device) => {
   const { rows, width, smoothing } = problem;
   const shape = { outer: rows, width, inner: 1 };
   const plan = planRows(shape, device);

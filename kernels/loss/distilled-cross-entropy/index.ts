@@ -1,8 +1,9 @@
-import { labelGradientWgsl, labelRowWgsl, teacherLabelWgsl } from '../cross-entropy/index.ts';
+import { labelGradientWgsl, labelRowWgsl } from '../cross-entropy/index.ts';
 import { f32, input, launch, output, require, u32 } from '../../lib/kernel.ts';
 import type { Kernel } from '../../lib/kernel.ts';
 import { expWgsl, logWgsl } from '../../lib/math.ts';
 import { eachColumn, planRows, rowKernel } from '../../lib/rows.ts';
+import type { RowPlan } from '../../lib/rows.ts';
 import { sumOfAllWgsl } from '../scaled-sum.ts';
 import { targetGradientWgsl, targetRowWgsl } from '../soft-target-cross-entropy/index.ts';
 
@@ -32,6 +33,21 @@ export interface DistilledCrossEntropyProblem {
   /** Of the labels. */
   readonly smoothing: number;
 }
+
+/**
+ * WGSL: `teacher_label(base)`, the argmax of the row of `teacher` that begins at index `base`; no class where NaN is the
+ * largest.
+ */
+const teacherLabelWgsl = (plan: RowPlan): string => /* wgsl */ `
+fn teacher_label(base: u32) -> i32 {
+  var best = V(LOWEST);
+  ${eachColumn(plan, 'best = max(best, teacher[i]);')}
+  let best_value = row_max(best);
+  // The smallest index is found as the largest negative one.
+  var first = V(LOWEST);
+  ${eachColumn(plan, 'first = max(first, select(V(LOWEST), -V(columns_of(c)), teacher[i] == V(best_value)));')}
+  return i32(min(-row_max(first), 2147483520.0));
+}`;
 
 /** Bindings: cls, dist; labels (i32) or targets; teacher; row_loss [rows] (vec2f: label, distillation); stats (vec4f). */
 export const distilledCrossEntropyForward: Kernel<DistilledCrossEntropyProblem> = (problem, device) => {

@@ -1,15 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import {
-  countCorrect,
-  crossEntropy,
-  distillationHardLoss,
-  klDistillation,
-  softTargetCrossEntropy,
-} from '../../../engine/ops/loss/cross-entropy.ts';
+import { countCorrect, crossEntropy, klDistillation, softTargetCrossEntropy } from '../../../engine/node.ts';
 import type { Engine, Tensor } from '../../../engine/node.ts';
 import { LOSS_CASES } from '../../cases/losses.ts';
 import { expectClose, uniform } from '../../support/close.ts';
-import { argmax, crossEntropy64, labelsOf, logSoftmax64, rowsOf, smoothed, sum } from '../../support/loss-reference.ts';
+import { crossEntropy64, labelsOf, logSoftmax64, rowsOf, smoothed, sum } from '../../support/loss-reference.ts';
 import { PROFILES, useEngineAs } from '../../support/device-profiles.ts';
 
 // f32 exponentials within a few units in the last place of 6e-8, and sums of a thousand of them.
@@ -65,15 +59,6 @@ describe.each(PROFILES)('losses on $name', ({ claims }) => {
         const expected = crossEntropy64(rowsOf(logits, width), targets);
         await check(crossEntropy(z, given, { labelSmoothing }), z, expected, `${name}, smoothing ${labelSmoothing}`);
       }
-    }
-  });
-
-  it('cross-entropy with the decisions of a teacher', async () => {
-    for (const { name, rows, width, logits, other } of cases) {
-      const z = leaf(engine(), logits, [rows, width]);
-      const targets = rowsOf(other, width).map((row) => smoothed(argmax(row), width, 0));
-      const loss = distillationHardLoss(z, engine().tensor(other, [rows, width]));
-      await check(loss, z, crossEntropy64(rowsOf(logits, width), targets), name);
     }
   });
 
@@ -178,12 +163,6 @@ describe('the worked example of distillation', () => {
     );
   });
 
-  it('hard distillation', async () => {
-    const hard = await distillationHardLoss(z(zd), teacher()).item();
-    close(hard, 1.560167542);
-    close(0.5 * (await crossEntropy(z(zc), labels()).item()) + 0.5 * hard, 1.0266327932);
-  });
-
   it('smoothed and mixed targets', async () => {
     close(await crossEntropy(z(zc), labels(), { labelSmoothing: 0.1 }).item(), 0.6243480443);
     const smooth = y.flatMap((label) => smoothed(label, 4, 0.1));
@@ -196,16 +175,12 @@ describe('the worked example of distillation', () => {
 describe('edges of the losses', () => {
   const engine = useEngineAs({});
 
-  it('the first of equal teacher logits decides, the first of equal logits is the hit', async () => {
+  it('the first of equal logits is the hit', async () => {
     for (const width of [5, 8]) {
-      const logits = uniform(width, 1);
-      const teacher = new Float32Array(width).fill(1.5);
-      teacher[0] = 0;
-      const z = leaf(engine(), logits, [1, width]);
-      const expected = crossEntropy64([Array.from(logits)], [smoothed(1, width, 0)]);
-      await check(distillationHardLoss(z, engine().tensor(teacher, [1, width])), z, expected, `width ${width}`);
+      const logits = new Float32Array(width).fill(1.5);
+      logits[0] = 0;
       const hit = (label: number, k = 1) =>
-        countCorrect(engine().tensor(teacher, [1, width]), engine().tensor([label], [1], 'i32'), k).item();
+        countCorrect(engine().tensor(logits, [1, width]), engine().tensor([label], [1], 'i32'), k).item();
       expect([await hit(0), await hit(1), await hit(2), await hit(2, 2), await hit(0, width)]).toEqual([0, 1, 0, 1, 1]);
     }
   });
@@ -252,7 +227,7 @@ describe('edges of the losses', () => {
     expect(() => klDistillation(z, z, { tau: 0 })).toThrow(/positive/);
     expect(() => countCorrect(z, labels, 0)).toThrow(/at least 1/);
     const teacher = leaf(gpu, [1, 2, 3, 4, 5, 6], [2, 3]);
-    for (const loss of [klDistillation, distillationHardLoss, softTargetCrossEntropy]) {
+    for (const loss of [klDistillation, softTargetCrossEntropy]) {
       expect(() => loss(z, teacher)).toThrow(/no gradient with respect to/);
       expect(loss(z, teacher.detach()).requiresGrad).toBe(false);
     }

@@ -1,13 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import {
-  adamWHyper,
-  adamWStep,
-  blockTable,
-  flatGradients,
-  gradNorm,
-  sgdHyper,
-  sgdStep,
-} from '../../../engine/ops/optimizer/update.ts';
+import { adamWHyper, adamWStep, blockTable, flatGradients, gradNorm, sgdHyper, sgdStep } from '../../../engine/node.ts';
 import type { Tensor } from '../../../engine/node.ts';
 import { expectClose, relativeError } from '../../support/close.ts';
 import { goldenJson, goldenTensors } from '../../support/golden.ts';

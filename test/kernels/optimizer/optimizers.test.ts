@@ -8,7 +8,7 @@ import {
   gradNorm,
   sgdHyper,
   sgdStep,
-} from '../../../engine/ops/optimizer/update.ts';
+} from '../../../engine/node.ts';
 import type { Engine, Tensor } from '../../../engine/node.ts';
 import { gradNorm as gradNormKernel } from '../../../kernels/optimizer/grad-norm/index.ts';
 import { expectClose, uniform } from '../../support/close.ts';

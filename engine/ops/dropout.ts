@@ -1,0 +1,43 @@
+import { dropout as dropoutKernel } from '../../kernels/dropout/index.ts';
+import type { DropoutProblem } from '../../kernels/dropout/index.ts';
+import { DeitError } from '../../kernels/lib/errors.ts';
+import { Purpose } from '../../kernels/lib/philox.ts';
+import { expectFloat } from '../autocast.ts';
+import { defineOp } from '../op.ts';
+import type { Tensor } from '../tensor.ts';
+
+/*
+ * The mask is drawn again in the backward pass, from the same step number: saving the step tensor makes the tape notice if
+ * it was changed in between.
+ */
+
+const dropoutOp = defineOp<DropoutProblem>({
+  name: 'dropout',
+  forward(ctx, [x]) {
+    const { step } = ctx.engine;
+    const y = ctx.empty(x!.shape);
+    ctx.run(dropoutKernel, ctx.attributes, { x: x!, y, step });
+    ctx.save(step);
+    return [y];
+  },
+  backward(ctx, [dy]) {
+    ctx.run(dropoutKernel, ctx.attributes, { x: dy!, y: ctx.gradient(0), step: ctx.saved[0] });
+  },
+});
+
+/** Throws `bad-argument` unless `rate` is a probability. */
+export function expectRate(rate: number, where: string): void {
+  if (rate >= 0 && rate <= 1) return;
+  throw new DeitError('bad-argument', 'A probability is from 0 to 1.', { where, found: String(rate) });
+}
+
+/**
+ * Zeroes each element with probability p and divides the others by 1 - p. `stream` tells the dropouts of one step apart.
+ * Without `training`, or at p = 0, x itself.
+ */
+export function dropout(x: Tensor, p: number, stream: number, training = true): Tensor {
+  expectFloat(x, 'dropout');
+  expectRate(p, 'dropout');
+  if (!training || p === 0 || x.size === 0) return x;
+  return dropoutOp([x], { n: x.size, rate: p, seed: x.engine.seed, purpose: Purpose.dropout, stream })[0];
+}
