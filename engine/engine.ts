@@ -24,6 +24,7 @@ import { pack } from './flat-buffers.ts';
 import { expectSizes, numel } from './tensor-shape.ts';
 import type { Shape } from './tensor-shape.ts';
 import { ScopeStack } from './scopes.ts';
+import { Staging } from './staging.ts';
 import { Tensor } from './tensor.ts';
 import { Transfers } from './transfers.ts';
 import { VariantTable } from './variants.ts';
@@ -46,6 +47,8 @@ export class Engine {
   readonly spare: { readonly input: Tensor; readonly output: Tensor };
   /** Ways to compute that were chosen by measurement; empty unless asked for. */
   readonly variants: VariantTable;
+  /** What passes between host and GPU in the middle of recorded steps. */
+  readonly staging: Staging;
   private readonly context: GpuContext;
   private readonly recorder: Recorder;
   private readonly onClose: (() => void) | undefined;
@@ -67,6 +70,7 @@ export class Engine {
     this.recorder = new Recorder(context, this.memoryBudget, options.debug ?? false);
     this.dispatcher = new Dispatcher(this.recorder, context.profile);
     this.transfers = new Transfers(this.recorder);
+    this.staging = new Staging(context.device, this.recorder.pool, this.recorder);
     this.watch = new DeviceWatch(context.device, (error) => this.recorder.fail(error));
     this.step = this.tensor([0], [1], 'u32').keep('engine');
     this.spare = { input: this.tensor([0]).keep('engine'), output: this.tensor([0]).keep('engine') };

@@ -30,6 +30,7 @@ export { defineOp, operators } from './op.ts';
 export type { ForwardContext, Op, OpDefinition } from './op.ts';
 export type { BackwardContext } from './tape.ts';
 export type { Recording } from './gpu/recording.ts';
+export type { Download, Receiver, Upload } from './gpu/staging-buffers.ts';
 export type { AdapterReport } from './gpu/context.ts';
 export type { MemoryReport } from './gpu/buffer-pool.ts';
 export type { DispatchTime } from './gpu/profiler.ts';

@@ -153,13 +153,13 @@ export class BackwardContext<Attributes extends object> {
 /** Gradients gathered so far. Results of an operator are keyed by node and output, leaves by themselves. */
 class GradientTable {
   private readonly table = new Map<TapeNode | Tensor, (Gradient | undefined)[]>();
-  readonly leaves = new Set<Tensor>();
+
+  constructor(readonly engine: Engine) {}
 
   private slots(target: Tensor): (Gradient | undefined)[] {
     const key = target.node ?? target;
     let slots = this.table.get(key);
     if (!slots) this.table.set(key, (slots = []));
-    if (!target.node) this.leaves.add(target);
     return slots;
   }
 
@@ -209,7 +209,7 @@ class GradientTable {
 }
 
 /** See `Tensor.backward`. */
-export function backward(root: Tensor, gradient?: Tensor): void {
+export function backward(root: Tensor, gradient?: Tensor, delivered?: (leaf: Tensor) => void): void {
   const { engine } = root;
   if (!root.requiresGrad) {
     throw new DeitError('no-gradient', 'backward() was called on a tensor that depends on nothing differentiable.', {
@@ -226,29 +226,56 @@ export function backward(root: Tensor, gradient?: Tensor): void {
       fix: 'reduce to a scalar first, or pass the upstream gradient',
     });
   }
-  const gradients = new GradientTable();
+  const gradients = new GradientTable(engine);
   engine.noGrad(() => {
     gradients.add(root, { tensor: gradient ?? ones(root), owned: false });
-    for (const node of reachable(root)) {
+    const nodes = reachable(root);
+    const uses = usesOfLeaves(nodes);
+    const handOver = (leaf: Tensor): void => {
+      deliver(engine, leaf, gradients.ofLeaf(leaf));
+      // By this pass, or by one of a recomputed segment within it.
+      if (leaf.grad) delivered?.(leaf);
+    };
+    for (const node of nodes) {
       const outputs = gradients.ofNode(node);
-      if (!outputs) continue;
-      const { definition } = node;
-      if (!definition.backward) throw withoutBackward(definition.name);
-      checkSaved(node);
-      const ctx = new BackwardContext(engine, node, gradients, outputs);
-      const recordBackward = definition.backward.bind(definition);
-      engine.within(node.path, () => {
-        recordBackward(
-          ctx,
-          node.outputShapes.map((_, i) => outputs[i]?.tensor ?? null),
-        );
-        engine.checks?.check(`${definition.name}.backward`, ctx.written);
-        ctx.finish();
-      });
-      node.saved = [];
+      if (outputs) differentiate(node, gradients, outputs);
+      for (const leaf of leavesOf(node)) {
+        const left = uses.get(leaf)! - 1;
+        uses.set(leaf, left);
+        if (left === 0) handOver(leaf);
+      }
     }
-    for (const leaf of gradients.leaves) deliver(engine, leaf, gradients.ofLeaf(leaf));
+    if (!root.node) handOver(root);
   });
+}
+
+/** Records the backward pass of one operator. */
+function differentiate(node: TapeNode, gradients: GradientTable, outputs: readonly (Gradient | undefined)[]): void {
+  const { definition } = node;
+  if (!definition.backward) throw withoutBackward(definition.name);
+  checkSaved(node);
+  const { engine } = gradients;
+  const ctx = new BackwardContext(engine, node, gradients, outputs);
+  const recordBackward = definition.backward.bind(definition);
+  engine.within(node.path, () => {
+    recordBackward(
+      ctx,
+      node.outputShapes.map((_, i) => outputs[i]?.tensor ?? null),
+    );
+    engine.checks?.check(`${definition.name}.backward`, ctx.written);
+    ctx.finish();
+  });
+  node.saved = [];
+}
+
+/** The leaves that an operator was called with, once for each time. */
+const leavesOf = (node: TapeNode): Tensor[] => node.inputs.filter((input) => input !== null && !input.node) as Tensor[];
+
+/** How often each leaf is used: after the last use, counted from the end, its gradient is complete. */
+function usesOfLeaves(nodes: readonly TapeNode[]): Map<Tensor, number> {
+  const uses = new Map<Tensor, number>();
+  for (const leaf of nodes.flatMap(leavesOf)) uses.set(leaf, (uses.get(leaf) ?? 0) + 1);
+  return uses;
 }
 
 /** The gradient of a scalar with respect to itself. */

@@ -137,9 +137,12 @@ export class Tensor {
     return (await this.read())[0];
   }
 
-  /** Reverse-mode differentiation from this scalar (or with the upstream gradient given) to every leaf that requires it. */
-  backward(gradient?: Tensor): void {
-    backward(this, gradient);
+  /**
+   * Reverse-mode differentiation from this scalar (or with the upstream gradient given) to every leaf that requires it.
+   * `delivered` is told of each leaf when this pass has recorded all that goes into its gradient.
+   */
+  backward(gradient?: Tensor, delivered?: (leaf: Tensor) => void): void {
+    backward(this, gradient, delivered);
   }
 
   toString(): string {

@@ -76,6 +76,15 @@ export class BufferPool {
     storage.physical = null;
   }
 
+  /** Accounts for `bytes` bytes that are allocated elsewhere, like a kept tensor's, or given back there if negative. */
+  account(label: string, bytes: number): void {
+    if (this.total + bytes > this.budget) this.trim(-1);
+    if (bytes > 0 && this.total + bytes > this.budget) throw this.outOfMemory(bytes, label);
+    this.keptByLabel.set(label, (this.keptByLabel.get(label) ?? 0) + bytes);
+    this.total += bytes;
+    this.peak = Math.max(this.peak, this.total);
+  }
+
   /** Called once a submitted batch: lets go of buffers that nothing has wanted for a while. */
   endBatch(): void {
     this.batch++;

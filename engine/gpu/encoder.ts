@@ -4,6 +4,7 @@ import type { Command, DispatchCommand, ReadCommand, Region } from './recorder.t
 import type { Profiler } from './profiler.ts';
 import { ReadbackPool } from './readback.ts';
 import type { Staging } from './readback.ts';
+import type { Download, Upload } from './staging-buffers.ts';
 import type { PhysicalBuffer, Storage } from './storage.ts';
 import { UniformTable } from './uniforms.ts';
 
@@ -36,7 +37,23 @@ interface EncodedRead {
   readonly offset: number;
   readonly source: ReadCommand;
 }
-type EncodedCommand = EncodedDispatch | EncodedCopy | EncodedWrite | EncodedRead;
+/** A region in a buffer, that goes to host memory or comes from there. */
+interface EncodedPart {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+  readonly size: number;
+}
+interface EncodedDownload {
+  readonly kind: 'download';
+  readonly parts: readonly EncodedPart[];
+  readonly to: Download;
+}
+interface EncodedUpload {
+  readonly kind: 'upload';
+  readonly from: Upload;
+  readonly parts: readonly EncodedPart[];
+}
+type EncodedCommand = EncodedDispatch | EncodedCopy | EncodedWrite | EncodedRead | EncodedDownload | EncodedUpload;
 
 /** A command list with everything resolved: encoding it again takes no lookups and no allocation. */
 export interface EncodedBatch {
@@ -73,6 +90,11 @@ export class Encoder {
 
   encode(commands: readonly Command[], physical: ReadonlyMap<Storage, PhysicalBuffer>): EncodedBatch {
     const bufferOf = (region: Region): PhysicalBuffer => physical.get(region.storage)!;
+    const partOf = (region: Region): EncodedPart => ({
+      buffer: bufferOf(region).buffer,
+      offset: region.offset,
+      size: region.size,
+    });
     const touched = new Set<PhysicalBuffer>();
     const encoded: EncodedCommand[] = [];
     for (const command of commands) {
@@ -109,6 +131,14 @@ export class Encoder {
           encoded.push({ kind: 'read', from: from.buffer, offset: command.from.offset, source: command });
           break;
         }
+        case 'download':
+          for (const region of command.from) touched.add(bufferOf(region));
+          encoded.push({ kind: 'download', parts: command.from.map(partOf), to: command.to });
+          break;
+        case 'upload':
+          for (const region of command.to) touched.add(bufferOf(region));
+          encoded.push({ kind: 'upload', from: command.from, parts: command.to.map(partOf) });
+          break;
         case 'free':
           break;
       }
@@ -124,6 +154,7 @@ export class Encoder {
       this.device.pushErrorScope('validation');
     }
     const reads: [EncodedRead, Staging][] = [];
+    const uploads: Upload[] = [];
     let encoder: GPUCommandEncoder | null = null;
     let pass: GPUComputePassEncoder | null = null;
     const endPass = (): GPUCommandEncoder => {
@@ -169,9 +200,33 @@ export class Encoder {
           reads.push([command, staging]);
           break;
         }
+        case 'download': {
+          const { to, parts } = command;
+          let at = 0;
+          for (const { buffer, offset, size } of parts) {
+            endPass().copyBufferToBuffer(buffer, offset, to.buffer, at, size);
+            at += size;
+          }
+          // Submitted here, so that the host has it while the GPU does the rest of the list.
+          submit();
+          void to.handOver();
+          break;
+        }
+        case 'upload': {
+          const { from, parts } = command;
+          from.handOver();
+          let at = 0;
+          for (const { buffer, offset, size } of parts) {
+            endPass().copyBufferToBuffer(from.buffer, at, buffer, offset, size);
+            at += size;
+          }
+          uploads.push(from);
+          break;
+        }
       }
     }
     submit();
+    for (const upload of uploads) upload.reclaim();
     const failed = judging ? this.popErrors(batch) : null;
     for (const [{ source }, staging] of reads) {
       Promise.all([this.readbacks.collect(staging, source.from.size), failed]).then(([content, error]) => {

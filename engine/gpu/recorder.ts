@@ -8,6 +8,7 @@ import { PipelineCache } from './pipelines.ts';
 import { planMemory } from './memory-plan.ts';
 import type { Lifetime, MemoryPlan } from './memory-plan.ts';
 import { BufferPool } from './buffer-pool.ts';
+import type { Download, Upload } from './staging-buffers.ts';
 import type { PhysicalBuffer, Storage } from './storage.ts';
 
 /** A region of a storage that a command touches. */
@@ -41,11 +42,22 @@ export interface ReadCommand {
   readonly resolve: (content: ArrayBuffer) => void;
   readonly reject: (error: unknown) => void;
 }
+export interface DownloadCommand {
+  readonly kind: 'download';
+  readonly from: readonly Region[];
+  readonly to: Download;
+}
+export interface UploadCommand {
+  readonly kind: 'upload';
+  readonly from: Upload;
+  readonly to: readonly Region[];
+}
 export interface FreeCommand {
   readonly kind: 'free';
   readonly storage: Storage;
 }
-export type Command = DispatchCommand | CopyCommand | WriteCommand | ReadCommand | FreeCommand;
+export type Command =
+  DispatchCommand | CopyCommand | WriteCommand | ReadCommand | DownloadCommand | UploadCommand | FreeCommand;
 
 /** What a submitted command list was, for replay and for the memory account. */
 export interface SubmittedBatch {
@@ -249,6 +261,10 @@ export function regionsOf(command: Command): readonly Region[] {
       return [command.to];
     case 'read':
       return [command.from];
+    case 'download':
+      return command.from;
+    case 'upload':
+      return command.to;
     case 'free':
       return [];
   }
