@@ -3,6 +3,8 @@ import type { Shape } from '../../engine/index.ts';
 import { stateMismatch } from '../../nn/index.ts';
 import type { Module, StateValue } from '../../nn/index.ts';
 import { expectFiniteWeights } from '../non-finite.ts';
+import type { HeadClasses } from './classes.ts';
+import { arrangeHeads, dropHeads, growDistillationToken, isHead } from './heads.ts';
 import { namings, timmNaming } from './naming.ts';
 import type { Naming, TimmName } from './naming.ts';
 import { resizePositionEmbedding } from './position-embedding.ts';
@@ -18,6 +20,8 @@ export interface WeightOptions {
   newHead?: boolean;
   /** What errors call the checkpoint: its file. */
   source?: string;
+  /** Classes of the weights and of the model, where the model is for data with named classes: see `alignClasses`. */
+  classes?: { readonly head: HeadClasses; readonly wanted: readonly string[] };
 }
 
 export interface LoadedWeights {
@@ -27,7 +31,6 @@ export interface LoadedWeights {
   readonly notes: readonly string[];
 }
 
-const HEAD = /^(head|head_dist|head\.fc)\.(weight|bias)$/;
 const POSITIONS = 'pos_embed';
 
 /**
@@ -38,21 +41,22 @@ const POSITIONS = 'pos_embed';
 export function loadWeights(
   model: Module,
   given: ReadonlyMap<string, StateValue>,
-  { posEmbed = 'bicubic', newHead = false, source = 'the checkpoint' }: WeightOptions = {},
+  { posEmbed = 'bicubic', newHead = false, source = 'the checkpoint', classes }: WeightOptions = {},
 ): LoadedWeights {
   const expected = new Map([...model.stateDict()].map(([name, { shape }]): [string, Shape] => [name, shape]));
   for (const [name] of model.namedCounters()) expected.set(name, []);
-  const bare = withoutWrapper(given);
+  const bare = withoutWrappers(given);
   const naming = recognise(bare.keys(), expected);
   const { values, notes } = toTimmNames(bare, naming, expected);
   if (naming !== timmNaming) notes.unshift(`renamed from ${naming.label} to timm's names`);
 
   if (newHead) growDistillationToken(values, expected, notes);
   resizePositions(values, expected, posEmbed, notes);
-  if (newHead) dropHeads(values, expected, notes);
+  if (classes) arrangeHeads(values, { ...classes, policy: newHead ? 'any' : 'subset', where: source }, notes);
+  else if (newHead) dropHeads(values, expected, notes);
   const missing = [...expected.keys()].filter((name) => !values.has(name));
   const allowed = (name: string): boolean =>
-    name.endsWith('num_batches_tracked') || (newHead && HEAD.test(name) && !values.has(name));
+    name.endsWith('num_batches_tracked') || (newHead && isHead(name) && !values.has(name));
   // With everything else in place, a lenient load checks the shapes and changes nothing that is not given.
   if (missing.every(allowed) && [...values.keys()].every((name) => expected.has(name))) {
     expectFiniteWeights(values, source);
@@ -82,12 +86,22 @@ function mismatch(
   return stateMismatch({ missing, unexpected, misshapen });
 }
 
-/** DistributedDataParallel and training scripts put one more level around all names. */
-function withoutWrapper(given: ReadonlyMap<string, StateValue>): ReadonlyMap<string, StateValue> {
-  const [first] = given.keys();
-  const wrapper = /^(module|model|state_dict|model_state)\./.exec(first ?? '')?.[0];
-  if (!wrapper || ![...given.keys()].every((name) => name.startsWith(wrapper))) return given;
-  return withoutWrapper(new Map([...given].map(([name, value]) => [name.slice(wrapper.length), value])));
+/** Levels that PyTorch puts between names: torch.compile, FullyShardedDataParallel, activation checkpointing. */
+const INSIDE = /(?<=^|\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\./g;
+/** Levels around all names: DistributedDataParallel, and keys of training scripts. */
+const AROUND = /^(module|model|state_dict|model_state)\./;
+
+/** Names as the model itself has them. */
+function withoutWrappers(given: ReadonlyMap<string, StateValue>): ReadonlyMap<string, StateValue> {
+  const bare = new Map<string, StateValue>();
+  for (const [name, value] of given) {
+    const own = name.replaceAll(INSIDE, '');
+    if (bare.has(own)) throw twice(own);
+    bare.set(own, value);
+  }
+  const wrapper = AROUND.exec(bare.keys().next().value ?? '')?.[0];
+  if (!wrapper || ![...bare.keys()].every((name) => name.startsWith(wrapper))) return bare;
+  return withoutWrappers(new Map([...bare].map(([name, value]) => [name.slice(wrapper.length), value])));
 }
 
 /** The naming by which most names are those of the model's own tensors. */
@@ -185,33 +199,4 @@ function resizePositions(
   const resize = { prefix, from: [from, from], to: [to, to], width, rule } as const;
   values.set(POSITIONS, { shape: wanted, data: resizePositionEmbedding(value.data, resize) });
   notes.push(`resized the position embedding from ${from} x ${from} to ${to} x ${to} by the rule "${rule}"`);
-}
-
-/**
- * A student with a distillation token can start from a checkpoint without: the token and its position are then copies of
- * the class token's, and the head is left as initialised.
- */
-function growDistillationToken(
-  values: Map<string, StateValue>,
-  expected: ReadonlyMap<string, Shape>,
-  notes: string[],
-): void {
-  const [token, positions] = [values.get('cls_token'), values.get(POSITIONS)];
-  if (!expected.has('dist_token') || values.has('dist_token') || !token || positions?.shape.length !== 3) return;
-  const [one, count, width] = positions.shape;
-  const data = new Float32Array(positions.data.length + width);
-  data.set(Array.prototype.slice.call(positions.data, 0, width));
-  data.set(positions.data, width);
-  values.set(POSITIONS, { shape: [one, count + 1, width], data });
-  values.set('dist_token', token);
-  notes.push('started the distillation token as a copy of the class token, and its head as initialised');
-}
-
-function dropHeads(values: Map<string, StateValue>, expected: ReadonlyMap<string, Shape>, notes: string[]): void {
-  for (const [name, { shape }] of values) {
-    const wanted = expected.get(name);
-    if (!wanted || !HEAD.test(name) || sameShape(shape, wanted)) continue;
-    values.delete(name);
-    notes.push(`left ${name} as initialised: the checkpoint has ${shape[0]} classes, the model ${wanted[0]}`);
-  }
 }

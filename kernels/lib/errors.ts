@@ -23,6 +23,7 @@ export const errorCatalogue = {
   'file-unwritable': 'A file or folder cannot be written.',
   'file-corrupt': 'A file does not follow its format.',
   'state-mismatch': 'A checkpoint does not fit the model: tensors are missing, unexpected or misshapen.',
+  'class-mismatch': 'Weights and data have other classes.',
   // several processes
   'no-mpi': 'The processes of a run cannot reach each other: no MPI library fits, or it belongs to another launcher.',
   'rank-failed': 'A process of a run failed or did not come, so that all of them end.',

@@ -23,6 +23,7 @@ import { mpich } from '../../deit/parallel/node/abi.ts';
 import { MpiRanks } from '../../deit/parallel/node/mpi.ts';
 import { resolveRecipe } from '../../deit/recipe/resolve.ts';
 import { explainStep } from '../../deit/train/non-finite-guard.ts';
+import { alignClasses, plainClasses } from '../../deit/weights/classes.ts';
 import { ranksInProcess } from '../support/ranks.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'deit-errors-'));
@@ -102,6 +103,8 @@ const provocations: Readonly<Record<ErrorCode, (engine: Engine) => unknown>> = {
     return readSafetensorsFile(path);
   },
   'state-mismatch': (engine) => new Linear(engine, 2, 2).loadStateDict(new Map()),
+  'class-mismatch': () =>
+    alignClasses({ head: plainClasses(['a', 'b']), count: 2, wanted: ['a', 'c'], policy: 'subset' }),
   'no-mpi': () => loadMpi(['libmpi-that-nobody-has.so']),
   'rank-failed': async () => {
     vi.stubEnv('DEIT_MPI_TIMEOUT', '0.01');

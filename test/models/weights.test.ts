@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { DeitError, parseSafetensors, storeFloats, toFloat32 } from '../../engine/index.ts';
 import type { StoredTensor } from '../../engine/index.ts';
 import { createModel, summarizeModel } from '../../deit/models/registry.ts';
+import { plainClasses } from '../../deit/weights/classes.ts';
 import { loadWeights, positionTaps, resizePositionEmbedding } from '../../deit/weights/index.ts';
 import { saveState, stateValues } from '../../nn/index.ts';
 import { expectClose } from '../support/close.ts';
@@ -85,12 +86,88 @@ describe('weights of other libraries', () => {
     for (const [name, stored] of state) expectClose(toFloat32(stored), weight(name, stored.shape), rounding, name);
   });
 
-  it('inside one more level of names', () => {
+  // As torch.compile and DistributedDataParallel name what they wrap, in either order, whole models or parts of them.
+  it.each([
+    ['module.', (name: string) => `module.${name}`],
+    ['_orig_mod.', (name: string) => `_orig_mod.${name}`],
+    ['module._orig_mod.', (name: string) => `module._orig_mod.${name}`],
+    ['_orig_mod.module.', (name: string) => `_orig_mod.module.${name}`],
+    ['model._orig_mod.module.', (name: string) => `model._orig_mod.module.${name}`],
+    ['_orig_mod within', (name: string) => name.replace(/^blocks\.(\d)\./, 'blocks.$1._orig_mod.')],
+    ['module, _orig_mod within', (name: string) => `module.${name.replace('attn.', 'attn._orig_mod.')}`],
+    ['FSDP', (name: string) => name.replace(/^blocks\.(\d)\./, '_fsdp_wrapped_module.blocks.$1._fsdp_wrapped_module._checkpoint_wrapped_module.')], // prettier-ignore
+  ])('inside more levels of names: %s', async (_style, wrap) => {
     const spec = SPECS.deit_plain;
-    const wrapped = new Map(
-      [...shapesOf(spec)].map(([name, shape]) => [`module.${name}`, storeFloats(weight(name, shape), shape)]),
-    );
-    expect(loadWeights(createModel(engine(), spec), stateValues(wrapped)).notes).toEqual([]);
+    const names = [...shapesOf(spec)];
+    const wrapped = new Map(names.map(([name, shape]) => [wrap(name), storeFloats(weight(name, shape), shape)]));
+    const model = createModel(engine(), spec);
+    expect(loadWeights(model, stateValues(wrapped)).notes).toEqual([]);
+    for (const [name, stored] of await saveState(model)) {
+      expectClose(toFloat32(stored), weight(name, stored.shape), 0, name);
+    }
+  });
+
+  it('whose names are those of one tensor twice are refused', async () => {
+    const spec = SPECS.deit_plain;
+    const given = new Map([...shapesOf(spec)].map(([name, shape]) => [name, storeFloats(weight(name, shape), shape)]));
+    given.set('_orig_mod.norm.bias', given.get('norm.bias')!);
+    const error = await failure(() => loadWeights(createModel(engine(), spec), stateValues(given)));
+    expect(error.message).toMatch(/Two tensors[^]*norm\.bias/);
+  });
+
+  /** Rows of a tensor of the generator, in the order given. */
+  const permuted = (name: string, shape: readonly number[], order: readonly number[]): number[] => {
+    const width = rows(shape);
+    return order.flatMap((row) => [...weight(name, shape).slice(row * width, (row + 1) * width)]);
+  };
+  it.each(['timm', 'transformersClassic'])('whose classes are in another order are put in order, %s', async (style) => {
+    const spec = SPECS.deit_distilled;
+    const given =
+      style === 'timm'
+        ? new Map([...shapesOf(spec)].map(([name, shape]) => [name, storeFloats(weight(name, shape), shape)]))
+        : foreign(spec, namings.deit_distilled[style]);
+    const head = plainClasses(['ant', 'bee', 'cow', 'dog', 'eel']);
+    for (const [wanted, order] of [
+      [
+        ['eel', 'cow', 'ant', 'dog', 'bee'],
+        [4, 2, 0, 3, 1],
+      ],
+      [
+        ['dog', 'bee'],
+        [3, 1],
+      ],
+    ] as const) {
+      for (const newHead of [false, true]) {
+        const model = createModel(engine(), spec, { classes: wanted.length });
+        const { notes } = loadWeights(model, stateValues(given), { newHead, classes: { head, wanted } });
+        expect(notes.at(-1)).toMatch(wanted.length === 5 ? /another order: matched by name/ : /of the 5 classes.* 2 are used/); // prettier-ignore
+        for (const [name, stored] of await saveState(model)) {
+          const whole = shapesOf(spec).get(name)!;
+          const expected = name.startsWith('head') ? permuted(name, whole, order) : weight(name, whole);
+          expectClose(toFloat32(stored), expected, 0, name);
+        }
+      }
+    }
+  });
+
+  it('of other classes keep no row of their heads, or are refused', async () => {
+    const spec = SPECS.deit_distilled;
+    const classes = {
+      head: plainClasses(['ant', 'bee', 'cow', 'dog', 'eel']),
+      wanted: ['ant', 'bee', 'cow', 'dog', 'fly'],
+    };
+    const model = createModel(engine(), spec);
+    const before = await saveState(model);
+    const given = stateValues(foreign(spec, namings.deit_distilled.transformersClassic));
+    const error = await failure(() => loadWeights(model, given, { classes }));
+    expect(error.code).toBe('class-mismatch');
+    expect(error.message).toMatch(/only in the data: fly\n.*only in the weights: eel/);
+    const { notes } = loadWeights(model, given, { newHead: true, classes });
+    expect(notes.at(-1)).toMatch(/^the head is new/);
+    for (const [name, stored] of await saveState(model)) {
+      const expected = name.startsWith('head') ? toFloat32(before.get(name)!) : weight(name, stored.shape);
+      expectClose(toFloat32(stored), expected, 0, name);
+    }
   });
 
   it('leaves out poolers and mask tokens', () => {

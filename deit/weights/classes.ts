@@ -1,0 +1,208 @@
+/**
+ * Class names of a head against those that are wanted of it: the one rule by which heads are loaded, labels are understood and
+ * runs are resumed. Classes are matched by name, never by position where both sides have names. Browser-safe.
+ */
+import { DeitError, nearestName } from '../../engine/index.ts';
+
+/** The classes of a head as its file tells them. */
+export interface HeadClasses {
+  /** Names of each class, in order of the logits, the one that is shown first; null where the file has none. */
+  readonly names: readonly (readonly string[])[] | null;
+  /** The names are a guess from the number of classes, to be dropped if the wanted ones are not among them. */
+  readonly assumed?: boolean;
+}
+
+/**
+ * What is accepted: `same` names in the same order; a `subset` of the head's classes, in any order; or `any`, where a head
+ * for other classes begins anew.
+ */
+export type ClassPolicy = 'same' | 'subset' | 'any';
+
+export interface ClassAlignment {
+  /** For each wanted class the class of the head; null: none of the head's rows is used. */
+  readonly rows: readonly number[] | null;
+  /** What people should know of it, one sentence each; empty where names and order are the same. */
+  readonly notes: readonly string[];
+}
+
+/** What to align, and how to speak of it. */
+export interface ClassRequest {
+  readonly head: HeadClasses;
+  /** Rows of the head. */
+  readonly count: number;
+  /** Class names of the data. */
+  readonly wanted: readonly string[];
+  readonly policy: ClassPolicy;
+  /** File or model that the head is of, for errors. */
+  readonly where?: string;
+}
+
+/** Classes without a second name. */
+export const plainClasses = (names: readonly string[]): HeadClasses => ({ names: names.map((name) => [name]) });
+
+/** Finds the wanted classes in a head. Throws `class-mismatch` with the unmatched names of both sides where the policy forbids. */
+export function alignClasses({ head, count, wanted, policy, where }: ClassRequest): ClassAlignment {
+  if (head.names && head.names.length !== count) {
+    throw new DeitError('file-corrupt', 'The weights name another number of classes than they have.', {
+      where,
+      expected: `${count} names, one for each row of the head`,
+      found: `${head.names.length}`,
+    });
+  }
+  const match = head.names && matchClasses(wanted, head.names);
+  if (!match || (head.assumed && !isWhole(match))) return byPosition({ head, count, wanted, policy, where });
+  const { rows, alike } = match;
+  const isSame = rows.length === count && rows.every((row, i) => row === i);
+  if (policy === 'same' && (!isSame || alike.length > 0)) throw changed(wanted, head.names, match, where);
+  if (!isWhole(match)) {
+    if (policy !== 'any') throw mismatch(match, where);
+    return { rows: null, notes: [`the head is new: its classes were others (${sides(match).join('; ')})`] };
+  }
+  const notes: string[] = [];
+  if (head.assumed) notes.push(`the weights name no classes: their ${count} are taken for those of ImageNet-1k`);
+  if (alike.length > 0) {
+    notes.push(`classes taken for the same: ${listed(alike.map(([name, own]) => `${name} for ${own}`))}`);
+  }
+  if (rows.length < count) {
+    notes.push(`of the ${count} classes of the weights ${rows.length} are used, found by name: ${listed(wanted)}`);
+  } else if (!isSame) notes.push('the weights have the classes in another order: matched by name');
+  return { rows, notes };
+}
+
+/** Without names on one side there is only the order. */
+function byPosition({ count, wanted, policy, where }: ClassRequest): ClassAlignment {
+  if (wanted.length === count) {
+    const note = `the weights name no classes: their ${count} are taken in the order of the data's (${listed(wanted)})`;
+    return { rows: wanted.map((_, i) => i), notes: [note] };
+  }
+  if (policy === 'any') {
+    return { rows: null, notes: [`the head is new: the weights have ${count} classes, the data ${wanted.length}`] };
+  }
+  throw new DeitError(
+    'class-mismatch',
+    'The weights have another number of classes than the data, and do not name them.',
+    {
+      where,
+      expected: `${wanted.length} classes: ${listed(wanted)}`,
+      found: `${count}`,
+      fix: 'name them with `deit export --class-names FILE`, or fine-tune the model on this data',
+    },
+  );
+}
+
+interface Match {
+  /** For each wanted name the class of the head; -1 where there is none. */
+  readonly rows: number[];
+  /** Wanted names that the head lacks, that several classes answer to, and names of the head that nobody wants. */
+  readonly missing: string[];
+  readonly ambiguous: string[];
+  readonly spare: string[];
+  /** Pairs of names that are the same but for case, spaces or synonym. */
+  readonly alike: [wanted: string, own: string][];
+}
+
+const isWhole = ({ missing, ambiguous }: Match): boolean => missing.length + ambiguous.length === 0;
+
+function matchClasses(wanted: readonly string[], own: readonly (readonly string[])[]): Match {
+  const rows = wanted.map(() => -1);
+  const alike: Match['alike'] = [];
+  const ambiguous: string[] = [];
+  if (wanted.length === own.length && wanted.every((name, i) => own[i][0] === name)) {
+    // Also where a name stands for several classes.
+    return { rows: rows.map((_, i) => i), missing: [], ambiguous, spare: [], alike };
+  }
+  const taken = new Set<number>();
+  const take = (i: number, found: ReadonlySet<number>): boolean => {
+    const free = [...found].filter((row) => !taken.has(row));
+    if (free.length > 1) ambiguous.push(wanted[i]);
+    if (free.length !== 1) return false;
+    [rows[i]] = free;
+    taken.add(free[0]);
+    return true;
+  };
+  // First what is written the same; then, among what is left, what differs in case, spaces or synonym alone.
+  const exact = index(
+    own.map(([name]) => [name]),
+    (name) => name,
+  );
+  wanted.forEach((name, i) => take(i, exact.get(name) ?? new Set()));
+  const loose = index(own, likeness);
+  wanted.forEach((name, i) => {
+    if (rows[i] < 0 && !ambiguous.includes(name) && take(i, loose.get(likeness(name)) ?? new Set())) {
+      alike.push([name, own[rows[i]][0]]);
+    }
+  });
+  return {
+    rows,
+    ambiguous,
+    alike,
+    missing: wanted.filter((name, i) => rows[i] < 0 && !ambiguous.includes(name)),
+    spare: own.flatMap(([name], row) => (taken.has(row) ? [] : [name])),
+  };
+}
+
+function index(classes: readonly (readonly string[])[], key: (name: string) => string): Map<string, Set<number>> {
+  const found = new Map<string, Set<number>>();
+  classes.forEach((names, row) => {
+    for (const name of names) found.set(key(name), (found.get(key(name)) ?? new Set()).add(row));
+  });
+  return found;
+}
+
+/**
+ * What two spellings of one name have in common: `Golden_Retriever` and `golden retriever`; composed and decomposed accents. A
+ * WordNet id in front stands for the whole, as in the folders of data sets cut from ImageNet (`n02085620-Chihuahua`).
+ */
+export function likeness(name: string): string {
+  const words = name
+    .normalize('NFC')
+    .toLowerCase()
+    .replaceAll(/[\s_-]+/g, ' ')
+    .trim();
+  return /^n\d{8}(?= )/.exec(words)?.[0] ?? words;
+}
+
+function mismatch(match: Match, where: string | undefined): DeitError {
+  const near = match.missing.length > 0 ? nearestName(match.missing[0], match.spare) : undefined;
+  return new DeitError('class-mismatch', 'The classes of the data are not those of the weights.', {
+    where,
+    expected: 'all or some of the classes that the weights have, by name',
+    found: sides(match).join('\n    '),
+    fix: near
+      ? `is "${match.missing[0]}" meant to be "${near}"?`
+      : 'name the classes of the data as the weights do, or fine-tune the model on this data',
+  });
+}
+
+/** The error for classes that are to be what they were. */
+function changed(
+  wanted: readonly string[],
+  own: readonly (readonly string[])[],
+  match: Match,
+  where: string | undefined,
+): DeitError {
+  const before = own.map(([name]) => name);
+  const moved = wanted.flatMap((name, i) => (name === before[i] ? [] : [`${name} where ${before[i]} was`]));
+  const unmatched = sides(match);
+  return new DeitError('class-mismatch', 'The classes of the data have changed.', {
+    where,
+    expected: `as before: ${listed(before)}`,
+    found: (unmatched.length > 0 ? unmatched : [listed(moved)]).join('\n    '),
+    fix: 'give the classes their former names, or begin a new run',
+  });
+}
+
+/** The unmatched names of both sides. */
+function sides({ missing, ambiguous, spare }: Match): string[] {
+  return [
+    ['only in the data', missing] as const,
+    ['only in the weights', spare] as const,
+    ['in the data, and of several classes of the weights', ambiguous] as const,
+  ].flatMap(([what, names]) => (names.length > 0 ? [`${what}: ${listed(names)}`] : []));
+}
+
+/** Names for people: the first twenty, and how many more. */
+function listed(names: readonly string[]): string {
+  const shown = names.slice(0, 20).join(', ');
+  return names.length > 20 ? `${shown} and ${names.length - 20} more` : shown;
+}
