@@ -6,7 +6,7 @@ import type { DrillOptions } from './drill.ts';
 const STEPS = 300;
 
 /**
- * Ctrl-C and SIGTERM finish the step, save and exit with 130 and 143; a run that goes on from there ends with the weights
+ * Ctrl-C, SIGTERM and SIGHUP finish the step, save and exit with 130, 143 and 129; a run that goes on from there ends with the weights
  * of an unbroken one. A second run in the folder of a running one is refused.
  */
 export async function signals({ folder }: DrillOptions): Promise<string> {
@@ -18,6 +18,7 @@ export async function signals({ folder }: DrillOptions): Promise<string> {
   for (const [signal, exitCode] of [
     ['SIGINT', 130],
     ['SIGTERM', 143],
+    ['SIGHUP', 129],
   ] as const) {
     rmSync(run, { recursive: true });
     const first = startDeit(args);
@@ -36,5 +37,5 @@ export async function signals({ folder }: DrillOptions): Promise<string> {
     await runWell(['train', '--resume', run]);
     expectThat(weightsOf(run) === expected, `resumed after ${signal}, the final weights differ`);
   }
-  return 'SIGINT 130, SIGTERM 143, both resumed to the same weights; a second run in the folder was refused twice';
+  return 'SIGINT 130, SIGTERM 143, SIGHUP 129, all resumed to the same weights; a second run in the folder was refused each time';
 }

@@ -21,6 +21,8 @@ import { Progress, formatDuration, percent } from './progress.ts';
 import { shippedRecipes } from './recipes.ts';
 import { dependencyVersion, parseNumber, withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
+import { onSignals } from './signals.ts';
+import { outliveReaders } from './streams.ts';
 import { styled } from './style.ts';
 
 export interface TrainOptions extends GlobalOptions {
@@ -42,6 +44,7 @@ export async function train(options: TrainOptions): Promise<void> {
   const { name, recipe, folder, resume } = await openRun(options);
   const stop = new AbortController();
   const caught = onSignals(stop);
+  outliveReaders();
   try {
     // Before the adapter is opened, which takes a while.
     const tell = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -111,24 +114,6 @@ async function openRun(options: TrainOptions) {
 export async function recipeOf(options: TrainOptions): Promise<{ name: string; recipe: Recipe }> {
   const { name, overrides } = await readRecipe(options.recipe);
   return { name, recipe: resolveRecipe(overrides, ...options.set.map(parseAssignment), shortcuts(options)) };
-}
-
-/** Ctrl-C and SIGTERM end the training after the step under way; a second Ctrl-C ends the process at once. */
-function onSignals(stop: AbortController): { exitCode: number; release(): void } {
-  const caught = { exitCode: 0, release: () => undefined as void };
-  const listen = (name: NodeJS.Signals, exitCode: number): (() => void) => {
-    const listener = (): void => {
-      if (stop.signal.aborted) process.exit(exitCode);
-      caught.exitCode = exitCode;
-      process.stderr.write('\nfinishing the step and saving; once more to end at once\n');
-      stop.abort();
-    };
-    process.on(name, listener);
-    return () => process.off(name, listener);
-  };
-  const releases = [listen('SIGINT', 130), listen('SIGTERM', 143)];
-  caught.release = () => releases.forEach((release) => release());
-  return caught;
 }
 
 async function readRecipe(nameOrFile: string): Promise<{ name: string; overrides: Overrides }> {

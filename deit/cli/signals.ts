@@ -1,0 +1,35 @@
+import { basename } from 'node:path';
+
+/** What was caught; `exitCode` is what a shell reports of a program that the signal ends: 128 + its number. */
+export interface Caught {
+  exitCode: number;
+  release(): void;
+}
+
+/**
+ * Ctrl-C, SIGTERM and the end of the terminal (SIGHUP) end a training after the step under way. A second Ctrl-C or SIGTERM
+ * ends the process at once; hangups come in twos, from the shell and from the system, and never do.
+ */
+export function onSignals(stop: AbortController): Caught {
+  const caught: Caught = { exitCode: 0, release: () => undefined };
+  const listen = (name: NodeJS.Signals, exitCode: number, isUrgent: boolean): (() => void) => {
+    const listener = (): void => {
+      if (stop.signal.aborted) {
+        if (isUrgent) process.exit(exitCode);
+        return;
+      }
+      if (name === 'SIGHUP' && isUnderNohup()) return;
+      caught.exitCode = exitCode;
+      process.stderr.write('\nfinishing the step and saving; once more to end at once\n');
+      stop.abort();
+    };
+    process.on(name, listener);
+    return () => process.off(name, listener);
+  };
+  const releases = [listen('SIGINT', 130, true), listen('SIGTERM', 143, true), listen('SIGHUP', 129, false)];
+  caught.release = () => releases.forEach((release) => release());
+  return caught;
+}
+
+/** Node puts signals that its parent had ignored back to their defaults, so what `nohup` asked for is done here. */
+const isUnderNohup = (): boolean => basename(process.env._ ?? '') === 'nohup';

@@ -1,0 +1,65 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { smallRecipe } from '../../bench/drills/drill.ts';
+
+let folder = '';
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'deit-streams-'));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const start = (...args: string[]): ChildProcess =>
+  spawn(process.execPath, ['--import', 'tsx', 'deit/cli/main.ts', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+const codeOf = (child: ChildProcess): Promise<number | null> =>
+  new Promise((resolve) => child.on('close', (code) => resolve(code)));
+
+describe('a command whose output nobody reads any more', () => {
+  it('ends quietly with 128 + SIGPIPE when its results go nowhere', async () => {
+    const child = start('summary', 'deit_tiny_patch16_224');
+    let err = '';
+    child.stderr!.on('data', (chunk: Buffer) => (err += chunk.toString()));
+    child.stdout!.destroy();
+    expect(await codeOf(child)).toBe(141);
+    expect(err).toBe('');
+  });
+
+  it('and when its messages do', async () => {
+    const child = start('doctor');
+    child.stderr!.destroy();
+    expect(await codeOf(child)).toBe(141);
+  });
+
+  it.runIf(existsSync('/dev/full'))('says that a full disk took its results', async () => {
+    const script = `"${process.execPath}" --import tsx deit/cli/main.ts summary deit_tiny_patch16_224 > /dev/full`;
+    const child = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let err = '';
+    child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
+    expect(await codeOf(child)).toBe(1);
+    expect(err).toContain('standard output cannot be written: ENOSPC');
+    expect(err).not.toContain('    at ');
+  });
+
+  it('goes on training, and saves when the terminal is gone', async () => {
+    const recipe = smallRecipe(folder);
+    const run = join(folder, 'run');
+    const child = start('train', '--recipe', recipe, '--steps', '100000', '--output', run);
+    const end = codeOf(child);
+    await new Promise<void>((resolve) => {
+      child.stderr!.on('data', (chunk: Buffer) => {
+        if (/student +\d+\//.test(chunk.toString())) resolve();
+      });
+    });
+    child.stderr!.destroy();
+    child.stdout!.destroy();
+    // Long enough for lines that find no reader; then the hangups, one from the shell and one from the system.
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    child.kill('SIGHUP');
+    child.kill('SIGHUP');
+    expect(await end).toBe(129);
+    expect(readdirSync(join(run, 'checkpoints'))).toHaveLength(1);
+  });
+});
