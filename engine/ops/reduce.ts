@@ -1,8 +1,7 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import type { Kernel } from '../../kernels/lib/kernel.ts';
-import { reduce, reduceScratch } from '../../kernels/reduce/index.ts';
+import { reduce, reduceScratch, spread, tieGradient, tieMask } from '../../kernels/reduce/index.ts';
 import type { ReduceProblem } from '../../kernels/reduce/index.ts';
-import { spread, tieGradient, tieMask } from '../../kernels/reduce/backward.ts';
 import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { formatShape, normalizeDim, numel } from '../tensor-shape.ts';

@@ -6,7 +6,7 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import { input, launch, output, require, splitRows, u32 } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
-import { orderWgsl } from '../reduce/index.ts';
+import { orderWgsl } from '../lib/math.ts';
 
 export interface ArgmaxProblem {
   outer: number;

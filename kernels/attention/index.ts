@@ -1,3 +1,21 @@
+/**
+ * Softmax attention of every head on the fused projection (timm's `Attention`), without a matrix of weights in memory:
+ *
+ *     s_ij = q_i . k_j / sqrt(d)        w_ij = exp(s_ij - m_i) / l_i        y_i = sum_j w_ij v_j
+ *
+ * qkv [B, N, 3, H, d] (queries, keys, values, each head by head), y [B, N, H, d]. m_i is a score near the largest of
+ * row i and l_i the sum of exp(s_ij - m_i): a reference that is only moved when a score exceeds it by more than
+ * `HEADROOM` (problem.ts; `HALF_HEADROOM` where exp is rounded to f16 for the next product), so that exp neither overflows nor loses
+ * what matters (Milakov and Gimelshein, 2018, with a lazy maximum).
+ *
+ * Kept for the backward pass: qkv, y and stats [B, H, N, 2] = (m_i, 1 / l_i). Weights are computed again there:
+ *
+ *     delta_i = dy_i . y_i              ds_ij = w_ij (dy_i . v_j - delta_i)
+ *     dq_i = sum_j ds_ij k_j / sqrt(d)  dk_j = sum_i ds_ij q_i / sqrt(d)    dv_j = sum_i w_ij dy_i
+ *
+ * (Dao et al., 2022.) Gradients are written, into one tensor laid out like qkv. Every sum has one order, so that results
+ * do not vary between runs.
+ */
 import { hasSubgroups } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { inHalf } from '../lib/f16-storage.ts';
@@ -52,7 +70,7 @@ export function attentionVariants(
   return device.cpu ? [...usual, ...cuts] : [...usual, 'subgroup', ...cuts];
 }
 
-/** y and stats [B, H, N, 2] from qkv: see problem.ts. */
+/** y and stats [B, H, N, 2] from qkv: see above. */
 export const attentionForward = choose(forwardSubgroup, forwardSubgroupMatrix, forwardWorkgroup);
 
 /** The queries' part of dqkv, and delta [B, H, N], from qkv, y, dy and stats. */

@@ -3,24 +3,7 @@ import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import { f32, require, splitRows, u32 } from '../lib/kernel.ts';
 import type { Cost, RowChunk, Uniforms } from '../lib/kernel.ts';
 
-/**
- * Softmax attention of every head on the fused projection (timm's `Attention`), without a matrix of weights in memory:
- *
- *     s_ij = q_i . k_j / sqrt(d)        w_ij = exp(s_ij - m_i) / l_i        y_i = sum_j w_ij v_j
- *
- * qkv [B, N, 3, H, d] (queries, keys, values, each head by head), y [B, N, H, d]. m_i is a score near the largest of
- * row i and l_i the sum of exp(s_ij - m_i): a reference that is only moved when a score exceeds it by more than
- * `HEADROOM` (`HALF_HEADROOM` where exp is rounded to f16 for the next product), so that exp neither overflows nor loses
- * what matters (Milakov and Gimelshein, 2018, with a lazy maximum).
- *
- * Kept for the backward pass: qkv, y and stats [B, H, N, 2] = (m_i, 1 / l_i). Weights are computed again there:
- *
- *     delta_i = dy_i . y_i              ds_ij = w_ij (dy_i . v_j - delta_i)
- *     dq_i = sum_j ds_ij k_j / sqrt(d)  dk_j = sum_i ds_ij q_i / sqrt(d)    dv_j = sum_i w_ij dy_i
- *
- * (Dao et al., 2022.) Gradients are written, into one tensor laid out like qkv. Every sum has one order, so that results
- * do not vary between runs.
- */
+/** Sizes and storage of an attention: see index.ts. */
 export interface AttentionProblem {
   readonly batch: number;
   readonly tokens: number;

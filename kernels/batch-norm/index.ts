@@ -1,11 +1,3 @@
-import { channelLayout, channelMap, channelReduce, chunkCount, reduceParts } from '../lib/channels.ts';
-import type { ChannelLayout, ChannelShape, ReducePart, Sweep } from '../lib/channels.ts';
-import { ceilDiv } from '../lib/device.ts';
-import type { DeviceProfile } from '../lib/device.ts';
-import { f32, input, launch, output, require, u32 } from '../lib/kernel.ts';
-import type { Kernel, Launch } from '../lib/kernel.ts';
-import { rectified } from '../lib/math.ts';
-
 /**
  * Batch normalisation by channel over images and pixels, N = batch * plane values each (Ioffe and Szegedy 2015):
  *   y = (x - mean) * rstd * weight + bias, and, if asked for, its ReLU,   rstd = 1 / sqrt(variance + eps)
@@ -16,6 +8,14 @@ import { rectified } from '../lib/math.ts';
  *   dbias = sum d,  dweight = sum d h,  dx = weight * rstd * (d - dbias / N - h * dweight / N)
  * and in evaluation, where the statistics are constants, dx = weight * rstd * d.
  */
+import { channelLayout, channelMap, channelReduce, chunkCount, reduceParts } from '../lib/channels.ts';
+import type { ChannelLayout, ChannelShape, ReducePart, Sweep } from '../lib/channels.ts';
+import { ceilDiv } from '../lib/device.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { f32, input, launch, output, require, u32 } from '../lib/kernel.ts';
+import type { Kernel, Launch } from '../lib/kernel.ts';
+import { rectified } from '../lib/math.ts';
+
 export interface BatchNormProblem extends ChannelShape {
   readonly relu: boolean;
 }

@@ -1,11 +1,11 @@
-import { input, launch, output, require } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
-import { range } from '../lib/unroll.ts';
-
 /**
  * y[i] = the single element of tensor number i. Gathers a step's losses and counts into one small tensor, so that the
  * host reads one thing, late. Bindings are named s0, s1, ... and y.
  */
+import { input, launch, output, require } from '../lib/kernel.ts';
+import type { Kernel } from '../lib/kernel.ts';
+import { range } from '../lib/unroll.ts';
+
 export const collect: Kernel<{ count: number }> = ({ count }, device) => {
   require(count >= 1 &&
     count < device.maxStorageBuffers, 'collect', `1 to ${device.maxStorageBuffers - 1} scalars`, count);

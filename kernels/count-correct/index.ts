@@ -1,13 +1,13 @@
-import { input, output, require, u32 } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
-import { isNanWgsl } from '../lib/math.ts';
-import { eachColumn, planRows, rowKernel } from '../lib/rows.ts';
-
 /**
  * Top-k hits: correct[row] = 1 if the logit of the row's label is among the k largest (of equal ones the first counts as
  * the larger, as argmax has it), else 0. A label that is no class, or whose logit is NaN, is never a hit.
  * Bindings: logits [rows, width], labels (i32), correct [rows]. Summed over rows by loss/scaled-sum.ts.
  */
+import { input, output, require, u32 } from '../lib/kernel.ts';
+import type { Kernel } from '../lib/kernel.ts';
+import { isNanWgsl } from '../lib/math.ts';
+import { eachColumn, planRows, rowKernel } from '../lib/rows.ts';
+
 export const topHits: Kernel<{ rows: number; width: number; k: number }> = ({ rows, width, k }, device) => {
   require(rows > 0 && width > 0, 'top_hits', 'sizes of at least 1', [rows, width]);
   require(k >= 1, 'top_hits', 'k >= 1', k);

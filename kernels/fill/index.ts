@@ -1,8 +1,9 @@
+/** y = value in all of n elements. No gradient: a constant has none. */
 import { elementwise } from '../lib/elementwise.ts';
 import { f32, output } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
 
-/** y = value in all n elements. `bits` of the value keep NaN, infinities and -0 apart where problems are compared as JSON. */
+/** Bindings: y. `bits` of the value keep NaN, infinities and -0 apart where problems are compared as JSON. */
 export const fill: Kernel<{ n: number; value: number; bits?: number }> = ({ n, value }, device) =>
   elementwise(
     {

@@ -1,8 +1,4 @@
-import { elementwise } from '../lib/elementwise.ts';
-import { input, output } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
-
-/*
+/**
  * Gaussian error linear unit (Hendrycks and Gimpel, 2016), elementwise. Phi and phi are the normal distribution's
  * cumulative function and density:
  *
@@ -13,6 +9,9 @@ import type { Kernel } from '../lib/kernel.ts';
  * The tanh form is PyTorch's 0.5 x (1 + tanh(u)) written without the cancellation, and without a built-in that is allowed
  * to be off by hundreds of units in the last place. Backward needs x. Gradients are written.
  */
+import { elementwise } from '../lib/elementwise.ts';
+import { input, output } from '../lib/kernel.ts';
+import type { Kernel } from '../lib/kernel.ts';
 
 export type GeluApproximation = 'none' | 'tanh';
 

@@ -184,3 +184,20 @@ fn accurate_pow4(x: vec4f, y: vec4f) -> vec4f {
   return vec4f(accurate_pow(x.x, y.x), accurate_pow(x.y, y.y), accurate_pow(x.z, y.z), accurate_pow(x.w, y.w));
 }
 `;
+
+/**
+ * `order(bits)` maps the bits of an f32 to an unsigned integer that grows with it: -infinity ... infinity, NaN; both
+ * zeros are one. 0 is below all of them.
+ */
+export const orderWgsl = /* wgsl */ `
+fn order4(raw: vec4u) -> vec4u {
+  let bits = select(raw, vec4u(0u), raw == vec4u(0x80000000u));
+  let ordered = select(bits ^ vec4u(0x80000000u), ~bits, (bits >> vec4u(31u)) == vec4u(1u));
+  return select(ordered, vec4u(0xffffffffu), (bits & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
+}
+fn order(bits: u32) -> u32 { return order4(vec4u(bits)).x; }
+fn unorder4(ordered: vec4u) -> vec4u {
+  return select(~ordered, ordered ^ vec4u(0x80000000u), (ordered >> vec4u(31u)) == vec4u(1u));
+}
+fn unorder(ordered: u32) -> u32 { return unorder4(vec4u(ordered)).x; }
+`;

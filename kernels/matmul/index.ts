@@ -1,3 +1,13 @@
+/**
+ * Products of matrices, with what follows them (biases, GELU, a residual) as an epilogue (epilogue.ts):
+ *
+ *     y[z, i, j] = scale * sum_k a[z, i, k] b[z, k, j] + epilogue, for every batch index z.
+ *
+ * Every operand is addressed by strides, so that transposes, heads of a fused projection and broadcast batches need no
+ * copy: stored rows are `ld` elements apart and have their elements next to each other. The sum over k runs in f32, in
+ * an order that depends on the variant but not on timing. Gradients are products again, of transposed operands:
+ * da = dy b^T, db = a^T dy. Cost: 2 m n k FLOP a batch index. Variants are listed in variants.ts.
+ */
 import { inHalf } from '../lib/f16-storage.ts';
 import { require } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
@@ -13,7 +23,7 @@ export type { ProductForm } from './forms.ts';
 export { laidLength, layAlongK } from './lay-along-k.ts';
 export { matmulCost } from './problem.ts';
 
-/** y = scale * a b + epilogue: see MatmulProblem. */
+/** Bindings a, b, y, those of the epilogue, and row_sums. */
 export const matmul: Kernel<MatmulProblem> = (problem, device) => {
   checkMatmul(problem);
   const plan = planMatmul(problem, device);

@@ -6,13 +6,7 @@ import { bytesOfElement } from '../lib/f16-storage.ts';
 import { epilogueBindings } from './epilogue.ts';
 import type { Epilogue } from './epilogue.ts';
 
-/**
- * y[z, i, j] = scale * sum_k a[z, i, k] b[z, k, j] + epilogue, for every batch index z.
- *
- * Every operand is addressed by strides, so that transposes, heads of a fused projection and broadcast batches need no
- * copy: stored rows are `ld` elements apart and have their elements next to each other. The sum over k runs in f32, in
- * an order that depends on the variant but not on timing.
- */
+/** Sizes, layouts and storage of a product: see index.ts. */
 export interface MatmulProblem {
   readonly m: number;
   readonly n: number;

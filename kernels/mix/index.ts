@@ -1,7 +1,3 @@
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
-import { input, launch, output, require, splitRows, u32 } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
-
 /**
  * Mixup and cutmix of a batch with its reverse (timm 0.3.2 mixup.py, mode `batch`; recipe of DeiT):
  *
@@ -11,6 +7,10 @@ import type { Kernel } from '../lib/kernel.ts';
  * x, y [batch, channels, height, width]; `mix` f32 [6] holds kind (0 none, 1 mixup, 2 cutmix), lambda, and the box
  * top, left, bottom, right (bottom and right exclusive). It is a tensor, so that a recorded step mixes anew. No gradient.
  */
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
+import { input, launch, output, require, splitRows, u32 } from '../lib/kernel.ts';
+import type { Kernel } from '../lib/kernel.ts';
+
 export interface MixProblem {
   readonly batch: number;
   readonly channels: number;

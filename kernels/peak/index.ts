@@ -1,3 +1,4 @@
+/** What an adapter can do at most, arithmetic and memory: other kernels are measured against these two. No gradient. */
 import { f32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
 import { range } from '../lib/unroll.ts';

@@ -1,10 +1,4 @@
-import { input, output, require } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
-import { accurateExp, expWgsl, logWgsl } from '../lib/math.ts';
-import { declareHeld, eachColumn, eachHeld, hold, own, planRows, rowKernel, store, valueOf } from '../lib/rows.ts';
-import type { RowShape } from '../lib/rows.ts';
-
-/*
+/**
  * Softmax and its logarithm over the rows of a tensor [outer, width, inner] (lib/rows.ts):
  *
  *     softmax:     y = exp(x - m) / s          dx = y (dy - sum(y dy))
@@ -13,6 +7,11 @@ import type { RowShape } from '../lib/rows.ts';
  * with m = max(x) and s = sum(exp(x - m)) of the row. Backward needs y alone. Gradients are written. A NaN makes all of
  * its row NaN: not by the built-in exp, which may lose it.
  */
+import { input, output, require } from '../lib/kernel.ts';
+import type { Kernel } from '../lib/kernel.ts';
+import { accurateExp, expWgsl, logWgsl } from '../lib/math.ts';
+import { declareHeld, eachColumn, eachHeld, hold, own, planRows, rowKernel, store, valueOf } from '../lib/rows.ts';
+import type { RowShape } from '../lib/rows.ts';
 
 export interface SoftmaxProblem extends RowShape {
   readonly log: boolean;

@@ -1,7 +1,3 @@
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
-import { input, launch, output, require, splitRows, u32 } from '../lib/kernel.ts';
-import type { Binding, Kernel } from '../lib/kernel.ts';
-
 /**
  * The token sequence of a vision transformer (Dosovitskiy et al. 2021, eq. 1; Touvron et al. 2021, §4):
  *
@@ -11,6 +7,10 @@ import type { Binding, Kernel } from '../lib/kernel.ts';
  * gradient of the patches is a part of dy; those of pos, cls and dist are sums over the batch (cls and dist have the
  * sums of rows 0 and 1). All gradients are written, in batch order.
  */
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
+import { input, launch, output, require, splitRows, u32 } from '../lib/kernel.ts';
+import type { Binding, Kernel } from '../lib/kernel.ts';
+
 export interface TokensProblem {
   readonly batch: number;
   /** Patches of one image. */

@@ -1,13 +1,4 @@
-import { labelGradientWgsl, labelRowWgsl } from '../cross-entropy/index.ts';
-import { f32, input, launch, output, require, u32 } from '../../lib/kernel.ts';
-import type { Kernel } from '../../lib/kernel.ts';
-import { expWgsl, logWgsl } from '../../lib/math.ts';
-import { eachColumn, planRows, rowKernel } from '../../lib/rows.ts';
-import type { RowPlan } from '../../lib/rows.ts';
-import { sumOfAllWgsl } from '../scaled-sum.ts';
-import { targetGradientWgsl, targetRowWgsl } from '../soft-target-cross-entropy/index.ts';
-
-/*
+/**
  * Hard distillation of a student with two heads (DeiT, section 4; facebookresearch/deit, losses.py): the class head learns
  * from the target, the distillation head from the decision of a teacher. All logits are [rows, width]:
  *
@@ -25,6 +16,14 @@ import { targetGradientWgsl, targetRowWgsl } from '../soft-target-cross-entropy/
  * Kept for backward: both logits, the distribution, and stats [rows, 2, 4], what cross-entropy keeps of either head. Target
  * and teacher get no gradient. Gradients are written.
  */
+import { labelGradientWgsl, labelRowWgsl } from '../cross-entropy/index.ts';
+import { f32, input, launch, output, require, u32 } from '../../lib/kernel.ts';
+import type { Kernel } from '../../lib/kernel.ts';
+import { expWgsl, logWgsl } from '../../lib/math.ts';
+import { eachColumn, planRows, rowKernel } from '../../lib/rows.ts';
+import type { RowPlan } from '../../lib/rows.ts';
+import { sumOfAllWgsl } from '../scaled-sum.ts';
+import { targetGradientWgsl, targetRowWgsl } from '../soft-target-cross-entropy/index.ts';
 
 export interface DistilledCrossEntropyProblem {
   readonly rows: number;

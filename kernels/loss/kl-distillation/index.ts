@@ -1,9 +1,4 @@
-import { f32, input, output, require } from '../../lib/kernel.ts';
-import type { Kernel } from '../../lib/kernel.ts';
-import { accurateExp, expWgsl, logWgsl } from '../../lib/math.ts';
-import { eachColumn, planRows, rowKernel } from '../../lib/rows.ts';
-
-/*
+/**
  * Soft distillation (Hinton, Vinyals and Dean, 2015; DeiT's losses.py): the Kullback-Leibler divergence of the student's
  * distribution from the teacher's, both softened by a temperature tau, times tau^2:
  *
@@ -14,6 +9,10 @@ import { eachColumn, planRows, rowKernel } from '../../lib/rows.ts';
  * The divisor is rows (`batchmean`) or rows * width (`all`), by the caller. Kept for backward: both logits and stats
  * [rows, 4] of max and 1 / sum of either. The teacher gets no gradient. The gradient is written.
  */
+import { f32, input, output, require } from '../../lib/kernel.ts';
+import type { Kernel } from '../../lib/kernel.ts';
+import { accurateExp, expWgsl, logWgsl } from '../../lib/math.ts';
+import { eachColumn, planRows, rowKernel } from '../../lib/rows.ts';
 
 export interface KlProblem {
   readonly rows: number;

@@ -1,10 +1,4 @@
-import { f32, input, output, require } from '../../lib/kernel.ts';
-import type { Kernel } from '../../lib/kernel.ts';
-import { accurateExp, expWgsl, logWgsl } from '../../lib/math.ts';
-import { eachColumn, planRows, rowKernel } from '../../lib/rows.ts';
-import type { RowPlan } from '../../lib/rows.ts';
-
-/*
+/**
  * Cross-entropy of logits z [rows, width] with target distributions t of the same shape (mixup, cutmix, smoothing):
  *
  *     loss(row) = sum(t (L - z)),   L = m + log(s),  m = max(z),  s = sum(exp(z - m))
@@ -15,6 +9,11 @@ import type { RowPlan } from '../../lib/rows.ts';
  *
  * What is done for a row is a WGSL function each, which distilled-cross-entropy uses too.
  */
+import { f32, input, output, require } from '../../lib/kernel.ts';
+import type { Kernel } from '../../lib/kernel.ts';
+import { accurateExp, expWgsl, logWgsl } from '../../lib/math.ts';
+import { eachColumn, planRows, rowKernel } from '../../lib/rows.ts';
+import type { RowPlan } from '../../lib/rows.ts';
 
 export interface SoftTargetProblem {
   readonly rows: number;

@@ -1,9 +1,4 @@
-import { flatUpdate } from '../../lib/flat-update.ts';
-import type { ClipProblem } from '../../lib/flat-update.ts';
-import { f32, input, output, require } from '../../lib/kernel.ts';
-import type { Kernel } from '../../lib/kernel.ts';
-
-/*
+/**
  * AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019) in PyTorch's order of arithmetic:
  *
  *     p <- p * (1 - lr * decay)
@@ -15,6 +10,10 @@ import type { Kernel } from '../../lib/kernel.ts';
  * `hyper`: one vector a group of [1 - lr * decay, lr / (1 - beta1^s), sqrt(1 - beta2^s), scale of the gradient], which
  * the host computes in double precision. `parameters`, `m` and `v` are updated in place.
  */
+import { flatUpdate } from '../../lib/flat-update.ts';
+import type { ClipProblem } from '../../lib/flat-update.ts';
+import { f32, input, output, require } from '../../lib/kernel.ts';
+import type { Kernel } from '../../lib/kernel.ts';
 
 export interface AdamWProblem extends ClipProblem {
   /** Elements of each flat buffer, padding included. */

@@ -1,11 +1,11 @@
-import { elementwise } from '../../lib/elementwise.ts';
-import { f32, input, output, require } from '../../lib/kernel.ts';
-import type { Kernel } from '../../lib/kernel.ts';
-
 /**
  * Exponential moving average: average <- decay * average + (1 - decay) * values, in place, both of n elements (a flat
  * buffer or one tensor). 1 - decay is rounded once, on the host: in f32 it would have few digits near decay = 1.
  */
+import { elementwise } from '../../lib/elementwise.ts';
+import { f32, input, output, require } from '../../lib/kernel.ts';
+import type { Kernel } from '../../lib/kernel.ts';
+
 export const ema: Kernel<{ n: number; decay: number }> = ({ n, decay }, device) => {
   require(decay >= 0 && decay <= 1, 'ema', '0 <= decay <= 1', decay);
   return elementwise(

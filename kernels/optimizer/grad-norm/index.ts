@@ -1,10 +1,4 @@
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../../lib/device.ts';
-import type { DeviceProfile } from '../../lib/device.ts';
-import { BLOCK_ELEMENTS, withoutPaddingWgsl } from '../../lib/flat-update.ts';
-import { input, launch, output, require, splitRows, u32 } from '../../lib/kernel.ts';
-import type { Kernel, Launch } from '../../lib/kernel.ts';
-
-/*
+/**
  * Global norm of a flat gradient buffer: norm = [sqrt(sum g^2), number of elements that are NaN or infinite].
  *
  * Three stages of one sum in fixed order, so the result is the same to the bit every time: each invocation sums a strip
@@ -13,6 +7,11 @@ import type { Kernel, Launch } from '../../lib/kernel.ts';
  * last place. Non-finite elements are found by their exponent bits (compilers may assume that there are none) and left
  * out of the sum; if the sum itself overflows, that counts as one more.
  */
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../../lib/device.ts';
+import type { DeviceProfile } from '../../lib/device.ts';
+import { BLOCK_ELEMENTS, withoutPaddingWgsl } from '../../lib/flat-update.ts';
+import { input, launch, output, require, splitRows, u32 } from '../../lib/kernel.ts';
+import type { Kernel, Launch } from '../../lib/kernel.ts';
 
 export interface GradNormProblem {
   /** Elements of the flat buffer, padding included; a multiple of 64. */

@@ -1,9 +1,4 @@
-import { flatUpdate } from '../../lib/flat-update.ts';
-import type { ClipProblem } from '../../lib/flat-update.ts';
-import { f32, input, output, require } from '../../lib/kernel.ts';
-import type { Binding, Kernel } from '../../lib/kernel.ts';
-
-/*
+/**
  * Stochastic gradient descent with PyTorch's momentum and coupled weight decay:
  *
  *     g <- g + decay * p
@@ -15,6 +10,10 @@ import type { Binding, Kernel } from '../../lib/kernel.ts';
  * `hyper`: one vector a group of [lr, decay, weight of g in b, scale of the gradient]; the weight is 1 in the first step
  * and 1 - dampening later, with b zero at first. `parameters` and `momentumBuffer` are updated in place.
  */
+import { flatUpdate } from '../../lib/flat-update.ts';
+import type { ClipProblem } from '../../lib/flat-update.ts';
+import { f32, input, output, require } from '../../lib/kernel.ts';
+import type { Binding, Kernel } from '../../lib/kernel.ts';
 
 export interface SgdProblem extends ClipProblem {
   /** Elements of each flat buffer, padding included. */

@@ -1,0 +1,97 @@
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { inHalf } from '../lib/f16-storage.ts';
+import { f32, input, launch, output, splitRows, u32 } from '../lib/kernel.ts';
+import type { Launch } from '../lib/kernel.ts';
+import { BLOCK, monoids, WORKGROUP } from './stage.ts';
+import type { Ends, ReduceProblem, Stage } from './stage.ts';
+
+/** One invocation reduces one segment of one output (four, for 'columns'). */
+export function serialStage(
+  op: ReduceProblem['op'],
+  stage: Stage,
+  { from, to, half }: Ends,
+  divisor: number,
+  device: DeviceProfile,
+): Launch[] {
+  const monoid = monoids[op];
+  const { access, outer, reduce: length, inner, segment, segments } = stage;
+  const vectorIn = access !== 'strided';
+  const vectorOut = access === 'columns';
+  const width = access === 'along' ? 4 : 1;
+  // A binding too large for the device: launches over runs of outer, or of segments where there is one outer.
+  const bySegments = outer === 1;
+  const perRow = bySegments ? inner : segments * inner;
+  const whole = outer * segments * inner * 4 <= device.maxBindingSize;
+  const bytes = {
+    [from]: (bySegments ? segment : length) * inner * (half ? 2 : 4),
+    ...(whole ? {} : { [to]: perRow * 4 }),
+  };
+  const columns = vectorOut ? inner / 4 : inner;
+  const value = monoid.load(`${from}[at + r * params.columns]`, vectorIn);
+  const accumulator = vectorIn ? monoid.vector : monoid.scalar;
+  const total =
+    access === 'along'
+      ? monoid.combine(`(${monoid.combine('total.x', 'total.y')})`, `(${monoid.combine('total.z', 'total.w')})`)
+      : 'total';
+  const launches = splitRows(bySegments ? segments : outer, bytes, device, `${op}.reduce`).map(
+    ({ start, rows, ranges }) => {
+      const chunkLength = bySegments ? Math.min(length - start * segment, rows * segment) : length;
+      const chunkSegments = bySegments ? rows : segments;
+      const results = (bySegments ? 1 : rows) * chunkSegments * columns;
+      const elements = (bySegments ? 1 : rows) * chunkLength * inner;
+      return launch({
+        name: `${op}.reduce/${access}`,
+        bindings: [
+          input(from, vectorIn ? monoid.vector : monoid.scalar),
+          output(to, vectorOut ? monoid.vector : monoid.scalar),
+        ],
+        uniforms: {
+          results: u32(results),
+          first_result: u32(whole ? (start * perRow) / (vectorOut ? 4 : 1) : 0),
+          columns: u32(columns),
+          length: u32(chunkLength / width),
+          segment: u32(segment / width),
+          segments: u32(chunkSegments),
+          divisor: f32(divisor),
+        },
+        ranges: clipped(ranges, from, outer * length * inner * (half ? 2 : 4)),
+        wgsl: /* wgsl */ `
+${linearWorkgroupWgsl}
+${monoid.functions}
+@compute @workgroup_size(${WORKGROUP})
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let result = linear_workgroup(workgroup, workgroups) * ${WORKGROUP}u + lane;
+  if (result >= params.results) { return; }
+  // result = (o, segment, column)
+  let row = result / params.columns;
+  let first = (row % params.segments) * params.segment;
+  let count = min(params.segment, params.length - first);
+  let at = (row / params.segments * params.length + first) * params.columns + result % params.columns;
+  var total = ${accumulator}(${monoid.identity});
+  for (var block = 0u; block < count; block += ${BLOCK}u) {
+    var part = ${accumulator}(${monoid.identity});
+    let end = min(block + ${BLOCK}u, count);
+    for (var r = block; r < end; r++) {
+      part = ${monoid.combine('part', value)};
+    }
+    total = ${monoid.combine('total', 'part')};
+  }
+  ${to}[result + params.first_result] = ${monoid.store(total, vectorOut)};
+}`,
+        grid: foldGrid(ceilDiv(results, WORKGROUP), device),
+        cost: { flops: elements, bytes: 4 * (elements + results * (vectorOut ? 4 : 1)) },
+      });
+    },
+  );
+  return inHalf(launches, half ? [from] : undefined);
+}
+
+/** A run of segments may end with a shorter one: its range ends with the tensor. */
+function clipped(ranges: Launch['ranges'], name: string, bytes: number): Launch['ranges'] {
+  const range = ranges[name];
+  if (!range) return ranges;
+  const end = Math.min(range.offset + range.size, ceilDiv(bytes, 16) * 16);
+  return { ...ranges, [name]: { offset: range.offset, size: end - range.offset } };
+}
