@@ -19,6 +19,7 @@ const drills: Readonly<Record<string, () => Promise<Drill>>> = {
   plan: async () => (await import('./planned-memory.ts')).plan,
   nan: async () => (await import('./nan.ts')).nan,
   'hostile-files': async () => (await import('./hostile-files.ts')).hostileFiles,
+  lock: async () => (await import('./lock.ts')).lock,
   'full-disk': async () => (await import('./full-disk.ts')).fullDisk,
 };
 

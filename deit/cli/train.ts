@@ -9,6 +9,7 @@ import type { Overrides } from '../recipe/resolve.ts';
 import { settings } from '../recipe/settings.ts';
 import type { Recipe } from '../recipe/settings.ts';
 import { writeReport } from '../report/node/run-files.ts';
+import { quoted } from '../report/shell.ts';
 import type { Accuracy } from '../train/evaluate.ts';
 import type { FitProgress } from '../train/fit.ts';
 import { withAbsolutePaths } from '../train/node/paths.ts';
@@ -66,7 +67,7 @@ export async function train(options: TrainOptions): Promise<void> {
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
     await writeReport(folder.path);
-    process.stderr.write(`${error.message}; go on with: deit train --resume ${folder.path}\n`);
+    process.stderr.write(`${error.message}; go on with: deit train --resume ${quoted(folder.path)}\n`);
     process.exitCode = caught.exitCode;
   } finally {
     caught.release();

@@ -4,6 +4,7 @@ import type { Accuracy } from '../train/evaluate.ts';
 import type { FitProgress } from '../train/fit.ts';
 import type { Role } from '../train/setup.ts';
 import type { Analysis } from './analysis.ts';
+import { quoted } from './shell.ts';
 
 /** `config.json`. */
 export interface RunConfig {
@@ -71,8 +72,4 @@ export function textOf(run: Run, name: string): string {
 }
 
 /** The command that does the same again. */
-export const commandOf = ({ config }: Run): string =>
-  [
-    'deit',
-    ...config.command.map((word) => (/^[\w./=:,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)),
-  ].join(' ');
+export const commandOf = ({ config }: Run): string => ['deit', ...config.command].map(quoted).join(' ');

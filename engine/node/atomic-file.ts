@@ -7,12 +7,15 @@ import { DeitError } from '../../kernels/lib/errors.ts';
  * Writes the pieces one after the other to a temporary file beside `path`, flushes it to the disk, and renames it: at
  * any moment `path` is absent, the old file or the whole new one. Throws `file-unwritable` and leaves no temporary file.
  */
-export async function writeFileAtomically(path: string, pieces: readonly Uint8Array[]): Promise<void> {
+export async function writeFileAtomically(
+  path: string,
+  pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<void> {
   const temporary = `${path}.${process.pid}.tmp`;
   try {
     const file = await open(temporary, 'w');
     try {
-      for (const piece of pieces) await writeFully(file, piece);
+      for await (const piece of pieces) await writeFully(file, piece);
       await file.sync();
     } finally {
       await file.close();

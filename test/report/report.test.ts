@@ -12,7 +12,7 @@ import { align, chartFigures, thin } from '../../deit/report/charts.ts';
 import { differingSettings, renderComparison } from '../../deit/report/compare.ts';
 import { heatColor, overlay, tile } from '../../deit/report/heat.ts';
 import { page } from '../../deit/report/html.ts';
-import { metricsCsv, pageAssets, readRun, writeReport } from '../../deit/report/node/run-files.ts';
+import { pageAssets, readRun, writeReport } from '../../deit/report/node/run-files.ts';
 import { uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
 
@@ -258,7 +258,50 @@ describe('the report of a run', () => {
       '0.75',
       '1.5',
     ]);
-    expect(metricsCsv(await readRun(path)).split('\n')).toHaveLength(4);
+    expect(readFileSync(join(path, 'metrics.csv'), 'utf8').split('\n')).toHaveLength(4);
+  });
+
+  it('of a long run is made from means of its steps, and the table has them all', async () => {
+    const path = folder(1);
+    const count = 40_000;
+    const lines = Array.from({ length: count }, (_, i) => JSON.stringify({ ...step(i + 1), loss: i + 1 }));
+    const evaluations = [5, count].map((at) =>
+      JSON.stringify({ role: 'student', step: at, accuracy: held, ema: null }),
+    );
+    lines.splice(5, 0, evaluations[0]);
+    writeFileSync(join(path, 'metrics.jsonl'), [...lines, evaluations[1], ''].join('\n'));
+    const { steps, evaluations: measured } = await readRun(path);
+    // 40,000 in runs of 8 are 5,000; runs of 4 would be more than are kept.
+    expect(steps).toHaveLength(5000);
+    expect(steps.map(({ loss }) => loss)).toEqual(steps.map((_, i) => 8 * i + 4.5));
+    expect(steps.map(({ step: at }) => at)).toEqual(steps.map((_, i) => 8 * i + 4.5));
+    expect(measured.map(({ step: at }) => at)).toEqual([5, count]);
+    await writeReport(path);
+    const rows = readFileSync(join(path, 'metrics.csv'), 'utf8').trimEnd().split('\n');
+    expect(rows).toHaveLength(count + 1);
+    expect(rows.flatMap((row, i) => (row.includes('0.75') ? [i] : []))).toEqual([5, count]);
+  });
+
+  it('leaves out what is no line of figures', async () => {
+    const path = folder(1);
+    const wrong = [
+      7,
+      null,
+      [],
+      'x',
+      {},
+      { role: 'x', step: 1, accuracy: 1 },
+      { role: 'student', step: '1', accuracy: 1 },
+    ];
+    const broken = [
+      { role: 'student', step: 3, accuracy: { class: '<b>' } },
+      { ...step(3), loss: '<script>' },
+    ];
+    writeFileSync(join(path, 'metrics.jsonl'), [...wrong, ...broken].map((line) => JSON.stringify(line)).join('\n'));
+    const { steps, evaluations } = await readRun(path);
+    expect(evaluations).toEqual([]);
+    expect(steps).toEqual([{ ...step(3), loss: null, lossScale: null }]);
+    expect(readFileSync(await writeReport(path), 'utf8')).not.toContain('<script>alert');
   });
 
   it('stands beside that of another run', async () => {

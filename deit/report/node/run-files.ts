@@ -8,6 +8,9 @@ import { assetPath } from '../../data/node/index.ts';
 import type { Analysis } from '../analysis.ts';
 import { renderReport } from '../render.ts';
 import type { PageAssets } from '../render.ts';
+import { METRICS, readMetrics } from '../../train/node/metrics-file.ts';
+import { Sampled, StepAverages } from '../downsample.ts';
+import { evaluationOf, stepOf } from '../lines.ts';
 import type { EvaluationLine, Run, RunConfig, StepLine } from '../run.ts';
 
 /** Reads the folder of a run, finished or not. Throws `file-unreadable` or `file-corrupt`. */
@@ -19,27 +22,29 @@ export async function readRun(folder: string): Promise<Run> {
       expected: 'config.json, as `deit train` writes it',
     });
   }
-  const metrics = join(folder, 'metrics.jsonl');
-  const text = existsSync(metrics) ? await readFile(metrics, 'utf8') : '';
-  const lines = text.split('\n').flatMap((line) => parseLine(line));
   return {
     label: basename(resolve(folder)),
     config,
     adapter: await readJson(folder, 'adapter.json'),
-    steps: lines.filter((line) => typeof line.accuracy === 'number') as StepLine[],
-    evaluations: lines.filter((line) => typeof line.accuracy === 'object') as EvaluationLine[],
+    ...(await readFigures(folder)),
     result: await readJson(folder, 'result.json'),
     analysis: await readJson<Analysis>(folder, 'analysis.json'),
   };
 }
 
-/** The last line of a run that is under way, or was killed, may be cut off. */
-function parseLine(line: string): (StepLine | EvaluationLine)[] {
-  try {
-    return [JSON.parse(line) as StepLine | EvaluationLine];
-  } catch {
-    return [];
+/** Steps and evaluations, line by line. Steps of long runs are averaged (see `StepAverages`). */
+async function readFigures(folder: string): Promise<Pick<Run, 'steps' | 'evaluations'>> {
+  const steps = { teacher: new StepAverages(), student: new StepAverages() };
+  const evaluations = new Sampled<EvaluationLine>();
+  for await (const lines of readMetrics(join(folder, METRICS))) {
+    for (const line of lines) {
+      const step = stepOf(line);
+      if (step) steps[step.role].add(step);
+      const evaluation = step ? null : evaluationOf(line);
+      if (evaluation) evaluations.add(evaluation);
+    }
   }
+  return { steps: [...steps.teacher.lines, ...steps.student.lines], evaluations: evaluations.items };
 }
 
 async function readJson<Content>(folder: string, name: string): Promise<Content | null> {
@@ -72,12 +77,11 @@ export async function pageAssets(): Promise<PageAssets> {
 export async function writeReport(folder: string, output = join(folder, 'report.html')): Promise<string> {
   const run = await readRun(folder);
   await writeFileAtomically(output, [Buffer.from(renderReport(run, await pageAssets()))]);
-  await writeFileAtomically(join(folder, 'metrics.csv'), [Buffer.from(metricsCsv(run))]);
+  await writeFileAtomically(join(folder, 'metrics.csv'), metricsCsv(folder));
   return output;
 }
 
 const COLUMNS = [
-  'role',
   'step',
   'epoch',
   'lr',
@@ -92,15 +96,28 @@ const COLUMNS = [
 ] as const satisfies readonly (keyof StepLine)[];
 const HELD_OUT = ['class', 'distillation', 'average', 'top5', 'loss'] as const;
 
-/** Steps and evaluations as one table: the held-out columns are empty where no evaluation was made. */
-export function metricsCsv({ steps, evaluations }: Pick<Run, 'steps' | 'evaluations'>): string {
-  const at = new Map(evaluations.map((line) => [`${line.role} ${line.step}`, line]));
-  const rows = steps.map((line) => {
-    const evaluation = at.get(`${line.role} ${line.step}`);
-    const own = COLUMNS.map((name) => line[name] ?? '');
-    const held = HELD_OUT.map((name) => evaluation?.accuracy[name] ?? '');
-    return [...own, line.lossScale?.next ?? '', ...held, evaluation?.ema?.average ?? ''].join(',');
-  });
-  const titles = [...COLUMNS, 'lossScale', ...HELD_OUT.map((name) => `heldOut.${name}`), 'heldOut.ema'];
-  return `${[titles.join(','), ...rows].join('\n')}\n`;
+/** Every step of a run as a table, with the evaluation made after it: those columns are empty where none was. */
+export async function* metricsCsv(folder: string): AsyncGenerator<Uint8Array> {
+  const held = HELD_OUT.map((name) => `heldOut.${name}`);
+  yield Buffer.from(`${['role', ...COLUMNS, 'lossScale', ...held, 'heldOut.ema'].join(',')}\n`);
+  let step: StepLine | null = null;
+  let evaluation: EvaluationLine | null = null;
+  const row = (): string => {
+    if (!step) return '';
+    const own = [step.role, ...COLUMNS.map((name) => step![name] ?? ''), step.lossScale?.next ?? ''];
+    const after = HELD_OUT.map((name) => evaluation?.accuracy[name] ?? '');
+    return `${[...own, ...after, evaluation?.ema?.average ?? ''].join(',')}\n`;
+  };
+  for await (const lines of readMetrics(join(folder, METRICS))) {
+    const rows: string[] = [];
+    for (const line of lines) {
+      const next = stepOf(line);
+      if (next) {
+        rows.push(row());
+        [step, evaluation] = [next, null];
+      } else if (step?.step === line.step && step?.role === line.role) evaluation = evaluationOf(line);
+    }
+    yield Buffer.from(rows.join(''));
+  }
+  yield Buffer.from(row());
 }

@@ -180,12 +180,12 @@ class TrainingRun {
       reporter.say(`${path} cannot be read (${String(error).split('\n')[0]}); trying an earlier one`),
     );
     if (!this.checkpoint) {
-      folder.filterMetrics(() => false);
+      folder.cutMetrics(() => false);
       return;
     }
     const { role, step, steps } = this.checkpoint.position;
     reporter.say(`resuming the ${role} after step ${step} of ${steps}`);
-    folder.filterMetrics((line) => (line.role === role ? Number(line.step) <= step : role === 'student'));
+    folder.cutMetrics((line) => (line.role === role ? Number(line.step) <= step : role === 'student'));
   }
 
   /** The teacher, loaded or trained here, in evaluation mode and frozen; null without distillation. */
@@ -326,6 +326,7 @@ class TrainingRun {
     const { engine, recipe, folder, reporter } = this;
     try {
       const position = { role, step, steps, seconds: this.seconds() };
+      folder.flushMetrics();
       await saveCheckpoint(folder.path, recipe['run.keep'], position, trained, engine.variants.export());
     } catch (error) {
       if (recipe['run.onSaveError'] === 'stop' || !(error instanceof DeitError)) throw error;
