@@ -52,7 +52,7 @@ export async function lock({ folder, count, seed, say }: DrillOptions): Promise<
       if (trial % 50 === 49) say(`${trial + 1} trials, ${owned} owners, ${refused} refusals`);
     }
   } finally {
-    for (const one of contenders) one.kill();
+    await Promise.all(contenders.map((one) => one.kill()));
   }
   return `${CONTENDERS} processes in ${trials} trials: ${owned} owners, ${refused} refusals, never two owners`;
 }
