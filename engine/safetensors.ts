@@ -14,12 +14,14 @@ import type { Shape } from './tensor-shape.ts';
 export type SafetensorsDType =
   'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'U64' | 'I32' | 'U32' | 'I16' | 'U16' | 'I8' | 'U8' | 'BOOL';
 
+/** Bytes of an element, in the order in which the reference implementation writes the tensors of a file. */
 const BYTES: Readonly<Record<SafetensorsDType, number>> = {
-  ...{ F64: 8, I64: 8, U64: 8 },
-  ...{ F32: 4, I32: 4, U32: 4 },
-  ...{ F16: 2, BF16: 2, I16: 2, U16: 2 },
+  ...{ U64: 8, I64: 8, F64: 8 },
+  ...{ F32: 4, U32: 4, I32: 4 },
+  ...{ BF16: 2, F16: 2, U16: 2, I16: 2 },
   ...{ I8: 1, U8: 1, BOOL: 1 },
 };
+const ORDER = Object.keys(BYTES);
 
 /** A tensor of a file: `bytes` is a view, not a copy. */
 export interface StoredTensor {
@@ -197,8 +199,11 @@ export function safetensorsPieces(
       found: `${dtype} ${formatShape(shape)} with ${bytes.byteLength} bytes`,
     });
   }
-  // Wide elements first, so that every tensor is aligned to its own size; otherwise in the order given.
-  const ordered = [...tensors].sort(([, a], [, b]) => BYTES[b.dtype] - BYTES[a.dtype]);
+  // Wide elements first, so that every tensor is aligned to its own size, then by name, as the reference implementation has
+  // it: the same tensors are the same bytes, whoever wrote them.
+  const ordered = [...tensors].sort(
+    ([x, a], [y, b]) => ORDER.indexOf(a.dtype) - ORDER.indexOf(b.dtype) || (x < y ? -1 : 1),
+  );
   const fields: string[] = [];
   const field = (name: string, value: unknown): number =>
     fields.push(`${JSON.stringify(name)}:${JSON.stringify(value)}`);

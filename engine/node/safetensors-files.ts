@@ -6,6 +6,7 @@ import { parseStrictJson } from '../json.ts';
 import { LENGTH_BYTES, cutTensors, headerLength, parseHeader, safetensorsPieces } from '../safetensors.ts';
 import type { Safetensors, StoredTensor } from '../safetensors.ts';
 import { writeFileAtomically } from './atomic-file.ts';
+import { DataChecksum, hasChecksums, verifyChecksums, withChecksums, withoutChecksums } from './checksums.ts';
 
 /** The names that the Hugging Face libraries give to a whole checkpoint and to the index of a sharded one. */
 const WHOLE = 'model.safetensors';
@@ -25,7 +26,10 @@ const unreadable = (path: string, cause: unknown): DeitError =>
         cause,
       });
 
-/** Reads one file; the tensors are views of one buffer. Throws `file-unreadable` or `file-corrupt`. */
+/**
+ * Reads one file; the tensors are views of one buffer. Checksums that the file carries are verified, and left out of its
+ * metadata. Throws `file-unreadable` or `file-corrupt`.
+ */
 export async function readSafetensorsFile(path: string): Promise<Safetensors> {
   const file = await open(path, 'r').catch((cause: unknown) => Promise.reject(unreadable(path, cause)));
   try {
@@ -41,7 +45,10 @@ export async function readSafetensorsFile(path: string): Promise<Safetensors> {
     const length = headerLength(start, fileBytes, path);
     const dataBytes = fileBytes - LENGTH_BYTES - length;
     const header = parseHeader(await readFully(file, LENGTH_BYTES, length), dataBytes, path);
-    return cutTensors(header, await readFully(file, LENGTH_BYTES + length, dataBytes));
+    const checksum = hasChecksums(header.metadata) ? new DataChecksum() : null;
+    const data = await readFully(file, LENGTH_BYTES + length, dataBytes, checksum);
+    if (checksum) verifyChecksums(header.metadata, header.entries, checksum.digest(), path);
+    return cutTensors({ ...header, metadata: withoutChecksums(header.metadata) }, data);
   } catch (cause) {
     throw unreadable(path, cause);
   } finally {
@@ -49,11 +56,20 @@ export async function readSafetensorsFile(path: string): Promise<Safetensors> {
   }
 }
 
-async function readFully(file: Awaited<ReturnType<typeof open>>, position: number, length: number) {
+/** Bytes that are read, and summed, at a time. */
+const CHUNK = 2 ** 24;
+
+async function readFully(
+  file: Awaited<ReturnType<typeof open>>,
+  position: number,
+  length: number,
+  checksum: DataChecksum | null = null,
+) {
   const bytes = new Uint8Array(length);
   for (let at = 0; at < length;) {
-    const { bytesRead } = await file.read(bytes, at, Math.min(length - at, 2 ** 30), position + at);
+    const { bytesRead } = await file.read(bytes, at, Math.min(length - at, CHUNK), position + at);
     if (bytesRead === 0) throw new Error(`the file ended ${length - at} bytes early`);
+    checksum?.add(bytes.subarray(at, at + bytesRead));
     at += bytesRead;
   }
   return bytes;
@@ -120,11 +136,16 @@ function parseIndex(content: Uint8Array, where: string): Map<string, string> {
   return map as Map<string, string>;
 }
 
-/** Writes one file atomically. Throws `file-unwritable`. */
+/** Writes one file atomically, with checksums of its data and metadata. Throws `file-unwritable`. */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, StoredTensor>,
-  metadata?: ReadonlyMap<string, string>,
+  metadata: ReadonlyMap<string, string> = new Map(),
 ): Promise<void> {
-  await writeFileAtomically(path, safetensorsPieces(tensors, metadata));
+  const checksum = new DataChecksum();
+  const [, ...data] = safetensorsPieces(tensors, metadata);
+  for (const piece of data) checksum.add(piece);
+  const described = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
+  const sums = withChecksums(metadata, described, checksum.digest());
+  await writeFileAtomically(path, safetensorsPieces(tensors, sums));
 }

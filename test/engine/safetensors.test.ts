@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdtemp, mkdir, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -270,6 +271,45 @@ describe('safetensors files', () => {
     await mkdir(join(folder, 'taken', 'inside'), { recursive: true });
     expect((await rejection(writeSafetensors(join(folder, 'taken'), one('a', 1)))).code).toBe('file-unwritable');
     expect((await readdir(folder)).sort()).toEqual(['a.safetensors', 'taken']);
+  });
+
+  it('carry checksums of their own, and of one flipped bit anywhere nothing is loaded', async () => {
+    const path = join(folder, 'summed.safetensors');
+    const notes = new Map([['deit-webgpu-run', '{"step":500}']]);
+    await writeSafetensors(path, new Map([...one('a', 1, 2), ...one('b', 3)]), notes);
+    expect((await readSafetensors(path)).metadata).toEqual(notes);
+    const whole = await readFile(path);
+    const header = whole.subarray(8, 8 + Number(whole.readBigUInt64LE()));
+    const sum = createHash('sha256')
+      .update(whole.subarray(8 + header.length))
+      .digest('hex');
+    expect(JSON.parse(header.toString())).toMatchObject({ __metadata__: { 'deit-webgpu-data-sha256': sum } });
+    const unseen: string[] = [];
+    for (let byte = 0; byte < whole.length; byte++) {
+      const flipped = Uint8Array.from(whole);
+      flipped[byte] ^= 1 << ((5 * byte) % 8);
+      await writeFile(path, flipped);
+      const code = await readSafetensors(path).then(
+        () => 'read',
+        (error: DeitError) => error.code,
+      );
+      if (code !== 'file-corrupt') unseen.push(`byte ${byte}: ${code}`);
+    }
+    expect(unseen).toEqual([]);
+  });
+
+  it('have the order of bytes that the reference implementation gives them, whatever order they come in', () => {
+    // serialize of safetensors 0.8.0: by dtype, widest first and in this order, then by name.
+    const dtypes = ['U64', 'I64', 'F64', 'F32', 'U32', 'I32', 'BF16', 'F16', 'U16', 'I16', 'I8', 'U8', 'BOOL'] as const;
+    const widths = { U64: 8, I64: 8, F64: 8, F32: 4, U32: 4, I32: 4, BF16: 2, F16: 2, U16: 2, I16: 2, I8: 1, U8: 1, BOOL: 1 }; // prettier-ignore
+    const expected = dtypes.flatMap((dtype) => [`${dtype}.a`, `${dtype}.b`]);
+    const stored = (name: string): [string, StoredTensor] => {
+      const dtype = name.slice(0, -2) as (typeof dtypes)[number];
+      return [name, { dtype, shape: [1], bytes: new Uint8Array(widths[dtype]) }];
+    };
+    const written = parseSafetensors(serializeSafetensors(new Map([...expected].sort().reverse().map(stored))));
+    const begins = [...written.tensors].map(([name, { bytes }]) => ({ name, begin: bytes.byteOffset }));
+    expect(begins.sort((a, b) => a.begin - b.begin).map(({ name }) => name)).toEqual(expected);
   });
 
   it('names files that are missing, truncated, or pickles', async () => {

@@ -5,9 +5,9 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { latestCheckpoint, listCheckpoints, saveCheckpoint } from '../../deit/train/node/run-state.ts';
 import type { Position, Trained } from '../../deit/train/node/run-state.ts';
-import { createEngine } from '../../engine/node.ts';
-import type { Engine } from '../../engine/node.ts';
-import { AdamW, Linear, decayGroups } from '../../nn/index.ts';
+import { createEngine, readSafetensorsFile } from '../../engine/node.ts';
+import type { Engine, DeitError } from '../../engine/node.ts';
+import { AdamW, Ema, Linear, decayGroups } from '../../nn/index.ts';
 
 let root = '';
 let engine: Engine;
@@ -81,6 +81,27 @@ describe('checkpoints', () => {
     copyFileSync(later, earlier);
     await expect(latestCheckpoint(run, silent)).rejects.toMatchObject({ code: 'file-corrupt' });
     expect((await listCheckpoints(run)).map(({ step }) => step)).toEqual([10, 5]);
+  });
+
+  it.each(['model/weight', 'optimizer/', 'ema/'])('with one flipped bit in %s are passed over', async (part) => {
+    const run = newRun();
+    const { model, optimizer } = trained;
+    const ema = new Ema(model, optimizer, 0.9);
+    const saveAll = (step: number): Promise<string> =>
+      saveCheckpoint(run, 2, at(step), { model, optimizer, ema }, engine.variants.export());
+    await saveAll(5);
+    const later = await saveAll(10);
+    const { tensors } = await readSafetensorsFile(later);
+    const [, hit] = [...tensors].find(([name, { bytes }]) => name.startsWith(part) && bytes.length > 0)!;
+    const file = readFileSync(later);
+    // The tensors are views of the data, which ends with the file.
+    file[file.length - hit.bytes.buffer.byteLength + hit.bytes.byteOffset] ^= 1;
+    writeFileSync(later, file);
+    const damaged: string[] = [];
+    const read = await latestCheckpoint(run, (path, error) => damaged.push(`${path} ${(error as DeitError).code}`));
+    expect(read?.position.step).toBe(5);
+    expect(damaged).toEqual([`${later} file-corrupt`]);
+    ema.free();
   });
 
   it('are none where a run has not come so far, and an error where their folder cannot be read', async () => {
