@@ -49,7 +49,7 @@ async function compareLogits(gpu: Engine, path: string, count: number): Promise<
   const { cropPct, interpolation } = card ?? { cropPct: 0.875, interpolation: 'bicubic' as const };
   const transform = makeTransform(evaluationPipeline({ imageSize, cropPct, interpolation }));
   const still = new PhiloxStream(0, Purpose.augment);
-  const all = await collectImages([path]);
+  const { files: all } = await collectImages([path]);
   const files = Array.from({ length: Math.min(count, all.length) }, (_, i) =>
     all.at(Math.floor((i * all.length) / Math.min(count, all.length))),
   ).filter((file) => file !== undefined);

@@ -258,13 +258,14 @@ function lists(): Target {
           Buffer.concat([file, Buffer.from(added.map((fields) => `${fields.join('\t')}\n`).join(''))]),
       ),
     read(bytes) {
-      for (const { path, label } of parseList(Buffer.from(bytes).toString('utf8'), 'hostile.txt')) {
+      const { paths, labels } = parseList(Buffer.from(bytes).toString('utf8'), 'hostile.txt', root);
+      for (const path of paths) {
         sound(
           resolve(root, path).startsWith(root + sep) || resolve(root, path) === root,
           `${path} leads out of the folder`,
         );
-        sound(label !== '', 'a label is empty');
       }
+      sound(labels.length === paths.length && !labels.includes(''), 'a label is empty');
     },
   };
 }

@@ -1,8 +1,9 @@
 import { DeitError } from '../../engine/index.ts';
+import type { Split } from '../data/index.ts';
 import { describeModel } from '../models/registry.ts';
 import { Evaluator } from '../train/evaluate.ts';
 import { classNames } from '../train/node/shipped.ts';
-import { openSources } from '../train/node/sources.ts';
+import { openMeasured, tellData } from '../train/node/sources.ts';
 import type { HeadScores, Tally } from '../train/tally.ts';
 import { heldOutImages } from './held-out.ts';
 import type { HeldOutOptions } from './held-out.ts';
@@ -14,6 +15,7 @@ import type { GlobalOptions } from './session.ts';
 interface EvaluateOptions extends GlobalOptions, HeldOutOptions {
   weights: string;
   model?: string;
+  split?: Split;
   batchSize: string;
   unreadable: 'fatal' | 'skip';
 }
@@ -21,7 +23,7 @@ interface EvaluateOptions extends GlobalOptions, HeldOutOptions {
 /** Up to so many classes are listed one by one, with their confusions. */
 const LISTED = 30;
 
-/** `deit evaluate`: how every head does on the held-out images of a data set. */
+/** `deit evaluate`: how every head does on the held-out images of a data set, or on all of one that is not divided. */
 export async function evaluate(options: EvaluateOptions): Promise<void> {
   // The seed is that of the held-out images; evaluation draws nothing.
   await withEngine({ ...options, seed: 0 }, async (engine, say) => {
@@ -30,9 +32,12 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     const recipe = { ...measured.recipe, 'data.unreadable': options.unreadable };
     const { imageSize } = describeModel(spec);
     const how = card ? { cropPct: card.cropPct, interpolation: card.interpolation } : {};
-    const sources = await openSources(recipe, imageSize, how);
+    const chosen = { part: options.split, divided: measured.isDivided };
+    const sources = await openMeasured(recipe, { ...how, imageSize }, chosen);
     try {
-      say(measured.describe(sources.split));
+      tellData(sources.notes, say);
+      const { split } = sources;
+      if (split !== 'whole') say(measured.describe(split));
       const names = classNames(card, model.classes);
       const labelOf = classMap(names, sources.classes);
       const batches = sources.evaluation(parseNumber(options.batchSize, '--batch-size'));
@@ -49,7 +54,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
         const report = {
           model: spec,
           data: sources.name,
-          heldOut: measured.facts(sources.split),
+          heldOut: split === 'whole' ? null : measured.facts(split),
           images: tally.images,
           skipped: sources.skipped.size,
           accuracy: tally.accuracy(),

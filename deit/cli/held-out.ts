@@ -19,6 +19,8 @@ export interface HeldOutOptions {
 export interface Measured {
   /** The data settings; all else is as by default. */
   readonly recipe: Recipe;
+  /** Whether data without held-out images of its own is divided as in the training, or by the options; else it is measured whole. */
+  readonly isDivided: boolean;
   /** Says which images are measured on, given how the data was divided. Throws `bad-config` where it cannot be known. */
   describe(split: HeldOut['split']): string;
   facts(split: HeldOut['split']): HeldOut;
@@ -50,6 +52,7 @@ export function heldOutImages(card: ModelCard | null, options: HeldOutOptions): 
     trained && fraction === trained.fraction && seed === trained.seed && list === (trained.list ?? list);
   return {
     recipe,
+    isDivided: isOwn || options.valFraction !== undefined || options.seed !== undefined,
     facts: (split) => ({ split, fraction: recipe['data.valFraction'], seed: recipe['run.seed'], list }),
     describe(split) {
       if (split === 'given') return list === null ? "held out: the data's own held-out images" : `held out: ${list}`;

@@ -1,7 +1,7 @@
-import { text } from 'node:stream/consumers';
+import { createInterface } from 'node:readline/promises';
 import { DeitError, PhiloxStream, Purpose } from '../../engine/index.ts';
 import { evaluationPipeline, makeTransform } from '../data/index.ts';
-import { collectImages, decodeImage } from '../data/node/index.ts';
+import { collectImages, decodeImage, READ_FORMATS } from '../data/node/index.ts';
 import { ForwardPass } from '../forward-pass.ts';
 import { averageLogits, likeliest } from '../logits.ts';
 import { describeModel } from '../models/registry.ts';
@@ -24,8 +24,9 @@ export interface Prediction {
 
 /** `deit predict`: the likeliest classes of images. */
 export async function predict(paths: readonly string[], options: PredictOptions): Promise<void> {
-  const files = await namedImages(paths);
+  const { files, leftOut } = await namedImages(paths);
   await withEngine(options, async (engine, say) => {
+    if (leftOut) say(`left out: ${leftOut}`);
     const { model, spec, card } = await openModel(engine, options.weights, options.model);
     const { imageSize } = describeModel(spec);
     const { cropPct, interpolation } = card ?? { cropPct: 0.875, interpolation: 'bicubic' as const };
@@ -52,18 +53,22 @@ export async function predict(paths: readonly string[], options: PredictOptions)
   });
 }
 
-/** The images that the arguments name: files, folders at any depth, and for `-` a path on each line of standard input. */
-async function namedImages(paths: readonly string[]): Promise<string[]> {
-  const lists = paths.map(async (path) => {
-    if (path !== '-') return [path];
-    const lines = (await text(process.stdin)).split(/\r?\n/);
-    return lines.filter((line) => line.trim() !== '');
-  });
-  const files = await collectImages((await Promise.all(lists)).flat());
-  if (files.length > 0) return files;
+/**
+ * The images that the arguments name: files, folders at any depth, and for `-` a path on each line of standard input; and
+ * what the folders hold besides.
+ */
+async function namedImages(paths: readonly string[]): Promise<{ files: string[]; leftOut: string }> {
+  const named: string[] = [];
+  for (const path of paths) {
+    if (path !== '-') named.push(path);
+    else for await (const line of createInterface({ input: process.stdin })) if (line.trim() !== '') named.push(line);
+  }
+  const found = await collectImages(named);
+  if (found.files.length > 0) return found;
   throw new DeitError('bad-data', 'There are no images here.', {
     where: paths.join(', '),
-    expected: 'JPEG, PNG or WebP files, folders of them, or - for a list on standard input',
+    expected: `${READ_FORMATS} files, folders of them, or - for a list on standard input`,
+    found: found.leftOut || 'nothing',
   });
 }
 

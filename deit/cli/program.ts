@@ -95,6 +95,12 @@ export function buildProgram(): Command {
     .option('--weights <file>', 'checkpoint (safetensors); default: the DeiT-Ti for ImageNet that ships', 'shipped')
     .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
     .option('--data <path>', 'data set; default: the one that the checkpoint was trained on')
+    .addOption(
+      new Option(
+        '--split <part>',
+        'part of the data to measure on; default: val, else test, and all of data that has no parts',
+      ).choices(['train', 'val', 'test']),
+    )
     .option('--val-fraction <x>', 'part of every class that was held out; default: as in the training')
     .option('--seed <n>', 'seed by which it was drawn; default: as in the training')
     .option('--val-list <file>', 'list file of the held-out images; default: as in the training')

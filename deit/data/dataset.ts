@@ -9,7 +9,7 @@ export interface RgbImage {
   data: Uint8Array;
 }
 
-export type Split = 'train' | 'val';
+export type Split = 'train' | 'val' | 'test';
 
 /** Labelled images, by index 0 .. length - 1. Labels index `classes`. */
 export interface Dataset {
@@ -22,6 +22,8 @@ export interface Dataset {
   label(index: number): number;
   /** File that holds the image, if it is a file of its own: such images can be decoded by worker threads. */
   path?(index: number): string;
+  /** Folder inside which such files must lie once links are followed; undefined: anywhere. */
+  readonly root?: string | undefined;
 }
 
 /** Images that are all in memory, 8-bit RGB (HWC), all of one size. */
@@ -88,6 +90,7 @@ export class SubsetDataset implements Dataset {
   readonly classes: readonly string[];
   readonly length: number;
   readonly path?: (index: number) => string;
+  readonly root: string | undefined;
 
   constructor(
     private readonly base: Dataset,
@@ -98,6 +101,7 @@ export class SubsetDataset implements Dataset {
     this.split = split;
     this.classes = base.classes;
     this.length = indices.length;
+    this.root = base.root;
     if (base.path) this.path = (index) => base.path!(this.at(index));
   }
 

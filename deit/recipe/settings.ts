@@ -122,6 +122,15 @@ export const settings = {
     'folder of images, of CIFAR binaries, or a list file; `cifar10-sample` ships with the package',
   ),
   'data.valPath': optionalText(null, 'list file of the held-out images, where data.path is a list file'),
+  'data.root': optionalText(
+    null,
+    'folder that the paths of list files are relative to, and must stay in; null: the folder of the list',
+  ),
+  'data.links': choice(
+    ['follow', 'inside'],
+    'follow',
+    'links that lead out of the folder of the data: follow them, as torchvision does, or refuse them',
+  ),
   'data.valFraction': number(0.2, 'part held out by seed where the data has no validation split', probability),
   'data.batchSize': integer(1024, 'images in one optimizer step', { min: 1, max: MOST_IMAGES, source: 'Table 9' }),
   'data.accumulate': integer(1, 'micro-batches that one optimizer step is gathered from', {

@@ -42,14 +42,16 @@ describe('files from strangers', () => {
     expect(() => parseRecipe(deep, 'deep.json')).toThrow(expect.objectContaining({ code: 'bad-config' }));
   });
 
-  it('links out of the folder of a data set are not followed', async () => {
+  it('links out of the folder of a data set are not followed where the user says so', async () => {
     const [outside, set] = [join(folder, 'outside'), join(folder, 'set')];
     for (const part of ['a', 'b']) mkdirSync(join(set, part), { recursive: true });
     mkdirSync(outside);
     writeFileSync(join(outside, 'secret.png'), 'secret');
-    symlinkSync(join(outside, 'secret.png'), join(set, 'a', 'one.png'));
-    writeFileSync(join(set, 'list.txt'), 'a/one.png\ta\na/one.png\ta\na/one.png\tb\na/one.png\tb\n');
-    const { train } = await openData(join(set, 'list.txt'), { valFraction: 0.5 });
+    symlinkSync(join(outside, 'secret.png'), join(set, 'a', '1.png'));
+    writeFileSync(join(set, 'list.txt'), ['a', 'b'].flatMap((label) => [1, 2].map((i) => `${label}/${i}.png\t${label}\n`)).join('')); // prettier-ignore
+    for (const name of ['a/2', 'b/1', 'b/2']) symlinkSync(join(outside, 'secret.png'), join(set, `${name}.png`));
+    const { train } = await openData(join(set, 'list.txt'), { valFraction: 0.5, links: 'inside' });
+    await expect(openData(set, { links: 'inside' })).rejects.toMatchObject({ code: 'bad-data' });
     await expect(train.image(0)).rejects.toMatchObject({ code: 'bad-data' });
   });
 });

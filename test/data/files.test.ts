@@ -7,8 +7,8 @@ import type { Sharp } from 'sharp';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Dataset } from '../../deit/data/dataset.ts';
 import { decodeBytes, decodeImage } from '../../deit/data/node/decode.ts';
-import { collectImages, openImageFolder } from '../../deit/data/node/folder.ts';
-import { openListFile, parseList } from '../../deit/data/node/list-file.ts';
+import { collectImages } from '../../deit/data/node/folder.ts';
+import { parseList } from '../../deit/data/node/list-file.ts';
 import { openData } from '../../deit/data/node/open.ts';
 import { downloadCifar10 } from '../../deit/data/node/cifar-download.ts';
 import { DeitError } from '../../engine/index.ts';
@@ -53,7 +53,7 @@ describe('image folders', () => {
     writeFileSync(join(root, 'train/a/notes.txt'), 'hello');
     writeFileSync(join(root, 'train/a/.hidden.png'), '');
     mkdirSync(join(root, 'train/.cache'));
-    const { train, val, ignored } = await openImageFolder(root);
+    const { train, val, notes, kind } = await openData(root);
     expect(train.classes).toEqual(['a', 'b']);
     expect(listed(train)).toEqual([
       ['train/a/deep/x.jpeg', 0],
@@ -62,17 +62,21 @@ describe('image folders', () => {
       ['train/b/2.png', 1],
     ]);
     expect(listed(val)).toEqual([['val/a/1.png', 0]]);
-    expect(ignored).toEqual([join(root, 'train/a/notes.txt')]);
+    expect(kind).toBe('folder');
+    expect(notes).toEqual([
+      `${root}, 4 training and 1 held-out images of 2 classes (a, b)`,
+      'parts: train/ 4 images, val/ 1 images',
+      'left out: 1 hidden file named as an image (train/a/.hidden.png); 1 file of no image format (train/a/notes.txt)',
+    ]);
     const image = await train.image(3);
     expect([image.width, image.height, ...image.data.subarray(0, 3)]).toEqual([8, 6, 0, 5, 250]);
-    expect((await openData(root)).kind).toBe('folder');
   });
 
   it('holds out a part of each class by seed where there is no val', async () => {
     for (let i = 0; i < 10; i++) await put(`cats/${i}.png`, i);
     for (let i = 0; i < 5; i++) await put(`dogs/${i}.png`, i);
     const open = async (seed: number): Promise<string[][]> => {
-      const { train, val } = await openImageFolder(root, { seed, valFraction: 0.3 });
+      const { train, val } = await openData(root, { seed, valFraction: 0.3 });
       return [listed(train).map(String), listed(val).map(String)];
     };
     const [train, val] = await open(1);
@@ -81,52 +85,47 @@ describe('image folders', () => {
     expect([...train, ...val].sort()).toHaveLength(new Set([...train, ...val]).size);
     expect(await open(1)).toEqual([train, val]);
     expect((await open(2))[1]).not.toEqual(val);
-    await expect(openImageFolder(root, { valFraction: 1 })).rejects.toThrow(/valFraction/);
+    await expect(openData(root, { valFraction: 1 })).rejects.toThrow(/valFraction/);
   });
 
   it('says what is wrong with a folder', async () => {
-    await expect(openImageFolder(join(root, 'none'))).rejects.toThrow(/file-unreadable[^]*none/);
     await expect(openData(join(root, 'none'))).rejects.toThrow(/file-unreadable[^]*no data set/);
-    await expect(openImageFolder(root)).rejects.toThrow(/two classes/);
+    await expect(openData(root)).rejects.toThrow(/two classes/);
     await put('train/only/1.png', 1);
-    await expect(openImageFolder(root)).rejects.toThrow(/bad-data[^]*only "only"/);
+    await expect(openData(root)).rejects.toThrow(/bad-data[^]*only "only"/);
     mkdirSync(join(root, 'train/empty'));
     writeFileSync(join(root, 'train/empty/readme.md'), '');
-    await expect(openImageFolder(root)).rejects.toThrow(/no images[^]*none in empty/);
+    await expect(openData(root)).rejects.toThrow(/no images[^]*none in empty/);
     await put('train/empty/1.png', 1);
-    await expect(openImageFolder(root)).rejects.toThrow(/too few images/);
+    await expect(openData(root)).rejects.toThrow(/too few images/);
     await put('val/onyl/1.png', 1);
-    await expect(openImageFolder(root)).rejects.toThrow(/class that train lacks[^]*onyl[^]*"only"/);
+    await expect(openData(root)).rejects.toThrow(/class that train lacks[^]*onyl[^]*"only"/);
     rmSync(join(root, 'val/onyl'), { recursive: true });
-    await expect(openImageFolder(root)).rejects.toThrow(/held-out images has none/);
+    await expect(openData(root)).rejects.toThrow(/part of the data set has no images[^]*val/);
   });
 
-  it('does not read through links out of the folder, unless told to', async () => {
+  it('reads through links out of the folder as torchvision does, unless told not to', async () => {
     writeFileSync(join(base, `outside${count}.png`), await png(99));
     for (const path of ['a/1.png', 'a/2.png', 'b/1.png']) await put(path, 1);
     symlinkSync(join(base, `outside${count}.png`), join(root, 'b/link.png'));
     symlinkSync(join(root, 'a/1.png'), join(root, 'b/within.png'));
-    const open = async (allowOutside: boolean): Promise<PromiseSettledResult<number>[]> => {
-      const { train, val } = await openImageFolder(root, { allowOutside });
-      const sets = [train, val].flatMap((set) => Array.from({ length: set.length }, (_, i) => set.image(i)));
-      return Promise.allSettled(sets.map(async (image) => (await image).data[0]));
-    };
-    const closed = await open(false);
-    const refused = closed.filter((result) => result.status === 'rejected');
-    expect(refused.map(({ reason }) => (reason as DeitError).message)).toEqual([
-      expect.stringMatching(/outside the folder[^]*link\.png/),
-    ]);
-    expect((await open(true)).map((r) => r.status === 'fulfilled' && r.value).sort()).toEqual([1, 1, 1, 1, 99]);
+    const { train, val } = await openData(root);
+    const images = [train, val].flatMap((set) => Array.from({ length: set.length }, (_, i) => set.image(i)));
+    expect((await Promise.all(images)).map(({ data }) => data[0]).sort()).toEqual([1, 1, 1, 1, 99]);
+    const closed = openData(root, { links: 'inside' });
+    await expect(closed).rejects.toThrow(/leads out of the folder[^]*link\.png[^]*data\.links=follow/);
+    rmSync(join(root, 'b/link.png'));
+    expect((await openData(root, { links: 'inside' })).train.length).toBe(2);
   });
 
   it('collects images for prediction', async () => {
     await put('a/1.png', 1);
     await put('a/b/2.png', 1);
-    expect(await collectImages([join(root, 'a'), 'x.jpg'])).toEqual([
-      join(root, 'a/1.png'),
-      join(root, 'a/b/2.png'),
-      'x.jpg',
-    ]);
+    writeFileSync(join(root, 'a/3.HEIC'), '');
+    expect(await collectImages([join(root, 'a'), 'x.jpg'])).toEqual({
+      files: [join(root, 'a/1.png'), join(root, 'a/b/2.png'), 'x.jpg'],
+      leftOut: `${join(root, 'a')}: 1 file in HEIC format, which is not read (3.HEIC)`,
+    });
   });
 });
 
@@ -135,18 +134,19 @@ describe('list files', () => {
     for (let i = 0; i < 4; i++) await put(`images/${i}.png`, i);
     const lines = ['# comment', '', 'images/0.png\t10', 'images/1.png\t2\r', './images/2.png\t10', 'images/3.png\t2'];
     writeFileSync(join(root, 'list.tsv'), lines.join('\n'));
-    const { train, val } = await openListFile(join(root, 'list.tsv'), { valFraction: 0.5 });
+    const { train, val } = await openData(join(root, 'list.tsv'), { valFraction: 0.5 });
     expect(train.classes).toEqual(['2', '10']);
     expect([train.length, val.length]).toEqual([2, 2]);
     writeFileSync(join(root, 'val.tsv'), 'images/3.png\tcat\n');
     writeFileSync(join(root, 'names.tsv'), 'images/0.png\tdog\nimages/1.png\tcat\n');
-    const named = await openListFile(join(root, 'names.tsv'), { valFile: join(root, 'val.tsv') });
+    const named = await openData(join(root, 'names.tsv'), { valFile: join(root, 'val.tsv') });
     expect([named.train.classes, listed(named.val)]).toEqual([['cat', 'dog'], [['images/3.png', 0]]]);
     expect((await named.train.image(1)).data[0]).toBe(1);
     writeFileSync(join(root, 'val.tsv'), 'images/3.png\tcow\n');
-    const wrong = openListFile(join(root, 'names.tsv'), { valFile: join(root, 'val.tsv') });
+    const wrong = openData(join(root, 'names.tsv'), { valFile: join(root, 'val.tsv') });
     await expect(wrong).rejects.toThrow(/train lacks[^]*cow/);
-    expect((await openData(join(root, 'names.tsv'), { valFile: join(root, 'names.tsv') })).kind).toBe('list');
+    const both = await openData(join(root, 'names.tsv'), { valFile: join(root, 'names.tsv') });
+    expect([both.kind, both.notes.at(-1)]).toEqual(['list', expect.stringContaining('2 images are in both lists')]);
   });
 
   it.each([
@@ -165,13 +165,13 @@ describe('list files', () => {
 
   it('refuses what is not text, and files behind links when they are read', async () => {
     writeFileSync(join(root, 'binary.tsv'), Uint8Array.of(0xff, 0xfe, 9, 65));
-    await expect(openListFile(join(root, 'binary.tsv'))).rejects.toThrow(/file-corrupt[^]*UTF-8/);
-    await expect(openListFile(join(root, 'none.tsv'))).rejects.toThrow(/file-unreadable/);
-    writeFileSync(join(base, 'secret.png'), await png(7));
+    await expect(openData(join(root, 'binary.tsv'))).rejects.toThrow(/file-corrupt[^]*UTF-8/);
+    await expect(openData(join(root, 'none.tsv'))).rejects.toThrow(/file-unreadable/);
     symlinkSync(base, join(root, 'way-out'));
-    const lines = ['a', 'b'].flatMap((label) => [1, 2].map((i) => `way-out/secret.png\t${label}${i > 9 ? i : ''}`));
+    for (const label of ['a', 'b']) for (const i of [1, 2]) writeFileSync(join(base, `${label}${i}.png`), await png(i));
+    const lines = ['a', 'b'].flatMap((label) => [1, 2].map((i) => `way-out/${label}${i}.png\t${label}`));
     writeFileSync(join(root, 'links.tsv'), lines.join('\n'));
-    const { train } = await openListFile(join(root, 'links.tsv'));
+    const { train } = await openData(join(root, 'links.tsv'), { links: 'inside' });
     await expect(train.image(0)).rejects.toThrow(/outside the folder/);
   });
 
@@ -179,14 +179,14 @@ describe('list files', () => {
     const piece = fc.oneof(fc.constantFrom('..', '.', '/', '\\', '\t', 'a', '\0', ' ', '%2e', 'C:'), fc.string());
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
-        let lines: { path: string }[];
+        let list: { paths: string[] };
         try {
-          lines = parseList(`${pieces.join('')}\tlabel`, 'list');
+          list = parseList(`${pieces.join('')}\tlabel`, 'list');
         } catch (error) {
           expect(error).toBeInstanceOf(DeitError);
           return;
         }
-        for (const { path } of lines) expect(join('/data/set', path)).toMatch(/^\/data\/set(\/|$)/);
+        for (const path of list.paths) expect(join('/data/set', path)).toMatch(/^\/data\/set(\/|$)/);
       }),
       { numRuns: 3000, seed: 4 },
     );

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { MemoryDataset } from '../../deit/data/dataset.ts';
 import type { Dataset } from '../../deit/data/dataset.ts';
 import { cifar10SampleFolder, openCifar } from '../../deit/data/node/cifar-files.ts';
-import { openImageFolder } from '../../deit/data/node/folder.ts';
+import { openData } from '../../deit/data/node/open.ts';
 import { ImageWorkers } from '../../deit/data/node/image-workers.ts';
 import { DataLoader } from '../../deit/data/node/loader.ts';
 import type { Batch, LoaderOptions } from '../../deit/data/node/loader.ts';
@@ -31,7 +31,7 @@ beforeAll(async () => {
       }
     }
   }
-  photos = (await openImageFolder(root)).train;
+  photos = (await openData(root)).train;
 });
 afterAll(() => rmSync(root, { recursive: true }));
 
@@ -179,7 +179,7 @@ describe('unreadable images', () => {
       }
     }
     const bad = [2, 3];
-    const { train } = await openImageFolder(folder);
+    const { train } = await openData(folder);
     for (const index of bad) truncateSync(train.path!(index), 500);
     return { dataset: train, bad };
   }
@@ -233,7 +233,7 @@ describe('the cache', () => {
     await sharp({ create: { width: 60, height: 60, channels: 3, background: 'white' } }).toFile(
       photos.path!(0).replace('00.png', 'new.png'),
     );
-    const changed = (await openImageFolder(root)).train;
+    const changed = (await openData(root)).train;
     expect(changed.length).toBe(27);
     rmSync(photos.path!(0).replace('00.png', 'new.png'));
   });
@@ -278,10 +278,10 @@ describe('threads', () => {
 
   it('do not keep Node alive when nobody closes them', async () => {
     const script = `
-      import { openImageFolder } from './deit/data/node/folder.ts';
+      import { openData } from './deit/data/node/open.ts';
       import { DataLoader } from './deit/data/node/loader.ts';
       import { trainingPipeline } from './deit/data/pipeline.ts';
-      const { train: dataset } = await openImageFolder(${JSON.stringify(root)});
+      const { train: dataset } = await openData(${JSON.stringify(root)});
       const pipeline = trainingPipeline({ imageSize: 24 });
       const common = { dataset, pipeline, batchSize: 4, seed: 1, shuffle: true, dropLast: true };
       const loader = new DataLoader({ ...common, workers: 2 });

@@ -11,8 +11,6 @@ import { assetPath } from './assets.ts';
 export interface DatasetPair {
   train: Dataset;
   val: Dataset;
-  /** Whether val was `drawn` from the images of train by seed, or `given` by the source. */
-  split: 'drawn' | 'given';
 }
 
 /** The class-balanced part of CIFAR-10 that ships with the package: 2,400 train and 500 held-out images. */
@@ -45,11 +43,7 @@ export async function openCifar(folder: string): Promise<DatasetPair> {
   const testNames = [isTen ? 'test_batch.bin' : 'test.bin'];
   const classes = await readClasses(folder, kind);
   const [train, test] = await Promise.all([readFiles(folder, trainNames), readFiles(folder, testNames)]);
-  return {
-    train: parseCifar(kind, train, classes, 'train'),
-    val: parseCifar(kind, test, classes, 'val'),
-    split: 'given',
-  };
+  return { train: parseCifar(kind, train, classes, 'train'), val: parseCifar(kind, test, classes, 'val') };
 }
 
 const byBatchNumber = (a: string, b: string): number => parseInt(a.slice(11), 10) - parseInt(b.slice(11), 10);

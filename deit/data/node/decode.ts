@@ -23,9 +23,6 @@ export const decodeLimits = {
   maxFileBytes: 256 * 2 ** 20,
 } as const;
 
-/** File name endings that are taken for images. */
-export const isImageName = (name: string): boolean => /\.(jpe?g|png|webp)$/i.test(name);
-
 // Decoding runs in several threads of ours; libvips needs none of its own, and every image is read once.
 sharp.concurrency(1);
 sharp.cache(false);

@@ -1,129 +1,116 @@
-/** Folders of images by class: `train/CLASS/*.jpg` and `val/CLASS/*.jpg`, or `CLASS/*.jpg` divided by a seed. Node only. */
-import type { Dirent } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+/**
+ * Folders of images by class: `train/CLASS/*.jpg` and `val/CLASS/*.jpg` under any of their common names, or `CLASS/*.jpg`.
+ * Node only.
+ */
+import { stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { DeitError, nearestName } from '../../../engine/index.ts';
-import type { DatasetPair } from './cifar-files.ts';
-import { isImageName } from './decode.ts';
-import { checkClasses, FileDataset, splitEntries } from './file-dataset.ts';
-import type { FileEntry, SplitOptions } from './file-dataset.ts';
+import type { Split } from '../dataset.ts';
+import { someNames, sortNames } from './file-names.ts';
+import { FileDataset, folderTable } from './file-dataset.ts';
+import type { ImageSource, SourcePart } from './image-source.ts';
+import { noImages, understand } from './layout.ts';
+import type { Part } from './layout.ts';
+import { Scanner } from './scan.ts';
+import type { LinkPolicy, Listed } from './scan.ts';
 
-export interface FolderOptions extends SplitOptions {
-  /** Follow links out of the folder. Default false: such images count as unreadable. */
-  allowOutside?: boolean;
-}
-
-/** Train and val, and the files that were passed over because their names are not those of images. */
-export interface FolderPair extends DatasetPair {
-  ignored: string[];
+export interface FolderOptions {
+  /** What to do with links that lead out of the folder: follow them as torchvision does (default), or refuse the data set. */
+  links?: LinkPolicy;
 }
 
 /**
- * Opens a folder of images. Classes are the class folders of `train` in the order of their names; `val` (or `validation`)
- * may lack some but may have no others. Without `train`, the folder's own folders are the classes.
- * Files are found at any depth, in the order of their paths; hidden files are passed over.
+ * Reads a folder of images. Classes are the class folders of `train`, else of whatever there is, in the order of their
+ * names; the other parts may lack some but may have no others. Files are found at any depth, in the order of their paths;
+ * hidden files are passed over.
  */
-export async function openImageFolder(root: string, options: FolderOptions = {}): Promise<FolderPair> {
-  const folders = await classFolders(root);
-  const isSplit = folders.includes('train');
-  const trainFolder = isSplit ? join(root, 'train') : root;
-  const classes = isSplit ? await classFolders(trainFolder) : folders;
-  const ignored: string[] = [];
-  const all = await listEntries(trainFolder, classes, ignored);
-  const dataset = (split: 'train' | 'val', entries: FileEntry[]): FileDataset =>
-    new FileDataset({ name: root, split, classes, root: options.allowOutside ? undefined : root }, entries);
-  checkClasses(dataset('train', all), trainFolder);
-
-  const valName = isSplit ? ['val', 'validation'].find((name) => folders.includes(name)) : undefined;
-  if (valName === undefined) {
-    const { train, val } = splitEntries(all, classes, options);
-    return { train: dataset('train', train), val: dataset('val', val), split: 'drawn', ignored };
-  }
-  const valFolder = join(root, valName);
-  await checkValClasses(valFolder, classes);
-  const held = await listEntries(valFolder, classes, ignored);
-  if (held.length === 0) {
-    throw new DeitError('bad-data', 'The folder of held-out images has none.', {
-      where: valFolder,
-      expected: 'images in class folders named as those of train',
-      fix: 'Add images, or remove the folder so that a part of train is held out.',
-    });
-  }
-  return { train: dataset('train', all), val: dataset('val', held), split: 'given', ignored };
+export async function readImageFolder(root: string, { links = 'follow' }: FolderOptions = {}): Promise<ImageSource> {
+  const scanner = await Scanner.open(root, links);
+  const layout = await understand(scanner);
+  const main = (['train', 'all', 'val', 'test'] as const).map((name) => layout.parts.get(name)).find((part) => part)!;
+  const classes = classNames(main);
+  const parts = new Map<Split | 'all', SourcePart>();
+  for (const [split, part] of layout.parts) parts.set(split, await readPart(scanner, part, split, classes, links));
+  const notes = [...layout.notes, ...numberedByText(classes)];
+  const { outside, leftOut } = scanner;
+  if (outside.length > 0) notes.push(`read through links out of the folder: ${someNames(outside)} (data.links=inside refuses them)`); // prettier-ignore
+  return { kind: 'folder', name: root, classes, parts, notes, leftOut: String(leftOut) };
 }
 
-async function checkValClasses(valFolder: string, classes: readonly string[]): Promise<void> {
-  const unknown = (await classFolders(valFolder)).filter((name) => !classes.includes(name));
-  if (unknown.length === 0) return;
+/** Names of the classes, in composed form: the same name reads the same from every system. */
+function classNames(part: Part): string[] {
+  const names = part.classes.map(nameOf);
+  const classes = sortNames(names.map((name) => name.normalize()));
+  const twice = classes.find((name, i) => name === classes[i - 1]);
+  if (twice === undefined) return classes;
+  throw new DeitError('bad-data', 'Two class folders bear the same name, written in different bytes.', {
+    where: part.folder.path,
+    found: names.filter((name) => name.normalize() === twice).map((name) => JSON.stringify(name)).join(' and '), // prettier-ignore
+    fix: 'Move their images into one folder.',
+  });
+}
+
+const nameOf = ({ folder }: Listed): string => basename(folder.path);
+
+async function readPart(
+  scanner: Scanner,
+  part: Part,
+  split: Split | 'all',
+  classes: readonly string[],
+  links: LinkPolicy,
+): Promise<SourcePart> {
+  const { path } = part.folder;
+  const folders = new Map(part.classes.map((listed) => [nameOf(listed).normalize(), listed]));
+  const present = classes.filter((name) => folders.has(name));
+  const images = await scanner.imagesOfEach(present.map((name) => folders.get(name)!));
+  const found = new Map(present.map((name, i) => [name, images[i]]));
+  const source = { name: scanner.root.path, split: split === 'all' ? ('train' as const) : split, classes };
+  const files = folderTable(classes.map((name) => found.get(name) ?? []));
+  const dataset = new FileDataset({ ...source, root: links === 'inside' ? scanner.root.path : undefined }, files);
+  const known = new Set(classes);
+  const unknown = [...folders.keys()].filter((name) => !known.has(name));
+  return {
+    label: split === 'all' ? '' : `${scanner.nameOf(path)}/`,
+    dataset,
+    problem: unknown.length > 0 ? unknownClasses(path, unknown, classes) : dataset.length > 0 ? null : noImages(path),
+  };
+}
+
+function unknownClasses(folder: string, unknown: readonly string[], classes: readonly string[]): DeitError {
   const near = nearestName(unknown[0], classes);
-  throw new DeitError('bad-data', 'Held-out images belong to a class that train lacks.', {
-    where: valFolder,
-    expected: `only ${classes.length} classes: ${classes.slice(0, 10).join(', ')}${classes.length > 10 ? ', ...' : ''}`,
-    found: unknown.join(', '),
+  return new DeitError('bad-data', 'Held-out images belong to a class that train lacks.', {
+    where: folder,
+    expected: `only ${classes.length} classes: ${someNames(classes)}`,
+    found: someNames(unknown),
     fix: near ? `Is "${unknown[0]}" meant to be "${near}"?` : 'Rename or remove the folder, or add the class to train.',
   });
 }
 
-/** Names of the visible folders in a folder, in the order of their characters. */
-async function classFolders(folder: string): Promise<string[]> {
-  const names: string[] = [];
-  for (const entry of await list(folder)) {
-    if (entry.name.startsWith('.')) continue;
-    if (entry.isDirectory() || (entry.isSymbolicLink() && (await isFolder(join(folder, entry.name))))) {
-      names.push(entry.name);
-    }
-  }
-  return names.sort();
+/** Says that numbers are in the order of texts, where that is another one. */
+function numberedByText(classes: readonly string[]): string[] {
+  if (!classes.every((name) => /^-?\d+$/.test(name))) return [];
+  const at = classes.findIndex((name, i) => i > 0 && Number(name) < Number(classes[i - 1]));
+  if (at < 0) return [];
+  return [
+    `the class folders are in the order of their names as texts, as torchvision has them: class ${at} is "${classes[at]}", after "${classes[at - 1]}"`,
+  ];
 }
 
-async function listEntries(folder: string, classes: readonly string[], ignored: string[]): Promise<FileEntry[]> {
-  const entries: FileEntry[] = [];
-  for (const [label, name] of classes.entries()) {
-    const paths = await imagesUnder(join(folder, name), ignored);
-    for (const path of paths) entries.push({ path, label });
-  }
-  return entries;
-}
-
-/** Image files at any depth below a folder (absent: none), in the order of their paths. Links to folders are not followed below it. */
-async function imagesUnder(folder: string, ignored: string[]): Promise<string[]> {
-  if (!(await isFolder(folder))) return [];
-  const paths: string[] = [];
-  for (const entry of (await list(folder)).sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const path = join(folder, entry.name);
-    if (entry.name.startsWith('.')) continue;
-    if (entry.isDirectory()) paths.push(...(await imagesUnder(path, ignored)));
-    else if (isImageName(entry.name)) paths.push(path);
-    else ignored.push(path);
-  }
-  return paths;
-}
-
-/** The image files that some paths name: files as they are, folders at any depth. */
-export async function collectImages(paths: readonly string[]): Promise<string[]> {
-  const found: string[] = [];
+/** The image files that some paths name: files as they are, folders at any depth. `leftOut` says what the folders hold besides. */
+export async function collectImages(paths: readonly string[]): Promise<{ files: string[]; leftOut: string }> {
+  const files: string[] = [];
+  const accounts: string[] = [];
   for (const path of paths) {
-    if (await isFolder(path)) found.push(...(await imagesUnder(path, [])));
-    else found.push(path);
+    const isFolder = await stat(path).then((found) => found.isDirectory(), () => false); // prettier-ignore
+    if (!isFolder) {
+      files.push(path);
+      continue;
+    }
+    const scanner = await Scanner.open(path);
+    for (const { folder, names } of await scanner.images(scanner.root)) {
+      for (const name of names) files.push(join(folder, name));
+    }
+    if (!scanner.leftOut.isEmpty) accounts.push(`${path}: ${String(scanner.leftOut)}`);
   }
-  return found;
+  return { files, leftOut: accounts.join('; ') };
 }
-
-async function list(folder: string): Promise<Dirent[]> {
-  try {
-    return await readdir(folder, { withFileTypes: true });
-  } catch (cause) {
-    throw new DeitError('file-unreadable', 'A folder of images cannot be read.', {
-      where: folder,
-      found: cause instanceof Error ? cause.message : String(cause),
-      fix: 'Name an existing folder with one folder of images a class.',
-      cause,
-    });
-  }
-}
-
-const isFolder = (path: string): Promise<boolean> =>
-  stat(path).then(
-    (s) => s.isDirectory(),
-    () => false,
-  );

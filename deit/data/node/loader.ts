@@ -13,7 +13,7 @@ import type { ImageFailure, ImageJob, SampleSource } from './image-jobs.ts';
 import { ImageWorkers } from './image-workers.ts';
 
 export interface LoaderOptions extends Omit<SamplerOptions, 'length'> {
-  dataset: Dataset & { root?: string | undefined };
+  dataset: Dataset;
   pipeline: Pipeline;
   batchSize: number;
   seed: number;

@@ -8,6 +8,7 @@ import { SHIPPED } from './shipped.ts';
 const PATHS = [
   'data.path',
   'data.valPath',
+  'data.root',
   'data.cache',
   'model.weights',
   'teacher.weights',

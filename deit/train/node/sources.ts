@@ -1,19 +1,27 @@
-import { DataLoader, ImageWorkers, openData } from '../../data/node/index.ts';
+import { DataLoader, ImageWorkers, openData, openPart } from '../../data/node/index.ts';
 import { equalJitter, evaluationPipeline, trainingPipeline } from '../../data/index.ts';
-import type { Dataset, EvaluationOptions } from '../../data/index.ts';
+import type { Dataset, EvaluationOptions, Split, TrainingPipeline } from '../../data/index.ts';
+import type { LoaderOptions, OpenedPart, ReadDataOptions, SplitOptions } from '../../data/node/index.ts';
 import type { Recipe } from '../../recipe/settings.ts';
 import type { HeldOut } from './model-card.ts';
 
 /** The data of a run: loaders over the training and the validation images, on shared worker threads. */
-export interface Sources {
-  readonly name: string;
-  readonly classes: readonly string[];
-  /** How the held-out images were chosen. */
-  readonly split: HeldOut['split'];
+export interface Sources extends MeasuredSources {
   readonly train: Dataset;
-  readonly validation: Dataset;
+  readonly split: HeldOut['split'];
   /** Batches for training; several loaders may exist at a time (teacher, student). */
   training(batchSize: number): DataLoader;
+}
+
+/** The data that a model is measured on. */
+export interface MeasuredSources {
+  readonly name: string;
+  readonly classes: readonly string[];
+  /** What was understood of the data, a line each. */
+  readonly notes: readonly string[];
+  /** How the images were chosen: `drawn` by seed, `given` by the data, or the `whole` of data that is not divided. */
+  readonly split: OpenedPart['split'];
+  readonly validation: Dataset;
   evaluation(batchSize: number): DataLoader;
   /** Images that could not be read and were left out so far: path and reason. */
   readonly skipped: ReadonlyMap<string, string>;
@@ -29,68 +37,133 @@ export async function openSources(
   imageSize: number,
   evaluation: Partial<EvaluationOptions> = {},
 ): Promise<Sources> {
-  const seed = recipe['run.seed'];
-  const valFile = recipe['data.valPath'] ?? undefined;
-  const data = await openData(recipe['data.path'], { valFraction: recipe['data.valFraction'], seed, valFile });
-  const workers = new ImageWorkers(data.train.path ? recipe['data.workers'] : 0);
-  const unreadable = recipe['data.unreadable'];
-  const common = { seed, workers, unreadable };
-  const interpolation = recipe['augment.interpolation'];
-  const cache =
-    recipe['data.cache'] === null
-      ? undefined
-      : { folder: recipe['data.cache'], shorterSide: recipe['data.cacheSide'], interpolation };
+  const options = { ...readOptions(recipe), ...divisionOf(recipe) };
+  const { train, val, split, notes } = await openData(recipe['data.path'], options);
+  const loaders = new Loaders(recipe, train);
+  return {
+    name: train.name,
+    classes: train.classes,
+    notes,
+    split,
+    train,
+    validation: val,
+    get skipped() {
+      return loaders.skipped;
+    },
+    training: (batchSize) => loaders.training(train, imageSize, batchSize),
+    evaluation: (batchSize) => loaders.evaluation(val, { ...evaluation, imageSize }, batchSize),
+    close: () => loaders.close(),
+  };
+}
+
+/**
+ * Opens a part of the data that a recipe names to measure a model on, or all of data that is not divided: see `openPart`.
+ * `divided`: as a training with this recipe divides it.
+ */
+export async function openMeasured(
+  recipe: Recipe,
+  evaluation: Partial<EvaluationOptions> & { imageSize: number },
+  { part, divided }: { part: Split | undefined; divided: boolean },
+): Promise<MeasuredSources> {
+  const division = divided ? divisionOf(recipe) : undefined;
+  const { dataset, split, notes } = await openPart(recipe['data.path'], part, { ...readOptions(recipe), division });
+  const loaders = new Loaders(recipe, dataset);
+  return {
+    name: dataset.name,
+    classes: dataset.classes,
+    notes,
+    split,
+    validation: dataset,
+    get skipped() {
+      return loaders.skipped;
+    },
+    evaluation: (batchSize) => loaders.evaluation(dataset, evaluation, batchSize),
+    close: () => loaders.close(),
+  };
+}
+
+const divisionOf = (recipe: Recipe): SplitOptions => ({
+  valFraction: recipe['data.valFraction'],
+  seed: recipe['run.seed'],
+});
+
+const readOptions = (recipe: Recipe): ReadDataOptions => ({
+  valFile: recipe['data.valPath'] ?? undefined,
+  root: recipe['data.root'] ?? undefined,
+  links: recipe['data.links'],
+});
+
+/** Tells what was understood of data, in the same words wherever data is opened. */
+export function tellData([headline, ...notes]: readonly string[], say: (line: string) => void): void {
+  say(`data: ${headline}`);
+  for (const note of notes) say(`  ${note}`);
+}
+
+/** The loaders of a run, on shared worker threads. */
+class Loaders {
+  private readonly made: DataLoader[] = [];
+  private readonly workers: ImageWorkers;
+
+  constructor(
+    private readonly recipe: Recipe,
+    dataset: Dataset,
+  ) {
+    this.workers = new ImageWorkers(dataset.path ? recipe['data.workers'] : 0);
+  }
+
+  get skipped(): Map<string, string> {
+    return new Map(this.made.flatMap((loader) => [...loader.skipped]));
+  }
+
+  training(dataset: Dataset, imageSize: number, batchSize: number): DataLoader {
+    const { recipe } = this;
+    const interpolation = recipe['augment.interpolation'];
+    const folder = recipe['data.cache'];
+    return this.opened({
+      dataset,
+      cache: folder === null ? undefined : { folder, shorterSide: recipe['data.cacheSide'], interpolation },
+      pipeline: trainingPipelineOf(recipe, imageSize),
+      batchSize,
+      shuffle: true,
+      dropLast: true,
+      repeats: recipe['augment.repeats'],
+    });
+  }
+
+  evaluation(
+    dataset: Dataset,
+    options: Partial<EvaluationOptions> & { imageSize: number },
+    batchSize: number,
+  ): DataLoader {
+    return this.opened({ dataset, pipeline: evaluationPipeline(options), batchSize, shuffle: false, dropLast: false });
+  }
+
+  close(): Promise<void> {
+    return this.workers.close();
+  }
+
+  private opened(options: Omit<LoaderOptions, 'seed' | 'workers' | 'unreadable'>): DataLoader {
+    const { recipe, workers } = this;
+    const common = { seed: recipe['run.seed'], workers, unreadable: recipe['data.unreadable'] };
+    const loader = new DataLoader({ ...options, ...common });
+    this.made.push(loader);
+    return loader;
+  }
+}
+
+function trainingPipelineOf(recipe: Recipe, imageSize: number): TrainingPipeline {
   const jitter = recipe['augment.colorJitter'];
   const pipeline = trainingPipeline({
     imageSize,
     crop: recipe['augment.crop'],
     padding: recipe['augment.padding'],
     scale: [recipe['augment.scaleMin'], 1],
-    interpolation,
+    interpolation: recipe['augment.interpolation'],
     flipProbability: recipe['augment.flip'],
     autoAugment: recipe['augment.policy'],
     colorJitter: jitter > 0 ? equalJitter(jitter) : null,
     ...(recipe['augment.erasing'] > 0 ? {} : { erasing: null }),
   });
   if (pipeline.erasing) pipeline.erasing = { ...pipeline.erasing, probability: recipe['augment.erasing'] };
-  const loaders: DataLoader[] = [];
-  const opened = (loader: DataLoader): DataLoader => {
-    loaders.push(loader);
-    return loader;
-  };
-  return {
-    name: data.train.name,
-    classes: data.train.classes,
-    split: data.split,
-    train: data.train,
-    validation: data.val,
-    get skipped() {
-      return new Map(loaders.flatMap((loader) => [...loader.skipped]));
-    },
-    training: (batchSize) =>
-      opened(
-        new DataLoader({
-          ...common,
-          dataset: data.train,
-          cache,
-          pipeline,
-          batchSize,
-          shuffle: true,
-          dropLast: true,
-          repeats: recipe['augment.repeats'],
-        }),
-      ),
-    evaluation: (batchSize) =>
-      opened(
-        new DataLoader({
-          ...common,
-          dataset: data.val,
-          pipeline: evaluationPipeline({ ...evaluation, imageSize }),
-          batchSize,
-          shuffle: false,
-          dropLast: false,
-        }),
-      ),
-    close: () => workers.close(),
-  };
+  return pipeline;
 }

@@ -32,7 +32,7 @@ import { absolutePath } from './paths.ts';
 import type { RunFolder } from './run-folder.ts';
 import { latestCheckpoint, listCheckpoints, removeUnfinished, saveCheckpoint } from './run-state.ts';
 import type { ReadCheckpoint, Trained } from './run-state.ts';
-import { openSources } from './sources.ts';
+import { openSources, tellData } from './sources.ts';
 import type { Sources } from './sources.ts';
 import { settleVariants } from './tuning.ts';
 
@@ -111,8 +111,7 @@ class TrainingRun {
     const sources = await openSources(recipe, imageSize);
     try {
       const spec = specFor(recipe['model.name'], sources);
-      const { train, validation } = sources;
-      reporter.say(`data: ${sources.name}, ${train.length} training and ${validation.length} held-out images`);
+      tellData(sources.notes, (line) => reporter.say(line));
       await removeUnfinished(folder.path);
       if (this.options.resume) await this.findCheckpoint();
       await this.settleVariants(sources);
