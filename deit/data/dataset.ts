@@ -9,6 +9,12 @@ export interface RgbImage {
   data: Uint8Array;
 }
 
+/** A picture from a file. */
+export interface DecodedImage extends RgbImage {
+  /** What a reader of the results should know of how it was read. */
+  note?: string;
+}
+
 export type Split = 'train' | 'val' | 'test';
 
 /** Labelled images, by index 0 .. length - 1. Labels index `classes`. */

@@ -31,6 +31,19 @@ const png = (red: number): Promise<Buffer> =>
     .png()
     .toBuffer();
 
+/** A BMP of 24 bits a pixel, all of one grey. */
+function bmp24(width: number, height: number): Buffer {
+  const head = Buffer.alloc(54);
+  head.write('BM');
+  head.writeUInt32LE(54, 10);
+  head.writeUInt32LE(40, 14);
+  head.writeInt32LE(width, 18);
+  head.writeInt32LE(height, 22);
+  head.writeUInt16LE(1, 26);
+  head.writeUInt16LE(24, 28);
+  return Buffer.concat([head, Buffer.alloc(height * Math.ceil((3 * width) / 4) * 4, 99)]);
+}
+
 async function put(path: string, red: number): Promise<void> {
   mkdirSync(join(root, dirname(path)), { recursive: true });
   writeFileSync(join(root, path), await png(red));
@@ -66,7 +79,7 @@ describe('image folders', () => {
     expect(notes).toEqual([
       `${root}, 4 training and 1 held-out images of 2 classes (a, b)`,
       'parts: train/ 4 images, val/ 1 images',
-      'left out: 1 hidden file named as an image (train/a/.hidden.png); 1 file of no image format (train/a/notes.txt)',
+      'left out: 1 file of no image format (train/a/notes.txt); 1 hidden file named as an image (train/a/.hidden.png)',
     ]);
     const image = await train.image(3);
     expect([image.width, image.height, ...image.data.subarray(0, 3)]).toEqual([8, 6, 0, 5, 250]);
@@ -258,7 +271,7 @@ describe('decoding', () => {
     await refuses(await sized(1, 1), /bad-data[^]*photo\.jpg[^]*1 x 1/);
     await refuses(await sized(20_000, 400), /bad-data[^]*20000 x 400/);
     await refuses(await sized(700, 10), /bad-data[^]*700 x 10/);
-    await refuses(Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'), /file-corrupt[^]*svg/);
+    await refuses(Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'), /file-corrupt[^]*SVG/);
     const jpeg = await sharp(await sized(64, 64))
       .jpeg()
       .toBuffer();
@@ -284,6 +297,10 @@ describe('decoding', () => {
       picture.clone().jpeg().toBuffer(),
       picture.clone().png().toBuffer(),
       picture.clone().webp().toBuffer(),
+      picture.clone().tiff({ compression: 'lzw' }).toBuffer(),
+      picture.clone().gif().toBuffer(),
+      Promise.resolve(bmp24(40, 30)),
+      Promise.resolve(Buffer.concat([Buffer.from('P6\n40 30\n255\n'), Buffer.alloc(3600, 99)])),
     ]);
     let rejected = 0;
     const edit = fc.tuple(fc.nat(4000), fc.integer({ min: 0, max: 255 }));
@@ -305,7 +322,7 @@ describe('decoding', () => {
           }
         },
       ),
-      { numRuns: 400, seed: 2 },
+      { numRuns: 800, seed: 2 },
     );
     expect(rejected).toBeGreaterThan(50); // the mutations do reach the checks
   });

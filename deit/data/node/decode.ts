@@ -1,18 +1,26 @@
 /**
- * Image files to 8-bit RGB with `sharp`: the pixels that Pillow's Image.open(f).convert('RGB') gives, save that EXIF
- * orientation is applied and 16-bit grey keeps its high byte (Pillow saturates it). Alpha is dropped, colour profiles are
- * ignored, CMYK is converted by (255 - C)(255 - K) / 255 as Pillow does. Node only.
+ * Image files to 8-bit RGB: the pixels that Pillow's Image.open(f).convert('RGB') gives, of the first frame or page, save
+ * that EXIF orientation is applied and 16-bit grey keeps its high byte, which is noted (Pillow cuts it at 255). Alpha is
+ * dropped, colour profiles are ignored, CMYK is converted by (255 - C)(255 - K) / 255 as Pillow does. JPEG, PNG, WebP, TIFF
+ * and GIF are read by `sharp`, the rest as formats/ says; what would decode to other pixels is refused by name. AVIF is
+ * such: libheif repeats chroma samples where Pillow's libavif interpolates. Node only.
  */
 import { realpath, readFile, stat } from 'node:fs/promises';
 import { isAbsolute, relative } from 'node:path';
 import sharp from 'sharp';
 import type { Sharp } from 'sharp';
 import { DeitError } from '../../../engine/index.ts';
-import type { RgbImage } from '../dataset.ts';
+import type { DecodedImage, RgbImage } from '../dataset.ts';
+import { READ_FORMATS } from './file-names.ts';
+import { decodeBmp, readBmpHeader } from './formats/bmp.ts';
+import { firstFrame, flattenGif } from './formats/gif.ts';
+import { decodeNetpbm, readNetpbmHeader } from './formats/netpbm.ts';
+import { formatOf } from './formats/sniff.ts';
+import type { ReadFormat } from './formats/sniff.ts';
+import { isDeepGreyTiff, oddTiff, readTiffTags } from './formats/tiff.ts';
 
 /** What an image must be like to be decoded; the rest is refused before its pixels are. */
 export const decodeLimits = {
-  formats: ['jpeg', 'png', 'webp'],
   /** Pixels of the shorter side at least, of the longer side at most. */
   minSide: 4,
   maxSide: 16_384,
@@ -23,6 +31,8 @@ export const decodeLimits = {
   maxFileBytes: 256 * 2 ** 20,
 } as const;
 
+const DEEP_GREY = '16-bit grey, of which the high byte is taken (Pillow cuts values at 255)';
+
 // Decoding runs in several threads of ours; libvips needs none of its own, and every image is read once.
 sharp.concurrency(1);
 sharp.cache(false);
@@ -32,7 +42,7 @@ sharp.cache(false);
  * Throws `file-unreadable` (missing, no file), `file-corrupt` (not a whole image) or `bad-data` (beyond the limits,
  * outside the folder); each names the file.
  */
-export async function decodeImage(path: string, root?: string): Promise<RgbImage> {
+export async function decodeImage(path: string, root?: string): Promise<DecodedImage> {
   return decodeBytes(await readImageFile(path, root), path);
 }
 
@@ -68,39 +78,24 @@ async function checkInside(path: string, root: string): Promise<void> {
     where: path,
     expected: `a file inside ${folder}`,
     found: file,
-    fix: 'Copy the image into the folder, or allow links out of it (allowOutside).',
+    fix: 'Copy the image into the folder, or allow links out of it with data.links=follow.',
   });
 }
 
 /** Decodes the bytes of a file; `name` is what errors call it. */
-export async function decodeBytes(bytes: Uint8Array, name: string): Promise<RgbImage> {
+export async function decodeBytes(bytes: Uint8Array, name: string): Promise<DecodedImage> {
   try {
-    const input = sharp(bytes, {
-      autoOrient: true,
-      ignoreIcc: true,
-      failOn: 'error',
-      limitInputPixels: decodeLimits.maxPixels,
-    });
-    const { format, width, height, space } = await input.metadata();
-    checkHeader(name, format, width, height);
-    const colours: Sharp = space === 'cmyk' ? input.pipelineColourspace('cmyk').toColourspace('cmyk') : input;
-    const rgb = space === 'cmyk' ? colours : colours.toColourspace('srgb').removeAlpha();
-    const { data, info } = await rgb.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
-    if (info.channels === 3)
-      return {
-        width: info.width,
-        height: info.height,
-        data: new Uint8Array(data.buffer, data.byteOffset, data.length),
-      };
-    if (space === 'cmyk' && info.channels === 4) {
-      return { width: info.width, height: info.height, data: cmykToRgb(data) };
-    }
-    throw new Error(`${info.channels} channels in colour space ${space}`);
+    const format = formatOf(bytes);
+    if (format === null) throw new Error('bytes of no image format');
+    if ('other' in format) throw notRead(name, format.other);
+    if (format.read === 'bmp') return await bmp(bytes, name);
+    if (format.read === 'netpbm') return netpbm(bytes, name);
+    return await bySharp(bytes, format.read, name);
   } catch (cause) {
     if (cause instanceof DeitError) throw cause;
     throw new DeitError('file-corrupt', 'An image cannot be decoded.', {
       where: name,
-      expected: 'a whole JPEG, PNG or WebP image',
+      expected: `a whole ${READ_FORMATS} image`,
       found: cause instanceof Error ? cause.message : String(cause),
       fix: 'Replace or remove the file, or let unreadable images be skipped.',
       cause,
@@ -108,16 +103,73 @@ export async function decodeBytes(bytes: Uint8Array, name: string): Promise<RgbI
   }
 }
 
-function checkHeader(name: string, format: string, width: number, height: number): void {
-  const { formats, minSide, maxSide, maxPixels, maxAspect } = decodeLimits;
-  if (!formats.some((known) => known === format)) {
-    throw new DeitError('file-corrupt', 'This image format is not read.', {
-      where: name,
-      expected: 'JPEG, PNG or WebP',
-      found: format,
-      fix: 'Convert the image.',
-    });
+async function bySharp(bytes: Uint8Array, format: ReadFormat, name: string): Promise<DecodedImage> {
+  const tags = format === 'tiff' ? readTiffTags(bytes) : null;
+  if (format === 'tiff') {
+    const odd = tags ? oddTiff(tags) : 'no directory';
+    if (odd !== null) throw notRead(name, `TIFF with ${odd}`);
   }
+  const input = sharp(bytes, {
+    autoOrient: true,
+    ignoreIcc: true,
+    failOn: 'error',
+    limitInputPixels: decodeLimits.maxPixels,
+  });
+  const { width, height, space } = await input.metadata();
+  checkSize(name, width, height);
+  // A palette's colours behind transparency are not known to sharp, which shows such pixels black.
+  if (format === 'gif') return gif(bytes, await pixels(input.toColourspace('srgb').ensureAlpha(), 4));
+  if (space === 'cmyk') {
+    const cmyk = await pixels(input.pipelineColourspace('cmyk').toColourspace('cmyk'), 4);
+    return { ...cmyk, data: cmykToRgb(cmyk.data) };
+  }
+  const image = await pixels(input.toColourspace('srgb').removeAlpha(), 3);
+  const isDeepGrey = tags ? isDeepGreyTiff(tags) : format === 'png' && bytes[24] === 16 && bytes[25] === 0;
+  return isDeepGrey ? { ...image, note: DEEP_GREY } : image;
+}
+
+async function pixels(image: Sharp, channels: number): Promise<RgbImage> {
+  const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+  if (info.channels !== channels) throw new Error(`${info.channels} channels where ${channels} were expected`);
+  const { width, height } = info;
+  return { width, height, data: new Uint8Array(data.buffer, data.byteOffset, data.length) };
+}
+
+function gif(bytes: Uint8Array, screen: RgbImage): RgbImage {
+  const frame = firstFrame(bytes);
+  const image = frame && flattenGif(screen, frame);
+  if (!image) throw new Error('a transparent pixel without a colour in the palette');
+  return image;
+}
+
+async function bmp(bytes: Uint8Array, name: string): Promise<RgbImage> {
+  const header = readBmpHeader(bytes);
+  if (!header) throw new Error('the header is cut short');
+  if (header.odd !== null) throw notRead(name, `BMP, ${header.odd}`);
+  checkSize(name, header.width, header.height);
+  return decodeBmp(bytes);
+}
+
+function netpbm(bytes: Uint8Array, name: string): RgbImage {
+  const header = readNetpbmHeader(bytes);
+  if (!header) throw new Error('the header is cut short');
+  if (header.maxValue !== 255) throw notRead(name, `PPM or PGM with values to ${header.maxValue}`);
+  checkSize(name, header.width, header.height);
+  const image = decodeNetpbm(bytes, header);
+  if (!image) throw new Error('the samples are cut short');
+  return image;
+}
+
+const notRead = (name: string, found: string): DeitError =>
+  new DeitError('file-corrupt', 'This image format is not read.', {
+    where: name,
+    expected: READ_FORMATS,
+    found,
+    fix: 'Convert the image, or let unreadable images be skipped.',
+  });
+
+function checkSize(name: string, width: number, height: number): void {
+  const { minSide, maxSide, maxPixels, maxAspect } = decodeLimits;
   const [shorter, longer] = [Math.min(width, height), Math.max(width, height)];
   const isUsable =
     shorter >= minSide && longer <= maxSide && width * height <= maxPixels && longer <= shorter * maxAspect;

@@ -1,7 +1,7 @@
 /** What the name of a file says, and the order of names. */
 
 /** Endings of the files that are decoded. */
-const IMAGE = /\.(jpe?g|jpe|jfif|png|webp|tiff?|gif|bmp|dib|ppm|pgm)$/i;
+const IMAGE = /\.(jpe?g|jpe|jfif|png|webp|tiff?|gif|bmp|ppm|pgm)$/i;
 
 /** Endings of pictures that are not decoded: they are counted and named, so that nobody misses them in vain. */
 const OTHER: Readonly<Record<string, string>> = {
@@ -15,6 +15,7 @@ const OTHER: Readonly<Record<string, string>> = {
   j2k: 'JPEG 2000',
   jxl: 'JPEG XL',
   jxr: 'JPEG XR',
+  dib: 'DIB',
   ico: 'ICO',
   tga: 'TGA',
   psd: 'PSD',
