@@ -12,8 +12,8 @@ export type { AttentionMaps, HeadToken, TokenAttention } from './report/attentio
 export type { BatchSource } from './train/batches.ts';
 export { Evaluator } from './train/evaluate.ts';
 export type { Accuracy } from './train/evaluate.ts';
-export { fit } from './train/fit.ts';
-export type { FitOptions, FitProgress, Length } from './train/fit.ts';
+export { trainSteps } from './train/train-steps.ts';
+export type { Length, StepProgress, TrainStepsOptions, TrainedStep } from './train/train-steps.ts';
 export { TrainStep } from './train/step.ts';
 export type { StepMetrics, TrainStepOptions } from './train/step.ts';
 export * from './weights/index.ts';

@@ -2,7 +2,7 @@
 import { createEngine } from '../../engine/node.ts';
 import type { Engine, EngineOptions } from '../../engine/node.ts';
 import { RunFolder, nestRecipe, parseRecipe, resolveRecipe, trainRecipe } from '../../deit/node.ts';
-import type { FitProgress, Overrides, TrainResult } from '../../deit/node.ts';
+import type { StepProgress, Overrides, TrainResult } from '../../deit/node.ts';
 import { SMALL } from './drill.ts';
 
 /** The small recipe, without worker threads, as overrides. */
@@ -17,7 +17,7 @@ export interface InProcess {
   readonly resume?: boolean;
   readonly engineOptions?: EngineOptions;
   readonly onEngine?: (engine: Engine) => void;
-  readonly onStep?: (progress: FitProgress, engine: Engine) => void;
+  readonly onStep?: (progress: StepProgress, engine: Engine) => void;
   readonly onSay?: (line: string) => void;
 }
 
@@ -39,7 +39,7 @@ export async function trainInProcess(options: InProcess): Promise<TrainResult> {
   const reporter = {
     say: (line: string) => onSay?.(line),
     begin: () => undefined,
-    step: (_role: string, progress: FitProgress) => onStep?.(progress, engine),
+    step: (_role: string, progress: StepProgress) => onStep?.(progress, engine),
     evaluated: () => undefined,
     end: () => undefined,
   };

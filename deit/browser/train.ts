@@ -8,8 +8,8 @@ import { createModel } from '../models/index.ts';
 import type { Classifier } from '../models/index.ts';
 import { Evaluator } from '../train/evaluate.ts';
 import type { Accuracy } from '../train/evaluate.ts';
-import { fit } from '../train/fit.ts';
-import type { FitProgress } from '../train/fit.ts';
+import { trainSteps } from '../train/train-steps.ts';
+import type { StepProgress } from '../train/train-steps.ts';
 import { TrainStep } from '../train/step.ts';
 import { MemoryBatches } from './batches.ts';
 
@@ -36,7 +36,7 @@ export interface TrainingOptions {
   readonly teacherSteps: number;
   readonly studentSteps: number;
   readonly batchSize: number;
-  readonly onStep: (role: 'teacher' | 'student', progress: FitProgress) => void;
+  readonly onStep: (role: 'teacher' | 'student', progress: StepProgress) => void;
   /** Now and then, with the model as it is. */
   readonly onLook: (student: Classifier, accuracy: Accuracy) => Promise<void>;
   readonly signal: AbortSignal;
@@ -93,17 +93,19 @@ async function trainOne(
   const epochs = steps / source.batchesPerEpoch;
   const base = role === 'teacher' ? 3e-3 : 1e-3;
   const schedule: Schedule = { base, epochs, warmupEpochs: 0.1 * epochs, warmupLr: 1e-6, minLr: 1e-5, per: 'step' };
-  await fit({
-    trainStep,
+  const training = trainSteps({
     source,
     accumulate: 1,
     length: { steps, seconds: null },
     schedule: (step) => learningRate(schedule, step, source.batchesPerEpoch),
-    onStep: (progress) => onStep(role, progress),
-    pauseAfter: (step) => step % lookEvery === 0,
-    onPause: onLook,
+    run: (batches, step, lr) => trainStep.run(batches, step, lr),
+    settleAfter: (step) => step % lookEvery === 0,
     signal,
   });
+  for await (const { progress, settled } of training) {
+    onStep(role, progress);
+    if (settled && progress.step < steps) await onLook();
+  }
   // Before the optimizer gives up the memory of the parameters, on which recordings of the model rely.
   await onLook();
   trainStep.release();

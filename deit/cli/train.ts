@@ -8,15 +8,19 @@ import { nestRecipe, parseAssignment, parseRecipe, resolveRecipe } from '../reci
 import type { Overrides } from '../recipe/resolve.ts';
 import { settings } from '../recipe/settings.ts';
 import type { Recipe } from '../recipe/settings.ts';
+import { examineRun } from '../report/node/examiner.ts';
 import { writeReport } from '../report/node/run-files.ts';
 import { quoted } from '../report/shell.ts';
 import type { Accuracy } from '../train/evaluate.ts';
-import type { FitProgress } from '../train/fit.ts';
+import type { StepProgress } from '../train/train-steps.ts';
 import { withAbsolutePaths } from '../train/node/paths.ts';
 import { outliveDevices } from '../train/node/recovery.ts';
 import { RunFolder } from '../train/node/run-folder.ts';
-import { Interrupted, trainRecipe } from '../train/node/training-run.ts';
-import type { Reporter, TrainResult } from '../train/node/training-run.ts';
+import { Interrupted } from '../train/node/train-model.ts';
+import type { Reporter } from '../train/node/train-model.ts';
+import { trainRecipe } from '../train/node/training-run.ts';
+import type { TrainResult, TrainedRun } from '../train/node/training-run.ts';
+import { microBatch } from '../train/setup.ts';
 import type { Role } from '../train/setup.ts';
 import { Progress, formatDuration, percent } from './progress.ts';
 import { shippedRecipes } from './recipes.ts';
@@ -59,9 +63,12 @@ export async function train(options: TrainOptions): Promise<void> {
       withEngine({ ...options, seed: recipe['run.seed'] }, async (engine, say) => {
         await folder.writeJson('adapter.json', engine.adapter);
         const reporter = new ConsoleReporter(say);
-        return trainRecipe(engine, { recipe, folder, reporter, resume: resuming, signal });
+        const afterTraining = async (run: TrainedRun): Promise<void> =>
+          folder.writeJson('analysis.json', await examineRun(engine, run, microBatch(recipe)));
+        return trainRecipe(engine, { recipe, folder, reporter, resume: resuming, signal, afterTraining });
       }),
     );
+    tell(`report: ${await writeReport(folder.path)}`);
     summarize(result, tell);
     if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
   } catch (error) {
@@ -163,7 +170,7 @@ class ConsoleReporter implements Reporter {
     this.bar = new Progress(role.padEnd(7), steps, firstStep);
   }
 
-  step(_role: Role, progress: FitProgress): void {
+  step(_role: Role, progress: StepProgress): void {
     const { step, steps, epoch, imagesPerSecond, secondsLeft } = progress;
     const losses = [progress.lossLabel, progress.lossDistillation].filter((loss) => loss !== null);
     const right = [progress.accuracy, progress.accuracyDistillation].filter((share) => share !== null);

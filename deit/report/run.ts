@@ -1,7 +1,7 @@
 /** A training run as its folder describes it. Browser-safe. */
 import type { AdapterReport } from '../../engine/index.ts';
 import type { Accuracy } from '../train/evaluate.ts';
-import type { FitProgress } from '../train/fit.ts';
+import type { StepProgress } from '../train/train-steps.ts';
 import type { Role } from '../train/setup.ts';
 import type { Analysis } from './analysis.ts';
 import { quoted } from './shell.ts';
@@ -17,7 +17,7 @@ export interface RunConfig {
   readonly recipe: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
 
-export interface StepLine extends FitProgress {
+export interface StepLine extends StepProgress {
   readonly role: Role;
 }
 

@@ -1,8 +1,8 @@
 /** What to say, and do, about a step whose loss or gradient was not finite. Browser-safe. */
 import { DeitError } from '../../engine/index.ts';
 import { describeOutputs, firstNonFinite } from '../non-finite.ts';
-import type { FaultyStep } from './fit.ts';
 import type { TrainStep } from './step.ts';
+import type { TrainedStep } from './train-steps.ts';
 
 /**
  * Examines a step again and returns the error that names the first operator, with its module, step and batches.
@@ -10,21 +10,21 @@ import type { TrainStep } from './step.ts';
  */
 export async function explainStep(
   trainStep: TrainStep,
-  faulty: FaultyStep,
+  { progress, batches }: Omit<TrainedStep, 'settled'>,
   hasCheckpoint: boolean,
 ): Promise<DeitError> {
-  const { step, epoch, batches, metrics } = faulty;
+  const { step, epoch } = progress;
   const numbers = batches.map(({ number }) => number + 1);
   const images = batches.flatMap(({ images: values, size, number }) => nonFiniteImages(values, size, number));
-  const outputs = describeOutputs(await trainStep.examine(batches, step));
+  const outputs = describeOutputs(await trainStep.examine(batches, step - 1));
   const cause =
     images.length > 0
       ? `the data: ${images.slice(0, 8).join(', ')}`
       : (outputs ??
-        `no output of any operator when the step was run again; ${metrics.nonFinite} elements in the step itself`);
+        `no output of any operator when the step was run again; ${progress.nonFinite} elements in the step itself`);
   const start = hasCheckpoint ? 'the checkpoints are good: go on from them' : 'begin anew';
   return new DeitError('non-finite', 'NaN or infinity turned up in training; the step was not applied.', {
-    where: `step ${step + 1}, epoch ${epoch + 1}, batch ${numbers.join(', ')} of the epoch`,
+    where: `step ${step}, epoch ${epoch + 1}, batch ${numbers.join(', ')} of the epoch`,
     found: cause,
     fix: `${start} with a lower learning rate or with clipping (optim.lr, optim.clip), or leave such steps out with run.nonFinite=skip`,
   });

@@ -9,7 +9,7 @@ import { createModel } from '../models/registry.ts';
 import type { MixOptions } from '../data/index.ts';
 import type { Distillation } from '../distillation.ts';
 import type { Recipe } from '../recipe/settings.ts';
-import type { Length } from './fit.ts';
+import type { Length } from './train-steps.ts';
 
 /** Who is being trained. */
 export type Role = 'teacher' | 'student';

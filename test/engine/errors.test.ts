@@ -87,13 +87,9 @@ const provocations: Readonly<Record<ErrorCode, (engine: Engine) => unknown>> = {
   'non-finite': async () => {
     const metrics = { loss: NaN, lossLabel: NaN, lossDistillation: null, accuracy: 0, accuracyDistillation: null };
     const trainStep = { examine: () => Promise.resolve([]) };
-    const faulty = {
-      step: 3,
-      epoch: 0,
-      batches: [],
-      metrics: { ...metrics, gradNorm: NaN, nonFinite: 7, lossScale: null },
-    };
-    throw await explainStep(trainStep as unknown as Parameters<typeof explainStep>[0], faulty, true);
+    const place = { step: 4, steps: 10, epoch: 0, lr: 1e-3, imagesPerSecond: 1, secondsLeft: 6 };
+    const progress = { ...metrics, ...place, gradNorm: NaN, nonFinite: 7, lossScale: null };
+    throw await explainStep(trainStep as unknown as Parameters<typeof explainStep>[0], { progress, batches: [] }, true);
   },
   'file-unreadable': () => readSafetensorsFile(join(folder, 'absent.safetensors')),
   'file-unwritable': () => writeFileAtomically(join(folder, 'no', 'such', 'place'), [new Uint8Array(1)]),

@@ -7,10 +7,10 @@ import type { Tensor } from '../../engine/node.ts';
 import { AdamW, GradScaler, learningRate } from '../../nn/index.ts';
 import type { Module } from '../../nn/index.ts';
 import { Interrupted, RunFolder, nestRecipe, resolveRecipe, trainRecipe } from '../../deit/node.ts';
-import type { FitProgress, Overrides } from '../../deit/node.ts';
+import type { StepProgress, Overrides } from '../../deit/node.ts';
 import { VisionTransformer } from '../../deit/models/deit.ts';
 import { createModel } from '../../deit/models/registry.ts';
-import { fit } from '../../deit/train/fit.ts';
+import { trainSteps } from '../../deit/train/train-steps.ts';
 import { openSources } from '../../deit/train/node/sources.ts';
 import { planTraining } from '../../deit/train/training-plan.ts';
 import { applyPrecision, distillationOf, optimizerOf, scheduleOf, studentOf } from '../../deit/train/setup.ts';
@@ -56,7 +56,7 @@ async function train(name: string, overrides: Overrides, options: { resume?: boo
   const path = join(folder, name);
   const run = options.resume ? RunFolder.open(path) : RunFolder.create(name, path);
   const stop = new AbortController();
-  const steps: FitProgress[] = [];
+  const steps: StepProgress[] = [];
   const recipe = resolveRecipe(SMALL, overrides);
   const ignore = (): void => undefined;
   try {
@@ -92,7 +92,7 @@ async function train(name: string, overrides: Overrides, options: { resume?: boo
  * Steps of the small student on the labels of a teacher in f32. One in f16, as a recipe has it, gives another label where two
  * of its logits are all but equal, which is another training, not an error of this one; models/regnety.test.ts compares its logits.
  */
-async function distill(precision: 'f32' | 'f16', count: number): Promise<FitProgress[]> {
+async function distill(precision: 'f32' | 'f16', count: number): Promise<StepProgress[]> {
   const gpu = await createEngine({ seed: 7 });
   const recipe = resolveRecipe(SMALL, { 'model.precision': precision });
   const sources = await openSources(recipe, 32);
@@ -115,15 +115,15 @@ async function distill(precision: 'f32' | 'f16', count: number): Promise<FitProg
       imageSize: 32,
     });
     const schedule = scheduleOf(recipe, 'student', count / source.batchesPerEpoch);
-    const steps: FitProgress[] = [];
-    await fit({
-      trainStep,
+    const steps: StepProgress[] = [];
+    const training = trainSteps({
       source,
       accumulate: 1,
       length: { steps: count, seconds: null },
       schedule: (step) => learningRate(schedule, step, source.batchesPerEpoch),
-      onStep: (progress) => steps.push(progress),
+      run: (batches, step, lr) => trainStep.run(batches, step, lr),
     });
+    for await (const { progress } of training) steps.push(progress);
     return steps;
   } finally {
     await sources.close();
@@ -173,7 +173,7 @@ describe('training a distilled DeiT in f16', () => {
       'scaler/skipped',
     ]);
     const after = await train('parted', overrides, { resume: true });
-    const of = ({ steps }: { steps: FitProgress[] }) => steps.map(({ loss, lossScale }) => [loss, lossScale]);
+    const of = ({ steps }: { steps: StepProgress[] }) => steps.map(({ loss, lossScale }) => [loss, lossScale]);
     expect([...of(before), ...of(after)]).toEqual(of(whole));
     expect(after.result!.accuracy).toEqual(whole.result!.accuracy);
   });

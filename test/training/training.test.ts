@@ -6,7 +6,7 @@ import { createEngine } from '../../engine/node.ts';
 import type { Engine, Tensor } from '../../engine/node.ts';
 import { readTensors } from '../../nn/index.ts';
 import { Interrupted, RunFolder, nestRecipe, resolveRecipe, trainRecipe } from '../../deit/node.ts';
-import type { FitProgress, Overrides, Reporter, TrainResult } from '../../deit/node.ts';
+import type { StepProgress, Overrides, Reporter, TrainResult } from '../../deit/node.ts';
 import { createModel } from '../../deit/models/registry.ts';
 import { optimizerOf } from '../../deit/train/setup.ts';
 import { TrainStep } from '../../deit/train/step.ts';
@@ -32,7 +32,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 interface Run {
   readonly result: TrainResult | null;
   readonly losses: number[];
-  readonly steps: FitProgress[];
+  readonly steps: StepProgress[];
 }
 
 async function train(
@@ -44,7 +44,7 @@ async function train(
   const path = join(folder, name);
   const run = options.resume ? RunFolder.open(path) : RunFolder.create(name, path);
   const stop = new AbortController();
-  const steps: FitProgress[] = [];
+  const steps: StepProgress[] = [];
   const reporter: Reporter = {
     say: () => undefined,
     begin: () => undefined,
@@ -85,9 +85,9 @@ describe('training', () => {
       'augment.erasing': 0,
       'model.dropPath': 0,
     });
-    const mean = (part: FitProgress[], of: (step: FitProgress) => number) =>
+    const mean = (part: StepProgress[], of: (step: StepProgress) => number) =>
       part.reduce((sum, step) => sum + of(step), 0) / part.length;
-    for (const loss of [(step: FitProgress) => step.lossLabel, (step: FitProgress) => step.lossDistillation!]) {
+    for (const loss of [(step: StepProgress) => step.lossLabel, (step: StepProgress) => step.lossDistillation!]) {
       // At first ln 10 = 2.30 for the labels; 120 steps bring a network of this size below 2.2.
       expect(mean(steps.slice(-20), loss)).toBeLessThan(mean(steps.slice(0, 20), loss) - 0.05);
     }

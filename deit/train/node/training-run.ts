@@ -1,50 +1,25 @@
 import type { CachedTuneOptions, Engine } from '../../../engine/node.ts';
 import { DeitError } from '../../../engine/index.ts';
-import { Ema, learningRate, stateValues } from '../../../nn/index.ts';
+import { stateValues } from '../../../nn/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
 import { createModel, describeModel } from '../../models/registry.ts';
 import type { Recipe } from '../../recipe/settings.ts';
-import type { TrainingFigures } from '../../report/analysis.ts';
-import { Examiner } from '../../report/node/examiner.ts';
-import { writeReport } from '../../report/node/run-files.ts';
 import { loadWeights } from '../../weights/index.ts';
 import { Evaluator } from '../evaluate.ts';
 import type { Accuracy } from '../evaluate.ts';
-import { fit } from '../fit.ts';
-import type { FitProgress } from '../fit.ts';
-import {
-  applyPrecision,
-  distillationOf,
-  lengthOf,
-  microBatch,
-  mixingOf,
-  optimizerOf,
-  scheduleOf,
-  studentOf,
-} from '../setup.ts';
-import type { Role } from '../setup.ts';
+import { applyPrecision, microBatch, studentOf } from '../setup.ts';
 import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
-import { explainStep } from '../non-finite-guard.ts';
-import { TrainStep } from '../step.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
 import type { ModelCard } from './model-card.ts';
 import { absolutePath } from './paths.ts';
 import type { RunFolder } from './run-folder.ts';
-import { latestCheckpoint, listCheckpoints, removeUnfinished, saveCheckpoint } from './run-state.ts';
-import type { ReadCheckpoint, Trained } from './run-state.ts';
+import { latestCheckpoint, removeUnfinished } from './run-state.ts';
+import type { ReadCheckpoint } from './run-state.ts';
 import { openSources, tellData } from './sources.ts';
 import type { Sources } from './sources.ts';
+import { Interrupted, trainModel } from './train-model.ts';
+import type { Reporter, RunContext, StepProfile } from './train-model.ts';
 import { settleVariants } from './tuning.ts';
-
-/** Where a run tells what it does. */
-export interface Reporter {
-  say(line: string): void;
-  begin(role: Role, steps: number, firstStep: number): void;
-  step(role: Role, progress: FitProgress): void;
-  /** Held-out accuracy along the way. */
-  evaluated(role: Role, step: number, accuracy: Accuracy): void;
-  end(role: Role, accuracy: Accuracy, ema: Accuracy | null): void;
-}
 
 export interface TrainResult {
   /** Held-out, of the raw weights. */
@@ -65,8 +40,14 @@ export interface TrainResult {
   readonly runFolder: string;
 }
 
-/** The run was told to stop. Its state is saved. */
-export class Interrupted extends Error {}
+/** The trained models of a run, still on the GPU, and what they were trained on. */
+export interface TrainedRun {
+  readonly student: Classifier;
+  readonly teacher: Classifier | null;
+  readonly sources: Sources;
+  readonly imageSize: number;
+  readonly profile: StepProfile | null;
+}
 
 export interface RunOptions {
   readonly recipe: Recipe;
@@ -75,6 +56,8 @@ export interface RunOptions {
   /** Goes on from the latest checkpoint in the folder, if there is one. */
   readonly resume?: boolean;
   readonly signal?: AbortSignal;
+  /** Called when all is trained and saved, before the models are let go of: to examine them, for example. */
+  readonly afterTraining?: (run: TrainedRun) => Promise<void>;
   /** How kernel variants are measured, where the recipe wants that. */
   readonly tuning?: CachedTuneOptions;
 }
@@ -95,13 +78,11 @@ class TrainingRun {
   private readonly reporter: Reporter;
   private readonly start = performance.now();
   private checkpoint: ReadCheckpoint | null = null;
-  private readonly examiner: Examiner;
 
   constructor(
     private readonly engine: Engine,
     private readonly options: RunOptions,
   ) {
-    this.examiner = new Examiner(engine);
     ({ recipe: this.recipe, folder: this.folder, reporter: this.reporter } = options);
   }
 
@@ -127,7 +108,7 @@ class TrainingRun {
           'without a teacher the distillation head learns nothing: look at the class head, or take a plain model',
         );
       }
-      const student = await this.train('student', model, teacher?.model ?? null, sources, imageSize);
+      const student = await trainModel(this.context(sources, imageSize), 'student', model, teacher?.model ?? null);
       await saveModel(folder.file('student.safetensors'), model, this.card(spec, imageSize, sources));
       const result: TrainResult = {
         accuracy: {
@@ -146,16 +127,24 @@ class TrainingRun {
       };
       await folder.writeJson('result.json', result);
       this.nameSkipped(sources);
-      const examined = { student: model, teacher: teacher?.model ?? null, sources, imageSize };
-      await folder.writeJson(
-        'analysis.json',
-        await this.examiner.analyze(examined, microBatch(recipe), student.figures),
-      );
-      reporter.say(`report: ${await writeReport(folder.path)}`);
+      const { profile } = student;
+      await this.options.afterTraining?.({
+        student: model,
+        teacher: teacher?.model ?? null,
+        sources,
+        imageSize,
+        profile,
+      });
       return result;
     } finally {
       await sources.close();
     }
+  }
+
+  private context(sources: Sources, imageSize: number): RunContext {
+    const { engine, recipe, folder, reporter, checkpoint } = this;
+    const { signal } = this.options;
+    return { engine, recipe, folder, reporter, sources, imageSize, checkpoint, signal, seconds: () => this.seconds() };
   }
 
   private async settleVariants({ classes }: Sources): Promise<void> {
@@ -212,7 +201,7 @@ class TrainingRun {
       await this.load(model, weights, false);
       return { model: this.frozen(model), accuracy: await this.evaluate(model, sources, imageSize) };
     }
-    const { accuracy } = await this.train('teacher', model, null, sources, imageSize);
+    const { accuracy } = await trainModel(this.context(sources, imageSize), 'teacher', model, null);
     await saveModel(saved, model, this.card(spec, imageSize, sources));
     return { model: this.frozen(model), accuracy };
   }
@@ -222,115 +211,6 @@ class TrainingRun {
     applyPrecision(model, this.recipe['model.precision']);
     model.requiresGrad_(false).eval();
     return model;
-  }
-
-  private async train(role: Role, model: Classifier, teacher: Classifier | null, sources: Sources, imageSize: number) {
-    const { engine, recipe, reporter, folder } = this;
-    const accumulate = recipe['data.accumulate'];
-    const source = sources.training(microBatch(recipe));
-    const stepsPerEpoch = Math.max(1, Math.floor(source.batchesPerEpoch / accumulate));
-    const optimizer = optimizerOf(recipe, role, model);
-    const decay = role === 'student' ? recipe['optim.ema'] : null;
-    const ema = decay === null ? null : new Ema(model, optimizer, decay);
-    const trained: Trained = { model, optimizer, ema };
-    const position = this.checkpoint?.position.role === role ? this.checkpoint.position : null;
-    if (position) this.checkpoint!.restore(trained);
-    const firstStep = position?.step ?? 0;
-    // A resumed training has the length that was found for it before.
-    const length = position
-      ? { steps: position.steps, seconds: null }
-      : lengthOf(recipe, role, stepsPerEpoch, this.seconds());
-    model.train(role === 'teacher' || recipe['run.trainMode']);
-    const trainStep = new TrainStep({
-      engine,
-      student: model,
-      teacher,
-      optimizer,
-      ema,
-      distillation: distillationOf(recipe, teacher !== null),
-      smoothing: recipe['augment.smoothing'],
-      mixing: mixingOf(recipe, role),
-      batchSize: source.batchSize,
-      accumulate,
-      imageSize,
-      nonFinite: recipe['run.nonFinite'],
-    });
-    let skippedSteps = 0;
-    const every = recipe['run.checkpointEvery'];
-    const betweenEvaluations = recipe['run.evaluateEvery'] * stepsPerEpoch;
-    const evaluateEvery = betweenEvaluations === 0 ? Infinity : Math.max(1, Math.round(betweenEvaluations));
-    const isEvaluated = (step: number): boolean => step % evaluateEvery === 0;
-    const evaluator = new Evaluator(engine, model, sources.evaluation(microBatch(recipe)), imageSize);
-    const evaluate = async (step: number) => {
-      const accuracy = await evaluator.run();
-      const averaged = ema ? await ema.withAverages(() => evaluator.run()) : null;
-      folder.appendMetrics({ role, step, accuracy, ema: averaged });
-      return { accuracy, ema: averaged };
-    };
-    let imagesPerSecond = 0;
-    let figures: TrainingFigures | null = null;
-    const images = source.batchSize * accumulate;
-    engine.resetPeakMemory();
-    const began = this.seconds();
-    reporter.begin(role, length.steps, firstStep);
-    const { done, steps } = await fit({
-      trainStep,
-      source,
-      accumulate,
-      length,
-      firstStep,
-      schedule: (step, total) => learningRate(scheduleOf(recipe, role, total / stepsPerEpoch), step, stepsPerEpoch),
-      onStep: (progress) => {
-        imagesPerSecond = progress.imagesPerSecond;
-        folder.appendMetrics({ role, ...progress });
-        reporter.step(role, progress);
-      },
-      onNonFinite: async (faulty) => {
-        if (recipe['run.nonFinite'] === 'stop') {
-          return explainStep(trainStep, faulty, (await listCheckpoints(folder.path)).length > 0);
-        }
-        skippedSteps++;
-        reporter.say(
-          `${role}: step ${faulty.step + 1} was left out: its loss or gradient is not finite (${skippedSteps} so far)`,
-        );
-        return null;
-      },
-      pauseAfter: (step) => step % every === 0 || isEvaluated(step),
-      onPause: async (step, total) => {
-        // First the figures, so that a run resumed from this checkpoint has them.
-        if (isEvaluated(step)) reporter.evaluated(role, step, (await evaluate(step)).accuracy);
-        if (step % every === 0) await this.save(role, step, total, trained);
-      },
-      aroundLast: (step) =>
-        this.examiner.profile(step, images, (found) => {
-          figures = found;
-        }),
-      signal: this.options.signal,
-    });
-    const dataWait = source.waitSeconds / Math.max(1e-9, this.seconds() - began);
-    if (done < steps) {
-      await this.save(role, done, steps, trained);
-      throw new Interrupted(`stopped the ${role} after step ${done} of ${steps}`);
-    }
-    trainStep.release();
-    const { accuracy, ema: averaged } = await evaluate(done);
-    evaluator.release();
-    ema?.free();
-    optimizer.free();
-    reporter.end(role, accuracy, averaged);
-    return { accuracy, ema: averaged, steps: done, imagesPerSecond, dataWait, figures };
-  }
-
-  private async save(role: Role, step: number, steps: number, trained: Trained): Promise<void> {
-    const { engine, recipe, folder, reporter } = this;
-    try {
-      const position = { role, step, steps, seconds: this.seconds() };
-      folder.flushMetrics();
-      await saveCheckpoint(folder.path, recipe['run.keep'], position, trained, engine.variants.export());
-    } catch (error) {
-      if (recipe['run.onSaveError'] === 'stop' || !(error instanceof DeitError)) throw error;
-      reporter.say(`checkpoint after step ${step} not written, going on: ${error.message}`);
-    }
   }
 
   private async evaluate(model: Classifier, sources: Sources, imageSize: number): Promise<Accuracy> {

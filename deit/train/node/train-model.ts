@@ -1,0 +1,238 @@
+/** Trains one model of a run, its teacher or its student: prepares, loops over the steps, and measures it in the end. */
+import { DeitError } from '../../../engine/index.ts';
+import type { DispatchTime, Engine, MemoryReport } from '../../../engine/index.ts';
+import { Ema, learningRate } from '../../../nn/index.ts';
+import type { Classifier } from '../../models/classifier.ts';
+import type { Recipe } from '../../recipe/settings.ts';
+import { Evaluator } from '../evaluate.ts';
+import type { Accuracy } from '../evaluate.ts';
+import { explainStep } from '../non-finite-guard.ts';
+import { distillationOf, lengthOf, microBatch, mixingOf, optimizerOf, scheduleOf } from '../setup.ts';
+import type { Role } from '../setup.ts';
+import { TrainStep } from '../step.ts';
+import type { StepMetrics } from '../step.ts';
+import { trainSteps } from '../train-steps.ts';
+import type { Length, StepProgress } from '../train-steps.ts';
+import type { RunFolder } from './run-folder.ts';
+import { listCheckpoints, saveCheckpoint } from './run-state.ts';
+import type { ReadCheckpoint, Trained } from './run-state.ts';
+import type { Sources } from './sources.ts';
+
+/** Where a run tells what it does. */
+export interface Reporter {
+  say(line: string): void;
+  begin(role: Role, steps: number, firstStep: number): void;
+  step(role: Role, progress: StepProgress): void;
+  /** Held-out accuracy along the way. */
+  evaluated(role: Role, step: number, accuracy: Accuracy): void;
+  end(role: Role, accuracy: Accuracy, ema: Accuracy | null): void;
+}
+
+/** The run was told to stop. Its state is saved. */
+export class Interrupted extends Error {}
+
+/** What all trainings of a run share. */
+export interface RunContext {
+  readonly engine: Engine;
+  readonly recipe: Recipe;
+  readonly folder: RunFolder;
+  readonly reporter: Reporter;
+  readonly sources: Sources;
+  readonly imageSize: number;
+  /** Where to go on from, if the run is resumed. */
+  readonly checkpoint: ReadCheckpoint | null;
+  readonly signal: AbortSignal | undefined;
+  /** Wall-clock seconds of the run so far, over all its sessions. */
+  seconds(): number;
+}
+
+/** The last step, with every dispatch timed. */
+export interface StepProfile {
+  /** Null where the adapter has no clock for it. */
+  readonly times: readonly DispatchTime[] | null;
+  readonly images: number;
+  readonly memory: MemoryReport;
+}
+
+export interface TrainedModel {
+  /** Held-out, of the raw weights. */
+  readonly accuracy: Accuracy;
+  /** The same of the moving average, if there is one. */
+  readonly ema: Accuracy | null;
+  readonly steps: number;
+  readonly imagesPerSecond: number;
+  /** Share of the training time spent waiting for data. */
+  readonly dataWait: number;
+  readonly profile: StepProfile | null;
+}
+
+/** Throws `Interrupted`, with a checkpoint saved, if the run is told to stop. */
+export async function trainModel(
+  context: RunContext,
+  role: Role,
+  model: Classifier,
+  teacher: Classifier | null,
+): Promise<TrainedModel> {
+  const training = new ModelTraining(context, role, model, teacher);
+  await training.loop();
+  return training.finish();
+}
+
+class ModelTraining {
+  private readonly trained: Trained;
+  private readonly source;
+  private readonly stepsPerEpoch: number;
+  private readonly trainStep: TrainStep;
+  private readonly evaluator: Evaluator;
+  private readonly firstStep: number;
+  private readonly length: Length;
+  private done: number;
+  private steps: number;
+  private imagesPerSecond = 0;
+  private loopSeconds = 0;
+  private profile: StepProfile | null = null;
+
+  constructor(
+    private readonly context: RunContext,
+    private readonly role: Role,
+    model: Classifier,
+    teacher: Classifier | null,
+  ) {
+    const { engine, recipe, sources, imageSize, checkpoint } = context;
+    const accumulate = recipe['data.accumulate'];
+    const source = sources.training(microBatch(recipe));
+    this.source = source;
+    this.stepsPerEpoch = Math.max(1, Math.floor(source.batchesPerEpoch / accumulate));
+    const optimizer = optimizerOf(recipe, role, model);
+    const decay = role === 'student' ? recipe['optim.ema'] : null;
+    const ema = decay === null ? null : new Ema(model, optimizer, decay);
+    this.trained = { model, optimizer, ema };
+    const position = checkpoint?.position.role === role ? checkpoint.position : null;
+    if (position) checkpoint!.restore(this.trained);
+    this.firstStep = this.done = position?.step ?? 0;
+    // A resumed training has the length that was found for it before.
+    this.length = position
+      ? { steps: position.steps, seconds: null }
+      : lengthOf(recipe, role, this.stepsPerEpoch, context.seconds());
+    this.steps = this.length.steps;
+    model.train(role === 'teacher' || recipe['run.trainMode']);
+    this.trainStep = new TrainStep({
+      engine,
+      student: model,
+      teacher,
+      optimizer,
+      ema,
+      distillation: distillationOf(recipe, teacher !== null),
+      smoothing: recipe['augment.smoothing'],
+      mixing: mixingOf(recipe, role),
+      batchSize: source.batchSize,
+      accumulate,
+      imageSize,
+      nonFinite: recipe['run.nonFinite'],
+    });
+    this.evaluator = new Evaluator(engine, model, sources.evaluation(microBatch(recipe)), imageSize);
+  }
+
+  async loop(): Promise<void> {
+    const { context, role, firstStep, length, stepsPerEpoch, source } = this;
+    const { engine, recipe, folder, reporter, signal } = context;
+    const checkpointEvery = recipe['run.checkpointEvery'];
+    const betweenEvaluations = recipe['run.evaluateEvery'] * stepsPerEpoch;
+    const evaluateEvery = betweenEvaluations === 0 ? Infinity : Math.max(1, Math.round(betweenEvaluations));
+    const isSaved = (step: number): boolean => step % checkpointEvery === 0;
+    const isEvaluated = (step: number): boolean => step % evaluateEvery === 0;
+    let skipped = 0;
+    engine.resetPeakMemory();
+    const began = context.seconds();
+    reporter.begin(role, length.steps, firstStep);
+    const steps = trainSteps({
+      source,
+      accumulate: recipe['data.accumulate'],
+      length,
+      firstStep,
+      schedule: (step, total) => learningRate(scheduleOf(recipe, role, total / stepsPerEpoch), step, stepsPerEpoch),
+      run: (batches, step, lr, total) => {
+        const run = (): Promise<StepMetrics> => this.trainStep.run(batches, step, lr);
+        return step + 1 === total ? this.timed(run) : run();
+      },
+      // The last step is timed, so the one before it must be over.
+      settleAfter: (step, total) => isSaved(step) || isEvaluated(step) || step + 1 === total,
+      signal,
+    });
+    for await (const trainedStep of steps) {
+      const { progress, settled } = trainedStep;
+      const { step } = progress;
+      if (progress.nonFinite > 0) {
+        if (recipe['run.nonFinite'] === 'stop') {
+          const hasCheckpoint = (await listCheckpoints(folder.path)).length > 0;
+          throw await explainStep(this.trainStep, trainedStep, hasCheckpoint);
+        }
+        skipped++;
+        reporter.say(`${role}: step ${step} was left out: its loss or gradient is not finite (${skipped} so far)`);
+      }
+      folder.appendMetrics({ role, ...progress });
+      reporter.step(role, progress);
+      ({ step: this.done, steps: this.steps, imagesPerSecond: this.imagesPerSecond } = progress);
+      if (!settled || step === progress.steps) continue;
+      // First the figures, so that a run resumed from this checkpoint has them.
+      if (isEvaluated(step)) reporter.evaluated(role, step, (await this.evaluate()).accuracy);
+      if (isSaved(step)) await this.save();
+    }
+    this.loopSeconds = context.seconds() - began;
+    if (this.done < this.steps) {
+      await this.save();
+      throw new Interrupted(`stopped the ${role} after step ${this.done} of ${this.steps}`);
+    }
+  }
+
+  async finish(): Promise<TrainedModel> {
+    const { context, role, trained, done, imagesPerSecond, profile } = this;
+    this.trainStep.release();
+    const { accuracy, ema } = await this.evaluate();
+    this.evaluator.release();
+    trained.ema?.free();
+    trained.optimizer.free();
+    context.reporter.end(role, accuracy, ema);
+    const dataWait = this.source.waitSeconds / Math.max(1e-9, this.loopSeconds);
+    return { accuracy, ema, steps: done, imagesPerSecond, dataWait, profile };
+  }
+
+  /** Runs a step with every dispatch timed. The step itself computes what it would without. */
+  private async timed(run: () => Promise<StepMetrics>): Promise<StepMetrics> {
+    const { engine, recipe } = this.context;
+    const profile = { images: this.source.batchSize * recipe['data.accumulate'], memory: engine.memory() };
+    if (!engine.adapter.features.includes('timestamp-query')) {
+      this.profile = { ...profile, times: null };
+      return run();
+    }
+    const results: StepMetrics[] = [];
+    const times = await engine.timeDispatches(async () => {
+      results.push(await run());
+    });
+    this.profile = { ...profile, times };
+    return results[0];
+  }
+
+  /** On the held-out images, raw weights and moving average. */
+  private async evaluate() {
+    const { context, role, evaluator, done: step } = this;
+    const { ema } = this.trained;
+    const accuracy = await evaluator.run();
+    const averaged = ema ? await ema.withAverages(() => evaluator.run()) : null;
+    context.folder.appendMetrics({ role, step, accuracy, ema: averaged });
+    return { accuracy, ema: averaged };
+  }
+
+  private async save(): Promise<void> {
+    const { role, done: step, steps, trained } = this;
+    const { engine, recipe, folder, reporter, seconds } = this.context;
+    try {
+      const position = { role, step, steps, seconds: seconds() };
+      folder.flushMetrics();
+      await saveCheckpoint(folder.path, recipe['run.keep'], position, trained, engine.variants.export());
+    } catch (error) {
+      if (recipe['run.onSaveError'] === 'stop' || !(error instanceof DeitError)) throw error;
+      reporter.say(`checkpoint after step ${step} not written, going on: ${error.message}`);
+    }
+  }
+}
