@@ -5,6 +5,7 @@ import { LEFT_OUT, halfCopy } from '../kernels/f16-copy/index.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
 import type { DType } from './dtype.ts';
 import type { Engine } from './engine.ts';
+import { expectSynchronous } from './scopes.ts';
 import type { Shape } from './tensor-shape.ts';
 import { Tensor } from './tensor.ts';
 
@@ -36,6 +37,7 @@ export interface HalfPart {
  * deit-webgpu/nn. Throws `feature-missing` on an adapter without `shader-f16`.
  */
 export function autocast<Result>(engine: Engine, work: () => Result, { enabled = true } = {}): Result {
+  expectSynchronous(work, 'autocast');
   const outer = engine.halfCopies;
   if (enabled) expectHalf(engine, 'autocast');
   return withCopies(engine, enabled ? (outer ?? new Map<Tensor, Tensor>()) : null, work);
@@ -143,7 +145,11 @@ export function shareHalfCopies(parameters: readonly Tensor[], flat: Tensor): Te
     tables.push(places);
     const source = new Tensor(engine, flat.storage, [size], 'f32', begin);
     const part: HalfPart = { source, places, elements, members };
-    for (const member of all) member.halfPart = part;
+    for (const member of all) {
+      const before = member.halfPart;
+      engine.undoIfFailed(() => (member.halfPart = before));
+      member.halfPart = part;
+    }
     members = new Map();
     elements = 0;
   };

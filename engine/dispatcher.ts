@@ -2,7 +2,9 @@ import type { DeviceProfile } from '../kernels/lib/device.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { Kernel, Launch } from '../kernels/lib/kernel.ts';
 import { LaunchTable } from './gpu/launches.ts';
+import type { Region } from './gpu/commands.ts';
 import type { Recorder } from './gpu/recorder.ts';
+import { expectSynchronous } from './scopes.ts';
 import { formatShape } from './tensor-shape.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -31,6 +33,7 @@ export class Dispatcher {
   }
 
   within<Result>(path: string, work: () => Result): Result {
+    expectSynchronous(work, 'within');
     const before = this.path;
     this.path = path;
     try {
@@ -41,6 +44,7 @@ export class Dispatcher {
   }
 
   observe<Result>(observer: (recorded: Recorded) => void, work: () => Result): Result {
+    expectSynchronous(work, 'observe');
     const before = this.observer;
     this.observer = (recorded) => {
       before?.(recorded);
@@ -59,30 +63,68 @@ export class Dispatcher {
     problem: Problem,
     tensors: Readonly<Record<string, Tensor>>,
   ): void {
-    const launches = this.launches.get(kernel, problem);
+    const launches = this.launches.get(op, kernel, problem);
     for (const launch of launches) {
-      const regions = launch.bindings.map(({ name, access }) => {
+      const regions = launch.bindings.map(({ name }) => {
         const tensor = tensors[name];
         if (!tensor) throw new DeitError('bad-argument', `The kernel ${launch.name} was given no tensor "${name}".`);
         const { storage, offset, size } = tensor.region;
-        if (access === 'read_write') storage.version++;
         const range = launch.ranges[name];
         return range ? { storage, offset: offset + range.offset, size: range.size } : { storage, offset, size };
       });
-      const tooLarge = regions.findIndex(({ size }) => size > this.profile.maxBindingSize);
-      if (tooLarge >= 0) {
-        throw new DeitError('limit-exceeded', 'A tensor exceeds the largest binding of this device.', {
-          where: `${op}, binding ${launch.bindings[tooLarge].name} of kernel ${launch.name}`,
-          expected: `at most ${this.profile.maxBindingSize} bytes`,
-          found: `${regions[tooLarge].size} bytes`,
-          fix: 'use a smaller batch with gradient accumulation',
-        });
-      }
+      this.check(op, launch, regions);
       const shapes = Object.entries(tensors).map(([name, tensor]) => `${name}${formatShape(tensor.shape)}`);
       const where = `${op} (${launch.name}): ${shapes.join(' ')}${this.path && ` in ${this.path}`}`;
       this.recorder.record({ kind: 'dispatch', where, launch, pipeline: this.recorder.pipelines.get(launch), regions });
     }
     this.tellObserver(op, launches, tensors);
+  }
+
+  /** Throws where the device would refuse the launch: it would say so only when the call has long returned. */
+  private check(op: string, { name, bindings, grid }: Launch, regions: readonly Region[]): void {
+    const where = `${op}, kernel ${name}`;
+    const { maxBindingSize, maxStorageBuffers, maxWorkgroupsPerDimension: most } = this.profile;
+    if (bindings.length > maxStorageBuffers) {
+      throw new DeitError('limit-exceeded', 'A kernel has more bindings than this device allows.', {
+        where,
+        expected: `at most ${maxStorageBuffers}`,
+        found: String(bindings.length),
+      });
+    }
+    if (!grid.every((count) => Number.isInteger(count) && count >= 0 && count <= most)) {
+      throw new DeitError('limit-exceeded', 'This is not a grid of workgroups that the device can run.', {
+        where,
+        expected: `whole numbers of at most ${most}`,
+        found: grid.join(' x '),
+        fix: 'fold large grids with foldGrid',
+      });
+    }
+    regions.forEach(({ storage, offset, size }, i) => {
+      const binding = `${where}, binding ${bindings[i].name}`;
+      if (size > maxBindingSize) {
+        throw new DeitError('limit-exceeded', 'A tensor exceeds the largest binding of this device.', {
+          where: binding,
+          expected: `at most ${maxBindingSize} bytes`,
+          found: `${size} bytes`,
+          fix: 'use a smaller batch with gradient accumulation',
+        });
+      }
+      const clash = regions.findIndex((other, k) => {
+        if (k >= i || other.storage !== storage || (bindings[i].access === 'read' && bindings[k].access === 'read'))
+          return false;
+        // Both written: then they may be different parts of one buffer.
+        if (bindings[i].access === bindings[k].access)
+          return offset < other.offset + other.size && other.offset < offset + size;
+        return true;
+      });
+      if (clash >= 0) {
+        throw new DeitError('bad-argument', 'A kernel writes to memory that is bound to it a second time.', {
+          where: binding,
+          found: `the same memory as ${bindings[clash].name}`,
+          fix: 'give it a result of its own, or copy the operand first',
+        });
+      }
+    });
   }
 
   private tellObserver(op: string, launches: readonly Launch[], tensors: Readonly<Record<string, Tensor>>): void {

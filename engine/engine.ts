@@ -4,7 +4,7 @@ import { DeitError } from '../kernels/lib/errors.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
 import type { HalfCopies } from './autocast.ts';
 import type { DType } from './dtype.ts';
-import { bytesPerElement, paddedBytes } from './dtype.ts';
+import { bytesPerElement, expectDType, paddedBytes } from './dtype.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { Recorded } from './dispatcher.ts';
 import { OutputChecks } from './output-checks.ts';
@@ -12,25 +12,25 @@ import { DeviceWatch } from './device-watch.ts';
 import type { AdapterReport, GpuContext } from './gpu/context.ts';
 import { dryContext } from './gpu/dry.ts';
 import type { DryRun } from './gpu/dry.ts';
+import { formatBytes } from './gpu/buffer-pool.ts';
 import type { MemoryReport } from './gpu/buffer-pool.ts';
 import { expectTimestamps, profiled } from './gpu/profiler.ts';
 import type { DispatchTime } from './gpu/profiler.ts';
 import { Recorder } from './gpu/recorder.ts';
-import type { SubmittedBatch } from './gpu/recorder.ts';
-import { Recording } from './gpu/recording.ts';
-import { Storage } from './gpu/storage.ts';
+import type { Recording } from './gpu/recording.ts';
+import type { Storage } from './gpu/storage.ts';
 import type { EngineOptions } from './options.ts';
+import { flatten } from './nested.ts';
+import type { TensorData } from './nested.ts';
 import { pack } from './flat-buffers.ts';
+import { expectSynchronous } from './scopes.ts';
 import { expectSizes, numel } from './tensor-shape.ts';
 import type { Shape } from './tensor-shape.ts';
-import { ScopeStack } from './scopes.ts';
 import { Staging } from './staging.ts';
 import { Tensor } from './tensor.ts';
 import { Transfers } from './transfers.ts';
 import { VariantTable } from './variants.ts';
-
-/** Work outside any scope is handed to the GPU when this much has piled up. */
-const MAX_PENDING = 1024;
+import { Work } from './work.ts';
 
 /** Owns a GPU device and everything made on it. Close it and the process can end. */
 export class Engine {
@@ -55,11 +55,9 @@ export class Engine {
   private readonly dispatcher: Dispatcher;
   /** @internal In debug mode. */
   readonly checks: OutputChecks | null;
-  private readonly scopes = new ScopeStack();
+  private readonly work: Work;
   private readonly transfers: Transfers;
   private readonly watch: DeviceWatch;
-  private recording = false;
-  private closed = false;
 
   constructor(context: GpuContext, options: EngineOptions = {}, variants?: VariantTable) {
     this.context = context;
@@ -67,14 +65,22 @@ export class Engine {
     this.onClose = options.onClose;
     this.seed = options.seed ?? 0;
     this.memoryBudget = options.memoryBudget ?? Infinity;
-    this.recorder = new Recorder(context, this.memoryBudget, options.debug ?? false);
+    this.recorder = new Recorder(context, this.memoryBudget, options.debug ?? false, (cause) => this.explain(cause));
+    this.work = new Work(this.recorder);
     this.dispatcher = new Dispatcher(this.recorder, context.profile);
     this.transfers = new Transfers(this.recorder);
     this.staging = new Staging(context.device, this.recorder.pool, this.recorder);
     this.watch = new DeviceWatch(context.device, (error) => this.recorder.fail(error));
     this.step = this.tensor([0], [1], 'u32').keep('engine');
     this.spare = { input: this.tensor([0]).keep('engine'), output: this.tensor([0]).keep('engine') };
-    this.checks = options.debug ? new OutputChecks(this, (error) => this.recorder.fail(error)) : null;
+    this.checks = this.work.checks = options.debug
+      ? new OutputChecks(this, (error) => this.recorder.failures.note(error))
+      : null;
+  }
+
+  /** What `console.log` shows in Node. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return `Engine(${this.adapter.name}, ${formatBytes(this.memory().totalBytes)} of GPU memory)`;
   }
 
   get adapter(): AdapterReport {
@@ -133,19 +139,28 @@ export class Engine {
 
   /** An uninitialised tensor of the current scope. */
   empty(shape: Shape, dtype: DType = 'f32', label = 'activation'): Tensor {
-    this.throwIfClosed();
+    this.work.throwIfClosed();
     expectSizes(shape);
+    expectDType(dtype, 'a tensor');
     const bytes = paddedBytes(numel(shape) * bytesPerElement(dtype));
-    const isTransient = this.scopes.depth > 0;
-    const storage = new Storage(bytes, isTransient ? label : 'kept', !isTransient);
-    this.scopes.own(storage);
-    return new Tensor(this, storage, shape, dtype);
+    const isTransient = this.work.isInScope;
+    return new Tensor(this, this.allocate(bytes, isTransient ? label : 'kept', !isTransient), shape, dtype);
   }
 
-  /** A tensor of the current scope from host data in row-major order. */
-  tensor(data: ArrayLike<number>, shape: Shape = [data.length], dtype: DType = 'f32'): Tensor {
-    const tensor = this.empty(shape, dtype);
-    tensor.write(data);
+  /** @internal Memory for `empty` and the like; `bytes` a multiple of 16. */
+  allocate(bytes: number, label: string, isKept = true): Storage {
+    return this.work.allocate(bytes, label, isKept);
+  }
+
+  /**
+   * A tensor of the current scope from host data: a number, numbers in row-major order with a shape, or nested arrays. Throws
+   * `bad-argument` for what is no number, and for nested arrays that are ragged.
+   */
+  tensor(data: TensorData, shape?: Shape, dtype: DType = 'f32'): Tensor {
+    expectDType(dtype, 'tensor');
+    const { values, shape: nesting } = flatten(data, 'tensor');
+    const tensor = this.empty(shape ?? nesting, dtype);
+    tensor.write(values);
     return tensor;
   }
 
@@ -176,47 +191,16 @@ export class Engine {
    * that it recorded runs.
    */
   scope<Result>(work: () => Result): Result {
-    this.throwIfClosed();
-    const outermost = this.scopes.depth === 0;
-    if (outermost) this.submit();
-    this.scopes.begin();
-    let failed = true;
-    try {
-      const result = work();
-      failed = false;
-      return result;
-    } catch (error) {
-      if (outermost) this.recorder.discard(error);
-      throw error;
-    } finally {
-      this.scopes.end();
-      if (outermost && !failed) this.submit();
-    }
+    return this.work.scope(work);
   }
 
   /**
-   * Runs `work` once as a scope and returns a recording that runs the same commands again on the same kept tensors,
-   * without calling any operator. Inside, nothing may be uploaded or read back: write inputs to kept tensors before a
-   * replay, and read kept results after it.
+   * Runs `work` once, as a scope, and returns a recording that runs the same commands again on the same kept tensors,
+   * without calling any operator. Inside, nothing may be uploaded or read back: write inputs to kept tensors before this
+   * and before each replay, and read kept results after it.
    */
   record(work: () => void): Recording {
-    if (this.scopes.depth > 0) throw new DeitError('bad-argument', 'record() is called outside of any scope.');
-    const recording = new Recording(this.recorder);
-    this.submit();
-    this.recording = true;
-    this.scopes.begin();
-    try {
-      if (this.checks) this.checks.without(work);
-      else work();
-      this.recorder.flush((batch: SubmittedBatch) => recording.adopt(batch));
-    } catch (error) {
-      this.recorder.discard(error);
-      throw error;
-    } finally {
-      this.recording = false;
-      this.scopes.end();
-    }
-    return recording;
+    return this.work.record(work);
   }
 
   /**
@@ -224,52 +208,54 @@ export class Engine {
    * wrong with one of these, or null. Inside, nothing may be read back.
    */
   compile(work: () => void): Promise<DeitError | null> {
-    if (this.scopes.depth > 0) throw new DeitError('bad-argument', 'compile() is called outside of any scope.');
-    this.recorder.flush();
-    this.scopes.begin();
-    try {
-      work();
-    } finally {
-      this.scopes.end();
-    }
-    return this.recorder.compile();
+    return this.work.compile(work);
   }
 
-  /** Runs a recording again, in order with the work recorded so far. */
+  /**
+   * Runs a recording again, in order with the work recorded so far. Throws `tensor-expired` if a tensor that it works on has
+   * been freed.
+   */
   replay(recording: Recording): void {
-    this.throwIfClosed();
-    this.submit();
-    recording.replay();
+    this.work.replay(recording);
   }
 
   /** @internal The gradient of a leaf lives in the scope; drop the reference when it ends. */
   forgetGradAtScopeEnd(leaf: Tensor): void {
-    this.scopes.forgetGradAtEnd(leaf);
+    this.work.forgetGradAtEnd(leaf);
+  }
+
+  /** @internal Runs a part of a scope, or of what is outside of any, that leaves nothing behind if it throws. */
+  wholly<Result>(work: () => Result): Result {
+    return this.work.wholly(work);
+  }
+
+  /** @internal Has `takeBack` called if the scope under way throws. */
+  undoIfFailed(takeBack: () => void): void {
+    this.work.undoIfFailed(takeBack);
   }
 
   /** @internal See `Tensor.keep`. */
   keep(tensor: Tensor, label: string): void {
-    const { storage } = tensor.region;
-    storage.kept = true;
-    storage.label = label;
+    this.work.keep(tensor.region.storage, label);
   }
 
   /** Gives back the memory of a kept tensor, once the work recorded so far is done with it. */
   free(tensor: Tensor): void {
-    if (!tensor.storage.kept || tensor.storage.expired) return;
-    this.recorder.record({ kind: 'free', storage: tensor.storage });
-    tensor.storage.expired = true;
+    this.expectOwn('free', tensor);
+    this.work.free(tensor.storage);
   }
 
   // ---- recording work
 
   /** Runs `work` with the tape switched off. */
   noGrad<Result>(work: () => Result): Result {
+    expectSynchronous(work, 'noGrad');
     return this.withTape(false, work);
   }
 
   /** Runs `work` with the tape switched on, inside `noGrad` too. */
   withGrad<Result>(work: () => Result): Result {
+    expectSynchronous(work, 'withGrad');
     return this.withTape(true, work);
   }
 
@@ -305,22 +291,25 @@ export class Engine {
     problem: Problem,
     tensors: Readonly<Record<string, Tensor>>,
   ): void {
-    this.throwIfClosed();
+    this.work.throwIfClosed();
+    this.expectOwn(op, ...Object.values(tensors));
     this.dispatcher.run(op, kernel, problem, tensors);
-    this.flushIfLong();
+    this.work.flushIfLong();
   }
 
   /** Copies the content of one tensor to another of the same size and dtype. */
   copy(from: Tensor, to: Tensor): void {
+    this.work.throwIfClosed();
+    this.expectOwn('copy', from, to);
     this.transfers.copy(from, to);
-    this.flushIfLong();
+    this.work.flushIfLong();
   }
 
   /** @internal See `Tensor.write`. */
   write(tensor: Tensor, data: Uint8Array<ArrayBuffer>): void {
-    this.throwIfClosed();
-    this.transfers.write(tensor, data, this.recording);
-    this.flushIfLong();
+    this.work.throwIfClosed();
+    this.transfers.write(tensor, data, this.work.isRecording);
+    this.work.flushIfLong();
   }
 
   /** @internal The content as it is at this point of the list, which somebody else hands over. */
@@ -329,10 +318,10 @@ export class Engine {
   }
 
   /** @internal See `Tensor.read`. */
-  read(tensor: Tensor): Promise<ArrayBuffer> {
-    this.throwIfClosed();
-    const content = this.transfers.read(tensor, this.recording);
-    if (this.scopes.depth === 0) this.submit();
+  read<Content>(tensor: Tensor, convert: (content: ArrayBuffer) => Content): Promise<Content> {
+    this.work.throwIfClosed();
+    const content = this.transfers.read(tensor, this.work.isRecording, convert);
+    this.work.flush();
     return content;
   }
 
@@ -343,17 +332,19 @@ export class Engine {
 
   /** Hands recorded work to the GPU without waiting for it. Inside a scope this happens at its end. */
   flush(): void {
-    if (this.scopes.depth === 0) this.submit();
+    this.work.flush();
   }
 
   /** Waits until the GPU has done all recorded work, and throws what went wrong with it. */
   async idle(): Promise<void> {
-    this.throwIfClosed();
+    this.work.throwIfClosed();
     this.flush();
     await this.recorder.submitted();
     await this.context.device.queue.onSubmittedWorkDone();
     await this.checks?.looked;
-    this.recorder.throwIfFailed();
+    this.work.throwIfClosed();
+    const error = this.recorder.failures.claim();
+    if (error) throw error;
   }
 
   /**
@@ -371,27 +362,26 @@ export class Engine {
 
   /** Destroys the device and all memory. Tensors of this engine are unusable afterwards. */
   close(): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.recorder.discard(new DeitError('engine-closed', 'The engine was closed before this was read.'));
+    if (this.work.isClosed) return;
     this.watch.end();
-    this.recorder.destroy();
+    this.work.close();
     this.onClose?.();
   }
 
-  private flushIfLong(): void {
-    if (this.scopes.depth === 0 && this.recorder.pending >= MAX_PENDING) this.submit();
+  /** Why nothing more can be read: the device is lost, or else what the GPU says. */
+  private async explain(cause: unknown): Promise<DeitError> {
+    const found = cause instanceof Error ? cause.message : String(cause);
+    const error = new DeitError('gpu-validation', 'The content of a tensor could not be read back.', { found, cause });
+    return (await this.watch.loss()) ?? error;
   }
 
-  private submit(): void {
-    this.checks?.collect();
-    this.recorder.flush();
-  }
-
-  private throwIfClosed(): void {
-    if (this.closed) {
-      throw new DeitError('engine-closed', 'The engine is closed.', { fix: 'open another with createEngine()' });
-    }
-    this.recorder.throwIfFailed();
+  private expectOwn(where: string, ...tensors: readonly (Tensor | undefined)[]): void {
+    const foreign = tensors.find((tensor) => tensor && tensor.engine !== this);
+    if (!foreign) return;
+    throw new DeitError('bad-argument', 'A tensor belongs to another engine.', {
+      where,
+      found: foreign.toString(),
+      fix: 'read() it there, and make a tensor of the values here',
+    });
   }
 }

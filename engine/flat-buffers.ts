@@ -3,7 +3,6 @@ import { fill } from '../kernels/fill/index.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import { BLOCK_ELEMENTS, blockWord } from '../kernels/lib/flat-update.ts';
 import type { Engine } from './engine.ts';
-import { Storage } from './gpu/storage.ts';
 import { Tensor } from './tensor.ts';
 
 /** Where each tensor begins in the buffer: bindings begin at multiples of this on every device. */
@@ -17,15 +16,14 @@ export function pack(engine: Engine, tensors: readonly Tensor[], label: string):
     offsets.push(bytes);
     bytes += Math.ceil(tensor.region.size / ALIGNMENT) * ALIGNMENT;
   }
-  const storage = new Storage(Math.max(ALIGNMENT, bytes), label, true);
+  const storage = engine.allocate(Math.max(ALIGNMENT, bytes), label);
   const flat = new Tensor(engine, storage, [storage.bytes / 4], 'f32');
   engine.run('pack', fill, { n: flat.size, value: 0 }, { y: flat });
   tensors.forEach((tensor, i) => {
     const home = new Tensor(engine, storage, tensor.shape, tensor.dtype, offsets[i]);
     engine.copy(tensor, home);
     if (tensor.storage.kept) engine.free(tensor);
-    tensor.storage = storage;
-    tensor.offset = offsets[i];
+    tensor.moveTo(home);
   });
   return flat;
 }
@@ -65,7 +63,8 @@ export function flatGradients(parameters: readonly Tensor[], flat: Tensor): Tens
         fix: 'pack it with the others first',
       });
     }
-    const { shape, offset } = parameter;
+    const { shape, offset, gradHome } = parameter;
+    flat.engine.undoIfFailed(() => (parameter.gradHome = gradHome));
     parameter.gradHome = new Tensor(
       flat.engine,
       gradients.storage,

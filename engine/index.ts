@@ -16,6 +16,7 @@ export type { EngineOptions } from './options.ts';
 export { autocast, expectHalf, operandType, shareHalfCopies } from './autocast.ts';
 export { Tensor } from './tensor.ts';
 export type { DType, TypedArray } from './dtype.ts';
+export type { NestedArray, TensorData } from './nested.ts';
 export {
   broadcastShapes,
   expectShape,

@@ -1,11 +1,12 @@
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
+import { isFloat } from './dtype.ts';
 import type { DType } from './dtype.ts';
 import type { Engine } from './engine.ts';
 import type { Shape } from './tensor-shape.ts';
 import type { BackwardContext, TapeNode } from './tape.ts';
 import { withoutBackward } from './tape.ts';
-import type { Tensor } from './tensor.ts';
+import { Tensor } from './tensor.ts';
 
 /**
  * An operator: a forward pass, what it saves, and its backward pass. The built-in operators and a user's own are
@@ -102,7 +103,14 @@ function apply<Attributes extends object>(
   inputs: readonly (Tensor | null)[],
   attributes: Attributes,
 ): Tensor[] {
-  const engine = inputs.find((tensor) => tensor !== null)!.engine;
+  const engine = inputs.find((tensor) => tensor instanceof Tensor)?.engine;
+  if (!engine || inputs.some((tensor) => tensor !== null && !(tensor instanceof Tensor))) {
+    throw new DeitError('bad-argument', 'The operands of an operator are tensors, or null where it allows that.', {
+      where: definition.name,
+      found: inputs.map((operand) => (operand instanceof Tensor ? operand.toString() : typeof operand)).join(', '),
+      fix: 'make tensors of numbers with engine.tensor(...)',
+    });
+  }
   if (inputs.some((tensor) => tensor && tensor.engine !== engine)) {
     throw new DeitError('bad-argument', 'The operands belong to different engines.', { where: definition.name });
   }
@@ -110,7 +118,9 @@ function apply<Attributes extends object>(
   const differentiable = needed.includes(true);
   if (differentiable && !definition.backward) throw withoutBackward(definition.name);
   const ctx = new ForwardContext(engine, definition.name, attributes, differentiable, needed);
-  const outputs = [...engine.noGrad(() => definition.forward(ctx, inputs))];
+  const results = engine.noGrad(() => definition.forward(ctx, inputs));
+  // An operand that is handed on as the result has a history of its own.
+  const outputs = Array.from(results, (tensor) => (inputs.includes(tensor) ? tensor.viewAs(tensor.shape) : tensor));
   engine.checks?.check(definition.name, outputs);
   if (differentiable) {
     const node: TapeNode = {
@@ -125,7 +135,7 @@ function apply<Attributes extends object>(
       savedVersions: ctx.saved.map((tensor) => tensor.storage.version),
     };
     outputs.forEach((tensor, i) => {
-      tensor.requiresGrad = tensor.dtype === 'f32' || tensor.dtype === 'f16';
+      tensor.requiresGrad = isFloat(tensor.dtype);
       tensor.node = node;
       tensor.outputIndex = i;
     });

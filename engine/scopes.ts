@@ -1,3 +1,4 @@
+import { DeitError } from '../kernels/lib/errors.ts';
 import type { Storage } from './gpu/storage.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -9,20 +10,52 @@ interface Scope {
 /** The scopes under way, the outermost first, and what each of them lets go of at its end. */
 export class ScopeStack {
   private readonly scopes: Scope[] = [];
+  /** What takes back the changes on the host: a list for each piece of work that is done wholly or not at all. */
+  private readonly journals: (() => void)[][] = [];
 
   get depth(): number {
     return this.scopes.length;
   }
 
+  /** Whether a piece of work is under way that is done wholly or not at all: a scope, or a part of one. */
+  get isUndoable(): boolean {
+    return this.journals.length > 0;
+  }
+
   begin(): void {
     this.scopes.push({ storages: [], leaves: [] });
+    this.beginUndoable();
   }
 
   /** Lets go of all that the innermost scope made and nobody kept. */
   end(): void {
+    this.endUndoable();
     const { storages, leaves } = this.scopes.pop()!;
-    for (const storage of storages) if (!storage.kept) storage.expired = true;
+    // What was kept is lost all the same if the outer scope throws.
+    this.scopes.at(-1)?.storages.push(...storages.filter(({ kept }) => kept));
+    for (const storage of storages) if (!storage.kept) storage.expired = 'ended';
     for (const leaf of leaves) if (leaf.grad?.storage.expired) leaf.grad = null;
+  }
+
+  /** Ends the innermost scope as if it had never been: nothing that it recorded has run. */
+  fail(): void {
+    for (const storage of this.scopes.pop()!.storages) storage.expired = 'failed';
+    this.undo();
+  }
+
+  beginUndoable(): void {
+    this.journals.push([]);
+  }
+
+  /** All went well: from here on the work around it answers for the changes. */
+  endUndoable(): void {
+    const journal = this.journals.pop()!;
+    this.journals.at(-1)?.push(...journal);
+  }
+
+  /** Takes the changes back, the last one first. */
+  undo(): void {
+    for (const takeBack of this.journals.pop()!.reverse()) takeBack();
   }
 
   /** Has the innermost scope, if there is one, let go of `storage`. */
@@ -34,4 +67,20 @@ export class ScopeStack {
   forgetGradAtEnd(leaf: Tensor): void {
     this.scopes.at(-1)?.leaves.push(leaf);
   }
+
+  /** Has `takeBack` called if the work under way fails, where it is done wholly or not at all. */
+  undoIfFailed(takeBack: () => void): void {
+    this.journals.at(-1)?.push(takeBack);
+  }
+}
+
+/** Throws `bad-argument` for an async function where a synchronous one is called. */
+export function expectSynchronous(work: unknown, where: string): void {
+  if (Object.prototype.toString.call(work) !== '[object AsyncFunction]') return;
+  throw new DeitError('bad-argument', `${where}() takes a synchronous function.`, {
+    where,
+    expected: 'a function without await: what it makes is released when it returns',
+    found: 'an async function',
+    fix: 'read() inside, return the promise, and await that outside',
+  });
 }

@@ -1,6 +1,7 @@
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { BufferPool } from './gpu/buffer-pool.ts';
-import type { Recorder, Region } from './gpu/recorder.ts';
+import type { Region } from './gpu/commands.ts';
+import type { Recorder } from './gpu/recorder.ts';
 import { Download, Upload } from './gpu/staging-buffers.ts';
 import type { Receiver } from './gpu/staging-buffers.ts';
 import type { Tensor } from './tensor.ts';
@@ -35,7 +36,6 @@ export class Staging {
 
   /** Records that `tensors`, one after another, get what was last written to `from`. */
   upload(from: Upload, tensors: readonly Tensor[]): void {
-    for (const tensor of tensors) tensor.storage.version++;
     this.recorder.record({ kind: 'upload', from, to: regionsOf(tensors, from.bytes) });
   }
 

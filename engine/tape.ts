@@ -227,7 +227,7 @@ export function backward(root: Tensor, gradient?: Tensor, delivered?: (leaf: Ten
     });
   }
   const gradients = new GradientTable(engine);
-  engine.noGrad(() => {
+  const pass = (): void => {
     gradients.add(root, { tensor: gradient ?? ones(root), owned: false });
     const nodes = reachable(root);
     const uses = usesOfLeaves(nodes);
@@ -246,7 +246,8 @@ export function backward(root: Tensor, gradient?: Tensor, delivered?: (leaf: Ten
       }
     }
     if (!root.node) handOver(root);
-  });
+  };
+  engine.wholly(() => engine.noGrad(pass));
 }
 
 /** Records the backward pass of one operator. */
@@ -265,6 +266,8 @@ function differentiate(node: TapeNode, gradients: GradientTable, outputs: readon
     engine.checks?.check(`${definition.name}.backward`, ctx.written);
     ctx.finish();
   });
+  const { saved } = node;
+  engine.undoIfFailed(() => (node.saved = saved));
   node.saved = [];
 }
 

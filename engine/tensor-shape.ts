@@ -19,8 +19,9 @@ export function unravelIndex(index: number, shape: Shape): number[] {
 }
 
 export function expectSizes(shape: Shape): void {
-  if (shape.every((size) => Number.isInteger(size) && size >= 0)) return;
-  throw new DeitError('bad-argument', 'A shape consists of whole numbers.', { found: formatShape(shape) });
+  if (Array.isArray(shape) && shape.every((size: number) => Number.isInteger(size) && size >= 0)) return;
+  const found = Array.isArray(shape) ? formatShape(shape) : String(shape);
+  throw new DeitError('bad-argument', 'A shape is an array of whole numbers.', { found });
 }
 
 /** A dimension counted from the end (negative) as one from the start. */

@@ -1,10 +1,13 @@
 import { DeitError } from '../kernels/lib/errors.ts';
+import type { ErrorDetails } from '../kernels/lib/errors.ts';
 import type { HalfPart } from './autocast.ts';
 import type { DType, TypedArray } from './dtype.ts';
-import { bytesPerElement, paddedBytes, toBytes, typedArray } from './dtype.ts';
+import { bytesOf, bytesPerElement, isFloat, numbers, paddedBytes, toTypedArray, typedArray } from './dtype.ts';
 import type { Engine } from './engine.ts';
 import type { Storage } from './gpu/storage.ts';
-import type { Region } from './gpu/recorder.ts';
+import type { Region } from './gpu/commands.ts';
+import { flatten, formatGlimpse, glimpse, nest } from './nested.ts';
+import type { Glimpse, NestedArray, TensorData } from './nested.ts';
 import { formatShape, numel } from './tensor-shape.ts';
 import type { Shape } from './tensor-shape.ts';
 import type { TapeNode } from './tape.ts';
@@ -21,10 +24,10 @@ export class Tensor {
   /** Offset in bytes into `storage`, a multiple of 256. */
   offset: number;
   storage: Storage;
-  /** Ask for a gradient (parameters), or derived from something that does. */
-  requiresGrad = false;
-  /** Gradient of a leaf after `backward()`. */
-  grad: Tensor | null = null;
+  private needsGrad = false;
+  private currentGrad: Tensor | null = null;
+  /** What the host last knew of the content, and at which version of the storage. */
+  private seen: { readonly version: number; readonly glimpse: Glimpse } | null = null;
   /** Where the optimizer wants this leaf's gradient written, if it does: a slice of one flat buffer. */
   gradHome: Tensor | null = null;
   /** The parameters together with which autocast rounds this one, if there are such: see `shareHalfCopies`. */
@@ -39,6 +42,32 @@ export class Tensor {
     this.shape = shape;
     this.dtype = dtype;
     this.offset = offset;
+  }
+
+  /** Ask for a gradient (parameters), or derived from something that does. Throws `dtype-mismatch` for integers. */
+  get requiresGrad(): boolean {
+    return this.needsGrad;
+  }
+
+  set requiresGrad(flag: boolean) {
+    if (flag && !isFloat(this.dtype)) {
+      throw new DeitError('dtype-mismatch', 'Only tensors of floating point numbers can require gradients.', {
+        where: this.toString(),
+        fix: 'convert it with to("f32")',
+      });
+    }
+    this.needsGrad = flag;
+  }
+
+  /** Gradient of a leaf after `backward()`. */
+  get grad(): Tensor | null {
+    return this.currentGrad;
+  }
+
+  set grad(grad: Tensor | null) {
+    const before = this.currentGrad;
+    this.engine.undoIfFailed(() => (this.currentGrad = before));
+    this.currentGrad = grad;
   }
 
   /** Number of elements. */
@@ -57,12 +86,8 @@ export class Tensor {
 
   /** The memory of this tensor, padded to 16 bytes: kernels may read and write that padding. */
   get region(): Region {
-    if (this.storage.expired) {
-      throw new DeitError('tensor-expired', 'This tensor was released when the scope that made it ended.', {
-        where: this.toString(),
-        fix: 'call keep() on it inside the scope, or read() it there',
-      });
-    }
+    const { expired } = this.storage;
+    if (expired) throw new DeitError('tensor-expired', ...expiry(expired, this.toString()));
     return { storage: this.storage, offset: this.offset, size: paddedBytes(this.bytes) };
   }
 
@@ -106,35 +131,69 @@ export class Tensor {
     return this;
   }
 
+  /** @internal From here on this tensor lives where `home` does, which has its content. */
+  moveTo({ storage, offset }: Tensor): void {
+    const before = { storage: this.storage, offset: this.offset };
+    this.engine.undoIfFailed(() => Object.assign(this, before));
+    Object.assign(this, { storage, offset });
+  }
+
   /** Lets this tensor outlive its scope, accounted under `label`, until `engine.free`. */
   keep(label = 'kept'): this {
     this.engine.keep(this, label);
     return this;
   }
 
-  /** Replaces the content with host data of the same number of elements, in order with the work recorded so far. */
-  write(data: ArrayLike<number>): void {
-    if (data.length !== this.size) {
+  /**
+   * Replaces the content with host data of the same number of elements, in order with the work recorded so far. Throws
+   * `bad-argument` for what is no number, and for nested arrays that are ragged.
+   */
+  write(data: TensorData): void {
+    const { values } = flatten(data, `write to ${this.toString()}`);
+    if (values.length !== this.size) {
       throw new DeitError('shape-mismatch', 'The data has not as many elements as the tensor.', {
         where: `write to ${this.toString()}`,
         expected: String(this.size),
-        found: String(data.length),
+        found: String(values.length),
       });
     }
-    this.engine.write(this, toBytes(data, this.dtype));
+    const typed = toTypedArray(values, this.dtype);
+    this.engine.write(this, bytesOf(typed));
+    this.see(typed);
   }
 
   /** The content, once the work recorded so far is done. f16 comes as bit patterns. */
   read(): Promise<TypedArray> {
-    return this.engine.read(this).then((content) => typedArray(this.dtype, content.slice(0, this.bytes)));
+    return this.readAs((values) => values);
+  }
+
+  /** The content as nested arrays (a number for the shape []), once the work recorded so far is done. */
+  array<Nested extends NestedArray = NestedArray>(): Promise<Nested> {
+    return this.readAs((values) => nest(numbers(this.dtype, values), this.shape) as Nested);
   }
 
   /** The value of a tensor of one element. */
-  async item(): Promise<number> {
+  item(): Promise<number> {
     if (this.size !== 1) {
       throw new DeitError('shape-mismatch', 'item() takes a tensor of one element.', { found: this.toString() });
     }
-    return (await this.read())[0];
+    return this.readAs((values) => numbers(this.dtype, values)[0]);
+  }
+
+  private readAs<Content>(convert: (values: TypedArray) => Content): Promise<Content> {
+    const { version } = this.storage;
+    return this.engine.read(this, (content) => {
+      const values = typedArray(this.dtype, content.slice(0, this.bytes));
+      if (this.storage.version === version) this.see(values);
+      return convert(values);
+    });
+  }
+
+  /** Takes note of the content, for `console.log`. */
+  private see(values: TypedArray): void {
+    const before = this.seen;
+    this.engine.undoIfFailed(() => (this.seen = before));
+    this.seen = { version: this.storage.version, glimpse: glimpse(numbers(this.dtype, values), this.shape) };
   }
 
   /**
@@ -147,5 +206,36 @@ export class Tensor {
 
   toString(): string {
     return `Tensor(${formatShape(this.shape)}, ${this.dtype})`;
+  }
+
+  /**
+   * What `console.log` shows in Node: shape, dtype, and the values if the host knows them, that is, if they were given by it or
+   * read since they were last written to. Showing them cannot wait for the GPU.
+   */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    const { seen, storage } = this;
+    const notes = [formatShape(this.shape), this.dtype, ...(this.requiresGrad ? ['requiresGrad'] : [])];
+    const head = `Tensor(${notes.join(', ')})`;
+    if (storage.expired) return `${head} (released)`;
+    if (seen?.version === storage.version) return `${head}\n${formatGlimpse(seen.glimpse)}`;
+    return `${head} (on the GPU: await tensor.array() reads it)`;
+  }
+}
+
+/** What to say of a tensor whose memory is gone. */
+function expiry(reason: 'ended' | 'failed' | 'freed', where: string): [problem: string, details: ErrorDetails] {
+  switch (reason) {
+    case 'ended':
+      return [
+        'This tensor was released when the scope that made it ended.',
+        { where, fix: 'call keep() on it inside the scope, or read() it there; scopes are synchronous' },
+      ];
+    case 'failed':
+      return [
+        'The scope that made this tensor did not run: it threw an error.',
+        { where, fix: 'make the tensor again once the error is mended' },
+      ];
+    case 'freed':
+      return ['This tensor has been freed.', { where, fix: 'free() it after its last use' }];
   }
 }

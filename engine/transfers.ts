@@ -1,4 +1,5 @@
 import { DeitError } from '../kernels/lib/errors.ts';
+import { readPromise } from './gpu/reader.ts';
 import type { Recorder } from './gpu/recorder.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -13,7 +14,6 @@ export class Transfers {
         found: from.toString(),
       });
     }
-    to.storage.version++;
     const size = Math.ceil(from.bytes / 4) * 4;
     this.recorder.record({ kind: 'copy', from: { ...from.region, size }, to: { ...to.region, size } });
   }
@@ -26,25 +26,26 @@ export class Transfers {
         fix: 'make a kept tensor before recording, and write to it before each replay',
       });
     }
-    tensor.storage.version++;
     if (data.byteLength > 0) this.recorder.record({ kind: 'write', to: tensor.region, data });
   }
 
-  /** Throws where the step is being recorded for replay. */
-  read(tensor: Tensor, recording: boolean): Promise<ArrayBuffer> {
+  /** Resolves to what `convert` makes of the content. Throws where the step is being recorded for replay. */
+  read<Content>(tensor: Tensor, recording: boolean, convert: (content: ArrayBuffer) => Content): Promise<Content> {
     if (recording) {
       throw new DeitError('bad-argument', 'Nothing can be read back inside a recorded step.', {
         where: tensor.toString(),
         fix: 'keep the tensor and read it after the replay',
       });
     }
-    return this.peek(tensor);
+    const { promise, reader } = readPromise(convert);
+    this.recorder.record({ kind: 'read', from: tensor.region, reader });
+    return promise;
   }
 
+  /** As `read`, for the engine's own use: errors are not told by it. */
   peek(tensor: Tensor): Promise<ArrayBuffer> {
-    const from = tensor.region;
-    return new Promise<ArrayBuffer>((resolve, reject) => {
-      this.recorder.record({ kind: 'read', from, resolve, reject });
-    });
+    const { promise, reader } = readPromise((content) => content, true);
+    this.recorder.record({ kind: 'read', from: tensor.region, reader });
+    return promise;
   }
 }

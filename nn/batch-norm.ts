@@ -46,13 +46,19 @@ export class BatchNorm2d extends Module {
   /** x [B, C, H, W] or [B, C] -> the same shape, f32 or, for products under `autocast`, f16. */
   forward(x: Tensor, dtype: 'f32' | 'f16' = 'f32'): Tensor {
     const { training } = this;
-    if (training) this.numBatchesTracked.value++;
+    if (training) this.track(x.engine);
     const { weight, bias, runningMean, runningVar } = this;
     return batchNorm(x, weight, bias, runningMean, runningVar, { training, dtype, ...this.options });
   }
 
   describe(input: Shape): LayerShapes {
     return { module: this, type: 'BatchNorm2d', outputShape: input };
+  }
+
+  private track(engine: Engine): void {
+    const counter = this.numBatchesTracked;
+    engine.undoIfFailed(() => counter.value--);
+    counter.value++;
   }
 }
 

@@ -7,8 +7,7 @@ export function unpack(flat: Tensor, tensors: readonly Tensor[]): void {
   for (const tensor of tensors) {
     const own = engine.empty(tensor.shape, tensor.dtype).keep(label);
     engine.copy(tensor, own);
-    tensor.storage = own.storage;
-    tensor.offset = own.offset;
+    tensor.moveTo(own);
   }
   engine.free(flat);
 }

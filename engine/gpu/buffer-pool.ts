@@ -1,6 +1,7 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
-import type { PhysicalBuffer, Storage } from './storage.ts';
 import { BufferUsage } from './constants.ts';
+import { PhysicalBuffer } from './storage.ts';
+import type { Memory, Storage } from './storage.ts';
 
 /** Bytes of GPU memory as the engine accounts for them. */
 export interface MemoryReport {
@@ -27,21 +28,24 @@ const SMALL = 64 * 1024;
 
 /** Hands out whole GPU buffers, best fit first, and accounts for every byte by label. */
 export class BufferPool {
-  private readonly device: GPUDevice;
-  private readonly budget: number;
   /** Free buffers, ascending by size. */
   private free: PhysicalBuffer[] = [];
   private readonly keptByLabel = new Map<string, number>();
   private total = 0;
   private peak = 0;
-  private count = 0;
+  private buffers = 0;
   private nextId = 1;
   private batch = 0;
+  /** Buffers that the device has made since `takeMade` last asked. */
+  private made: PhysicalBuffer[] = [];
+  private readonly abandoned = new FinalizationRegistry<Memory>((memory) => this.releaseMemory(memory));
 
-  constructor(device: GPUDevice, budget: number) {
-    this.device = device;
-    this.budget = budget;
-  }
+  constructor(
+    private readonly device: GPUDevice,
+    private readonly budget: number,
+    /** Runs what it is given when all lists so far have been submitted: they may use what is to be destroyed. */
+    private readonly afterwards: (destroy: () => void) => void,
+  ) {}
 
   /** A buffer of at least `bytes` bytes. `purpose` names the operator and shapes for the error if there is no room. */
   acquire(bytes: number, purpose: string): PhysicalBuffer {
@@ -64,28 +68,48 @@ export class BufferPool {
     this.free.splice(index, 0, physical);
   }
 
+  /** Gives a kept storage its buffer, until it is released or the storage is garbage. */
   acquireKept(storage: Storage): void {
-    storage.physical = this.acquire(storage.bytes, `${storage.label} of ${storage.bytes} bytes`);
-    this.keptByLabel.set(storage.label, (this.keptByLabel.get(storage.label) ?? 0) + storage.physical.bytes);
+    const { memory } = storage;
+    memory.physical = this.acquire(storage.bytes, `${memory.label} of ${storage.bytes} bytes`);
+    this.count(memory.label, memory.physical.bytes);
+    this.abandoned.register(storage, memory, memory);
   }
 
-  releaseKept(storage: Storage): void {
-    if (!storage.physical) return;
-    this.keptByLabel.set(storage.label, (this.keptByLabel.get(storage.label) ?? 0) - storage.physical.bytes);
-    this.release(storage.physical);
-    storage.physical = null;
+  releaseKept({ memory }: Storage): void {
+    this.abandoned.unregister(memory);
+    this.releaseMemory(memory);
+  }
+
+  private releaseMemory(memory: Memory): void {
+    if (!memory.physical) return;
+    this.count(memory.label, -memory.physical.bytes);
+    this.release(memory.physical);
+    memory.physical = null;
+  }
+
+  /** Accounts for a kept storage under another label. */
+  relabel({ memory }: Storage, label: string): void {
+    const bytes = memory.physical?.bytes ?? 0;
+    this.count(memory.label, -bytes);
+    memory.label = label;
+    this.count(label, bytes);
   }
 
   /** Accounts for `bytes` bytes that are allocated elsewhere, like a kept tensor's, or given back there if negative. */
   account(label: string, bytes: number): void {
     if (this.total + bytes > this.budget) this.trim(-1);
     if (bytes > 0 && this.total + bytes > this.budget) throw this.outOfMemory(bytes, label);
-    this.keptByLabel.set(label, (this.keptByLabel.get(label) ?? 0) + bytes);
+    this.count(label, bytes);
     this.total += bytes;
     this.peak = Math.max(this.peak, this.total);
   }
 
-  /** Called once a submitted batch: lets go of buffers that nothing has wanted for a while. */
+  private count(label: string, bytes: number): void {
+    this.keptByLabel.set(label, (this.keptByLabel.get(label) ?? 0) + bytes);
+  }
+
+  /** Called once a list: lets go of buffers that nothing has wanted for a while. */
   endBatch(): void {
     this.batch++;
     if (this.batch % 16 === 0) this.trim(IDLE_BATCHES);
@@ -111,7 +135,7 @@ export class BufferPool {
       pooledBytes: this.free.reduce((sum, physical) => sum + physical.bytes, 0),
       totalBytes: this.total,
       peakBytes: this.peak,
-      buffers: this.count,
+      buffers: this.buffers,
     };
   }
 
@@ -121,9 +145,20 @@ export class BufferPool {
 
   /** A new buffer full of NaNs (debug mode): whoever reads it before writing it, or after it was freed, sees them. */
   acquirePoisoned(bytes: number, purpose: string): PhysicalBuffer {
-    const physical = this.create(Math.max(256, Math.ceil(bytes / 256) * 256), purpose);
-    this.device.queue.writeBuffer(physical.buffer, 0, new Uint8Array(physical.bytes).fill(0xff));
-    return physical;
+    return this.create(Math.max(256, Math.ceil(bytes / 256) * 256), purpose, true);
+  }
+
+  /** Buffers that the device has made since this was last asked. */
+  takeMade(): PhysicalBuffer[] {
+    const { made } = this;
+    this.made = [];
+    return made;
+  }
+
+  /** Has a buffer that the device could not make, for lack of memory, made anew when it is next used. */
+  renew(physical: PhysicalBuffer): void {
+    physical.destroy();
+    physical.id = this.nextId++;
   }
 
   /** Gives back a buffer that nothing may reuse (debug mode). */
@@ -131,7 +166,7 @@ export class BufferPool {
     if (physical.pins === 0) this.destroy(physical);
   }
 
-  private create(size: number, purpose: string): PhysicalBuffer {
+  private create(size: number, purpose: string, isPoisoned = false): PhysicalBuffer {
     if (size > this.device.limits.maxBufferSize) {
       throw new DeitError('limit-exceeded', 'A tensor is larger than the largest buffer of this device.', {
         where: purpose,
@@ -142,20 +177,25 @@ export class BufferPool {
     }
     if (this.total + size > this.budget) this.trim(-1);
     if (this.total + size > this.budget) throw this.outOfMemory(size, purpose);
-    const buffer = this.device.createBuffer({
-      size,
-      usage: BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST,
-    });
     this.total += size;
-    this.count++;
+    this.buffers++;
     this.peak = Math.max(this.peak, this.total);
-    return { id: this.nextId++, bytes: size, buffer, pins: 0, lastUsed: this.batch };
+    return new PhysicalBuffer(this.nextId++, size, this.batch, (physical) => this.make(physical, isPoisoned));
+  }
+
+  private make(physical: PhysicalBuffer, isPoisoned: boolean): GPUBuffer {
+    const size = physical.bytes;
+    const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;
+    const buffer = this.device.createBuffer({ size, usage });
+    if (isPoisoned) this.device.queue.writeBuffer(buffer, 0, new Uint8Array(size).fill(0xff));
+    this.made.push(physical);
+    return buffer;
   }
 
   private destroy(physical: PhysicalBuffer): void {
-    physical.buffer.destroy();
     this.total -= physical.bytes;
-    this.count--;
+    this.buffers--;
+    this.afterwards(() => physical.destroy());
   }
 
   private outOfMemory(size: number, purpose: string): DeitError {

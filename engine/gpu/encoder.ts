@@ -1,8 +1,9 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import type { Grid } from '../../kernels/lib/device.ts';
-import type { Command, DispatchCommand, ReadCommand, Region } from './recorder.ts';
+import type { Command, DispatchCommand, ReadCommand, Region } from './commands.ts';
 import type { Profiler } from './profiler.ts';
 import { ReadbackPool } from './readback.ts';
+import type { Reader } from './reader.ts';
 import type { Staging } from './readback.ts';
 import type { Download, Upload } from './staging-buffers.ts';
 import type { PhysicalBuffer, Storage } from './storage.ts';
@@ -58,11 +59,12 @@ type EncodedCommand = EncodedDispatch | EncodedCopy | EncodedWrite | EncodedRead
 /** A command list with everything resolved: encoding it again takes no lookups and no allocation. */
 export interface EncodedBatch {
   readonly commands: readonly EncodedCommand[];
-  /**
-   * Whether the GPU has already judged it: it did when it was first submitted, and would say the same of a replay. The two
-   * error scopes of a submission take a third of the time that a short one takes in all.
-   */
-  judged: boolean;
+}
+
+/** What is being read back, and for whom. */
+export interface PendingRead {
+  readonly reader: Reader;
+  readonly content: Promise<ArrayBuffer>;
 }
 
 const MAX_BIND_GROUPS = 16384;
@@ -72,18 +74,16 @@ export class Encoder {
   readonly statistics = { dispatches: 0, submits: 0 };
   /** While set, every dispatch is timed. */
   profiler: Profiler | null = null;
-  private readonly device: GPUDevice;
-  private readonly onError: (error: DeitError) => void;
   private readonly uniforms: UniformTable;
   private readonly readbacks: ReadbackPool;
   private readonly groups = new Map<string, GPUBindGroup>();
+  /** In debug mode: what the GPU says of each dispatch of the list under way. */
+  private verdicts: Promise<DeitError | null>[] = [];
 
-  private readonly debug: boolean;
-
-  constructor(device: GPUDevice, debug: boolean, onError: (error: DeitError) => void) {
-    this.device = device;
-    this.debug = debug;
-    this.onError = onError;
+  constructor(
+    private readonly device: GPUDevice,
+    private readonly debug: boolean,
+  ) {
     this.uniforms = new UniformTable(device);
     this.readbacks = new ReadbackPool(device);
   }
@@ -143,16 +143,23 @@ export class Encoder {
           break;
       }
     }
-    return { commands: encoded, judged: commands.every(({ kind }) => kind === 'read') };
+    return { commands: encoded };
   }
 
-  submit(batch: EncodedBatch): void {
-    const judging = this.debug || !batch.judged;
-    batch.judged = true;
-    if (judging) {
-      this.device.pushErrorScope('out-of-memory');
-      this.device.pushErrorScope('validation');
+  /** Runs `work`, which encodes and submits the commands, and resolves to what the GPU finds wrong with that, or null. */
+  judge(commands: readonly Command[], work: () => void): Promise<DeitError | null> {
+    this.verdicts = [];
+    this.device.pushErrorScope('out-of-memory');
+    this.device.pushErrorScope('validation');
+    try {
+      work();
+    } finally {
+      this.verdicts.push(this.popErrors(commands));
     }
+    return Promise.all(this.verdicts).then((errors) => errors.find((error) => error !== null) ?? null);
+  }
+
+  submit(batch: EncodedBatch): PendingRead[] {
     const reads: [EncodedRead, Staging][] = [];
     const uploads: Upload[] = [];
     let encoder: GPUCommandEncoder | null = null;
@@ -227,13 +234,10 @@ export class Encoder {
     }
     submit();
     for (const upload of uploads) upload.reclaim();
-    const failed = judging ? this.popErrors(batch) : null;
-    for (const [{ source }, staging] of reads) {
-      Promise.all([this.readbacks.collect(staging, source.from.size), failed]).then(([content, error]) => {
-        if (error) source.reject(error);
-        else source.resolve(content);
-      }, source.reject);
-    }
+    return reads.map(([{ source }, staging]) => ({
+      reader: source.reader,
+      content: this.readbacks.collect(staging, source.from.size),
+    }));
   }
 
   /** A pass for one dispatch with timestamps; a full set of queries is submitted first. */
@@ -249,32 +253,31 @@ export class Encoder {
 
   /** Debug mode: closes the validation scope after one dispatch, so that an error names it, and opens the next. */
   private checkAlone(where: string): void {
-    void this.device.popErrorScope().then((error) => {
-      if (!error) return;
-      const found = error.message;
-      this.onError(new DeitError('gpu-validation', 'The GPU rejected a dispatch.', { where, found }));
+    const verdict = this.device.popErrorScope().then((error) => {
+      if (!error) return null;
+      return new DeitError('gpu-validation', 'The GPU rejected a dispatch.', { where, found: error.message });
     });
+    this.verdicts.push(verdict);
     this.device.pushErrorScope('validation');
   }
 
-  private async popErrors(batch: EncodedBatch): Promise<DeitError | null> {
+  private async popErrors(commands: readonly Command[]): Promise<DeitError | null> {
     const [validation, memory] = await Promise.all([this.device.popErrorScope(), this.device.popErrorScope()]).catch(
       () => [null, null],
     );
-    if (!validation && !memory) return null;
-    const where = batch.commands.find((c) => c.kind === 'dispatch' && validation?.message.includes(c.source.where));
-    const error = memory
-      ? new DeitError('out-of-memory', 'The GPU ran out of memory.', {
-          found: memory.message,
-          fix: 'use a smaller batch with gradient accumulation',
-        })
-      : new DeitError('gpu-validation', 'The GPU rejected a command list.', {
-          where: where?.kind === 'dispatch' ? where.source.where : undefined,
-          found: validation!.message,
-          fix: 'set DEIT_DEBUG=1 to have every dispatch checked by itself, and report what it says',
-        });
-    this.onError(error);
-    return error;
+    if (memory) {
+      return new DeitError('out-of-memory', 'The GPU ran out of memory.', {
+        found: memory.message,
+        fix: 'use a smaller batch with gradient accumulation',
+      });
+    }
+    if (!validation) return null;
+    const culprit = commands.find((c) => c.kind === 'dispatch' && validation.message.includes(c.where));
+    return new DeitError('gpu-validation', 'The GPU rejected a command list.', {
+      where: culprit?.kind === 'dispatch' ? culprit.where : undefined,
+      found: validation.message,
+      fix: 'set DEIT_DEBUG=1 to have every dispatch checked by itself, and report what it says',
+    });
   }
 
   private bindGroup(command: DispatchCommand, buffers: readonly PhysicalBuffer[]): GPUBindGroup {

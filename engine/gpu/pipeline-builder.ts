@@ -35,11 +35,14 @@ export class PipelineBuilder {
         b.access === 'read' ? 'read-only-storage' : 'storage',
       );
       if (hasUniforms) types.push('uniform');
+      // What is wrong with the layout is told by the pipeline too.
+      this.device.pushErrorScope('validation');
       const group = this.device.createBindGroupLayout({
         label: key,
         entries: types.map((type, binding) => ({ binding, visibility: ShaderStage.COMPUTE, buffer: { type } })),
       });
       layout = { group, pipeline: this.device.createPipelineLayout({ bindGroupLayouts: [group] }) };
+      void this.device.popErrorScope().catch(() => null);
       this.layouts.set(key, layout);
     }
     return layout;

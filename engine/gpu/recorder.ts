@@ -1,99 +1,65 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
-import type { Launch } from '../../kernels/lib/kernel.ts';
+import { writtenBy } from './commands.ts';
+import type { Command } from './commands.ts';
 import { Encoder } from './encoder.ts';
-import type { EncodedBatch } from './encoder.ts';
+import type { EncodedBatch, PendingRead } from './encoder.ts';
 import type { GpuContext } from './context.ts';
+import { Failures } from './failures.ts';
 import type { PipelineEntry } from './pipelines.ts';
 import { PipelineCache } from './pipelines.ts';
-import { planMemory } from './memory-plan.ts';
-import type { Lifetime, MemoryPlan } from './memory-plan.ts';
+import { giveBack, place } from './placement.ts';
+import type { Placement } from './placement.ts';
 import { BufferPool } from './buffer-pool.ts';
-import type { Download, Upload } from './staging-buffers.ts';
-import type { PhysicalBuffer, Storage } from './storage.ts';
+import type { Reader } from './reader.ts';
+import type { Storage } from './storage.ts';
 
-/** A region of a storage that a command touches. */
-export interface Region {
-  readonly storage: Storage;
-  readonly offset: number;
-  readonly size: number;
+/** A list that has been handed over: its commands and its memory; encoded once its turn has come. */
+export interface Batch extends Placement {
+  readonly commands: readonly Command[];
+  encoded: EncodedBatch | null;
 }
 
-export interface DispatchCommand {
-  readonly kind: 'dispatch';
-  /** Operator and shapes, for errors and profiles. */
-  readonly where: string;
-  readonly launch: Launch;
-  readonly pipeline: PipelineEntry;
-  readonly regions: readonly Region[];
-}
-export interface CopyCommand {
-  readonly kind: 'copy';
-  readonly from: Region;
-  readonly to: Region;
-}
-export interface WriteCommand {
-  readonly kind: 'write';
-  readonly to: Region;
-  readonly data: Uint8Array<ArrayBuffer>;
-}
-export interface ReadCommand {
-  readonly kind: 'read';
-  readonly from: Region;
-  readonly resolve: (content: ArrayBuffer) => void;
-  readonly reject: (error: unknown) => void;
-}
-export interface DownloadCommand {
-  readonly kind: 'download';
-  readonly from: readonly Region[];
-  readonly to: Download;
-}
-export interface UploadCommand {
-  readonly kind: 'upload';
-  readonly from: Upload;
-  readonly to: readonly Region[];
-}
-export interface FreeCommand {
-  readonly kind: 'free';
-  readonly storage: Storage;
-}
-export type Command =
-  DispatchCommand | CopyCommand | WriteCommand | ReadCommand | DownloadCommand | UploadCommand | FreeCommand;
-
-/** What a submitted command list was, for replay and for the memory account. */
-export interface SubmittedBatch {
-  readonly encoded: EncodedBatch;
-  /** Buffers that transient storages shared. */
-  readonly slots: readonly PhysicalBuffer[];
-  readonly kept: ReadonlyMap<Storage, PhysicalBuffer>;
-  /** Of the transient storages, for the account of how good the plan was. */
-  readonly lifetimes: readonly Lifetime[];
+export interface FlushOptions {
+  /** Whether the commands run wholly or not at all: those of a scope do, calls outside of any stand for themselves. */
+  readonly together: boolean;
+  /** Is told of the list as soon as it has its memory, to keep it for a replay. */
+  readonly adopt?: (batch: Batch) => void;
 }
 
 /**
- * Work is recorded first and submitted as a list: memory for transient tensors is then planned over the whole list,
- * by lifetime, and a step is one submit. Lists reach the GPU in the order they were flushed; a list whose pipelines
- * are still compiling holds up those behind it, not the caller.
+ * Work is recorded first and handed over as a list: memory for transient tensors is then planned over the whole list,
+ * by lifetime, and a step is one submit. Lists have their memory from the moment they are handed over, so that a lack of it
+ * is told to whoever does that; they reach the GPU in that order, and one whose pipelines are still compiling holds up those
+ * behind it, not the caller.
  */
 export class Recorder {
   readonly pipelines: PipelineCache;
   readonly pool: BufferPool;
   readonly encoder: Encoder;
+  readonly failures = new Failures();
   private commands: Command[] = [];
   /** Lists waiting for pipelines; null when submission is immediate. */
   private queue: Promise<void> | null = null;
-  private failure: DeitError | null = null;
+  /** After this nothing can be trusted: the device is lost or closed, or did something that nobody asked for. */
+  private end: DeitError | null = null;
+  private isClosed = false;
+  /** Resolves when the GPU has judged all lists so far. */
+  private judged: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly context: GpuContext,
     budget: number,
     /** No reuse, poisoned buffers, every dispatch checked by itself. */
     private readonly debug: boolean,
+    /** What made reading back fail, in words of ours. */
+    private readonly explain: (cause: unknown) => Promise<DeitError>,
   ) {
     this.pipelines = new PipelineCache(context);
-    this.pool = new BufferPool(context.device, budget);
-    this.encoder = new Encoder(context.device, debug, (error) => this.fail(error));
+    this.pool = new BufferPool(context.device, budget, (destroy) => this.inOrder([], destroy));
+    this.encoder = new Encoder(context.device, debug);
   }
 
+  /** Commands recorded since the last flush. */
   get pending(): number {
     return this.commands.length;
   }
@@ -103,13 +69,13 @@ export class Recorder {
   }
 
   record(command: Command): void {
+    for (const { storage } of writtenBy(command)) storage.version++;
     this.commands.push(command);
   }
 
-  /** Drops what was recorded since the last flush (a scope that threw); reads among it are rejected. */
-  discard(reason: unknown): void {
-    for (const command of this.commands) if (command.kind === 'read') command.reject(reason);
-    this.commands = [];
+  /** Undoes what was recorded since `pending` was `mark`; reads among it are abandoned for `reason`. */
+  discard(reason: unknown, mark = 0): void {
+    undo(this.commands.splice(mark), reason);
   }
 
   /** Drops what was recorded since the last flush, compiles what it needs, and returns what went wrong with that. */
@@ -120,163 +86,168 @@ export class Recorder {
     return [...pipelines].find(({ error }) => error !== null)?.error ?? null;
   }
 
-  /**
-   * Throws the first error that came up since, if there was one. After a rejected or lost device nothing can be trusted
-   * and every call throws; a list that found no memory simply did not run, which is said once.
-   */
-  throwIfFailed(): void {
-    const { failure } = this;
-    if (!failure) return;
-    if (failure.code === 'out-of-memory') this.failure = null;
-    throw failure;
+  /** Throws once nothing can be trusted any more, always the same. */
+  throwIfEnded(): void {
+    if (this.end) throw this.end;
   }
 
+  /** See `throwIfEnded`. */
   fail(error: DeitError): void {
-    this.failure ??= error;
+    this.end ??= error;
   }
 
-  /** Hands the recorded list to the GPU, at once if its pipelines are compiled. `onSubmitted` sees the encoded list. */
-  flush(onSubmitted?: (batch: SubmittedBatch) => void): void {
-    if (this.commands.length === 0) return;
+  /**
+   * Hands the recorded list over to the GPU; it goes there at once if its pipelines are compiled. Throws `out-of-memory` or
+   * `limit-exceeded` where there is no room for it: then nothing of it runs.
+   */
+  flush({ together, adopt }: FlushOptions): void {
     const commands = this.commands;
     this.commands = [];
+    if (commands.length === 0 && !adopt) return;
+    // A recording holds on to its buffers: what else lies idle makes room for them.
+    if (adopt) this.pool.trim(-1);
+    let placement: Placement;
+    try {
+      placement = place(commands, this.pool, this.debug);
+    } catch (error) {
+      undo(commands, error);
+      throw error;
+    }
+    const batch: Batch = { ...placement, commands, encoded: null };
+    adopt?.(batch);
     const compiling = new Set<PipelineEntry>();
     for (const c of commands) if (c.kind === 'dispatch' && !c.pipeline.pipeline) compiling.add(c.pipeline);
-    this.inOrder([...compiling], () => this.submit(commands, onSubmitted));
+    this.inOrder([...compiling], () => this.run(batch, together));
+    // The queue runs lists in order, so the next list may have these.
+    for (const slot of batch.slots) giveBack(slot, this.pool, this.debug);
+    for (const command of commands) if (command.kind === 'free') this.pool.releaseKept(command.storage);
+    this.pool.endBatch();
   }
 
-  /** Submits again what was submitted before, with the very same buffers. `batch` is asked for when its turn has come. */
-  replay(batch: () => SubmittedBatch): void {
-    this.inOrder([], () => {
-      this.encoder.submit(batch().encoded);
-      this.pool.endBatch();
-    });
+  /** Runs again what was handed over before, with the very same buffers. */
+  replay(batch: Batch): void {
+    this.inOrder([], () => this.run(batch, true));
+    this.pool.endBatch();
   }
 
-  private inOrder(compiling: readonly PipelineEntry[], submit: () => void): void {
+  private inOrder(compiling: readonly PipelineEntry[], work: () => void): void {
     if (!this.queue && compiling.length === 0) {
-      submit();
+      work();
       return;
     }
     const mine: Promise<void> = (this.queue ?? Promise.resolve())
       .then(() => Promise.all(compiling.map((entry) => entry.ready)))
       .then(() => {
-        try {
-          submit();
-        } catch (error) {
-          this.fail(asError(error));
-        }
+        work();
         if (this.queue === mine) this.queue = null;
       });
     this.queue = mine;
   }
 
-  /** Resolves once every flushed list has been handed to the GPU's queue. */
+  /** Resolves once every list so far has been handed to the GPU's queue and judged by it. */
   async submitted(): Promise<void> {
     while (this.queue) await this.queue;
-    this.throwIfFailed();
+    await this.judged;
   }
 
-  private submit(commands: Command[], onSubmitted?: (batch: SubmittedBatch) => void): void {
-    try {
-      this.throwIfFailed();
-      for (const c of commands) if (c.kind === 'dispatch' && c.pipeline.error) throw c.pipeline.error;
-      // A recording holds on to its buffers: what else lies idle makes room for them.
-      if (onSubmitted) this.pool.trim(-1);
-      const { physical, slots, kept, lifetimes } = this.place(commands);
-      try {
-        const encoded = this.encoder.encode(commands, physical);
-        this.encoder.submit(encoded);
-        onSubmitted?.({ encoded, slots, kept, lifetimes });
-      } finally {
-        // The queue runs lists in order, so the next list may reuse these at once.
-        for (const slot of slots) this.giveBack(slot);
-        for (const command of commands) if (command.kind === 'free') this.pool.releaseKept(command.storage);
-        this.pool.endBatch();
+  /** Never throws: what goes wrong here is told to whoever reads what comes of it. */
+  private run(batch: Batch, together: boolean): void {
+    if (this.end) {
+      for (const command of batch.commands) {
+        if (command.kind === 'read') this.refuseRead(command.reader, this.end);
+        if (command.kind === 'download') command.to.fail(this.end);
       }
-    } catch (error) {
-      for (const command of commands) if (command.kind === 'read') command.reject(error);
-      throw error;
+      return;
     }
+    const commands = this.failures.sift(batch.commands, together);
+    if (commands.length === 0) return;
+    let reads: readonly PendingRead[] = [];
+    const work = (): void => {
+      batch.encoded ??= this.encoder.encode(commands, batch.physical);
+      reads = this.encoder.submit(batch.encoded);
+    };
+    // The GPU would say the same of a replay, and the two error scopes take a third of the time of a short submission.
+    const isJudged = this.debug || (!batch.encoded && commands.some(({ kind }) => kind !== 'read'));
+    let verdict: Promise<DeitError | null> | null = null;
+    try {
+      if (isJudged) verdict = this.encoder.judge(commands, work);
+      else work();
+    } catch (cause) {
+      this.failures.refuse(commands, rejected(cause));
+      return;
+    }
+    const fresh = markWritten(commands);
+    const isTold = reads.some(({ reader }) => !reader.isOwn);
+    if (verdict) this.hear(verdict, batch, fresh, isTold);
+    this.settle(reads, verdict);
   }
 
-  /** Gives every storage of the list a buffer: kept ones their own, transient ones a slot shared by lifetime. */
-  private place(commands: readonly Command[]) {
-    const lifetimes = new Map<Storage, { bytes: number; first: number; last: number; where: string }>();
-    const kept = new Map<Storage, PhysicalBuffer>();
-    commands.forEach((command, index) => {
-      for (const { storage } of regionsOf(command)) {
-        if (storage.kept) {
-          if (!storage.physical) this.pool.acquireKept(storage);
-          kept.set(storage, storage.physical!);
-          continue;
-        }
-        const lifetime = lifetimes.get(storage);
-        if (lifetime) lifetime.last = index;
-        else {
-          // Host data is written before the list starts, so its storage is taken from the beginning.
-          const first = command.kind === 'write' ? 0 : index;
-          const where = command.kind === 'dispatch' ? command.where : 'a tensor made from host data';
-          lifetimes.set(storage, { bytes: storage.bytes, first, last: index, where });
-        }
-      }
+  /** Takes note of what the GPU says of a list, once it does. */
+  private hear(verdict: Promise<DeitError | null>, batch: Batch, fresh: readonly Storage[], isTold: boolean): void {
+    const made = this.pool.takeMade();
+    const heard = verdict.then((error) => {
+      if (!error) return;
+      // Buffers that could not be made are made anew for the next list, and so are the bind groups that have them.
+      if (error.code === 'out-of-memory') for (const physical of made) this.pool.renew(physical);
+      batch.encoded = null;
+      this.failures.spoil(fresh, error, isTold);
     });
-    const ordered: Lifetime[] = [...lifetimes.values()];
-    const plan = this.debug ? separately(ordered) : planMemory(ordered);
-    const slots: PhysicalBuffer[] = [];
-    const firstUser = plan.slotBytes.map((_, slot) => [...lifetimes.values()][plan.slots.indexOf(slot)].where);
-    try {
-      plan.slotBytes.forEach((bytes, slot) => {
-        const user = firstUser[slot];
-        slots.push(this.debug ? this.pool.acquirePoisoned(bytes, user) : this.pool.acquire(bytes, user));
-      });
-    } catch (error) {
-      for (const slot of slots) this.giveBack(slot);
-      throw error;
+    this.judged = Promise.all([this.judged, heard]).then(() => undefined);
+  }
+
+  private settle(reads: readonly PendingRead[], verdict: Promise<DeitError | null> | null): void {
+    const { judged } = this;
+    // An error that has no other place is told to all reads of a list, or to none.
+    let claimed: DeitError | null | undefined;
+    for (const { reader, content } of reads) {
+      Promise.all([content, verdict, judged])
+        .then(([bytes, error]) => {
+          if (!reader.isOwn) claimed ??= error ?? this.failures.claimUnplaced();
+          if (claimed) reader.reject(claimed);
+          else reader.resolve(bytes);
+        })
+        .catch(async (cause: unknown) => this.refuseRead(reader, this.end ?? (await this.explain(cause))));
     }
-    const physical = new Map<Storage, PhysicalBuffer>(kept);
-    [...lifetimes.keys()].forEach((storage, i) => physical.set(storage, slots[plan.slots[i]]));
-    return { physical, slots, kept, lifetimes: ordered };
   }
 
-  private giveBack(slot: PhysicalBuffer): void {
-    if (!this.debug) this.pool.release(slot);
-    // A recording was just made of them: they are its own from now on.
-    else if (slot.pins === 0) this.pool.discard(slot);
+  /** Whoever closed the engine need not listen to its reads. */
+  private refuseRead(reader: Reader, error: DeitError): void {
+    reader.reject(error, this.isClosed);
   }
 
-  destroy(): void {
+  /** Reads under way are rejected with `reason`, and nothing can be done any more. */
+  close(reason: DeitError): void {
+    this.isClosed = true;
+    this.end = reason;
+    this.discard(reason);
     this.pipelines.close();
     this.context.device.destroy();
   }
 }
 
-export function regionsOf(command: Command): readonly Region[] {
-  switch (command.kind) {
-    case 'dispatch':
-      return command.regions;
-    case 'copy':
-      return [command.from, command.to];
-    case 'write':
-      return [command.to];
-    case 'read':
-      return [command.from];
-    case 'download':
-      return command.from;
-    case 'upload':
-      return command.to;
-    case 'free':
-      return [];
+/** Takes back what recording the commands did to the tensors. */
+function undo(commands: readonly Command[], reason: unknown): void {
+  for (const command of commands) {
+    for (const { storage } of writtenBy(command)) storage.version--;
+    if (command.kind === 'read') command.reader.abandon(reason);
+    if (command.kind === 'free') command.storage.expired = null;
   }
 }
 
-/** No two lifetimes share memory. */
-const separately = (lifetimes: readonly Lifetime[]): MemoryPlan => ({
-  slots: lifetimes.map((_, i) => i),
-  slotBytes: lifetimes.map(({ bytes }) => bytes),
-});
+/** Those that no list has written to before. */
+function markWritten(commands: readonly Command[]): Storage[] {
+  const fresh: Storage[] = [];
+  for (const command of commands) {
+    for (const { storage } of writtenBy(command)) {
+      if (storage.written) continue;
+      storage.written = true;
+      fresh.push(storage);
+    }
+  }
+  return fresh;
+}
 
-const asError = (error: unknown): DeitError =>
-  error instanceof DeitError
-    ? error
-    : new DeitError('gpu-validation', 'The GPU rejected a command list.', { found: String(error), cause: error });
+const rejected = (cause: unknown): DeitError =>
+  cause instanceof DeitError
+    ? cause
+    : new DeitError('gpu-validation', 'The GPU rejected a command list.', { found: String(cause), cause });

@@ -1,24 +1,24 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import { peakLiveBytes } from './memory-plan.ts';
-import type { Recorder, SubmittedBatch } from './recorder.ts';
+import type { Batch, Recorder } from './recorder.ts';
 
 /**
  * A command list that can be run again: no operator is called, nothing is planned, looked up or allocated. It works on
  * the tensors that it was recorded with, so what changes from run to run must be written into kept tensors before.
  */
 export class Recording {
-  private batch: SubmittedBatch | null = null;
+  private batch: Batch | null = null;
 
   constructor(private readonly recorder: Recorder) {}
 
-  /** Takes over a submitted list: its buffers stay allocated until `release`. */
-  adopt(batch: SubmittedBatch): void {
+  /** Takes over a list: its buffers stay allocated until `release`. */
+  adopt(batch: Batch): void {
     this.batch = batch;
     for (const physical of this.buffers(batch)) physical.pins++;
   }
 
   get dispatches(): number {
-    return this.batch?.encoded.commands.filter((command) => command.kind === 'dispatch').length ?? 0;
+    return this.batch?.commands.filter((command) => command.kind === 'dispatch').length ?? 0;
   }
 
   /** Bytes that the transient tensors share, and the least that any plan could do with: the most alive at one command. */
@@ -30,12 +30,12 @@ export class Recording {
     };
   }
 
-  replay(): void {
-    this.recorder.replay(() => this.checked());
-  }
-
-  private checked(): SubmittedBatch {
+  /** @internal See `Engine.replay`. */
+  replay(recorder: Recorder): void {
     const { batch } = this;
+    if (recorder !== this.recorder) {
+      throw new DeitError('bad-argument', 'The recording belongs to another engine.', { where: 'replay' });
+    }
     if (!batch) throw new DeitError('bad-argument', 'A recording was replayed after it was released.');
     for (const [storage, physical] of batch.kept) {
       if (storage.physical === physical) continue;
@@ -44,7 +44,7 @@ export class Recording {
         fix: 'record the step again',
       });
     }
-    return batch;
+    recorder.replay(batch);
   }
 
   release(): void {
@@ -52,7 +52,7 @@ export class Recording {
     this.batch = null;
   }
 
-  private buffers(batch: SubmittedBatch) {
+  private buffers(batch: Batch) {
     return new Set([...batch.slots, ...batch.kept.values()]);
   }
 }

@@ -14,6 +14,11 @@ export class Download {
     private readonly receiver: Receiver,
   ) {}
 
+  /** Called where the step that was to fill it does not run. */
+  fail(error: unknown): void {
+    this.receiver.fail(error);
+  }
+
   /** Called when the copy has been submitted: waits for it, and hands the content over. */
   async handOver(): Promise<void> {
     try {

@@ -100,6 +100,8 @@ export abstract class Optimizer {
 
   /** Sets the learning rate and the step number of the step to come. Called outside of a recorded step. */
   prepareStep(lr: number): void {
+    const before = this.steps;
+    this.engine.undoIfFailed(() => (this.steps = before));
     this.steps++;
     const rows = this.groups.map(({ weightDecay, lrScale = 1 }) =>
       this.hyperRow(lr * lrScale, weightDecay, this.gradientScale),
