@@ -66,6 +66,24 @@ function mixRow(mix: MixParameters): number[] {
   return [KINDS[mix.kind], mix.lambda, top, left, bottom, right];
 }
 
+/**
+ * Where the figures of a micro-batch lie in the metrics. From `norm` on is what `Optimizer.norm` has: the gradient's norm and
+ * the number of its elements that are not finite; with a loss scaler the factor that undid the scale, and the number of those
+ * that no smaller scale would mend. `lossScale` is the scale of the next step.
+ */
+const slots = {
+  loss: 0,
+  lossLabel: 1,
+  lossDistillation: 2,
+  correct: 3,
+  correctDistillation: 4,
+  norm: 5,
+  nonFinite: 6,
+  nonFiniteUnscaled: 8,
+  lossScale: 9,
+} as const;
+const SLOTS = 10;
+
 /** One forward and backward pass, first or last of an optimizer step: these differ in what they record. */
 interface Phase {
   readonly first: boolean;
@@ -91,7 +109,7 @@ export class TrainStep {
     this.images = engine.empty([batchSize, 3, imageSize, imageSize]).keep('input');
     this.labels = engine.empty([batchSize], 'i32').keep('input');
     this.mix = engine.zeros([6]).keep('input');
-    this.metrics = engine.zeros([10]).keep('metrics');
+    this.metrics = engine.zeros([SLOTS]).keep('metrics');
     this.halt = engine.zeros([1]).keep('metrics');
     options.optimizer.halt = { noted: this.halt, forGood: options.nonFinite !== 'skip' };
     if (options.mixing) checkMixBatch(batchSize);
@@ -166,10 +184,9 @@ export class TrainStep {
     const imitated = output.dist ? countCorrect(output.dist.detach(), this.labels) : zero;
     const scalars = [losses.total, losses.label, losses.distillation ?? zero, correct, imitated];
     const summary = collect(scalars);
-    // The norm has two elements: it is copied behind the five scalars.
-    engine.copy(summary, this.metrics.slot(0, 5));
-    if (phase.last && optimizer.norm) engine.copy(optimizer.norm, this.metrics.slot(5, optimizer.norm.size));
-    if (phase.last && optimizer.scaler) engine.copy(optimizer.scaler.factor, this.metrics.slot(9, 1));
+    engine.copy(summary, this.metrics.slot(slots.loss, scalars.length));
+    if (phase.last && optimizer.norm) engine.copy(optimizer.norm, this.metrics.slot(slots.norm, optimizer.norm.size));
+    if (phase.last && optimizer.scaler) engine.copy(optimizer.scaler.factor, this.metrics.slot(slots.lossScale, 1));
   }
 
   private forwardBackward(first: boolean) {
@@ -208,17 +225,21 @@ export class TrainStep {
 
   private summarize(rows: readonly ArrayLike<number>[]): StepMetrics {
     const { batchSize, distillation, student, optimizer } = this.options;
-    const mean = (i: number): number => rows.reduce((sum, row) => sum + row[i], 0) / rows.length;
-    const last = rows[rows.length - 1];
+    const mean = (slot: keyof typeof slots): number =>
+      rows.reduce((sum, row) => sum + row[slots[slot]], 0) / rows.length;
+    // What the optimizer measures is known after the last micro-batch.
+    const last = (slot: keyof typeof slots): number => rows[rows.length - 1][slots[slot]];
     return {
-      loss: mean(0),
-      lossLabel: mean(1),
-      lossDistillation: distillation.type === 'none' ? null : mean(2),
-      accuracy: mean(3) / batchSize,
-      accuracyDistillation: student.distilled ? mean(4) / batchSize : null,
-      gradNorm: last[5] / rows.length,
-      nonFinite: optimizer.scaler ? last[8] : last[6],
-      lossScale: optimizer.scaler ? { next: last[9], overflowed: last[6] > 0 && last[8] === 0 } : null,
+      loss: mean('loss'),
+      lossLabel: mean('lossLabel'),
+      lossDistillation: distillation.type === 'none' ? null : mean('lossDistillation'),
+      accuracy: mean('correct') / batchSize,
+      accuracyDistillation: student.distilled ? mean('correctDistillation') / batchSize : null,
+      gradNorm: last('norm') / rows.length,
+      nonFinite: last(optimizer.scaler ? 'nonFiniteUnscaled' : 'nonFinite'),
+      lossScale: optimizer.scaler
+        ? { next: last('lossScale'), overflowed: last('nonFinite') > 0 && last('nonFiniteUnscaled') === 0 }
+        : null,
     };
   }
 }

@@ -43,7 +43,7 @@ export interface RunContext {
   readonly checkpoint: ReadCheckpoint | null;
   readonly signal: AbortSignal | undefined;
   /** Wall-clock seconds of the run so far, over all its sessions. */
-  seconds(): number;
+  readonly seconds: () => number;
 }
 
 /** The last step, with every dispatch timed. */
