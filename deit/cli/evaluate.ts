@@ -1,6 +1,7 @@
 import { DeitError } from '../../engine/index.ts';
 import type { Split } from '../data/index.ts';
 import { describeModel } from '../models/registry.ts';
+import { resolveRecipe } from '../recipe/resolve.ts';
 import { Evaluator } from '../train/evaluate.ts';
 import { classNames } from '../train/node/shipped.ts';
 import { openMeasured, tellData } from '../train/node/sources.ts';
@@ -18,6 +19,7 @@ interface EvaluateOptions extends GlobalOptions, HeldOutOptions {
   split?: Split;
   batchSize: string;
   unreadable: 'fatal' | 'skip';
+  maxUnreadable: string;
 }
 
 /** Up to so many classes are listed one by one, with their confusions. */
@@ -29,7 +31,10 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
   await withEngine({ ...options, seed: 0 }, async (engine, say) => {
     const { model, spec, card } = await openModel(engine, options.weights, options.model);
     const measured = heldOutImages(card, options);
-    const recipe = { ...measured.recipe, 'data.unreadable': options.unreadable };
+    const recipe = resolveRecipe(measured.recipe, {
+      'data.unreadable': options.unreadable,
+      'data.maxUnreadable': parseNumber(options.maxUnreadable, '--max-unreadable'),
+    });
     const { imageSize } = describeModel(spec);
     const how = card ? { cropPct: card.cropPct, interpolation: card.interpolation } : {};
     const chosen = { part: options.split, divided: measured.isDivided };
@@ -46,7 +51,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
       evaluator.release();
       say(`${spec} on ${tally.images} images of ${sources.name}`);
       print(tally, names, say);
-      for (const [path, reason] of sources.skipped) say(`left out ${path}: ${reason.split('\n')[0]}`);
+      for (const line of sources.problems.lines()) say(line);
       if (options.json) {
         const perClass = tally.perClass().map((scores, index) => ({ class: index, name: names[index], ...scores }));
         const { classes, confusion } = tally;
@@ -56,7 +61,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
           data: sources.name,
           heldOut: split === 'whole' ? null : measured.facts(split),
           images: tally.images,
-          skipped: sources.skipped.size,
+          skipped: sources.problems.skipped.size,
           accuracy: tally.accuracy(),
           heads: tally.heads(),
           perClass,

@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { packageVersion } from '../../engine/node/package.ts';
+import { settings } from '../recipe/settings.ts';
 
 /** Commands that take more than a moment. */
 const LONG = new Set(['train', 'finetune', 'evaluate', 'predict', 'attention', 'plan', 'profile', 'doctor']);
@@ -109,6 +110,11 @@ export function buildProgram(): Command {
       new Option('--unreadable <policy>', 'what to do with an image that cannot be read')
         .choices(['fatal', 'skip'])
         .default('fatal'),
+    )
+    .option(
+      '--max-unreadable <x>',
+      'with skip: part of the images that may be left out (data.maxUnreadable)',
+      String(settings['data.maxUnreadable'].default),
     )
     .addOption(json())
     .addHelpText('after', examples('deit evaluate --weights runs/quick-demo-1/student.safetensors'))

@@ -147,6 +147,11 @@ export const settings = {
     max: 8192,
   }),
   'data.unreadable': choice(['fatal', 'skip'], 'fatal', 'what to do with an image that cannot be read'),
+  'data.maxUnreadable': number(
+    0.1,
+    'with skip: part of the training, or of the held-out images that may be left out; more of them, or all of a class, stop the run',
+    probability,
+  ),
 
   'augment.crop': choice(
     ['auto', 'resized', 'padded'],

@@ -11,7 +11,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DeitError } from '../../../engine/index.ts';
-import type { RgbImage } from '../dataset.ts';
+import type { DecodedImage, RgbImage } from '../dataset.ts';
 import { resizeShorterSide } from '../transforms.ts';
 import type { Interpolation } from '../resize.ts';
 import { decodeImage } from './decode.ts';
@@ -27,7 +27,7 @@ const magic = Buffer.from('deit-rgb');
 const headerBytes = magic.length + 8;
 
 /** As `decodeImage`, but through the cache. */
-export function cachedDecoder(options: CacheOptions): (path: string, root?: string) => Promise<RgbImage> {
+export function cachedDecoder(options: CacheOptions): (path: string, root?: string) => Promise<DecodedImage> {
   return async (path, root) => {
     const entry = await entryPath(path, options);
     const cached = entry && (await readEntry(entry));
@@ -36,7 +36,7 @@ export function cachedDecoder(options: CacheOptions): (path: string, root?: stri
     const isLarger = Math.min(image.width, image.height) > options.shorterSide;
     const reduced = isLarger ? resizeShorterSide(image, options.shorterSide, options.interpolation) : image;
     if (entry) await writeEntry(entry, reduced);
-    return reduced;
+    return { ...reduced, note: image.note };
   };
 }
 

@@ -1,6 +1,6 @@
 /** Decoding and transforming a few samples: what a worker thread does, and the main thread where there are none. Node only. */
 import { DeitError } from '../../../engine/index.ts';
-import type { RgbImage } from '../dataset.ts';
+import type { DecodedImage, RgbImage } from '../dataset.ts';
 import { makeTransform } from '../pipeline.ts';
 import type { Pipeline, Transform } from '../pipeline.ts';
 import { sampleStream } from '../sampler.ts';
@@ -33,6 +33,8 @@ export interface ImageJobResult {
   /** Planes [samples, 3, imageSize, imageSize]; zeros where a sample failed. */
   images: Float32Array<ArrayBuffer>;
   failures: ImageFailure[];
+  /** What a reader of the results should know of how some samples were read. */
+  notes: { position: number; note: string }[];
 }
 
 let transform: { key: string; apply: Transform } | undefined;
@@ -50,10 +52,12 @@ export async function runImageJob(job: ImageJob): Promise<ImageJobResult> {
   const size = 3 * imageSize * imageSize;
   const images = new Float32Array(job.samples.length * size);
   const failures: ImageFailure[] = [];
+  const notes: ImageJobResult['notes'] = [];
   const decode = job.cache ? cachedDecoder(job.cache) : decodeImage;
   for (const [position, sample] of job.samples.entries()) {
     try {
-      const image = 'image' in sample ? sample.image : await decode(sample.path, job.root);
+      const image: DecodedImage = 'image' in sample ? sample.image : await decode(sample.path, job.root);
+      if (image.note !== undefined) notes.push({ position, note: image.note });
       apply(image, sampleStream(job.seed, job.epoch, sample), images, position * size);
     } catch (error) {
       // A cache that cannot be written is not the image's fault.
@@ -61,5 +65,5 @@ export async function runImageJob(job: ImageJob): Promise<ImageJobResult> {
       failures.push({ position, error: { code: error.code, message: error.message } });
     }
   }
-  return { images, failures };
+  return { images, failures, notes };
 }

@@ -7,9 +7,10 @@ import type { Dataset } from '../dataset.ts';
 import type { Pipeline } from '../pipeline.ts';
 import { makeTransform } from '../pipeline.ts';
 import { batchCount, epochSamples, sampleCount } from '../sampler.ts';
-import type { Sample, SamplerOptions } from '../sampler.ts';
+import type { EpochSamples, Sample, SamplerOptions } from '../sampler.ts';
 import type { CacheOptions } from './cache.ts';
-import type { ImageFailure, ImageJob, SampleSource } from './image-jobs.ts';
+import type { ImageFailure, ImageJob, ImageJobResult, SampleSource } from './image-jobs.ts';
+import { imageName, ImageProblems } from './image-problems.ts';
 import { ImageWorkers } from './image-workers.ts';
 
 export interface LoaderOptions extends Omit<SamplerOptions, 'length'> {
@@ -23,8 +24,10 @@ export interface LoaderOptions extends Omit<SamplerOptions, 'length'> {
   workers?: number | ImageWorkers;
   /** Batches made ahead. Default 2. Without threads nothing is made ahead. */
   prefetch?: number;
-  /** What an unreadable image does: end the run (default), or be left out, counted and named. */
+  /** What an unreadable image does: end the run (default), or be left out, counted and named in `problems`. */
   unreadable?: 'fatal' | 'skip';
+  /** Several loaders may share an account. */
+  problems?: ImageProblems;
   cache?: CacheOptions;
 }
 
@@ -47,8 +50,8 @@ export class DataLoader {
   readonly batchSize: number;
   /** Time the consumer waited for batches so far, in seconds. */
   waitSeconds = 0;
-  /** Unreadable images that were left out: path (or index) and the reason. */
-  readonly skipped = new Map<string, string>();
+  /** Unreadable images that were left out, and what else there is to tell of images. */
+  readonly problems: ImageProblems;
   private readonly workers: ImageWorkers;
   private readonly ownsWorkers: boolean;
 
@@ -70,6 +73,7 @@ export class DataLoader {
     }
     makeTransform(options.pipeline); // a wrong option fails here, not in a thread
     this.batchSize = batchSize;
+    this.problems = options.problems ?? new ImageProblems();
     const { workers = dataset.path ? 2 : 0 } = options;
     this.ownsWorkers = typeof workers === 'number';
     this.workers = typeof workers === 'number' ? new ImageWorkers(workers) : workers;
@@ -92,27 +96,28 @@ export class DataLoader {
     const samples = epochSamples({ ...this.options, length: dataset.length }, seed, epoch);
     const count = batchCount(samples.length, this.batchSize, this.options.dropLast);
     const ahead = this.workers.count === 0 ? 1 : (this.options.prefetch ?? 2) + 1;
-    const queue: Promise<Batch>[] = [];
+    const queue: Promise<Loaded>[] = [];
     const enqueue = (number: number): void => {
-      const part = samples.slice(number * this.batchSize, (number + 1) * this.batchSize);
-      const batch = this.load(part, epoch, number);
-      batch.catch(() => undefined); // awaited in its turn, or given up by the consumer
-      queue.push(batch);
+      const loaded = this.load(samples, epoch, number);
+      loaded.catch(() => undefined); // awaited in its turn, or given up by the consumer
+      queue.push(loaded);
     };
     let next = firstBatch;
     for (let number = firstBatch; number < count; number++) {
       while (next < count && queue.length < ahead) enqueue(next++);
       const start = performance.now();
-      const batch = await queue.shift()!;
+      const { batch, problems } = await queue.shift()!;
       this.waitSeconds += (performance.now() - start) / 1000;
+      // Told here and not where they are met, so that it happens in the order of the batches.
+      for (const [index, note] of problems.notes) this.problems.note(dataset, index, note);
+      for (const [index, reason] of problems.failures) this.problems.skip(dataset, index, reason);
       if (batch.size > 0) yield batch;
     }
   }
 
   /** What people call an image of the data set: its file, where it is one. */
   nameOf(index: number): string {
-    const { dataset } = this.options;
-    return dataset.path?.(index) ?? `image ${index} of ${dataset.name}`;
+    return imageName(this.options.dataset, index);
   }
 
   /** Ends the threads, unless they are shared. */
@@ -124,30 +129,77 @@ export class DataLoader {
     return sampleCount({ ...this.options, length: this.options.dataset.length });
   }
 
-  private async load(samples: Sample[], epoch: number, number: number): Promise<Batch> {
+  /** Loads a batch, and says what was wrong with its images. */
+  private async load(samples: EpochSamples, epoch: number, number: number): Promise<Loaded> {
+    const from = number * this.batchSize;
+    const chosen = samples.slice(from, from + this.batchSize);
+    const { images, failures, notes } = await this.read(chosen, epoch);
+    if (failures.length > 0 && (this.options.unreadable ?? 'fatal') === 'fatal') {
+      const { code, message } = failures[0].error;
+      throw new DeitError(code, 'An image of the data set cannot be used.', {
+        found: message,
+        fix: 'Mend or remove the file, or let unreadable images be skipped (data.unreadable=skip).',
+      });
+    }
+    const problems: Problems = {
+      failures: [],
+      notes: notes.map(({ position, note }) => [chosen[position].index, note]),
+    };
+    const report = ({ position, error }: ImageFailure, of: readonly Sample[]): void =>
+      void problems.failures.push([of[position].index, error.message]);
+    for (const failure of failures) report(failure, chosen);
+    const failed = failures.map(({ position }) => position);
+    if (!this.options.dropLast) return { ...this.batchOf(without(chosen, images, failed), epoch, number), problems };
+    // The places of unreadable images are filled from the samples that follow the batch, after the last from the first: a
+    // function of seed, epoch and batch number alone, like the batch itself.
+    const size = images.length / chosen.length;
+    for (let tried = 0; failed.length > 0;) {
+      if (tried >= samples.length) throw noneReadable(this.options.dataset, problems);
+      const next = Array.from({ length: failed.length }, (_, i) => samples.at((from + this.batchSize + tried + i) % samples.length)); // prettier-ignore
+      tried += next.length;
+      const more = await this.read(next, epoch);
+      const isBad = new Set(more.failures.map(({ position }) => position));
+      for (const failure of more.failures) report(failure, next);
+      for (const [position, sample] of next.entries()) {
+        if (isBad.has(position)) continue;
+        const place = failed.shift()!;
+        chosen[place] = sample;
+        images.set(more.images.subarray(position * size, (position + 1) * size), place * size);
+      }
+    }
+    return { ...this.batchOf({ samples: chosen, images }, epoch, number), problems };
+  }
+
+  private batchOf({ samples, images }: Read, epoch: number, number: number): { batch: Batch } {
+    const { dataset } = this.options;
+    const labels = Int32Array.from(samples, ({ index }) => dataset.label(index));
+    const indices = Uint32Array.from(samples, ({ index }) => index);
+    return { batch: { number, epoch, size: samples.length, images, labels, indices } };
+  }
+
+  /** Reads some samples; positions in the result count among them, in order. */
+  private async read(samples: readonly Sample[], epoch: number): Promise<ImageJobResult> {
     const { dataset, pipeline, seed, cache } = this.options;
     const size = 3 * pipeline.imageSize ** 2;
     const images = new Float32Array(samples.length * size);
-    const failures: ImageFailure[] = [];
-    const loadPart = async (start: number): Promise<void> => {
-      const part = samples.slice(start, start + samplesPerJob);
-      const sources = await Promise.all(part.map((sample) => this.source(sample)));
-      const job: ImageJob = { seed, epoch, pipeline, root: dataset.root, cache, samples: sources };
-      const result = await this.workers.run(job);
-      images.set(result.images, start * size);
-      failures.push(...result.failures.map((failure) => ({ ...failure, position: start + failure.position })));
-    };
     const starts = Array.from({ length: Math.ceil(samples.length / samplesPerJob) }, (_, i) => i * samplesPerJob);
-    await Promise.all(starts.map(loadPart));
-    const batch: Batch = {
-      number,
-      epoch,
-      size: samples.length,
+    const results = await Promise.all(
+      starts.map(async (start) => {
+        const part = samples.slice(start, start + samplesPerJob);
+        const sources = await Promise.all(part.map((sample) => this.source(sample)));
+        const job: ImageJob = { seed, epoch, pipeline, root: dataset.root, cache, samples: sources };
+        const result = await this.workers.run(job);
+        images.set(result.images, start * size);
+        return result;
+      }),
+    );
+    const moved = <Item extends { position: number }>(items: readonly Item[], i: number): Item[] =>
+      items.map((item) => ({ ...item, position: starts[i] + item.position }));
+    return {
       images,
-      labels: Int32Array.from(samples, ({ index }) => dataset.label(index)),
-      indices: Uint32Array.from(samples, ({ index }) => index),
+      failures: results.flatMap(({ failures }, i) => moved(failures, i)),
+      notes: results.flatMap(({ notes }, i) => moved(notes, i)),
     };
-    return failures.length === 0 ? batch : this.withoutFailures(batch, failures);
   }
 
   private async source(sample: Sample): Promise<Sample & SampleSource> {
@@ -155,46 +207,38 @@ export class DataLoader {
     if (dataset.path) return { ...sample, path: dataset.path(sample.index) };
     return { ...sample, image: await dataset.image(sample.index) };
   }
-
-  /**
-   * With `skip`: batches of a fixed size (dropLast) fill the place of an unreadable image with the next readable one of the
-   * batch, in a circle; other batches get smaller.
-   */
-  private withoutFailures(batch: Batch, failures: ImageFailure[]): Batch {
-    failures.sort((a, b) => a.position - b.position);
-    if ((this.options.unreadable ?? 'fatal') === 'fatal') {
-      throw new DeitError(failures[0].error.code, 'An image of the data set cannot be used.', {
-        found: failures[0].error.message,
-        fix: 'Mend or remove the file, or let unreadable images be skipped (unreadable: skip).',
-      });
-    }
-    const { dataset } = this.options;
-    for (const { position, error } of failures) {
-      const index = batch.indices[position];
-      this.skipped.set(this.nameOf(index), error.message);
-    }
-    const failed = new Set(failures.map(({ position }) => position));
-    const positions = Array.from({ length: batch.size }, (_, i) => i);
-    const readable = positions.filter((position) => !failed.has(position));
-    if (readable.length === 0 && this.options.dropLast) {
-      throw new DeitError('bad-data', 'No image of a batch can be read.', {
-        where: dataset.name,
-        found: failures[0].error.message,
-        fix: 'Mend the data set.',
-      });
-    }
-    const chosen = this.options.dropLast
-      ? positions.map((position) => readable.find((other) => other >= position) ?? readable[0])
-      : readable;
-    const size = batch.images.length / batch.size;
-    const images = new Float32Array(chosen.length * size);
-    chosen.forEach((from, to) => images.set(batch.images.subarray(from * size, (from + 1) * size), to * size));
-    return {
-      ...batch,
-      size: chosen.length,
-      images,
-      labels: Int32Array.from(chosen, (position) => batch.labels[position]),
-      indices: Uint32Array.from(chosen, (position) => batch.indices[position]),
-    };
-  }
 }
+
+/** Samples and their planes. */
+interface Read {
+  samples: Sample[];
+  images: Float32Array<ArrayBuffer>;
+}
+
+/** By image: why it could not be read, and how others were read. */
+interface Problems {
+  failures: [index: number, reason: string][];
+  notes: [index: number, note: string][];
+}
+
+interface Loaded {
+  batch: Batch;
+  problems: Problems;
+}
+
+/** What is left of a batch without some of its samples. */
+function without(samples: Sample[], images: Float32Array<ArrayBuffer>, positions: readonly number[]): Read {
+  if (positions.length === 0) return { samples, images };
+  const size = images.length / samples.length;
+  const left = [...samples.keys()].filter((position) => !positions.includes(position));
+  const kept = new Float32Array(left.length * size);
+  left.forEach((from, to) => kept.set(images.subarray(from * size, (from + 1) * size), to * size));
+  return { samples: left.map((position) => samples[position]), images: kept };
+}
+
+const noneReadable = (dataset: Dataset, { failures }: Problems): DeitError =>
+  new DeitError('bad-data', 'No image of the data set can be read.', {
+    where: dataset.name,
+    found: failures[0][1],
+    fix: 'Mend the data set.',
+  });

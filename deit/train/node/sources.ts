@@ -1,4 +1,11 @@
-import { DataLoader, ImageWorkers, openData, openPart } from '../../data/node/index.ts';
+import {
+  DataLoader,
+  expectReadableClasses,
+  ImageProblems,
+  ImageWorkers,
+  openData,
+  openPart,
+} from '../../data/node/index.ts';
 import { equalJitter, evaluationPipeline, trainingPipeline } from '../../data/index.ts';
 import type { Dataset, EvaluationOptions, Split, TrainingPipeline } from '../../data/index.ts';
 import type { LoaderOptions, OpenedPart, ReadDataOptions, SplitOptions } from '../../data/node/index.ts';
@@ -23,8 +30,8 @@ export interface MeasuredSources {
   readonly split: OpenedPart['split'];
   readonly validation: Dataset;
   evaluation(batchSize: number): DataLoader;
-  /** Images that could not be read and were left out so far: path and reason. */
-  readonly skipped: ReadonlyMap<string, string>;
+  /** Images that could not be read and were left out so far, and what else there is to tell. */
+  readonly problems: ImageProblems;
   close(): Promise<void>;
 }
 
@@ -40,19 +47,12 @@ export async function openSources(
   const options = { ...readOptions(recipe), ...divisionOf(recipe) };
   const { train, val, split, notes } = await openData(recipe['data.path'], options);
   const loaders = new Loaders(recipe, train);
+  if (recipe['data.unreadable'] === 'skip') await loaders.expectReadableClasses(train);
   return {
-    name: train.name,
-    classes: train.classes,
-    notes,
+    ...measuredBy(loaders, { dataset: val, notes }, { ...evaluation, imageSize }),
     split,
     train,
-    validation: val,
-    get skipped() {
-      return loaders.skipped;
-    },
     training: (batchSize) => loaders.training(train, imageSize, batchSize),
-    evaluation: (batchSize) => loaders.evaluation(val, { ...evaluation, imageSize }, batchSize),
-    close: () => loaders.close(),
   };
 }
 
@@ -66,17 +66,21 @@ export async function openMeasured(
   { part, divided }: { part: Split | undefined; divided: boolean },
 ): Promise<MeasuredSources> {
   const division = divided ? divisionOf(recipe) : undefined;
-  const { dataset, split, notes } = await openPart(recipe['data.path'], part, { ...readOptions(recipe), division });
-  const loaders = new Loaders(recipe, dataset);
+  const opened = await openPart(recipe['data.path'], part, { ...readOptions(recipe), division });
+  return { ...measuredBy(new Loaders(recipe, opened.dataset), opened, evaluation), split: opened.split };
+}
+
+function measuredBy(
+  loaders: Loaders,
+  { dataset, notes }: Pick<OpenedPart, 'dataset' | 'notes'>,
+  evaluation: Partial<EvaluationOptions> & { imageSize: number },
+): Omit<MeasuredSources, 'split'> {
   return {
     name: dataset.name,
     classes: dataset.classes,
     notes,
-    split,
     validation: dataset,
-    get skipped() {
-      return loaders.skipped;
-    },
+    problems: loaders.problems,
     evaluation: (batchSize) => loaders.evaluation(dataset, evaluation, batchSize),
     close: () => loaders.close(),
   };
@@ -101,7 +105,7 @@ export function tellData([headline, ...notes]: readonly string[], say: (line: st
 
 /** The loaders of a run, on shared worker threads. */
 class Loaders {
-  private readonly made: DataLoader[] = [];
+  readonly problems: ImageProblems;
   private readonly workers: ImageWorkers;
 
   constructor(
@@ -109,10 +113,17 @@ class Loaders {
     dataset: Dataset,
   ) {
     this.workers = new ImageWorkers(dataset.path ? recipe['data.workers'] : 0);
+    this.problems = new ImageProblems(recipe['data.maxUnreadable']);
   }
 
-  get skipped(): Map<string, string> {
-    return new Map(this.made.flatMap((loader) => [...loader.skipped]));
+  /** Ends the threads where a class has no image that can be read. */
+  async expectReadableClasses(dataset: Dataset): Promise<void> {
+    try {
+      await expectReadableClasses(dataset, this.workers);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
   }
 
   training(dataset: Dataset, imageSize: number, batchSize: number): DataLoader {
@@ -142,12 +153,15 @@ class Loaders {
     return this.workers.close();
   }
 
-  private opened(options: Omit<LoaderOptions, 'seed' | 'workers' | 'unreadable'>): DataLoader {
-    const { recipe, workers } = this;
-    const common = { seed: recipe['run.seed'], workers, unreadable: recipe['data.unreadable'] };
-    const loader = new DataLoader({ ...options, ...common });
-    this.made.push(loader);
-    return loader;
+  private opened(options: Omit<LoaderOptions, 'seed' | 'workers' | 'unreadable' | 'problems'>): DataLoader {
+    const { recipe, workers, problems } = this;
+    return new DataLoader({
+      ...options,
+      seed: recipe['run.seed'],
+      workers,
+      problems,
+      unreadable: recipe['data.unreadable'],
+    });
   }
 }
 

@@ -126,7 +126,7 @@ class TrainingRun {
         runFolder: folder.path,
       };
       await folder.writeJson('result.json', result);
-      this.nameSkipped(sources);
+      for (const line of sources.problems.lines()) reporter.say(line);
       const { profile } = student;
       await this.options.afterTraining?.({
         student: model,
@@ -220,14 +220,6 @@ class TrainingRun {
     } finally {
       evaluator.release();
     }
-  }
-
-  /** Images that could not be read and were left out, by name. */
-  private nameSkipped({ skipped }: Sources): void {
-    if (skipped.size === 0) return;
-    this.reporter.say(`${skipped.size} images could not be read and were left out:`);
-    for (const [path, reason] of [...skipped].slice(0, 20)) this.reporter.say(`  ${path}: ${reason.split('\n')[0]}`);
-    if (skipped.size > 20) this.reporter.say(`  and ${skipped.size - 20} more`);
   }
 
   private async load(model: Classifier, path: string, newHead: boolean): Promise<void> {
