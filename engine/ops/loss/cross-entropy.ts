@@ -1,7 +1,8 @@
 import { crossEntropyBackward, crossEntropyForward } from '../../../kernels/loss/cross-entropy/index.ts';
 import { defineOp } from '../../op.ts';
 import type { Tensor } from '../../tensor.ts';
-import { expectLabels, expectShare, sizesOf, sumOfRows } from './operands.ts';
+import { argmax } from '../argmax.ts';
+import { expectConstant, expectLabels, expectShare, sizesOf, sumOfRows } from './operands.ts';
 import type { LossAttributes } from './operands.ts';
 
 interface CrossEntropyAttributes extends LossAttributes {
@@ -34,4 +35,15 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: { labelSmo
   expectLabels(labels, rows, 'crossEntropy');
   expectShare(smoothing, 'crossEntropy', 'Label smoothing');
   return crossEntropyOp([logits, labels], { rows, width, smoothing })[0];
+}
+
+/**
+ * Hard distillation of one head: the mean cross-entropy of student logits [B, K] with the teacher's decisions, the argmax of its
+ * logits [B, K] (the first of equal ones). Scalar []. DeiT's `DistillationLoss`, type `hard`; for two heads at once see
+ * `distilledCrossEntropy`.
+ */
+export function distillationHardLoss(student: Tensor, teacher: Tensor): Tensor {
+  sizesOf(student, 'distillationHardLoss');
+  expectConstant(teacher, student, 'distillationHardLoss', 'the teacher');
+  return crossEntropy(student, argmax(teacher));
 }

@@ -5,6 +5,8 @@
  *     loss(row) = (1 - eps) (L - z_y) + eps (L - mean(z)),   L = m + log(s),  m = max(z),  s = sum(exp(z - m))
  *     dz = (upstream / rows) (exp(z - m) / s - (1 - eps) [c = y] - eps / width)
  *
+ * With eps = 0 a logit of -infinity masks its class; with eps > 0 it makes the loss infinite, and the gradient stays finite.
+ *
  * Kept for backward: z and stats [rows, 4] of m, 1 / s, y and the loss. A label that is no class makes the loss NaN. Losses are
  * summed over rows by scaled-sum.ts. The gradient is written.
  *
@@ -47,7 +49,9 @@ fn cross_entropy_of_${logits}(base: u32, label: i32, label_weight: f32, smoothin
   let log_s = accurate_log(s);
   let mean_z = row_sum(part_z) / f32(params.width);
   let z_label = row_sum(part_y);
-  let loss = label_weight * (log_s - z_label) + smoothing * (log_s - mean_z);
+  // Without smoothing there is no such term: a masked class, whose logit is -infinity, would make it 0 times infinity.
+  let spread = select(0.0, smoothing * (log_s - mean_z), smoothing > 0.0);
+  let loss = label_weight * (log_s - z_label) + spread;
   return vec4f(m, 1.0 / s, f32(label), select(bitcast<f32>(0x7fc00000u | (u32(label) & 1u)), loss, known));
 }`;
 
