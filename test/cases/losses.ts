@@ -34,3 +34,14 @@ export const LOSS_CASES: readonly LossCase[] = [
     other: new Float32Array(18).fill(-1),
   },
 ];
+
+/**
+ * Two rows of four classes: logits of both heads and of the teacher, and labels. Tests have values of it to ten digits,
+ * computed in float64 from DeiT's formulas; f32 keeps six to seven of them.
+ */
+export const DISTILLATION_EXAMPLE: Readonly<Record<'cls' | 'dist' | 'teacher' | 'labels', number[]>> = {
+  cls: [2, 1, 0, -1, 0.5, 0, 1.5, -0.5],
+  dist: [1, 2, 0, 0, 0, 1, 1, 2],
+  teacher: [3, 1, 0, 0, 0, 0, 2, 1],
+  labels: [0, 2],
+};

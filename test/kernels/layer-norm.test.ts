@@ -1,45 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { add } from '../../engine/ops/binary.ts';
 import { layerNorm } from '../../engine/ops/layer-norm.ts';
-import { logSoftmax, softmax } from '../../engine/ops/softmax.ts';
-import type { Engine, Tensor } from '../../engine/node.ts';
-import { planRows } from '../../kernels/lib/rows.ts';
-import { ROW_CASES, STRIDED_CASES } from '../cases/rows.ts';
+import { ROW_CASES } from '../cases/rows.ts';
 import type { RowCase } from '../cases/rows.ts';
 import { expectClose, uniform } from '../support/close.ts';
+import { leaf } from '../support/engine.ts';
+import { expectCloseRows, forRows, sum } from '../support/rows.ts';
 import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
 
 // Sums of up to a few thousand f32 numbers, each a few roundings of 6e-8, that grow with the square root at most.
 const TOLERANCE = 1e-6;
-
-/** Calls `each` with the indices of every row of the case. */
-function forRows({ shape, dim }: RowCase, each: (row: number[]) => void): void {
-  const axis = dim < 0 ? dim + shape.length : dim;
-  const width = shape[axis];
-  const inner = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
-  const outer = shape.slice(0, axis).reduce((a, b) => a * b, 1);
-  for (let o = 0; o < outer; o++) {
-    for (let j = 0; j < inner; j++) each(Array.from({ length: width }, (_, c) => (o * width + c) * inner + j));
-  }
-}
-const sum = (values: number[]): number => values.reduce((a, b) => a + b, 0);
-
-/** Softmax or its logarithm in float64, and the gradient for upstream `dy`. */
-function softmaxReference(c: RowCase, dy: ArrayLike<number>, log: boolean): { y: Float64Array; dx: Float64Array } {
-  const y = new Float64Array(c.data.length);
-  const dx = new Float64Array(c.data.length);
-  forRows(c, (row) => {
-    const m = Math.max(...row.map((i) => c.data[i]));
-    const s = sum(row.map((i) => Math.exp(c.data[i] - m)));
-    const p = row.map((i) => Math.exp(c.data[i] - m) / s);
-    const upstream = sum(row.map((i, k) => (log ? dy[i] : dy[i] * p[k])));
-    row.forEach((i, k) => {
-      y[i] = log ? c.data[i] - m - Math.log(s) : p[k];
-      dx[i] = log ? dy[i] - p[k] * upstream : p[k] * (dy[i] - upstream);
-    });
-  });
-  return { y, dx };
-}
 
 interface LayerNormReference {
   y: Float64Array;
@@ -80,42 +50,13 @@ function layerNormReference(
   return result;
 }
 
-const leaf = (gpu: Engine, data: ArrayLike<number>, shape: readonly number[]): Tensor =>
-  gpu.tensor(data, shape).requiresGrad_();
-
-/** Absolute where the expectation is about zero: a rounding of the terms that cancelled. */
-async function check(found: Tensor, expected: Float64Array, tolerance: number, what: string, terms = 1): Promise<void> {
-  const values = await found.read();
-  const norm = Math.hypot(...expected.subarray(0, 50_000));
-  if (norm > 1e-4 * terms * Math.sqrt(expected.length)) expectClose(values, expected, tolerance, what);
-  else values.forEach((value, i) => expect(Math.abs(value - expected[i]), what).toBeLessThan(tolerance * terms));
-}
-
-describe.each(PROFILES)('rows on $name', ({ claims }) => {
+describe.each(PROFILES)('layerNorm on $name', ({ claims }) => {
   const engine = useEngineAs(claims);
   // Chunks of a ragged width start at multiples of 64 rows.
   const fits = ({ shape }: RowCase) => shape.at(-1)! * 4 * 64 <= (claims.maxBindingSize ?? Infinity);
   const cases = ROW_CASES.filter(fits);
 
-  for (const [name, op, log] of [
-    ['softmax', softmax, false],
-    ['logSoftmax', logSoftmax, true],
-  ] as const) {
-    it(`${name} and its gradient`, async () => {
-      for (const c of [...cases, ...STRIDED_CASES]) {
-        const x = leaf(engine(), c.data, c.shape);
-        const dy = uniform(c.data.length, 7);
-        const y = op(x, c.dim);
-        y.backward(engine().tensor(dy, c.shape));
-        const expected = softmaxReference(c, dy, log);
-        expectClose(await y.read(), expected.y, TOLERANCE, c.name);
-        // dy - sum(y dy) cancels where one element has nearly all the weight.
-        await check(x.grad!, expected.dx, 2 * TOLERANCE, `${c.name}, dx`);
-      }
-    });
-  }
-
-  it('layerNorm and its gradients', async () => {
+  it('gives values and gradients', async () => {
     for (const c of cases) {
       const width = c.shape.at(-1)!;
       const [w, b] = [uniform(width, 1).map((x) => x + 1), uniform(width, 2)];
@@ -132,7 +73,7 @@ describe.each(PROFILES)('rows on $name', ({ claims }) => {
       const tolerance = TOLERANCE * c.loss;
       expectClose(await y.read(), expected.y, tolerance, c.name);
       // Rows of equal or single elements: rstd is 1 / sqrt(eps), and what it multiplies cancels.
-      await check(x.grad!, expected.dx, tolerance, `${c.name}, dx`, 1 / Math.sqrt(eps));
+      await expectCloseRows(x.grad!, expected.dx, tolerance, `${c.name}, dx`, 1 / Math.sqrt(eps));
       expectClose(await weight.grad!.read(), expected.dweight, 2 * tolerance, `${c.name}, dweight`);
       expectClose(await bias.grad!.read(), expected.dbias, tolerance, `${c.name}, dbias`);
     }
@@ -190,68 +131,10 @@ describe('layerNorm', () => {
     expect(runs[0]).toEqual(runs[1]);
   });
 
-  it('softmax: a row of NaN, infinities or nothing but minus infinity is alone in that, whatever its width', async () => {
-    for (const width of [12, 13, 61, 66, 197]) {
-      const data = uniform(9 * width, 3);
-      data.fill(-Infinity, 2 * width, 3 * width);
-      data[4 * width] = NaN;
-      data[7 * width - 1] = Infinity;
-      data[8 * width] = -Infinity;
-      const c = { name: `${width} wide`, shape: [9, width], dim: -1, data, loss: 1 };
-      const expected = softmaxReference(c, data, false).y;
-      // Written out as PyTorch has them: 0 / 0 and inf - inf.
-      for (const row of [2, 4, 6]) expected.fill(NaN, row * width, (row + 1) * width);
-      const y = await softmax(engine().tensor(data, c.shape)).read();
-      for (let i = 0; i < y.length; i++) expect(Number.isNaN(y[i]), `${c.name}, ${i}`).toBe(Number.isNaN(expected[i]));
-      const finite = (values: ArrayLike<number>) => Float64Array.from(values, (v) => (Number.isNaN(v) ? 0 : v));
-      expectClose(finite(y), finite(expected), TOLERANCE, c.name);
-      expect(y[8 * width]).toBe(0);
-    }
-  });
-
   it('names mistakes', () => {
     const x = engine().zeros([2, 5]);
     expect(() => layerNorm(x, engine().zeros([4]), null)).toThrow(/weight does not fit/);
     expect(() => layerNorm(engine().zeros([]), null, null)).toThrow(/no dimension to normalise/);
     expect(() => layerNorm(x, null, null, -1)).toThrow(/not negative/);
-    expect(() => softmax(x, 2)).toThrow(/no such dimension/);
-    expect(() => softmax(engine().tensor([1], [1], 'i32'))).toThrow(/takes f32/);
-  });
-});
-
-describe('the plan for rows', () => {
-  const gpu = { cpu: false, subgroupSize: 32 };
-  const device = {
-    maxWorkgroupsPerDimension: 65535,
-    maxInvocationsPerWorkgroup: 256,
-    maxWorkgroupStorage: 16384,
-    maxBindingSize: 2 ** 27,
-    maxStorageBuffers: 8,
-    f16: false,
-  };
-  const shape = { outer: 10, width: 192, inner: 1 };
-
-  it('follows the device and the layout', () => {
-    expect(planRows(shape, { ...device, ...gpu })).toMatchObject({ variant: 'subgroup', lanes: 32, vector: 4 });
-    expect(planRows(shape, { ...device, ...gpu, subgroupSize: 0 })).toMatchObject({ variant: 'workgroup', vector: 4 });
-    expect(planRows(shape, { ...device, cpu: true, subgroupSize: 8 })).toMatchObject({
-      variant: 'invocation',
-      lanes: 1,
-    });
-    const ragged = { ...shape, width: 197 };
-    expect(planRows(ragged, { ...device, cpu: true, subgroupSize: 8 }, true)).toMatchObject({
-      variant: 'subgroup',
-      held: 25,
-    });
-    expect(planRows(ragged, { ...device, cpu: true, subgroupSize: 8 }, 'ragged')).toMatchObject({
-      variant: 'subgroup',
-      vector: 4,
-      held: 7,
-    });
-    expect(planRows(ragged, { ...device, cpu: true, subgroupSize: 0 }, true)).toMatchObject({
-      variant: 'invocation',
-      held: 0,
-    });
-    expect(planRows({ ...shape, inner: 4 }, { ...device, ...gpu })).toMatchObject({ variant: 'invocation', vector: 1 });
   });
 });

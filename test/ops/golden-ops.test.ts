@@ -14,8 +14,8 @@ const cases = goldenOpCases();
 const elsewhere: Readonly<Record<string, string>> = {
   to: 'kernels/cast.test.ts: exact',
   dropout: 'kernels/dropout.test.ts: the host draws the same numbers',
-  dropPath: 'kernels/dropout.test.ts: the host draws the same numbers',
-  dropPathAdd: 'kernels/dropout.test.ts: the host draws the same numbers',
+  dropPath: 'kernels/drop-path.test.ts: the host draws the same numbers',
+  dropPathAdd: 'kernels/drop-path.test.ts: the host draws the same numbers',
   checkpoint: 'ops/activation-checkpoint.test.ts: equal to the bit to the operators that it computes again',
 };
 

@@ -32,3 +32,13 @@ export function uniform(n: number, seed: number, scale = 1): Float32Array {
     return (mixed / 2 ** 31 - 1) * scale;
   });
 }
+
+/** The largest error relative to each element, for arrays in which extremes of scale meet. */
+export function worstRelative(found: ArrayLike<number>, expected: number[]): number {
+  let largest = 0;
+  expected.forEach((value, i) => {
+    const error = Math.abs(found[i] - value) / Math.max(Math.abs(value), 2 ** -126);
+    if (!(error <= largest)) largest = error;
+  });
+  return largest;
+}

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll } from 'vitest';
 import { createEngine } from '../../engine/node.ts';
-import type { Engine, EngineOptions } from '../../engine/node.ts';
+import type { Engine, EngineOptions, Tensor } from '../../engine/node.ts';
 
 /** One engine for a test file: `const engine = useEngine();`, then `engine()` inside tests. */
 export function useEngine({ seed = 0, debug, memoryBudget }: EngineOptions = {}): () => Engine {
@@ -11,3 +11,7 @@ export function useEngine({ seed = 0, debug, memoryBudget }: EngineOptions = {})
   afterAll(() => engine?.close());
   return () => engine!;
 }
+
+/** A tensor that wants a gradient. */
+export const leaf = (gpu: Engine, data: ArrayLike<number>, shape: readonly number[]): Tensor =>
+  gpu.tensor(data, shape).requiresGrad_();

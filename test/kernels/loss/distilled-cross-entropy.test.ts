@@ -3,12 +3,12 @@ import { distillationLoss } from '../../../deit/distillation.ts';
 import type { Target } from '../../../deit/distillation.ts';
 import { distilledCrossEntropy } from '../../../engine/node.ts';
 import type { DistilledLosses, Engine, Tensor } from '../../../engine/node.ts';
-import { LOSS_CASES } from '../../cases/losses.ts';
+import { DISTILLATION_EXAMPLE, LOSS_CASES } from '../../cases/losses.ts';
 import { expectClose, uniform } from '../../support/close.ts';
 import { argmax, crossEntropy64, labelsOf, rowsOf, smoothed } from '../../support/loss-reference.ts';
 import { PROFILES, useEngineAs } from '../../support/device-profiles.ts';
 
-// As in losses.test.ts: f32 exponentials within a few units in the last place of 6e-8, and sums of a thousand of them.
+// As in support/loss-reference.ts: f32 exponentials within a few units in the last place of 6e-8, and sums of a thousand of them.
 const TOLERANCE = 1e-6;
 
 const leaf = (gpu: Engine, data: ArrayLike<number>, shape: readonly number[]): Tensor =>
@@ -84,9 +84,7 @@ describe.each(PROFILES)('both heads of a distilled model on $name', ({ claims })
 describe('hard distillation', () => {
   const engine = useEngineAs({});
   const shape = [2, 4];
-  const zc = [2, 1, 0, -1, 0.5, 0, 1.5, -0.5];
-  const zd = [1, 2, 0, 0, 0, 1, 1, 2];
-  const zt = [3, 1, 0, 0, 0, 0, 2, 1];
+  const { cls: zc, dist: zd, teacher: zt } = DISTILLATION_EXAMPLE;
   const hard = { type: 'hard', alpha: 0.5, tau: 1, scaling: 'all' } as const;
   const teacher = (): Tensor => engine().tensor(zt, shape);
   const target = (): Target => ({ labels: engine().tensor([0, 2], [2], 'i32'), smoothing: 0 });

@@ -1,0 +1,99 @@
+import { describe, expect, it } from 'vitest';
+import { crossEntropy, klDistillation } from '../../../engine/node.ts';
+import { DISTILLATION_EXAMPLE, LOSS_CASES } from '../../cases/losses.ts';
+import { expectClose } from '../../support/close.ts';
+import { leaf } from '../../support/engine.ts';
+import { expectLoss, logSoftmax64, rowsOf, sum } from '../../support/loss-reference.ts';
+import { PROFILES, useEngineAs } from '../../support/device-profiles.ts';
+
+function kl64(
+  student: number[][],
+  teacher: number[][],
+  tau: number,
+  divisor: number,
+): { loss: number; gradient: number[] } {
+  const [p, q] = [student.map((row) => logSoftmax64(row, tau)), teacher.map((row) => logSoftmax64(row, tau))];
+  const rows = q.map((row, r) => sum(row.map((log, c) => Math.exp(log) * (log - p[r][c]))));
+  return {
+    loss: (tau * tau * sum(rows)) / divisor,
+    gradient: p.flatMap((row, r) => row.map((log, c) => (tau * (Math.exp(log) - Math.exp(q[r][c]))) / divisor)),
+  };
+}
+
+describe.each(PROFILES)('klDistillation on $name', ({ claims }) => {
+  const engine = useEngineAs(claims);
+  const cases = LOSS_CASES.filter(({ width }) => width * 4 * 64 <= (claims.maxBindingSize ?? Infinity));
+
+  it('soft distillation at several temperatures, in both scalings', async () => {
+    for (const { name, rows, width, logits, other } of cases) {
+      for (const [tau, scaling] of [
+        [1, 'batchmean'],
+        [3, 'batchmean'],
+        [2, 'all'],
+      ] as const) {
+        const z = leaf(engine(), logits, [rows, width]);
+        const divisor = scaling === 'all' ? rows * width : rows;
+        const expected = kl64(rowsOf(logits, width), rowsOf(other, width), tau, divisor);
+        const loss = klDistillation(z, engine().tensor(other, [rows, width]), { tau, scaling });
+        await expectLoss(loss, z, expected, `${name}, tau ${tau}, ${scaling}`, tau * tau);
+      }
+    }
+  });
+});
+
+/** A divergence is a small difference of logarithms of order 1. */
+describe('klDistillation, the worked example of distillation', () => {
+  const engine = useEngineAs({});
+  const { cls: zc, dist: zd, teacher: zt, labels: y } = DISTILLATION_EXAMPLE;
+  const z = (data: readonly number[]) => leaf(engine(), data, [2, 4]);
+  const labels = () => engine().tensor(y, [2], 'i32');
+  const teacher = () => engine().tensor(zt, [2, 4]);
+  const close = (found: number, expected: number) => expect(Math.abs(found / expected - 1)).toBeLessThan(1e-6);
+  const closeAll = (found: ArrayLike<number>, factor: number, expected: number[]) =>
+    expectClose(
+      Array.from(found, (g) => g * factor),
+      expected,
+      5e-7,
+    );
+
+  it('divergences, and the losses made of them', async () => {
+    const sums: [number, number][] = [
+      [1, 1.2286723819],
+      [2, 0.3078383479],
+      [3, 0.1290891308],
+    ];
+    for (const [tau, expected] of sums) {
+      close(2 * (await klDistillation(z(zd), teacher(), { tau }).item()), expected * tau * tau);
+    }
+    const base = await crossEntropy(z(zc), labels()).item();
+    close(0.5 * base + 0.5 * (await klDistillation(z(zd), teacher(), { tau: 2 }).item()), 0.55438737);
+    close(0.5 * base + 0.5 * (await klDistillation(z(zd), teacher(), { tau: 1, scaling: 'all' }).item()), 0.323341046);
+    close(0.9 * base + 0.1 * (await klDistillation(z(zd), teacher(), { tau: 3, scaling: 'all' }).item()), 0.4583107671);
+  });
+
+  it('gradient of the distillation head', async () => {
+    const logits = z(zd);
+    klDistillation(logits, teacher(), { tau: 2 }).backward();
+    closeAll(
+      await logits.grad!.read(),
+      0.5,
+      [
+        -0.1461388369, 0.1120740957, 0.0170323706, 0.0170323706, -0.0072614034, 0.0389719744, -0.0959644942,
+        0.0642539232,
+      ],
+    );
+  });
+});
+
+describe('edges of klDistillation', () => {
+  const engine = useEngineAs({});
+
+  it('mistakes are named', () => {
+    const gpu = engine();
+    const z = gpu.zeros([2, 3]);
+    expect(() => klDistillation(z, z, { tau: 0 })).toThrow(/positive/);
+    const teacher = leaf(gpu, [1, 2, 3, 4, 5, 6], [2, 3]);
+    expect(() => klDistillation(z, teacher)).toThrow(/no gradient with respect to/);
+    expect(klDistillation(z, teacher.detach()).requiresGrad).toBe(false);
+  });
+});

@@ -1,0 +1,53 @@
+import { describe, expect, it } from 'vitest';
+import { softTargetCrossEntropy } from '../../../engine/node.ts';
+import { DISTILLATION_EXAMPLE, LOSS_CASES } from '../../cases/losses.ts';
+import { uniform } from '../../support/close.ts';
+import { leaf } from '../../support/engine.ts';
+import { crossEntropy64, expectLoss, rowsOf, smoothed } from '../../support/loss-reference.ts';
+import { PROFILES, useEngineAs } from '../../support/device-profiles.ts';
+
+describe.each(PROFILES)('softTargetCrossEntropy on $name', ({ claims }) => {
+  const engine = useEngineAs(claims);
+  const cases = LOSS_CASES.filter(({ width }) => width * 4 * 64 <= (claims.maxBindingSize ?? Infinity));
+
+  it('cross-entropy with target distributions', async () => {
+    for (const { name, rows, width, logits } of cases) {
+      const z = leaf(engine(), logits, [rows, width]);
+      const t = uniform(rows * width, 3, 1 / width).map(Math.abs);
+      const loss = softTargetCrossEntropy(z, engine().tensor(t, [rows, width]));
+      await expectLoss(loss, z, crossEntropy64(rowsOf(logits, width), rowsOf(t, width)), name);
+    }
+  });
+});
+
+describe('softTargetCrossEntropy, the worked example of distillation', () => {
+  const engine = useEngineAs({});
+  const { cls: zc, labels: y } = DISTILLATION_EXAMPLE;
+  const z = (data: readonly number[]) => leaf(engine(), data, [2, 4]);
+  const close = (found: number, expected: number) => expect(Math.abs(found / expected - 1)).toBeLessThan(1e-6);
+
+  it('smoothed and mixed targets', async () => {
+    const smooth = y.flatMap((label) => smoothed(label, 4, 0.1));
+    close(await softTargetCrossEntropy(z(zc), engine().tensor(smooth, [2, 4])).item(), 0.6243480443);
+    const mixed = [0.3, 0, 0.7, 0, 0.7, 0, 0.3, 0].map((t) => 0.9 * t + 0.1 / 4);
+    close(await softTargetCrossEntropy(z(zc), engine().tensor(mixed, [2, 4])).item(), 1.5693480443);
+  });
+});
+
+describe('edges of softTargetCrossEntropy', () => {
+  const engine = useEngineAs({});
+
+  it('NaN among the logits reaches the loss', async () => {
+    const logits = engine().tensor([1, 2, NaN, 3], [1, 4]);
+    expect(await softTargetCrossEntropy(logits, engine().full([1, 4], 0.25)).item()).toBeNaN();
+  });
+
+  it('mistakes are named', () => {
+    const gpu = engine();
+    const z = gpu.zeros([2, 3]);
+    expect(() => softTargetCrossEntropy(z, gpu.zeros([2, 4]))).toThrow(/targets does not fit/);
+    const teacher = leaf(gpu, [1, 2, 3, 4, 5, 6], [2, 3]);
+    expect(() => softTargetCrossEntropy(z, teacher)).toThrow(/no gradient with respect to/);
+    expect(softTargetCrossEntropy(z, teacher.detach()).requiresGrad).toBe(false);
+  });
+});

@@ -1,0 +1,57 @@
+import { describe, expect, it } from 'vitest';
+import { scaleChannels, to } from '../../engine/node.ts';
+import { casesFor } from '../cases/channels.ts';
+import { product } from '../support/arrays.ts';
+import { expectClose, uniform } from '../support/close.ts';
+import { differentiate } from '../support/differentiate.ts';
+import { HALF_UNIT, rounded } from '../support/f16.ts';
+import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
+
+// Sums of up to a few thousand f32 numbers in pieces, relative to a sum that is smaller than its terms together.
+const TOLERANCE = 1e-5;
+
+describe.each(PROFILES)('scaleChannels on $name', ({ claims }) => {
+  const engine = useEngineAs(claims);
+
+  const images = casesFor(claims.maxBindingSize).filter(({ shape }) => shape.length === 4);
+
+  it.each(images)('$name', async ({ shape, scale = 1, offset = 0 }) => {
+    const [batch, channels] = shape;
+    const plane = product(shape.slice(2));
+    const rows = batch * channels;
+    const data = uniform(product(shape), 1, scale).map((value) => value + offset);
+    const row = (i: number): number => Math.floor(i / plane);
+
+    const gate = uniform(rows, 2);
+    const operands = [
+      { shape, data },
+      { shape: [batch, channels, 1, 1], data: gate },
+    ];
+    const halves = engine().profile.f16 && offset + scale < 65504 ? [false, true] : [false];
+    for (const half of halves) {
+      const scaled = await differentiate(engine(), operands, (x, g) => {
+        const y = scaleChannels(x, g, half ? 'f16' : 'f32');
+        expect(y.dtype).toBe(half ? 'f16' : 'f32');
+        return to(y, 'f32');
+      });
+      // In f16 y is one rounding away, and its gradient is rounded before anything is computed of it.
+      const dy = half ? rounded(scaled.dy) : scaled.dy;
+      const dgate = new Float64Array(rows);
+      data.forEach((value, i) => (dgate[row(i)] += value * dy[i]));
+      const times = (values: ArrayLike<number>) => Array.from(data, (_, i) => values[i] * gate[row(i)]);
+      expectClose(scaled.y, times(data), half ? HALF_UNIT : TOLERANCE, 'scaled');
+      expectClose(scaled.gradients[0], times(dy), TOLERANCE, 'dx of scaled');
+      expectClose(scaled.gradients[1], dgate, TOLERANCE, 'dgate');
+    }
+  });
+});
+
+describe('scaleChannels', () => {
+  const engine = useEngineAs({});
+
+  it('says what does not fit', () => {
+    const x = engine().full([2, 3, 4, 4], 1);
+    expect(() => scaleChannels(x, engine().full([3, 2], 1))).toThrow(/the gate/);
+    expect(() => scaleChannels(x, engine().full([2, 3, 4], 1))).toThrow(/one number for each/);
+  });
+});
