@@ -63,6 +63,7 @@ export async function exportModel(options: ExportOptions): Promise<void> {
 /** Class names from a text file, one a line. */
 function readNames(path: string, classes: number): string[] {
   const names = readFileSync(path, 'utf8')
+    .replace(/^\ufeff/, '')
     .replace(/\r?\n$/, '')
     .split(/\r?\n/);
   if (names.length === classes && names.every((name) => name !== '')) return names;

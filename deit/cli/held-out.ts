@@ -47,6 +47,10 @@ export function heldOutImages(card: ModelCard | null, options: HeldOutOptions): 
     'data.valPath': list,
     ...(fraction === undefined ? {} : { 'data.valFraction': fraction }),
     ...(seed === undefined ? {} : { 'run.seed': seed }),
+    ...(options.valFraction === undefined && trained?.folds !== undefined
+      ? { 'data.folds': trained.folds, 'data.fold': trained.fold ?? 1 }
+      : {}),
+    ...(trained?.root === undefined ? {} : { 'data.root': trained.root }),
   });
   const isAsTrained =
     trained && fraction === trained.fraction && seed === trained.seed && list === (trained.list ?? list);
@@ -56,7 +60,9 @@ export function heldOutImages(card: ModelCard | null, options: HeldOutOptions): 
     facts: (split) => ({ split, fraction: recipe['data.valFraction'], seed: recipe['run.seed'], list }),
     describe(split) {
       if (split === 'given') return list === null ? "held out: the data's own held-out images" : `held out: ${list}`;
-      const how = `${recipe['data.valFraction']} of every class, drawn by seed ${recipe['run.seed']}`;
+      const folds = recipe['data.folds'];
+      const part = folds === null ? `${recipe['data.valFraction']}` : `fold ${recipe['data.fold']} of ${folds}`;
+      const how = `${part} of every class, drawn by seed ${recipe['run.seed']}`;
       if (isAsTrained) return `held out: ${how}, as in the training`;
       if (isOwn && (fraction === undefined || seed === undefined)) throw unknownSplit(path);
       return isOwn && trained

@@ -132,6 +132,11 @@ export const settings = {
     'links that lead out of the folder of the data: follow them, as torchvision does, or refuse them',
   ),
   'data.valFraction': number(0.2, 'part held out by seed where the data has no validation split', probability),
+  'data.folds': optional(null, 'divide such data into this many folds by seed instead, to hold each out in turn', {
+    min: 2,
+    max: 1000,
+  }),
+  'data.fold': integer(1, 'the fold that is held out, from 1 to data.folds', { min: 1, max: 1000 }),
   'data.batchSize': integer(1024, 'images in one optimizer step', { min: 1, max: MOST_IMAGES, source: 'Table 9' }),
   'data.accumulate': integer(1, 'micro-batches that one optimizer step is gathered from', {
     min: 1,

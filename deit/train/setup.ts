@@ -6,6 +6,7 @@ import type { Engine } from '../../engine/index.ts';
 import type { Classifier, Precision } from '../models/classifier.ts';
 import { VisionTransformer } from '../models/deit.ts';
 import { createModel } from '../models/registry.ts';
+import { sampleCount } from '../data/index.ts';
 import type { MixOptions } from '../data/index.ts';
 import type { Distillation } from '../distillation.ts';
 import type { Recipe } from '../recipe/settings.ts';
@@ -133,4 +134,22 @@ export function lengthOf(recipe: Recipe, role: Role, stepsPerEpoch: number, elap
   const minutes = recipe['schedule.minutes'];
   if (minutes === null) return { steps, seconds: null };
   return { steps, seconds: role === 'teacher' ? 60 * minutes * share : 60 * minutes - elapsed };
+}
+
+/**
+ * Says so where the epochs of a small set would leave out more than a tenth of their samples, since these are no multiple of
+ * the batch, and which batch leaves out less.
+ */
+export function leftOutOfEpochs(recipe: Recipe, images: number): string[] {
+  const [batch, parts] = [recipe['data.batchSize'], recipe['data.accumulate']];
+  const samples = sampleCount({ length: images, shuffle: true, repeats: recipe['augment.repeats'] });
+  const left = samples % batch;
+  if (samples < batch || left <= samples / 10) return [];
+  // Mixing pairs the images of a micro-batch.
+  const step = mixingOf(recipe, 'student') ? 2 * parts : parts;
+  let better = Math.floor(batch / step) * step;
+  while (better > step && samples % better > samples / 10) better -= step;
+  return [
+    `an epoch leaves out ${left} of ${samples} images, for they are no multiple of the batch of ${batch}: --set data.batchSize=${better} leaves out ${samples % better}`,
+  ];
 }

@@ -1,10 +1,12 @@
 /** How the folders of a data set are understood. Expectations are those of the data sets that people have; no image is decoded. */
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { splitOf } from '../../deit/data/node/layout.ts';
 import { openData, openPart } from '../../deit/data/node/open.ts';
+import { defaultRecipe, settings } from '../../deit/recipe/settings.ts';
+import { leftOutOfEpochs } from '../../deit/train/setup.ts';
 
 let base: string;
 let root: string;
@@ -189,6 +191,63 @@ describe('folders with two readings', () => {
     const { classes, notes } = await trained();
     expect(classes).toEqual(['bus', 'car', 'train']);
     expect(notes).toContain('train holds images itself: it is read as a class');
+  });
+});
+
+describe('folds', () => {
+  it('hold every image out exactly once, by class', async () => {
+    make('cat{7}', 'dog{5}');
+    const held: string[] = [];
+    for (const fold of [1, 2, 3]) {
+      const { train, val } = await openData(root, { folds: 3, fold, seed: 4 });
+      expect(train.length + val.length).toBe(12);
+      const paths = Array.from({ length: val.length }, (_, i) => val.path!(i));
+      // 7 = 2 + 2 + 3 and 5 = 1 + 2 + 2.
+      expect([2, 3]).toContain(paths.filter((path) => path.includes('/cat/')).length);
+      expect([1, 2]).toContain(paths.filter((path) => path.includes('/dog/')).length);
+      held.push(...paths);
+    }
+    expect(new Set(held).size).toBe(12);
+    expect(held).toHaveLength(12);
+    await expect(openData(root, { folds: 3, fold: 4 })).rejects.toThrow(/no such fold/);
+  });
+
+  it('are refused where the data has validation images', async () => {
+    make('train/cat{3}', 'train/dog{3}', 'val/cat{1}');
+    await expect(openData(root, { folds: 3, fold: 1 })).rejects.toThrow(/not divided into folds[^]*data\.folds/);
+  });
+});
+
+describe('small sets', () => {
+  it('are told what an epoch leaves out, and which batch does not', () => {
+    const recipe = (batch: number) => ({ ...defaultRecipe(), 'data.batchSize': batch, 'augment.repeats': 1 });
+    // 60 = 32 + 28, and 2 x 30.
+    expect(leftOutOfEpochs(recipe(32), 60)).toEqual([
+      expect.stringMatching(/leaves out 28 of 60 .*data\.batchSize=30 leaves out 0/),
+    ]);
+    expect(leftOutOfEpochs(recipe(30), 60)).toEqual([]);
+    expect(leftOutOfEpochs(recipe(64), 2400)).toEqual([]);
+  });
+});
+
+describe('advice', () => {
+  it('names only settings that there are', () => {
+    const folder = new URL('../../deit/data/', import.meta.url);
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+    const named = files.flatMap(
+      (name) =>
+        readFileSync(new URL(name, folder), 'utf8').match(/(?<![\w./])data\.[a-z][A-Za-z]+(?==|[).,:; '`])/g) ?? [],
+    );
+    const messages = new Set(
+      named.filter((name) => !['data.length', 'data.set', 'data.subarray', 'data.fill', 'data.slice'].includes(name)),
+    );
+    expect(messages).toContain('data.links');
+    expect(
+      [...messages].filter(
+        (name) =>
+          !Object.hasOwn(settings, name) && !/^data\.(train|val|buffer|byteOffset|byteLength|at|entries)$/.test(name),
+      ),
+    ).toEqual([]);
   });
 });
 

@@ -82,7 +82,7 @@ export class DataLoader {
       where: dataset.name,
       expected: `at least ${batchSize} images an epoch`,
       found: String(this.samplesPerEpoch),
-      fix: 'Choose a smaller batch size.',
+      fix: 'Choose a smaller batch size (data.batchSize).',
     });
   }
 

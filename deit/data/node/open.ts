@@ -101,6 +101,13 @@ export async function openData(path: string, options: OpenDataOptions = {}): Pro
   const trained = source.parts.get('train') ?? source.parts.get('all');
   if (!trained) throw nothingToTrainOn(source);
   checkClasses(trained.dataset, trained.dataset.name, source.leftOut);
+  if (source.parts.has('val') && options.folds != null) {
+    throw new DeitError('bad-config', 'Data with validation images of its own is not divided into folds.', {
+      where: 'data.folds',
+      found: `${source.parts.get('val')!.label} in ${source.name}`,
+      fix: 'Name the folder of training images alone as data.path, or leave data.folds out.',
+    });
+  }
   const parts = partsOf(source, options);
   const [train, val] = [usable(parts.get('train')!), usable(parts.get('val')!)];
   const split = source.parts.has('val') ? 'given' : 'drawn';

@@ -11,6 +11,11 @@ export interface HeldOut {
   /** Of a drawn split: part of every class, and the seed. */
   readonly fraction: number;
   readonly seed: number;
+  /** Of data divided into folds: their number, and the one that was held out, from 1. */
+  readonly folds?: number;
+  readonly fold?: number;
+  /** Folder that the paths of list files are relative to, an absolute path, if it was named. */
+  readonly root?: string;
   /** List file of the held-out images, an absolute path, if there was one. */
   readonly list: string | null;
 }

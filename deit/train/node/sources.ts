@@ -89,6 +89,8 @@ function measuredBy(
 const divisionOf = (recipe: Recipe): SplitOptions => ({
   valFraction: recipe['data.valFraction'],
   seed: recipe['run.seed'],
+  folds: recipe['data.folds'],
+  fold: recipe['data.fold'],
 });
 
 const readOptions = (recipe: Recipe): ReadDataOptions => ({

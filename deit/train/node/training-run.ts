@@ -7,7 +7,7 @@ import type { Recipe } from '../../recipe/settings.ts';
 import { loadWeights } from '../../weights/index.ts';
 import { Evaluator } from '../evaluate.ts';
 import type { Accuracy } from '../evaluate.ts';
-import { applyPrecision, microBatch, studentOf } from '../setup.ts';
+import { applyPrecision, leftOutOfEpochs, microBatch, studentOf } from '../setup.ts';
 import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
 import type { ModelCard } from './model-card.ts';
@@ -93,6 +93,7 @@ class TrainingRun {
     try {
       const spec = specFor(recipe['model.name'], sources);
       tellData(sources.notes, (line) => reporter.say(line));
+      for (const line of leftOutOfEpochs(recipe, sources.train.length)) reporter.say(line);
       await removeUnfinished(folder.path);
       if (this.options.resume) await this.findCheckpoint();
       await this.settleVariants(sources);
@@ -236,6 +237,7 @@ class TrainingRun {
     const { recipe } = this;
     const { classes, split } = sources;
     const list = recipe['data.valPath'];
+    const [folds, root] = [recipe['data.folds'], recipe['data.root']];
     return {
       model,
       classes,
@@ -248,6 +250,8 @@ class TrainingRun {
         fraction: recipe['data.valFraction'],
         seed: recipe['run.seed'],
         list: list === null ? null : absolutePath(list),
+        ...(folds === null ? {} : { folds, fold: recipe['data.fold'] }),
+        ...(root === null ? {} : { root: absolutePath(root) }),
       },
     };
   }
