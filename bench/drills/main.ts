@@ -20,6 +20,7 @@ const drills: Readonly<Record<string, () => Promise<Drill>>> = {
   nan: async () => (await import('./nan.ts')).nan,
   'hostile-files': async () => (await import('./hostile-files.ts')).hostileFiles,
   lock: async () => (await import('./lock.ts')).lock,
+  arguments: async () => (await import('./arguments.ts')).argumentLists,
   'full-disk': async () => (await import('./full-disk.ts')).fullDisk,
 };
 

@@ -10,7 +10,7 @@ import { heldOutImages } from './held-out.ts';
 import type { HeldOutOptions } from './held-out.ts';
 import { openModel } from './model-files.ts';
 import { percent } from './progress.ts';
-import { parseNumber, withEngine } from './session.ts';
+import { parseBatchSize, withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 
 interface EvaluateOptions extends GlobalOptions, HeldOutOptions {
@@ -27,6 +27,7 @@ const LISTED = 30;
 
 /** `deit evaluate`: how every head does on the held-out images of a data set, or on all of one that is not divided. */
 export async function evaluate(options: EvaluateOptions): Promise<void> {
+  const batchSize = parseBatchSize(options.batchSize);
   // The seed is that of the held-out images; evaluation draws nothing.
   await withEngine({ ...options, seed: 0 }, async (engine, say) => {
     const { model, spec, card } = await openModel(engine, options.weights, options.model);
@@ -45,7 +46,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
       if (split !== 'whole') say(measured.describe(split));
       const names = classNames(card, model.classes);
       const labelOf = classMap(names, sources.classes);
-      const batches = sources.evaluation(parseNumber(options.batchSize, '--batch-size'));
+      const batches = sources.evaluation(Math.min(batchSize, sources.validation.length));
       const evaluator = new Evaluator(engine, model, batches, imageSize);
       const tally = await evaluator.tally(labelOf);
       evaluator.release();

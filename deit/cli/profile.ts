@@ -7,7 +7,7 @@ import { byKernel, toTrace } from '../profile.ts';
 import { applyPrecision, scalerFor } from '../train/setup.ts';
 import { TrainStep } from '../train/step.ts';
 import { percent } from './progress.ts';
-import { parseNumber, withEngine } from './session.ts';
+import { parseBatchSize, withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 
 interface ProfileOptions extends GlobalOptions {
@@ -27,8 +27,8 @@ interface Work {
 
 /** `deit profile`: time by kernel of one forward pass or training step, against what the adapter can do. */
 export async function profile(spec: string, options: ProfileOptions): Promise<void> {
+  const batchSize = parseBatchSize(options.batchSize);
   await withEngine(options, async (engine, say) => {
-    const batchSize = parseNumber(options.batchSize, '--batch-size');
     const model = createModel(engine, spec);
     applyPrecision(model, options.precision);
     const { imageSize } = describeModel(spec);

@@ -1,4 +1,5 @@
 import { DeitError } from '../../engine/index.ts';
+import { sizeProblems } from './options.ts';
 
 /** The shape of a DeiT. Defaults are DeiT-Ti's at 224 pixels, without distillation token. */
 export interface DeitConfig {
@@ -42,11 +43,8 @@ export function deitConfig(options: Partial<DeitConfig> = {}): DeitConfig {
     eps: 1e-6,
     ...options,
   };
-  const problems: string[] = [];
-  for (const name of ['imageSize', 'patchSize', 'inChans', 'width', 'heads', 'dFf', 'classes'] as const) {
-    if (!Number.isInteger(config[name]) || config[name] < 1) problems.push(`${name} is ${config[name]}`);
-  }
-  if (!Number.isInteger(config.depth) || config.depth < 0) problems.push(`depth is ${config.depth}`);
+  const whole = ['imageSize', 'patchSize', 'inChans', 'width', 'heads', 'dFf', 'classes', 'depth'] as const;
+  const problems = sizeProblems(config, whole, 0);
   for (const name of ['dropPath', 'dropout'] as const) {
     if (!(config[name] >= 0 && config[name] < 1)) problems.push(`${name} is ${config[name]}, not in [0, 1)`);
   }

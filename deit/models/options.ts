@@ -47,6 +47,26 @@ export function parseOptions<Options>(
   return options;
 }
 
+/** Sizes beyond these are mistakes: nothing could be computed, nor even listed, of such a model. */
+const MOST_BLOCKS = 1024;
+const MOST_CLASSES = 2 ** 20;
+const MOST_OF_A_SIZE = 2 ** 16;
+
+/** What is wrong with the whole numbers of a model's shape, a line each: all are at least 1, but a depth may be `leastDepth`. */
+export function sizeProblems<Name extends string>(
+  sizes: Readonly<Record<Name, number>>,
+  names: readonly Name[],
+  leastDepth = 1,
+): string[] {
+  return names.flatMap((name) => {
+    const size = sizes[name];
+    const least = name === 'depth' ? leastDepth : 1;
+    const most = name === 'depth' ? MOST_BLOCKS : name === 'classes' ? MOST_CLASSES : MOST_OF_A_SIZE;
+    if (Number.isInteger(size) && size >= least && size <= most) return [];
+    return [`${name} is ${size}, not a whole number from ${least} to ${most}`];
+  });
+}
+
 /** `key=value` pairs under the names that are printed, in their order. */
 export function formatOptions<Options>(
   options: Partial<Record<keyof Options & string, number>>,

@@ -1,4 +1,5 @@
 import { DeitError } from '../../engine/index.ts';
+import { sizeProblems } from './options.ts';
 
 /** The shape of a RegNetY. Defaults are regnety_002's. */
 export interface RegNetYConfig {
@@ -62,11 +63,8 @@ export function regnetyConfig(options: Partial<RegNetYConfig>): RegNetYConfig {
     zeroInitLast: true,
     ...options,
   };
-  const problems: string[] = [];
   const whole = ['w0', 'depth', 'groupWidth', 'classes', 'inChans', 'stemWidth', 'stemStride', 'imageSize'] as const;
-  for (const name of whole) {
-    if (!Number.isInteger(config[name]) || config[name] < 1) problems.push(`${name} is ${config[name]}`);
-  }
+  const problems = sizeProblems(config, whole);
   if (!(config.w0 % 8 === 0)) problems.push(`w0 ${config.w0} is not a multiple of 8`);
   if (!(config.wa >= 0 && Number.isFinite(config.wa))) problems.push(`wa is ${config.wa}`);
   if (!(config.wm > 1 && Number.isFinite(config.wm))) problems.push(`wm is ${config.wm}, not above 1`);

@@ -29,6 +29,8 @@ export interface TrainingPlan {
 }
 
 const MOST_IMAGES = 1024;
+/** Bytes of a micro-batch's images on the host. */
+const MOST_BYTES = 2 ** 32;
 
 /**
  * Records the student's training and evaluation of a recipe for `classes` classes on an engine that runs nothing. Looks for
@@ -130,6 +132,14 @@ async function recordTraining(
   batch: number,
 ): Promise<Needs> {
   const { imageSize } = describeModel(recipe['model.name']);
+  const bytes = 4 * batch * 3 * imageSize * imageSize;
+  if (bytes > MOST_BYTES) {
+    throw new DeitError('limit-exceeded', 'The images of a micro-batch do not fit into one array.', {
+      where: 'data.batchSize and data.accumulate',
+      expected: `at most ${formatBytes(MOST_BYTES)}`,
+      found: formatBytes(bytes),
+    });
+  }
   // The teacher sees the student's images, so it is brought to their resolution.
   const specOf = (name: string): string => {
     const { imageSize: own } = describeModel(name);
