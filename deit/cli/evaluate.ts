@@ -10,7 +10,7 @@ import { heldOutImages } from './held-out.ts';
 import type { HeldOutOptions } from './held-out.ts';
 import { openModel } from './model-files.ts';
 import { percent } from './progress.ts';
-import { parseBatchSize, withEngine } from './session.ts';
+import { parseBatchSize, parseNumber, withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 
 interface EvaluateOptions extends GlobalOptions, HeldOutOptions {
