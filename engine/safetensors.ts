@@ -108,6 +108,8 @@ export function parseHeader(header: Uint8Array, dataBytes: number, where: string
 const quote = (name: string): string => JSON.stringify(name.length > 120 ? `${name.slice(0, 120)}...` : name);
 
 function readMetadata(value: JsonValue, metadata: Map<string, string>, problems: string[]): void {
+  // As the safetensors library: null is none.
+  if (value === null) return;
   if (!(value instanceof Map)) {
     problems.push(`${METADATA} is not an object`);
     return;

@@ -25,6 +25,7 @@ export class AdamW extends Optimizer {
     this.eps = settings.eps ?? 1e-8;
     this.m = this.moment('exp_avg');
     this.v = this.moment('exp_avg_sq');
+    this.begin();
   }
 
   protected override hyperRow(lr: number, weightDecay: number, gradientScale: number): HyperRow {

@@ -15,6 +15,8 @@ import { unpack } from '../unpack.ts';
 import type { GradScaler } from './grad-scaler.ts';
 
 export interface OptimizerOptions {
+  /** Learning rate of steps for which `prepareStep` is given none. Default 0: nothing is learned before it has been. */
+  lr?: number;
   /** Gradients are scaled down to this global L2 norm where they exceed it. Default null: no clipping. */
   maxNorm?: number | null;
   /** Leave everything as it is in a step with a NaN or infinite gradient element. Always so when clipping. Default false. */
@@ -56,6 +58,7 @@ export abstract class Optimizer {
   private readonly gradients: Tensor;
   private readonly blocks: Tensor;
   protected readonly hyper: Tensor;
+  private readonly lr: number;
   private readonly maxNorm: number;
   private readonly gradientScale: number;
   private readonly moments = new Map<string, Tensor>();
@@ -63,7 +66,7 @@ export abstract class Optimizer {
 
   constructor(
     private readonly groups: readonly ParameterGroup[],
-    { maxNorm = null, skipNonFinite = false, gradientScale = 1, scaler = null }: OptimizerOptions,
+    { lr = 0, maxNorm = null, skipNonFinite = false, gradientScale = 1, scaler = null }: OptimizerOptions,
   ) {
     const groupOf: number[] = [];
     this.parameters = groups.flatMap(({ parameters }, group) => {
@@ -96,13 +99,25 @@ export abstract class Optimizer {
     // The norm is measured before the scale is applied.
     this.maxNorm = (maxNorm ?? 0) / gradientScale;
     this.gradientScale = gradientScale;
+    this.lr = lr;
+  }
+
+  /** Called when the optimizer is complete: a step before the first `prepareStep` is a first one, at the rate given to the optimizer. */
+  protected begin(): void {
+    this.steps = 1;
+    this.writeHyper(this.lr);
+    this.steps = 0;
   }
 
   /** Sets the learning rate and the step number of the step to come. Called outside of a recorded step. */
-  prepareStep(lr: number): void {
+  prepareStep(lr = this.lr): void {
     const before = this.steps;
     this.engine.undoIfFailed(() => (this.steps = before));
     this.steps++;
+    this.writeHyper(lr);
+  }
+
+  private writeHyper(lr: number): void {
     const rows = this.groups.map(({ weightDecay, lrScale = 1 }) =>
       this.hyperRow(lr * lrScale, weightDecay, this.gradientScale),
     );

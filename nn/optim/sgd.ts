@@ -26,6 +26,7 @@ export class SGD extends Optimizer {
     this.dampening = settings.dampening ?? 0;
     this.nesterov = settings.nesterov ?? false;
     this.momentumBuffer = this.momentum > 0 ? this.moment('momentum_buffer') : null;
+    this.begin();
   }
 
   protected override hyperRow(lr: number, weightDecay: number, gradientScale: number): HyperRow {
