@@ -3,7 +3,7 @@ import { describeModel, modelNames } from '../models/registry.ts';
 import type { SettingValue } from '../recipe/settings.ts';
 import { openCheckpoint } from '../train/node/checkpoint.ts';
 import { train } from './train.ts';
-import type { TrainOptions } from './train.ts';
+import type { TrainOptions } from './recipe-options.ts';
 
 interface FinetuneOptions extends TrainOptions {
   weights: string;

@@ -3,8 +3,8 @@ import { openSources } from '../train/node/sources.ts';
 import { describeModel } from '../models/registry.ts';
 import { planTraining, refuseUnfit } from '../train/training-plan.ts';
 import { withEngine } from './session.ts';
-import { recipeOf } from './train.ts';
-import type { TrainOptions } from './train.ts';
+import { recipeOf } from './recipe-options.ts';
+import type { TrainOptions } from './recipe-options.ts';
 
 /** `deit plan`: what a training will need, without running it. */
 export async function plan(options: TrainOptions): Promise<void> {

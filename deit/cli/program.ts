@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { DEFAULT_RECIPE } from './defaults.ts';
 import { packageVersion } from '../../engine/node/package.ts';
 import { settings } from '../recipe/settings.ts';
 
@@ -29,7 +30,10 @@ export function buildProgram(): Command {
     .description(
       'train a model; without options, a RegNetY teacher and then DeiT-Ti on the CIFAR-10 sample, in minutes',
     )
-    .option('--recipe <file>', 'recipe file, or the name of one that ships (deit recipes lists them)', 'quick-demo')
+    .option(
+      '--recipe <file>',
+      `recipe file, or the name of one that ships (deit recipes lists them; default: ${DEFAULT_RECIPE})`,
+    )
     .option('--set <key=value>', 'override one setting of the recipe; may be repeated', collect, [])
     .option('--data <path>', 'data set: folder of images, CIFAR binaries or list file (same as --set data.path=...)')
     .option('--epochs <n>', 'same as --set schedule.epochs=...')
@@ -37,7 +41,10 @@ export function buildProgram(): Command {
     .option('--minutes <n>', 'same as --set schedule.minutes=...')
     .option('--seed <n>', 'same as --set run.seed=...')
     .option('--output <folder>', 'run folder (default: runs/<recipe>-<number>)')
-    .option('--resume <folder>', 'go on with the run in this folder; `auto` with --output begins one if there is none')
+    .option(
+      '--resume <folder>',
+      'go on with the run in this folder, as it was begun; `auto` with --output begins one if there is none',
+    )
     .addOption(json())
     .addHelpText(
       'after',
@@ -83,7 +90,10 @@ export function buildProgram(): Command {
   program
     .command('plan')
     .description('GPU memory by part, largest binding, and largest batch of a training, without running it')
-    .option('--recipe <file>', 'recipe file, or the name of one that ships (deit recipes lists them)', 'quick-demo')
+    .option(
+      '--recipe <file>',
+      `recipe file, or the name of one that ships (deit recipes lists them; default: ${DEFAULT_RECIPE})`,
+    )
     .option('--set <key=value>', 'override one setting of the recipe; may be repeated', collect, [])
     .option('--data <path>', 'data set (same as --set data.path=...)')
     .addOption(json())

@@ -5,7 +5,7 @@ import { escape, page, percent, table } from './html.ts';
 import type { Cell } from './html.ts';
 import { duration } from './render.ts';
 import type { PageAssets } from './render.ts';
-import { settingOf } from './run.ts';
+import { adapterNames, settingOf } from './run.ts';
 import type { Run } from './run.ts';
 
 /** Names of the settings in which runs differ. */
@@ -36,7 +36,7 @@ export function resultRows(runs: readonly Run[]): [name: string, ...values: stri
     row('steps', ({ result }) => result?.steps.toLocaleString('en-US') ?? null),
     row('images a second', ({ result }) => result?.imagesPerSecond.toFixed(1) ?? null),
     row('time in all', ({ result }) => (result ? duration(result.seconds) : 'not finished')),
-    row('adapter', ({ adapter }) => adapter?.name ?? null),
+    row('adapter', ({ sessions }) => adapterNames(sessions) || null),
     row('version', ({ config }) => config.version),
   ];
 }

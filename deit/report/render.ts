@@ -5,7 +5,7 @@ import { chartFigures } from './charts.ts';
 import { chartsOf } from './curves.ts';
 import { escape, formatNumber, matrix, page, percent, table } from './html.ts';
 import type { Cell } from './html.ts';
-import { commandOf, textOf } from './run.ts';
+import { commandOf, describeSessions, textOf } from './run.ts';
 import type { Run } from './run.ts';
 
 /** What every page of ours contains. */
@@ -45,7 +45,7 @@ export function renderReport(run: Run, assets: PageAssets): string {
   return page({ title: `${run.label} · DeiT on WebGPU`, body, ...assets });
 }
 
-function headline({ result, adapter }: Run): (readonly [string, string | null])[] {
+function headline({ result, sessions }: Run): (readonly [string, string | null])[] {
   const { accuracy, ema, imagesPerSecond, seconds } = result!;
   const distilled = accuracy.distillation !== null;
   return [
@@ -56,27 +56,25 @@ function headline({ result, adapter }: Run): (readonly [string, string | null])[
     ['teacher', accuracy.teacher === null ? null : percent(accuracy.teacher)],
     ['images a second', formatNumber(Math.round(imagesPerSecond * 10) / 10)],
     ['time in all', duration(seconds)],
-    ['runs on', adapter ? (adapter.software ? 'processor' : 'GPU') : null],
+    [
+      'runs on',
+      [...new Set(sessions.map(({ adapter }) => (adapter.software ? 'processor' : 'GPU')))].join(', ') || null,
+    ],
   ];
 }
 
 function provenance(run: Run): string {
-  const { config, adapter, analysis } = run;
+  const { config, analysis } = run;
+  const parts = describeSessions(run).flatMap(({ from, adapter, versions }): Cell[][] => [
+    [`adapter ${from}`.trim(), adapter],
+    [`versions ${from}`.trim(), versions],
+  ]);
   const rows: Cell[][] = [
     ['recipe', config.name],
     ['model', textOf(run, 'model.name')],
     ['data', dataLine(run)],
     ['teacher', textOf(run, 'teacher.model')],
-    [
-      'adapter',
-      adapter ? `${adapter.name}${adapter.software ? ' (software)' : ''}, ${adapter.features.join(', ')}` : '–',
-    ],
-    [
-      'versions',
-      Object.entries({ 'deit-webgpu': config.version, ...config.versions })
-        .map((pair) => pair.join(' '))
-        .join(', '),
-    ],
+    ...parts,
     ['seed', textOf(run, 'run.seed')],
   ];
   if (analysis?.model) rows.splice(3, 0, ['classes', classLine(analysis.model.classes)]);

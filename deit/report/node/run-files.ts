@@ -1,35 +1,56 @@
 /** Runs from their folders, and reports into them. Node only. */
 import { readFile } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, join, resolve } from 'node:path';
 import { DeitError, writeFileAtomically } from '../../../engine/node.ts';
 import { assetPath } from '../../data/node/index.ts';
-import type { Analysis } from '../analysis.ts';
+import type { GenericSchema } from 'valibot';
 import { renderReport } from '../render.ts';
 import type { PageAssets } from '../render.ts';
 import { METRICS, readMetrics } from '../../train/node/metrics-file.ts';
 import { Sampled, StepAverages } from '../downsample.ts';
 import { evaluationOf, stepOf } from '../lines.ts';
+import { analysisSchema, configSchema, parseRunFile, resultSchema, sessionsSchema } from '../schemas.ts';
 import type { EvaluationLine, Run, RunConfig, StepLine } from '../run.ts';
 
 /** Reads the folder of a run, finished or not. Throws `file-unreadable` or `file-corrupt`. */
 export async function readRun(folder: string): Promise<Run> {
-  const config = await readJson<RunConfig>(folder, 'config.json');
-  if (!config) {
-    throw new DeitError('file-unreadable', 'There is no training run in this folder.', {
-      where: folder,
-      expected: 'config.json, as `deit train` writes it',
-    });
-  }
   return {
     label: basename(resolve(folder)),
-    config,
-    adapter: await readJson(folder, 'adapter.json'),
+    config: await readConfig(folder),
+    sessions: (await readRunFile(folder, 'adapter.json', sessionsSchema)) ?? [],
     ...(await readFigures(folder)),
-    result: await readJson(folder, 'result.json'),
-    analysis: await readJson<Analysis>(folder, 'analysis.json'),
+    result: await readRunFile(folder, 'result.json', resultSchema),
+    analysis: await readRunFile(folder, 'analysis.json', analysisSchema),
   };
+}
+
+/** What a run was begun with. Throws where there is no run. */
+export async function readConfig(folder: string): Promise<RunConfig> {
+  const config = await readRunFile(folder, 'config.json', configSchema);
+  if (config) return config;
+  throw new DeitError('file-unreadable', 'There is no training run in this folder.', {
+    where: folder,
+    expected: 'config.json, as `deit train` writes it',
+  });
+}
+
+/** A file of a run; null where it is not there. Throws `file-unreadable` or `file-corrupt`. */
+export async function readRunFile<Content>(
+  folder: string,
+  name: string,
+  schema: GenericSchema<unknown, Content>,
+): Promise<Content | null> {
+  const path = join(folder, name);
+  const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return null;
+    throw new DeitError('file-unreadable', 'A file of the run cannot be read.', {
+      where: path,
+      found: cause.message,
+      cause,
+    });
+  });
+  return text === null ? null : parseRunFile(text, path, schema);
 }
 
 /** Steps and evaluations, line by line. Steps of long runs are averaged (see `StepAverages`). */
@@ -45,21 +66,6 @@ async function readFigures(folder: string): Promise<Pick<Run, 'steps' | 'evaluat
     }
   }
   return { steps: [...steps.teacher.lines, ...steps.student.lines], evaluations: evaluations.items };
-}
-
-async function readJson<Content>(folder: string, name: string): Promise<Content | null> {
-  const path = join(folder, name);
-  if (!existsSync(path)) return null;
-  try {
-    return JSON.parse(await readFile(path, 'utf8')) as Content;
-  } catch (cause) {
-    throw new DeitError('file-corrupt', 'A file of the run cannot be read.', {
-      where: path,
-      found: String(cause),
-      fix: 'remove the file to have the report without it',
-      cause,
-    });
-  }
 }
 
 /** Styles and scripts that go into every page, so that it needs no network. */

@@ -1,16 +1,20 @@
-import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, rmSync, rmdirSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { DeitError, writeFileAtomically } from '../../../engine/node.ts';
 import { quoted } from '../../report/shell.ts';
 import { LOCK, MARK, lockFolder } from './lock.ts';
 import { METRICS, MetricsFile } from './metrics-file.ts';
 import type { MetricsLine } from './metrics-file.ts';
+import { CHECKPOINTS } from './run-state.ts';
+
+/** Files of a run that has made no step. */
+const BEGINNING = ['config.json', 'adapter.json', 'variants.json', METRICS];
 
 /**
  * The folder of one training run:
  *
  *     config.json        the resolved recipe, versions, the command
- *     adapter.json       what it ran on
+ *     adapter.json       what it ran on, start by start
  *     variants.json      the kernel variants it computes by, if these were measured
  *     metrics.jsonl      one JSON object a line: steps and evaluations
  *     checkpoints/       the whole state of the run, to resume from
@@ -24,20 +28,21 @@ export class RunFolder {
   private constructor(
     readonly path: string,
     private readonly unlock: () => void,
+    /** Folders that were made for this run, the innermost first; null for the folder of an earlier run. */
+    private readonly made: readonly string[] | null = null,
   ) {
     this.metrics = attempt(this.file(METRICS), () => new MetricsFile(this.file(METRICS)));
   }
 
   /** A new folder: `path`, which must be empty or absent, or else the next free `runs/<name>-<number>`. */
   static create(name: string, path?: string): RunFolder {
-    const chosen = path ?? nextFree('runs', name);
-    attempt(chosen, () => mkdirSync(chosen, { recursive: true }));
+    const [chosen, made] = path === undefined ? nextFree('runs', name) : [path, attempt(path, () => makeFolders(path))];
     // Before anything is touched, and once more when nobody else can be at it.
     refuseFilled(chosen);
     const unlock = attempt(chosen, () => lockFolder(chosen));
     try {
       refuseFilled(chosen);
-      return new RunFolder(chosen, unlock);
+      return new RunFolder(chosen, unlock, made);
     } catch (error) {
       unlock();
       throw error;
@@ -80,9 +85,16 @@ export class RunFolder {
     attempt(this.file(METRICS), () => this.metrics.flush());
   }
 
-  close(): void {
+  /**
+   * Lets go of the folder. With `removeUnused` a new one goes where no step was made and nothing saved: a start that failed
+   * leaves nothing in the way of the next.
+   */
+  close({ removeUnused = false } = {}): void {
+    const made = removeUnused && this.metrics.isEmpty && !existsSync(this.file(CHECKPOINTS)) ? this.made : null;
     this.metrics.close();
+    if (made) for (const name of BEGINNING) rmSync(this.file(name), { force: true });
     this.unlock();
+    made?.every(removeEmpty);
   }
 }
 
@@ -102,21 +114,40 @@ const isBeginning = (path: string, name: string): boolean =>
   (name === METRICS && statSync(path).size === 0);
 
 /** Makes the folder, so that of two runs that begin at once each has one. */
-function nextFree(root: string, name: string): string {
+function nextFree(root: string, name: string): [path: string, made: string[]] {
+  const outer = attempt(root, () => makeFolders(root));
   for (let number = 1; ; number++) {
     const path = join(root, `${name}-${number}`);
-    if (attempt(path, () => makeNew(path))) return path;
+    const isNew = attempt(path, () => makeNew(path));
+    if (isNew) return [path, [path, ...outer]];
   }
 }
 
 function makeNew(path: string): boolean {
-  mkdirSync(dirname(path), { recursive: true });
   try {
     mkdirSync(path);
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
     throw error;
+  }
+}
+
+/** Makes a folder and those above it where they are not there, and returns the new ones, the innermost first. */
+function makeFolders(path: string): string[] {
+  const first = mkdirSync(path, { recursive: true });
+  if (first === undefined) return [];
+  const made = [resolve(path)];
+  while (made[made.length - 1] !== resolve(first)) made.push(dirname(made[made.length - 1]));
+  return made;
+}
+
+function removeEmpty(folder: string): boolean {
+  try {
+    rmdirSync(folder);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -23,6 +23,8 @@ export interface Position {
   readonly seconds: number;
 }
 
+/** The folder of the checkpoints in a run folder. */
+export const CHECKPOINTS = 'checkpoints';
 const KEY = 'deit-webgpu-run';
 const VARIANTS = 'deit-webgpu-variants';
 const NAME = /^(teacher|student)-(\d{8,})\.safetensors$/;
@@ -68,7 +70,7 @@ export async function saveCheckpoint(
 
 /** The folder of the checkpoints, made where there is none. */
 function checkpointFolder(folder: string): string {
-  const path = join(folder, 'checkpoints');
+  const path = join(folder, CHECKPOINTS);
   try {
     mkdirSync(path, { recursive: true });
   } catch (cause) {
@@ -84,7 +86,7 @@ function checkpointFolder(folder: string): string {
 
 /** Removes what killed runs left half written. Only whoever holds the lock of the folder may do so. */
 export async function removeUnfinished(folder: string): Promise<void> {
-  for (const path of [folder, join(folder, 'checkpoints')]) {
+  for (const path of [folder, join(folder, CHECKPOINTS)]) {
     const names = await readdir(path).catch(() => [] as string[]);
     for (const name of names) if (/\.\d+\.tmp$/.test(name)) await rm(join(path, name), { force: true });
   }
@@ -95,7 +97,7 @@ export async function removeUnfinished(folder: string): Promise<void> {
  * folder is not there yet; throws `file-unreadable` where it is and cannot be read.
  */
 export async function listCheckpoints(folder: string) {
-  const path = join(folder, 'checkpoints');
+  const path = join(folder, CHECKPOINTS);
   const names = await readdir(path).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return [];
     throw new DeitError('file-unreadable', 'The folder of the checkpoints cannot be read.', {
@@ -141,7 +143,7 @@ export async function latestCheckpoint(
   }
   if (problems.length === 0) return null;
   throw new DeitError('file-corrupt', 'None of the checkpoints can be read; the run is left as it is.', {
-    where: join(folder, 'checkpoints'),
+    where: join(folder, CHECKPOINTS),
     found: problems.join('\n    '),
     fix: 'restore one of them from a copy; or, to begin anew, choose another folder with --output, or remove this one',
   });

@@ -4,6 +4,7 @@ import { stateValues } from '../../../nn/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
 import { createModel, describeModel } from '../../models/registry.ts';
 import type { Recipe } from '../../recipe/settings.ts';
+import { adapterNames } from '../run-schemas.ts';
 import { loadWeights } from '../../weights/index.ts';
 import { Evaluator } from '../evaluate.ts';
 import type { Accuracy } from '../evaluate.ts';
@@ -12,8 +13,10 @@ import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
 import type { ModelCard } from './model-card.ts';
 import { absolutePath } from './paths.ts';
+import { findCheckpoint } from './resume.ts';
+import { recordSession } from './sessions.ts';
 import type { RunFolder } from './run-folder.ts';
-import { latestCheckpoint, removeUnfinished } from './run-state.ts';
+import { removeUnfinished } from './run-state.ts';
 import type { ReadCheckpoint } from './run-state.ts';
 import { openSources, tellData } from './sources.ts';
 import type { Sources } from './sources.ts';
@@ -95,7 +98,9 @@ class TrainingRun {
       tellData(sources.notes, (line) => reporter.say(line));
       for (const line of leftOutOfEpochs(recipe, sources.train.length)) reporter.say(line);
       await removeUnfinished(folder.path);
-      if (this.options.resume) await this.findCheckpoint();
+      if (this.options.resume) this.checkpoint = await findCheckpoint(folder, (line) => reporter.say(line));
+      const at = this.checkpoint?.position ?? null;
+      const sessions = await recordSession(folder, at, engine.adapter, (line) => reporter.say(line));
       await this.settleVariants(sources);
       await this.checkMemory(sources);
       const teacher = await this.teacher(sources, imageSize);
@@ -123,7 +128,7 @@ class TrainingRun {
         seconds: this.seconds(),
         imagesPerSecond: student.imagesPerSecond,
         dataWait: student.dataWait,
-        adapter: engine.adapter.name,
+        adapter: adapterNames(sessions),
         runFolder: folder.path,
       };
       await folder.writeJson('result.json', result);
@@ -161,20 +166,6 @@ class TrainingRun {
     const plan = await planTraining(engine, recipe, classes.length, { search: false });
     reporter.say(`memory: ${describePlan(plan)}`);
     refuseUnfit(plan, recipe);
-  }
-
-  private async findCheckpoint(): Promise<void> {
-    const { folder, reporter } = this;
-    this.checkpoint = await latestCheckpoint(folder.path, (path, error) =>
-      reporter.say(`${path} cannot be read (${String(error).split('\n')[0]}); trying an earlier one`),
-    );
-    if (!this.checkpoint) {
-      folder.cutMetrics(() => false);
-      return;
-    }
-    const { role, step, steps } = this.checkpoint.position;
-    reporter.say(`resuming the ${role} after step ${step} of ${steps}`);
-    folder.cutMetrics((line) => (line.role === role ? Number(line.step) <= step : role === 'student'));
   }
 
   /** The teacher, loaded or trained here, in evaluation mode and frozen; null without distillation. */
