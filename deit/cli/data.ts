@@ -1,4 +1,4 @@
-import { quoted } from '../report/shell.ts';
+import { quoted } from '../shell.ts';
 import { downloadCifar10 } from '../data/node/index.ts';
 
 /** `deit data cifar10`: the whole set, through npm, verified. */

@@ -5,9 +5,9 @@ import { DeitError } from '../../engine/index.ts';
 import { nestRecipe, parseRecipe, resolveRecipe } from '../recipe/resolve.ts';
 import { settingNames } from '../recipe/settings.ts';
 import type { Recipe, SettingName } from '../recipe/settings.ts';
-import { readConfig, readRunFile } from '../report/node/run-files.ts';
-import { quoted } from '../report/shell.ts';
-import { resultSchema } from '../report/schemas.ts';
+import { readConfig, readRunFile } from '../train/node/run-files.ts';
+import { quoted } from '../shell.ts';
+import { resultSchema } from '../train/run-schemas.ts';
 import { withAbsolutePaths } from '../train/node/paths.ts';
 import { RunFolder } from '../train/node/run-folder.ts';
 import { currentVersions } from '../train/node/sessions.ts';
@@ -63,12 +63,13 @@ async function goOn(path: string, options: TrainOptions): Promise<OpenedRun> {
 
 /**
  * A resumed run keeps its recipe: options that ask for another one would be without effect. `--resume auto` is the command
- * that began the run, whole; beside a folder, what is not said is as the run has it.
+ * that began the run, whole, and a recipe has a value for every setting; else what is not said is as the run has it.
  */
 async function refuseOther(run: Recipe, path: string, options: TrainOptions): Promise<void> {
   const { recipe: given, asked } = await recipeOf(options);
   const recipe = withAbsolutePaths(given);
-  const names = options.resume === 'auto' ? settingNames : (Object.keys(asked) as SettingName[]);
+  const names =
+    options.resume === 'auto' || options.recipe !== undefined ? settingNames : (Object.keys(asked) as SettingName[]);
   const differing = names.filter((name) => recipe[name] !== run[name]);
   if (differing.length === 0) return;
   const told = differing.map((name) => `${name} is ${JSON.stringify(run[name])}, not ${JSON.stringify(recipe[name])}`);

@@ -28,13 +28,12 @@ export interface TrainOptions extends GlobalOptions {
   defaults?: Overrides;
 }
 
-/** Name and settings of the recipe, and what of it was asked for expressly. */
+/** Name and settings of the recipe, and those settings that other options than `--recipe` give. */
 export async function recipeOf(options: TrainOptions): Promise<{ name: string; recipe: Recipe; asked: Overrides }> {
   const { name, overrides } = await readRecipe(options.recipe ?? DEFAULT_RECIPE);
   const own = [options.defaults ?? {}, ...options.set.map(parseAssignment), shortcuts(options)];
   const recipe = resolveRecipe(overrides, ...own);
-  const asked = Object.assign({}, options.recipe === undefined ? {} : overrides, ...own) as Overrides;
-  return { name, recipe, asked };
+  return { name, recipe, asked: Object.assign({}, ...own) as Overrides };
 }
 
 async function readRecipe(nameOrFile: string): Promise<{ name: string; overrides: Overrides }> {

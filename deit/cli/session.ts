@@ -1,6 +1,4 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { createEngine, packageRoot } from '../../engine/node.ts';
+import { createEngine } from '../../engine/node.ts';
 import type { Engine } from '../../engine/node.ts';
 import { DeitError } from '../../engine/index.ts';
 import { styled } from './style.ts';
@@ -66,11 +64,3 @@ export function parseNumber(text: string, option: string, { least, most, whole =
 /** Images at a time, given as an option. More would need arrays that no machine holds. */
 export const parseBatchSize = (text: string): number =>
   parseNumber(text, '--batch-size', { least: 1, most: 4096, whole: true });
-
-/** Version of a package that this one uses. */
-export function dependencyVersion(name: string): string {
-  const { dependencies } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as {
-    dependencies: Record<string, string>;
-  };
-  return dependencies[name] ?? 'none';
-}

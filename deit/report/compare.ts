@@ -5,7 +5,8 @@ import { escape, page, percent, table } from './html.ts';
 import type { Cell } from './html.ts';
 import { duration } from './render.ts';
 import type { PageAssets } from './render.ts';
-import { adapterNames, settingOf } from './run.ts';
+import { adapterNames } from '../train/run-schemas.ts';
+import { settingOf } from './run.ts';
 import type { Run } from './run.ts';
 
 /** Names of the settings in which runs differ. */

@@ -1,31 +1,10 @@
 /** A training run as its folder describes it. Browser-safe. */
-import type { AdapterReport } from '../../engine/index.ts';
 import type { Accuracy } from '../train/evaluate.ts';
 import type { StepProgress } from '../train/train-steps.ts';
 import type { Role } from '../train/setup.ts';
 import type { Analysis } from './analysis.ts';
-import { quoted } from './shell.ts';
-
-/** `config.json`. */
-export interface RunConfig {
-  readonly version: string;
-  /** Versions of what it ran on: Node, the WebGPU bindings, the platform. */
-  readonly versions?: Readonly<Record<string, string>>;
-  readonly command: readonly string[];
-  readonly name: string;
-  /** Every setting, by section. */
-  readonly recipe: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-}
-
-/** Where a run went on, and on what: one a start, as far as something differed. Of `adapter.json`. */
-export interface Session {
-  readonly role: Role;
-  /** Steps of the role that had been done. */
-  readonly step: number;
-  /** Of this package, Node, the WebGPU bindings, the platform; empty where they were not kept. */
-  readonly versions: Readonly<Record<string, string>>;
-  readonly adapter: AdapterReport;
-}
+import type { RunConfig, RunResult, Session } from '../train/run-schemas.ts';
+import { quoted } from '../shell.ts';
 
 export interface StepLine extends StepProgress {
   readonly role: Role;
@@ -36,23 +15,6 @@ export interface EvaluationLine {
   readonly step: number;
   readonly accuracy: Accuracy;
   readonly ema: Accuracy | null;
-}
-
-/** `result.json`, as far as the report shows it. */
-export interface RunResult {
-  readonly accuracy: {
-    readonly teacher: number | null;
-    readonly class: number;
-    readonly distillation: number | null;
-    readonly average: number;
-  };
-  readonly ema: Accuracy | null;
-  readonly steps: number;
-  readonly seconds: number;
-  readonly imagesPerSecond: number;
-  readonly dataWait: number;
-  /** Names of the adapters that it ran on, in order. */
-  readonly adapter: string;
 }
 
 export interface Run {
@@ -87,10 +49,6 @@ export function describeSessions({ sessions, config }: Run): { from: string; ada
     ),
   }));
 }
-
-/** Names of the adapters of a run, in order, each once. */
-export const adapterNames = (sessions: readonly Session[]): string =>
-  [...new Set(sessions.map(({ adapter }) => adapter.name))].join(', then ');
 
 /** One setting of the recipe, by its dotted name. */
 export function settingOf({ config }: Run, name: string): unknown {

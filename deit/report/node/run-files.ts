@@ -2,16 +2,17 @@
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { basename, join, resolve } from 'node:path';
-import { DeitError, writeFileAtomically } from '../../../engine/node.ts';
+import { writeFileAtomically } from '../../../engine/node.ts';
 import { assetPath } from '../../data/node/index.ts';
-import type { GenericSchema } from 'valibot';
 import { renderReport } from '../render.ts';
 import type { PageAssets } from '../render.ts';
 import { METRICS, readMetrics } from '../../train/node/metrics-file.ts';
 import { Sampled, StepAverages } from '../downsample.ts';
 import { evaluationOf, stepOf } from '../lines.ts';
-import { analysisSchema, configSchema, parseRunFile, resultSchema, sessionsSchema } from '../schemas.ts';
-import type { EvaluationLine, Run, RunConfig, StepLine } from '../run.ts';
+import { resultSchema, sessionsSchema } from '../../train/run-schemas.ts';
+import { readConfig, readRunFile } from '../../train/node/run-files.ts';
+import { analysisSchema } from '../schemas.ts';
+import type { EvaluationLine, Run, StepLine } from '../run.ts';
 
 /** Reads the folder of a run, finished or not. Throws `file-unreadable` or `file-corrupt`. */
 export async function readRun(folder: string): Promise<Run> {
@@ -23,34 +24,6 @@ export async function readRun(folder: string): Promise<Run> {
     result: await readRunFile(folder, 'result.json', resultSchema),
     analysis: await readRunFile(folder, 'analysis.json', analysisSchema),
   };
-}
-
-/** What a run was begun with. Throws where there is no run. */
-export async function readConfig(folder: string): Promise<RunConfig> {
-  const config = await readRunFile(folder, 'config.json', configSchema);
-  if (config) return config;
-  throw new DeitError('file-unreadable', 'There is no training run in this folder.', {
-    where: folder,
-    expected: 'config.json, as `deit train` writes it',
-  });
-}
-
-/** A file of a run; null where it is not there. Throws `file-unreadable` or `file-corrupt`. */
-export async function readRunFile<Content>(
-  folder: string,
-  name: string,
-  schema: GenericSchema<unknown, Content>,
-): Promise<Content | null> {
-  const path = join(folder, name);
-  const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return null;
-    throw new DeitError('file-unreadable', 'A file of the run cannot be read.', {
-      where: path,
-      found: cause.message,
-      cause,
-    });
-  });
-  return text === null ? null : parseRunFile(text, path, schema);
 }
 
 /** Steps and evaluations, line by line. Steps of long runs are averaged (see `StepAverages`). */

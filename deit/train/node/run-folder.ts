@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, rmdirSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { DeitError, writeFileAtomically } from '../../../engine/node.ts';
-import { quoted } from '../../report/shell.ts';
+import { quoted } from '../../shell.ts';
 import { LOCK, MARK, lockFolder } from './lock.ts';
 import { METRICS, MetricsFile } from './metrics-file.ts';
 import type { MetricsLine } from './metrics-file.ts';

@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot, packageVersion } from '../../../engine/node.ts';
 import type { AdapterReport } from '../../../engine/index.ts';
-import { readRunFile } from '../../report/node/run-files.ts';
-import type { Session } from '../../report/run.ts';
-import { sessionsSchema } from '../../report/schemas.ts';
+import { sessionsSchema } from '../run-schemas.ts';
+import type { Session } from '../run-schemas.ts';
+import { readRunFile } from './run-files.ts';
 import type { RunFolder } from './run-folder.ts';
 
 const FILE = 'adapter.json';
