@@ -1,6 +1,6 @@
 /** HTML by strings: everything that comes from data goes through `escape`. */
 
-export const escape = (text: string): string => text.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
+export const escape = (text: string): string => String(text).replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
 
 /** A cell: text, which is escaped, or HTML that is ready, and whether it is a number. */
 export type Cell = string | number | { readonly html: string };

@@ -144,7 +144,7 @@ function sampleGrid({ samples, classes }: ModelAnalysis): string {
       const right = answer === truth;
       return `<li class="${right ? 'right' : 'wrong'}">${escape(predictor)}: ${escape(classes[answer])} <span class="muted">${percent(probability)}</span></li>`;
     });
-    return `<figure><img src="${picture}" alt="${escape(classes[truth])}" loading="lazy"><figcaption>${escape(classes[truth])}</figcaption><ul>${lines.join('')}</ul></figure>`;
+    return `<figure><img src="${escape(picture)}" alt="${escape(classes[truth])}" loading="lazy"><figcaption>${escape(classes[truth])}</figcaption><ul>${lines.join('')}</ul></figure>`;
   };
   return `<div class="samples">${samples.map(figure).join('')}</div>`;
 }
@@ -155,14 +155,14 @@ export const attentionNote =
 export function attentionFigures({ truth, picture, tokens }: AttentionPictures, classes: readonly string[]): string {
   const rollouts = tokens.map(
     ({ token, rollout }) =>
-      `<figure><img src="${rollout}" alt="attention rollout of the ${token} token"><figcaption>rollout of the ${token} token</figcaption></figure>`,
+      `<figure><img src="${escape(rollout)}" alt="attention rollout of the ${escape(token)} token"><figcaption>rollout of the ${escape(token)} token</figcaption></figure>`,
   );
   const layers = tokens.map(
     ({ token, layers: url, depth, heads }) =>
-      `<figure><img src="${url}" alt="attention of the ${token} token, block by block" loading="lazy"><figcaption>${token} token: ${depth} blocks by ${heads} heads</figcaption></figure>`,
+      `<figure><img src="${escape(url)}" alt="attention of the ${escape(token)} token, block by block" loading="lazy"><figcaption>${escape(token)} token: ${escape(String(depth))} blocks by ${escape(String(heads))} heads</figcaption></figure>`,
   );
   const name = truth === null ? 'image' : classes[truth];
-  return `<div class="card"><div class="maps"><figure><img src="${picture}" alt="${escape(name)}"><figcaption>${escape(name)}</figcaption></figure>${rollouts.join('')}</div>
+  return `<div class="card"><div class="maps"><figure><img src="${escape(picture)}" alt="${escape(name)}"><figcaption>${escape(name)}</figcaption></figure>${rollouts.join('')}</div>
 <details><summary>Every block and head</summary><div class="maps">${layers.join('')}</div></details></div>`;
 }
 
