@@ -8,10 +8,17 @@
 import { DeitError, createEngine, formatBytes } from '../engine/node.ts';
 import { PhiloxStream, Purpose } from '../engine/index.ts';
 import type { Engine } from '../engine/node.ts';
-import { collectImages, decodeImage, describeModel, openCheckpoint, resolveRecipe } from '../deit/node.ts';
+import {
+  collectImages,
+  decodeImage,
+  describeModel,
+  evaluationOf,
+  openCheckpoint,
+  resolveRecipe,
+} from '../deit/node.ts';
 import type { Overrides } from '../deit/node.ts';
 import { openModel } from '../deit/cli/model-files.ts';
-import { evaluationPipeline, makeTransform } from '../deit/data/index.ts';
+import { makeTransform } from '../deit/data/index.ts';
 import { VisionTransformer } from '../deit/models/deit.ts';
 import { planTraining } from '../deit/train/training-plan.ts';
 
@@ -46,8 +53,7 @@ async function compareLogits(gpu: Engine, path: string, count: number): Promise<
   if (!(model instanceof VisionTransformer)) throw new Error('the shipped model is a DeiT');
   const { imageSize, classes } = describeModel(spec);
   const { card } = await openCheckpoint('shipped');
-  const { cropPct, interpolation } = card ?? { cropPct: 0.875, interpolation: 'bicubic' as const };
-  const transform = makeTransform(evaluationPipeline({ imageSize, cropPct, interpolation }));
+  const transform = makeTransform(evaluationOf(card, imageSize));
   const still = new PhiloxStream(0, Purpose.augment);
   const { files: all } = await collectImages([path]);
   const files = Array.from({ length: Math.min(count, all.length) }, (_, i) =>

@@ -4,6 +4,7 @@ export * from './data/node/index.ts';
 export { metricsCsv, readRun, writeReport } from './report/node/run-files.ts';
 export type { Run } from './report/run.ts';
 export { openCheckpoint, saveModel } from './train/node/checkpoint.ts';
+export { evaluationOf } from './train/node/model-card.ts';
 export type { HeldOut, ModelCard } from './train/node/model-card.ts';
 export { RunFolder } from './train/node/run-folder.ts';
 export { openSources } from './train/node/sources.ts';

@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { PhiloxStream, Purpose } from '../../engine/index.ts';
 import { writeFileAtomically } from '../../engine/node.ts';
-import { evaluationPipeline, makeTransform } from '../data/index.ts';
+import { makeTransform } from '../data/index.ts';
 import type { RgbImage } from '../data/index.ts';
 import { decodeImage } from '../data/node/index.ts';
 import { likeliest } from '../logits.ts';
@@ -14,6 +14,7 @@ import { escape, page } from '../report/html.ts';
 import { pageAssets } from '../report/node/run-files.ts';
 import { toDataUrl, toPng } from '../report/node/pictures.ts';
 import { attentionFigures, attentionNote } from '../report/render.ts';
+import { evaluationOf } from '../train/node/model-card.ts';
 import { classNames } from '../train/node/shipped.ts';
 import { openModel } from './model-files.ts';
 import { percent } from './progress.ts';
@@ -35,11 +36,10 @@ export async function attention(file: string, options: AttentionOptions): Promis
     const { model, spec, card } = await openModel(engine, options.weights, options.model);
     asTransformer(model).eval();
     const { imageSize } = describeModel(spec);
-    const { cropPct, interpolation } = card ?? { cropPct: 0.875, interpolation: 'bicubic' as const };
     const pixels = new Float32Array(3 * imageSize * imageSize);
     // The evaluation transform draws nothing.
     const still = new PhiloxStream(0, Purpose.augment);
-    makeTransform(evaluationPipeline({ imageSize, cropPct, interpolation }))(await decodeImage(file), still, pixels, 0);
+    makeTransform(evaluationOf(card, imageSize))(await decodeImage(file), still, pixels, 0);
     const maps = await attentionMaps(engine, model, pixels, file);
     const names = classNames(card, model.classes);
     const answers = [

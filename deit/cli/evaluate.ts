@@ -3,6 +3,7 @@ import type { Split } from '../data/index.ts';
 import { describeModel } from '../models/registry.ts';
 import { resolveRecipe } from '../recipe/resolve.ts';
 import { Evaluator } from '../train/evaluate.ts';
+import { evaluationOf } from '../train/node/model-card.ts';
 import { classNames } from '../train/node/shipped.ts';
 import { openMeasured, tellData } from '../train/node/sources.ts';
 import type { HeadScores, Tally } from '../train/tally.ts';
@@ -37,9 +38,8 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
       'data.maxUnreadable': parseNumber(options.maxUnreadable, '--max-unreadable'),
     });
     const { imageSize } = describeModel(spec);
-    const how = card ? { cropPct: card.cropPct, interpolation: card.interpolation } : {};
     const chosen = { part: options.split, divided: measured.isDivided };
-    const sources = await openMeasured(recipe, { ...how, imageSize }, chosen);
+    const sources = await openMeasured(recipe, evaluationOf(card, imageSize), chosen);
     try {
       tellData(sources.notes, say);
       const { split } = sources;

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { DeitError } from '../../engine/index.ts';
+import { writeHuggingFaceFolder } from '../export/node/huggingface-folder.ts';
 import { writeOnnxFile } from '../export/node/onnx-file.ts';
 import type { Classifier } from '../models/classifier.ts';
 import { describeModel } from '../models/registry.ts';
@@ -21,7 +22,7 @@ interface ExportOptions extends GlobalOptions {
   output: string;
 }
 
-type Format = 'safetensors' | 'onnx';
+type Format = 'safetensors' | 'onnx' | 'huggingface';
 
 /** Writes a model in one format; the line that it returns says what a user should know of the file. */
 type Writer = (model: Classifier, card: ModelCard, options: ExportOptions) => Promise<string>;
@@ -32,9 +33,10 @@ const writers: Readonly<Record<Format, Writer>> = {
     return `${dtype}, timm's names`;
   },
   onnx: (model, card, { output, dtype, heads }) => writeOnnxFile(output, model, card, { dtype, heads }),
+  huggingface: (model, card, { output, dtype }) => writeHuggingFaceFolder(output, model, card, dtype),
 };
 
-/** `deit export`: a checkpoint of any naming as safetensors under timm's names with a card, or as ONNX. */
+/** `deit export`: a checkpoint of any naming for other tools. */
 export async function exportModel(options: ExportOptions): Promise<void> {
   const format = options.format ?? (options.output.endsWith('.onnx') ? 'onnx' : 'safetensors');
   if (options.heads === 'both' && format !== 'onnx') {

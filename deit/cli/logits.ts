@@ -8,7 +8,7 @@ import { withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 
 export interface TensorFileOptions extends GlobalOptions {
-  model: string;
+  model?: string;
   weights: string;
   input: string;
   output: string;
@@ -20,8 +20,8 @@ const AT_ONCE = 64;
 /** `deit logits`: evaluation output for given images, as safetensors. */
 export async function logits(options: TensorFileOptions): Promise<void> {
   await withEngine(options, async (engine, say) => {
-    const { model } = await openModel(engine, options.weights, options.model);
-    const { images, shape } = await readImages(options.input, options.model);
+    const { model, spec } = await openModel(engine, options.weights, options.model);
+    const { images, shape } = await readImages(options.input, spec);
     const pass = new ForwardPass(engine, model, Math.min(shape[0], AT_ONCE), shape[2]);
     const size = images.length / Math.max(1, shape[0]);
     const heads: HostLogits[] = [];

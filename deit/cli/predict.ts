@@ -1,10 +1,11 @@
 import { createInterface } from 'node:readline/promises';
 import { DeitError, PhiloxStream, Purpose } from '../../engine/index.ts';
-import { evaluationPipeline, makeTransform } from '../data/index.ts';
+import { makeTransform } from '../data/index.ts';
 import { collectImages, decodeImage, READ_FORMATS } from '../data/node/index.ts';
 import { ForwardPass } from '../forward-pass.ts';
 import { averageLogits, likeliest } from '../logits.ts';
 import { describeModel } from '../models/registry.ts';
+import { evaluationOf } from '../train/node/model-card.ts';
 import { classNames } from '../train/node/shipped.ts';
 import { openModel } from './model-files.ts';
 import { percent } from './progress.ts';
@@ -29,8 +30,7 @@ export async function predict(paths: readonly string[], options: PredictOptions)
     if (leftOut) say(`left out: ${leftOut}`);
     const { model, spec, card } = await openModel(engine, options.weights, options.model);
     const { imageSize } = describeModel(spec);
-    const { cropPct, interpolation } = card ?? { cropPct: 0.875, interpolation: 'bicubic' as const };
-    const transform = makeTransform(evaluationPipeline({ imageSize, cropPct, interpolation }));
+    const transform = makeTransform(evaluationOf(card, imageSize));
     // The evaluation transform draws nothing.
     const still = new PhiloxStream(0, Purpose.augment);
     const names = classNames(card, model.classes);

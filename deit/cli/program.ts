@@ -103,7 +103,11 @@ export function buildProgram(): Command {
   program
     .command('evaluate')
     .description('top-1, top-5, loss, classes and confusions of a checkpoint on held-out images, for every head')
-    .option('--weights <file>', 'checkpoint (safetensors); default: the DeiT-Ti for ImageNet that ships', 'shipped')
+    .option(
+      '--weights <file>',
+      'checkpoint: safetensors, or a folder of transformers or timm; default: the DeiT-Ti that ships',
+      'shipped',
+    )
     .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
     .option('--data <path>', 'data set; default: the one that the checkpoint was trained on')
     .addOption(
@@ -136,7 +140,7 @@ export function buildProgram(): Command {
     .command('predict')
     .argument('<image...>', 'image files, folders of images, or - for a list of paths on standard input')
     .description('the five likeliest classes of each image; without --weights, by the DeiT-Ti for ImageNet that ships')
-    .option('--weights <file>', 'checkpoint (safetensors)', 'shipped')
+    .option('--weights <file>', 'checkpoint: safetensors, or a folder of transformers or timm', 'shipped')
     .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
     .addOption(
       new Option('--unreadable <policy>', 'what to do with an image that cannot be read')
@@ -158,14 +162,14 @@ export function buildProgram(): Command {
 
   program
     .command('export')
-    .description("a checkpoint for other tools: ONNX, or safetensors under timm's names; in f32 or f16")
+    .description("a checkpoint for other tools: ONNX, a folder for transformers, or safetensors under timm's names")
     .option('--weights <file>', 'checkpoint in timm, Hugging Face, torchvision or pycls naming', 'shipped')
     .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
     .addOption(
       new Option(
         '--format <format>',
-        'kind of file; default: onnx for an output that ends in .onnx, else safetensors',
-      ).choices(['safetensors', 'onnx']),
+        'what to write; default: onnx for an output that ends in .onnx, else safetensors',
+      ).choices(['safetensors', 'onnx', 'huggingface']),
     )
     .addOption(new Option('--dtype <type>', 'format of the numbers').choices(['f32', 'f16']).default('f32'))
     .addOption(
@@ -175,13 +179,14 @@ export function buildProgram(): Command {
     )
     .option('--class-names <file>', 'text file with a class name on each line; default: what the checkpoint says')
     .option('--trained-on <name>', 'name of the data set, for the record')
-    .requiredOption('--output <file>', 'file to write')
+    .requiredOption('--output <file>', 'file to write; for huggingface, a folder')
     .addOption(json())
     .addHelpText(
       'after',
       examples(
         'deit export --weights runs/finetune-1/student.safetensors --output flowers.onnx',
         'deit export --weights runs/finetune-1/student.safetensors --dtype f16 --output flowers.safetensors',
+        'deit export --weights runs/finetune-1/student.safetensors --format huggingface --output flowers',
       ),
     )
     .action(async (_options, command: Command) =>
@@ -214,7 +219,7 @@ export function buildProgram(): Command {
     .command('attention')
     .argument('<image>', 'image file')
     .description('draw where the class and distillation tokens look, block by block and by rollout, over the photo')
-    .option('--weights <file>', 'checkpoint (safetensors)', 'shipped')
+    .option('--weights <file>', 'checkpoint: safetensors, or a folder of transformers or timm', 'shipped')
     .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
     .option('--output <folder>', 'where to put the pictures (default: <image>-attention)')
     .addOption(json())
@@ -241,8 +246,8 @@ export function buildProgram(): Command {
 
   const tensors = (command: Command): Command =>
     command
-      .requiredOption('--model <spec>', 'model name with key=value options')
-      .requiredOption('--weights <file>', 'safetensors in timm, Hugging Face, torchvision or pycls naming')
+      .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
+      .requiredOption('--weights <file>', 'checkpoint in timm, Hugging Face, torchvision or pycls naming')
       .requiredOption('--input <file>', 'safetensors with `images` [B,3,H,W] f32, already normalised')
       .requiredOption('--output <file>', 'safetensors to write')
       .addOption(json());

@@ -87,14 +87,15 @@ export function resizeShorterSide(image: RgbImage, size: number, interpolation: 
   return isTall ? resize(image, size, longer, interpolation) : resize(image, longer, size, interpolation);
 }
 
-/** torchvision's CenterCrop for an image that is at least size x size. */
-export const centerCrop = (image: RgbImage, size: number): RgbImage =>
-  crop(image, {
-    left: roundHalfEven((image.width - size) / 2),
-    top: roundHalfEven((image.height - size) / 2),
-    width: size,
-    height: size,
-  });
+/** Where the middle of an odd number of pixels is: to the even neighbour as in torchvision, or down as in transformers. */
+export type CropRounding = 'even' | 'down';
+
+/** torchvision's CenterCrop for an image that is at least size x size, or transformers'. */
+export function centerCrop(image: RgbImage, size: number, rounding: CropRounding = 'even'): RgbImage {
+  const round = rounding === 'even' ? roundHalfEven : Math.floor;
+  const [left, top] = [round((image.width - size) / 2), round((image.height - size) / 2)];
+  return crop(image, { left, top, width: size, height: size });
+}
 
 /** RandomCrop(size, padding) of torchvision: black border, then a uniformly placed square. */
 export function randomPaddedCrop(image: RgbImage, size: number, padding: number, draws: PhiloxStream): RgbImage {
@@ -167,6 +168,8 @@ export interface EvaluationOptions {
   interpolation: Interpolation;
   /** `shorter`: keep the aspect and cut; `squash`: both sides to the same size, as HF's processor does. */
   resizeMode: 'shorter' | 'squash';
+  /** Default `even`. */
+  cropRounding?: CropRounding;
 }
 
 /**
@@ -180,7 +183,7 @@ export function evaluationCrop(image: RgbImage, options: EvaluationOptions): Rgb
     options.resizeMode === 'squash'
       ? resize(image, size, size, interpolation)
       : resizeShorterSide(image, size, interpolation);
-  return centerCrop(resized, imageSize);
+  return centerCrop(resized, imageSize, options.cropRounding);
 }
 
 /** True for pictures of CIFAR's kind, which DeiT neither resizes nor crops by area. */

@@ -1,5 +1,5 @@
 import type { DeitConfig } from '../models/deit-config.ts';
-import { gridSide, prefixTokens, tokenCount } from '../models/deit-config.ts';
+import { gridSide, hasDistHead, prefixTokens, tokenCount } from '../models/deit-config.ts';
 import type { OnnxGraph, OnnxLogits, Weights } from './onnx-graph.ts';
 
 /**
@@ -8,7 +8,7 @@ import type { OnnxGraph, OnnxLogits, Weights } from './onnx-graph.ts';
  * form that runtimes recognise and fuse. No node depends on the batch: shapes are constants with 0 for "as it comes".
  */
 export function deitGraph(graph: OnnxGraph, config: DeitConfig, weights: Weights, images: string): OnnxLogits {
-  const { width, depth, heads, classes, eps, distilled } = config;
+  const { width, depth, heads, classes, eps } = config;
   const tokens = tokenCount(config);
   const headWidth = width / heads;
   const two = graph.scalar('sqrt_2', Math.SQRT2);
@@ -78,7 +78,7 @@ export function deitGraph(graph: OnnxGraph, config: DeitConfig, weights: Weights
     );
   return {
     cls: head('head', 'class_token', 0),
-    dist: distilled ? head('head_dist', 'distillation_token', 1) : null,
+    dist: hasDistHead(config) ? head('head_dist', 'distillation_token', 1) : null,
   };
 }
 

@@ -17,6 +17,8 @@ export interface DeitConfig {
   readonly classes: number;
   /** With a distillation token and head. */
   readonly distilled: boolean;
+  /** Heads after the distillation token, 1 or 0: without one, only the class head answers. */
+  readonly distHead: number;
   /** Stochastic depth of the last block; the rate rises linearly from 0 at the first. */
   readonly dropPath: number;
   /** Dropout of tokens, projections and MLP; DeiT uses none. */
@@ -38,6 +40,7 @@ export function deitConfig(options: Partial<DeitConfig> = {}): DeitConfig {
     dFf: 4 * width,
     classes: 1000,
     distilled: false,
+    distHead: 1,
     dropPath: 0,
     dropout: 0,
     eps: 1e-6,
@@ -45,6 +48,7 @@ export function deitConfig(options: Partial<DeitConfig> = {}): DeitConfig {
   };
   const whole = ['imageSize', 'patchSize', 'inChans', 'width', 'heads', 'dFf', 'classes', 'depth'] as const;
   const problems = sizeProblems(config, whole, 0);
+  if (config.distHead !== 0 && config.distHead !== 1) problems.push(`distHead is ${config.distHead}, not 0 or 1`);
   for (const name of ['dropPath', 'dropout'] as const) {
     if (!(config[name] >= 0 && config[name] < 1)) problems.push(`${name} is ${config[name]}, not in [0, 1)`);
   }
@@ -63,6 +67,8 @@ export function deitConfig(options: Partial<DeitConfig> = {}): DeitConfig {
 
 /** Patches along one side of the image. */
 export const gridSide = ({ imageSize, patchSize }: DeitConfig): number => imageSize / patchSize;
+/** Whether there is a head after a distillation token. */
+export const hasDistHead = ({ distilled, distHead }: DeitConfig): boolean => distilled && distHead === 1;
 /** Tokens before the patches: class, and distillation if there is one. */
 export const prefixTokens = ({ distilled }: DeitConfig): number => (distilled ? 2 : 1);
 /** Length of the token sequence. */

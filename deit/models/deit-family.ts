@@ -1,5 +1,5 @@
 import { VisionTransformer } from './deit.ts';
-import { deitConfig } from './deit-config.ts';
+import { deitConfig, hasDistHead } from './deit-config.ts';
 import type { DeitConfig } from './deit-config.ts';
 import type { ModelFamily } from './family.ts';
 
@@ -31,11 +31,15 @@ export const deitFamily: ModelFamily<DeitConfig> = {
     heads: ['num_heads', 'heads'],
     dFf: ['d_ff'],
     classes: ['num_classes', 'classes'],
+    distHead: ['dist_head'],
     dropPath: ['drop_path', 'drop_path_rate'],
     dropout: ['drop_rate', 'dropout'],
     eps: ['eps'],
   },
   config: deitConfig,
   create: (engine, config) => new VisionTransformer(engine, config),
-  facts: ({ imageSize, inChans, classes, distilled }) => ({ imageSize, inChans, classes, distilled }),
+  facts: (config) => {
+    const { imageSize, inChans, classes } = config;
+    return { imageSize, inChans, classes, distilled: hasDistHead(config) };
+  },
 };

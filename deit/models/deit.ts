@@ -18,7 +18,7 @@ import type { LayerShapes } from '../../nn/index.ts';
 import { inPrecision } from './classifier.ts';
 import type { Classifier, Logits, Precision } from './classifier.ts';
 import { Block, INIT_STD } from './deit-block.ts';
-import { deitConfig, prefixTokens, tokenCount } from './deit-config.ts';
+import { deitConfig, hasDistHead, prefixTokens, tokenCount } from './deit-config.ts';
 import type { DeitConfig } from './deit-config.ts';
 
 class PatchEmbed extends Module {
@@ -84,7 +84,7 @@ export class VisionTransformer extends Module implements Classifier {
     this.norm = this.child('norm', new LayerNorm(engine, width, eps));
     const head = (name: string): Linear => this.child(name, new Linear(engine, width, classes, { std: INIT_STD }));
     this.head = head('head');
-    this.headDist = distilled ? head('head_dist') : null;
+    this.headDist = hasDistHead(config) ? head('head_dist') : null;
   }
 
   get classes(): number {
@@ -92,7 +92,7 @@ export class VisionTransformer extends Module implements Classifier {
   }
 
   get distilled(): boolean {
-    return this.config.distilled;
+    return hasDistHead(this.config);
   }
 
   /** Images [B, C, H, W], normalised, to the tokens after the last block, [B, N, D], not yet normed. */

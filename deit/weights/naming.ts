@@ -1,4 +1,6 @@
 /** The names under which other libraries store the tensors of DeiT and RegNetY. */
+import { hasDistHead } from '../models/deit-config.ts';
+import type { DeitConfig } from '../models/deit-config.ts';
 
 /** What a foreign name stands for: a tensor of timm's state dict, or one of the three parts of its fused qkv. */
 export interface TimmName {
@@ -73,6 +75,27 @@ export const hfDeitNaming: Naming = {
   },
 };
 
+/** The first name that stands for `value` in a table. */
+const nameOf = <Value>(table: Readonly<Record<string, Value>>, value: Value): string | undefined =>
+  Object.keys(table).find((name) => table[name] === value);
+
+/**
+ * The names in files of transformers for a tensor of a DeiT: one, or three for the queries, keys and values of a fused
+ * qkv. A plain model is its ViT, since its DeiT always has a distillation token.
+ */
+export function hfDeitNames(name: string, config: DeitConfig): readonly string[] {
+  const prefix = config.distilled ? 'deit.' : 'vit.';
+  const [, stem = name, leaf = ''] = /^(.+)(\.(?:weight|bias))$/.exec(name) ?? [];
+  if (stem === 'head') return [`${hasDistHead(config) ? 'cls_classifier' : 'classifier'}${leaf}`];
+  if (stem === 'head_dist') return [`distillation_classifier${leaf}`];
+  const fixed = nameOf(hfDeitFixed, stem);
+  if (fixed !== undefined) return [`${prefix}${fixed}${leaf}`];
+  const [, index, part] = /^blocks\.(\d+)\.(.+)$/.exec(stem) ?? [];
+  const layer = `${prefix}encoder.layer.${index}`;
+  if (part === 'attn.qkv') return [0, 1, 2].map((third) => `${layer}.${nameOf(hfProjections, third)}${leaf}`);
+  return [`${layer}.${nameOf(hfBlockParts, part)}${leaf}`];
+}
+
 const letters: Readonly<Record<string, string>> = { a: 'conv1', b: 'conv2', c: 'conv3' };
 
 /** facebookresearch/pycls, whose models take BGR images. */
@@ -116,6 +139,8 @@ export const torchvisionNaming: Naming = {
 
 const hfUnit = (word: string): string => (word === 'convolution' ? 'conv' : 'bn');
 
+const hfRegnetConvs: Readonly<Record<string, string>> = { 0: 'conv1', 1: 'conv2', 3: 'conv3' };
+
 export const hfRegnetNaming: Naming = {
   label: 'Hugging Face transformers (RegNet)',
   toTimm(name) {
@@ -132,9 +157,22 @@ export const hfRegnetNaming: Naming = {
     const [, excitation] = /^layer\.2\.attention\.([02])$/.exec(part) ?? [];
     if (excitation) return named(`${block}.se.${excitation === '0' ? 'fc1' : 'fc2'}.${leaf}`);
     const [, index, convUnit] = /^layer\.([013])\.(convolution|normalization)$/.exec(part) ?? [];
-    const conv = own({ 0: 'conv1', 1: 'conv2', 3: 'conv3' }, index ?? '');
+    const conv = own(hfRegnetConvs, index ?? '');
     return conv ? named(`${block}.${conv}.${hfUnit(convUnit)}.${leaf}`) : null;
   },
 };
+
+/** The name in files of transformers for a tensor of a RegNetY. */
+export function hfRegnetName(name: string): string {
+  const [, stage, block, part = name] = /^s(\d+)\.b(\d+)\.(.+)$/.exec(name) ?? [];
+  const [path, leaf] = [part.slice(0, part.lastIndexOf('.')), part.slice(part.lastIndexOf('.') + 1)];
+  if (path === 'head.fc') return `classifier.1.${leaf}`;
+  const [unit, kind] = [path.slice(0, path.lastIndexOf('.')), path.endsWith('.conv') ? 'convolution' : 'normalization'];
+  if (stage === undefined) return `regnet.embedder.embedder.${kind}.${leaf}`;
+  const layer = `regnet.encoder.stages.${Number(stage) - 1}.layers.${Number(block) - 1}`;
+  if (unit === 'se') return `${layer}.layer.2.attention.${path === 'se.fc1' ? 0 : 2}.${leaf}`;
+  if (unit === 'downsample') return `${layer}.shortcut.${kind}.${leaf}`;
+  return `${layer}.layer.${nameOf(hfRegnetConvs, unit)}.${kind}.${leaf}`;
+}
 
 export const namings: readonly Naming[] = [timmNaming, hfDeitNaming, hfRegnetNaming, torchvisionNaming, pyclsNaming];

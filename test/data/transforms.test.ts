@@ -154,6 +154,14 @@ describe('crops and sizes', () => {
     expect(squashed).toEqual(centerCrop(resize(tall, 32, 32, 'bicubic'), 28));
   });
 
+  it('cuts the middle of an odd number of pixels to the even side, or down as transformers does', () => {
+    // 7 - 4 = 3 pixels to cut away: one and a half on each side.
+    const image = picture('noise', 7, 7);
+    const square = (left: number): RgbImage => crop(image, { left, top: left, width: 4, height: 4 });
+    expect(centerCrop(image, 4)).toEqual(square(2));
+    expect(centerCrop(image, 4, 'down')).toEqual(square(1));
+  });
+
   it('leaves CIFAR alone at its own size', () => {
     const image = picture('noise', 32, 32);
     const options = { imageSize: 32, cropPct: 0.875, interpolation: 'bicubic', resizeMode: 'shorter' } as const;

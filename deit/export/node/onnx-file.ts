@@ -1,8 +1,8 @@
 /** ONNX files. Node only. */
 import { packageVersion, writeFileAtomically } from '../../../engine/node.ts';
 import { saveState } from '../../../nn/index.ts';
-import { evaluationPipeline } from '../../data/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
+import { evaluationOf } from '../../train/node/model-card.ts';
 import type { ModelCard } from '../../train/node/model-card.ts';
 import { OPSET } from '../onnx-graph.ts';
 import { onnxModel } from '../onnx.ts';
@@ -21,11 +21,11 @@ export async function writeOnnxFile(
   card: ModelCard,
   { dtype, heads }: Pick<OnnxOptions, 'dtype' | 'heads'>,
 ): Promise<string> {
-  const { imageSize, cropPct, interpolation } = card;
+  const { imageSize } = card;
   const metadata = {
     model: card.model,
     class_names: JSON.stringify(card.classes),
-    preprocessing: JSON.stringify(preprocessorConfig(evaluationPipeline({ imageSize, cropPct, interpolation }))),
+    preprocessing: JSON.stringify(preprocessorConfig(evaluationOf(card, imageSize))),
     trained_on: card.data,
   };
   const options = { dtype, heads, imageSize, metadata, version: packageVersion() };

@@ -3,6 +3,7 @@ import type { StoredTensor } from '../../../engine/node.ts';
 import { saveState, stateValues } from '../../../nn/index.ts';
 import { expectFiniteWeights } from '../../non-finite.ts';
 import type { Classifier } from '../../models/classifier.ts';
+import { isModelFolder, openModelFolder } from '../../weights/node/model-folder.ts';
 import { toF16 } from '../../weights/to-f16.ts';
 import { cardMetadata, readCard } from './model-card.ts';
 import type { ModelCard } from './model-card.ts';
@@ -26,6 +27,7 @@ export async function openCheckpoint(
   pathOrName: string,
 ): Promise<{ tensors: Map<string, StoredTensor>; card: ModelCard | null }> {
   const path = weightsFile(pathOrName);
+  if (isModelFolder(path)) return openModelFolder(path);
   const { tensors, metadata } = await readSafetensors(path);
   return { tensors, card: readCard(metadata, path) };
 }

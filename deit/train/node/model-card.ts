@@ -1,5 +1,7 @@
 /** What a file of weights says of its model and of the run that made it. Node only. */
 import { DeitError } from '../../../engine/index.ts';
+import { evaluationPipeline } from '../../data/index.ts';
+import type { EvaluationPipeline } from '../../data/index.ts';
 
 /** Key of the card in the metadata of a safetensors file. */
 const KEY = 'deit-webgpu';
@@ -30,10 +32,19 @@ export interface ModelCard {
   readonly imageSize: number;
   readonly cropPct: number;
   readonly interpolation: 'bicubic' | 'bilinear';
+  /** What else differs from DeiT's own evaluation, in models that were not trained here. */
+  readonly preparation?: Partial<Pick<EvaluationPipeline, 'resizeMode' | 'cropRounding' | 'normalization'>>;
   /** Data set that it was trained on: an absolute path, or the name of a set that ships. */
   readonly data: string;
   /** Absent in files of versions before this, and of models that were not trained here. */
   readonly heldOut?: HeldOut;
+}
+
+/** How images are prepared for a model of this size: as its card says, or as DeiT does. */
+export function evaluationOf(card: ModelCard | null, imageSize: number): EvaluationPipeline {
+  if (card === null) return evaluationPipeline({ imageSize });
+  const { cropPct, interpolation, preparation } = card;
+  return evaluationPipeline({ imageSize, cropPct, interpolation, ...preparation });
 }
 
 /** The metadata of a file of weights with this card. */

@@ -7,7 +7,7 @@ import {
   openPart,
 } from '../../data/node/index.ts';
 import { equalJitter, evaluationPipeline, trainingPipeline } from '../../data/index.ts';
-import type { Dataset, EvaluationOptions, Split, TrainingPipeline } from '../../data/index.ts';
+import type { Dataset, EvaluationPipeline, Split, TrainingPipeline } from '../../data/index.ts';
 import type { LoaderOptions, OpenedPart, ReadDataOptions, SplitOptions } from '../../data/node/index.ts';
 import type { Recipe } from '../../recipe/settings.ts';
 import type { HeldOut } from './model-card.ts';
@@ -42,7 +42,7 @@ export interface MeasuredSources {
 export async function openSources(
   recipe: Recipe,
   imageSize: number,
-  evaluation: Partial<EvaluationOptions> = {},
+  evaluation: Partial<EvaluationPipeline> = {},
 ): Promise<Sources> {
   const options = { ...readOptions(recipe), ...divisionOf(recipe) };
   const { train, val, split, notes } = await openData(recipe['data.path'], options);
@@ -62,7 +62,7 @@ export async function openSources(
  */
 export async function openMeasured(
   recipe: Recipe,
-  evaluation: Partial<EvaluationOptions> & { imageSize: number },
+  evaluation: Partial<EvaluationPipeline> & { imageSize: number },
   { part, divided }: { part: Split | undefined; divided: boolean },
 ): Promise<MeasuredSources> {
   const division = divided ? divisionOf(recipe) : undefined;
@@ -73,7 +73,7 @@ export async function openMeasured(
 function measuredBy(
   loaders: Loaders,
   { dataset, notes }: Pick<OpenedPart, 'dataset' | 'notes'>,
-  evaluation: Partial<EvaluationOptions> & { imageSize: number },
+  evaluation: Partial<EvaluationPipeline> & { imageSize: number },
 ): Omit<MeasuredSources, 'split'> {
   return {
     name: dataset.name,
@@ -145,7 +145,7 @@ class Loaders {
 
   evaluation(
     dataset: Dataset,
-    options: Partial<EvaluationOptions> & { imageSize: number },
+    options: Partial<EvaluationPipeline> & { imageSize: number },
     batchSize: number,
   ): DataLoader {
     return this.opened({ dataset, pipeline: evaluationPipeline(options), batchSize, shuffle: false, dropLast: false });
