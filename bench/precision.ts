@@ -49,7 +49,7 @@ for (const overrides of PLANS) await comparePlans(engine, overrides);
 engine.close();
 
 async function compareLogits(gpu: Engine, path: string, count: number): Promise<void> {
-  const { model, spec } = await openModel(gpu, 'shipped', undefined);
+  const { model, spec } = await openModel(gpu, { weights: 'shipped' }, () => undefined);
   if (!(model instanceof VisionTransformer)) throw new Error('the shipped model is a DeiT');
   const { imageSize, classes } = describeModel(spec);
   const { card } = await openCheckpoint('shipped');

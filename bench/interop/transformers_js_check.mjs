@@ -29,7 +29,7 @@ const results = [];
 /** Exports weights and compares logits of both sides for images of noise. */
 async function check(name, weights, Auto) {
   deit('export', '--weights', weights, '--format', 'huggingface', '--output', join(folder, name));
-  const { model, spec } = await openModel(engine, weights, undefined);
+  const { model, spec } = await openModel(engine, { weights }, console.error);
   const { imageSize } = describeModel(spec);
   const count = 2;
   const pixels = Float32Array.from(

@@ -14,16 +14,15 @@ import { escape, page } from '../report/html.ts';
 import { pageAssets } from '../report/node/run-files.ts';
 import { toDataUrl, toPng } from '../report/node/pictures.ts';
 import { attentionFigures, attentionNote } from '../report/render.ts';
+import { classNames } from '../train/node/class-names.ts';
 import { evaluationOf } from '../train/node/model-card.ts';
-import { classNames } from '../train/node/shipped.ts';
 import { openModel } from './model-files.ts';
+import type { ModelOptions } from './model-files.ts';
 import { percent } from './progress.ts';
 import { withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 
-interface AttentionOptions extends GlobalOptions {
-  weights: string;
-  model?: string;
+interface AttentionOptions extends GlobalOptions, ModelOptions {
   output?: string;
 }
 
@@ -33,7 +32,7 @@ const SIDE = 224;
 /** `deit attention`: where the class and distillation tokens look, as pictures over the photo. */
 export async function attention(file: string, options: AttentionOptions): Promise<void> {
   await withEngine(options, async (engine, say) => {
-    const { model, spec, card } = await openModel(engine, options.weights, options.model);
+    const { model, spec, card } = await openModel(engine, options, say);
     asTransformer(model).eval();
     const { imageSize } = describeModel(spec);
     const pixels = new Float32Array(3 * imageSize * imageSize);
@@ -41,7 +40,7 @@ export async function attention(file: string, options: AttentionOptions): Promis
     const still = new PhiloxStream(0, Purpose.augment);
     makeTransform(evaluationOf(card, imageSize))(await decodeImage(file), still, pixels, 0);
     const maps = await attentionMaps(engine, model, pixels, file);
-    const names = classNames(card, model.classes);
+    const names = classNames(card, model.classes, say);
     const answers = [
       { head: 'class', logits: maps.cls },
       ...(maps.dist ? [{ head: 'distillation', logits: maps.dist }] : []),

@@ -1,22 +1,21 @@
-import { DeitError } from '../../engine/index.ts';
 import type { Split } from '../data/index.ts';
 import { describeModel } from '../models/registry.ts';
 import { resolveRecipe } from '../recipe/resolve.ts';
 import { Evaluator } from '../train/evaluate.ts';
+import { headClasses } from '../train/node/class-names.ts';
 import { evaluationOf } from '../train/node/model-card.ts';
-import { classNames } from '../train/node/shipped.ts';
 import { openMeasured, tellData } from '../train/node/sources.ts';
 import type { HeadScores, Tally } from '../train/tally.ts';
 import { heldOutImages } from './held-out.ts';
 import type { HeldOutOptions } from './held-out.ts';
+import { alignClasses } from '../weights/classes.ts';
 import { openModel } from './model-files.ts';
+import type { ModelOptions } from './model-files.ts';
 import { percent } from './progress.ts';
 import { parseBatchSize, parseNumber, withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 
-interface EvaluateOptions extends GlobalOptions, HeldOutOptions {
-  weights: string;
-  model?: string;
+interface EvaluateOptions extends GlobalOptions, HeldOutOptions, ModelOptions {
   split?: Split;
   batchSize: string;
   unreadable: 'fatal' | 'skip';
@@ -31,7 +30,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
   const batchSize = parseBatchSize(options.batchSize);
   // The seed is that of the held-out images; evaluation draws nothing.
   await withEngine({ ...options, seed: 0 }, async (engine, say) => {
-    const { model, spec, card } = await openModel(engine, options.weights, options.model);
+    const { model, spec, card } = await openModel(engine, options, say);
     const measured = heldOutImages(card, options);
     const recipe = resolveRecipe(measured.recipe, {
       'data.unreadable': options.unreadable,
@@ -44,11 +43,17 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
       tellData(sources.notes, say);
       const { split } = sources;
       if (split !== 'whole') say(measured.describe(split));
-      const names = classNames(card, model.classes);
-      const labelOf = classMap(names, sources.classes);
+      const { rows, names, notes } = alignClasses({
+        head: headClasses(card),
+        count: model.classes,
+        wanted: sources.classes,
+        policy: 'subset',
+        where: options.weights,
+      });
+      for (const note of notes) say(note);
       const batches = sources.evaluation(Math.min(batchSize, sources.validation.length));
       const evaluator = new Evaluator(engine, model, batches, imageSize);
-      const tally = await evaluator.tally(labelOf);
+      const tally = await evaluator.tally((label) => rows![label]);
       evaluator.release();
       say(`${spec} on ${tally.images} images of ${sources.name}`);
       print(tally, names, say);
@@ -76,28 +81,14 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
   });
 }
 
-/**
- * Which class of the model each class of the data is. As many classes on both sides go by their order (ImageNet's folders
- * bear other names than its classes), fewer ones by their names.
- */
-function classMap(model: readonly string[], data: readonly string[]): (label: number) => number {
-  const byName = data.map((name) => model.indexOf(name));
-  if (byName.every((index) => index >= 0)) return (label) => byName[label];
-  if (model.length === data.length) return (label) => label;
-  throw new DeitError('bad-data', 'The model does not have the classes of the data.', {
-    expected: `some or all of the model's ${model.length} classes: ${model.slice(0, 10).join(', ')}`,
-    found: data
-      .filter((_, label) => byName[label] < 0)
-      .slice(0, 10)
-      .join(', '),
-    fix: 'name the class folders as the model names its classes, or fine-tune the model on this data',
-  });
-}
-
 function print(tally: Tally, names: readonly string[], say: (line: string) => void): void {
   const { class: cls, distillation, average } = tally.heads();
+  // Among five classes the right one is always one of the five likeliest.
+  const isTelling = tally.classes > 5;
   const line = (head: string, { top1, top5, loss }: HeadScores): void =>
-    say(`  ${head.padEnd(18)} top-1 ${percent(top1)}  top-5 ${percent(top5)}  loss ${loss.toFixed(4)}`);
+    say(
+      `  ${head.padEnd(18)} top-1 ${percent(top1)}  ${isTelling ? `top-5 ${percent(top5)}  ` : ''}loss ${loss.toFixed(4)}`,
+    );
   line('class head', cls);
   if (distillation) {
     line('distillation head', distillation);

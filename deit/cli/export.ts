@@ -6,14 +6,13 @@ import type { Classifier } from '../models/classifier.ts';
 import { describeModel } from '../models/registry.ts';
 import { saveModel } from '../train/node/checkpoint.ts';
 import type { ModelCard } from '../train/node/model-card.ts';
-import { classNames } from '../train/node/shipped.ts';
+import { knownClasses } from '../train/node/class-names.ts';
 import { openModel } from './model-files.ts';
+import type { ModelOptions } from './model-files.ts';
 import { withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 
-interface ExportOptions extends GlobalOptions {
-  weights: string;
-  model?: string;
+interface ExportOptions extends GlobalOptions, ModelOptions {
   classNames?: string;
   trainedOn?: string;
   format?: Format;
@@ -46,14 +45,16 @@ export async function exportModel(options: ExportOptions): Promise<void> {
     });
   }
   await withEngine(options, async (engine, say) => {
-    const { model, spec, card } = await openModel(engine, options.weights, options.model);
+    const { model, spec, card } = await openModel(engine, options, say);
     const described: ModelCard = {
       cropPct: 0.875,
       interpolation: 'bicubic',
       ...card,
       model: spec,
       imageSize: describeModel(spec).imageSize,
-      classes: options.classNames ? readNames(options.classNames, model.classes) : classNames(card, model.classes),
+      classes: options.classNames
+        ? readNames(options.classNames, model.classes)
+        : knownClasses(card, model.classes, say),
       data: options.trainedOn ?? card?.data ?? 'unknown',
     };
     const how = await writers[format](model, described, options);

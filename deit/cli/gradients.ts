@@ -45,7 +45,7 @@ export async function gradients(options: GradientOptions): Promise<void> {
         say(`note: ${flag} has no effect with --distillation ${distillation.type}`);
       }
     }
-    const { model, spec } = await openModel(engine, options.weights, options.model, { dropPath });
+    const { model, spec } = await openModel(engine, options, say, { dropPath });
     const { images: pixels, shape, tensors } = await readImages(input, spec);
     const given = (name: string): StateValue => floats(named(tensors, name, input));
     const targets = targetsOf(tensors, { input, smoothing, classes: model.classes });

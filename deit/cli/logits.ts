@@ -10,6 +10,7 @@ import type { GlobalOptions } from './session.ts';
 export interface TensorFileOptions extends GlobalOptions {
   model?: string;
   weights: string;
+  ema?: boolean;
   input: string;
   output: string;
 }
@@ -20,7 +21,7 @@ const AT_ONCE = 64;
 /** `deit logits`: evaluation output for given images, as safetensors. */
 export async function logits(options: TensorFileOptions): Promise<void> {
   await withEngine(options, async (engine, say) => {
-    const { model, spec } = await openModel(engine, options.weights, options.model);
+    const { model, spec } = await openModel(engine, options, say);
     const { images, shape } = await readImages(options.input, spec);
     const pass = new ForwardPass(engine, model, Math.min(shape[0], AT_ONCE), shape[2]);
     const size = images.length / Math.max(1, shape[0]);

@@ -1,13 +1,11 @@
 import { DeitError, readSafetensors, toFloat32 } from '../../engine/node.ts';
 import type { Engine, StoredTensor } from '../../engine/node.ts';
-import { stateValues } from '../../nn/index.ts';
 import type { StateValue } from '../../nn/index.ts';
 import type { Classifier } from '../models/classifier.ts';
 import { createModel, describeModel } from '../models/registry.ts';
-import { openCheckpoint } from '../train/node/checkpoint.ts';
+import { loadModel, openCheckpoint } from '../train/node/checkpoint.ts';
 import type { ModelCard } from '../train/node/model-card.ts';
 import { expectFiniteInput } from '../non-finite.ts';
-import { loadWeights } from '../weights/index.ts';
 
 export interface OpenedModel {
   readonly model: Classifier;
@@ -16,14 +14,25 @@ export interface OpenedModel {
   readonly card: ModelCard | null;
 }
 
-/** Builds the model that `spec`, or else the checkpoint itself, names, and loads the checkpoint into it. */
+/** Options of the commands that take a model. */
+export interface ModelOptions {
+  /** What `openCheckpoint` takes. */
+  readonly weights: string;
+  /** Name with options; default: what the weights say. */
+  readonly model?: string;
+  /** The moving average of the weights. */
+  readonly ema?: boolean;
+}
+
+/** Builds the model that the options, or else the weights themselves, name, and loads the weights into it. */
 export async function openModel(
   engine: Engine,
-  weights: string,
-  spec: string | undefined,
-  options: { dropPath?: number } = {},
+  { weights, model: spec, ema }: ModelOptions,
+  say: (line: string) => void,
+  overrides: { dropPath?: number } = {},
 ): Promise<OpenedModel> {
-  const { tensors, card } = await openCheckpoint(weights);
+  const opened = await openCheckpoint(weights, { ema });
+  const { card } = opened;
   const name = spec ?? card?.model;
   if (name === undefined) {
     throw new DeitError('bad-config', 'The checkpoint does not say which model it is of.', {
@@ -31,8 +40,8 @@ export async function openModel(
       fix: 'name it, for example --model deit_tiny_patch16_224',
     });
   }
-  const model = createModel(engine, name, options);
-  loadWeights(model, stateValues(tensors), { source: weights });
+  const model = createModel(engine, name, overrides);
+  loadModel(model, opened, {}, say);
   return { model, spec: name, card };
 }
 

@@ -5,16 +5,15 @@ import { collectImages, decodeImage, READ_FORMATS } from '../data/node/index.ts'
 import { ForwardPass } from '../forward-pass.ts';
 import { averageLogits, likeliest } from '../logits.ts';
 import { describeModel } from '../models/registry.ts';
+import { classNames } from '../train/node/class-names.ts';
 import { evaluationOf } from '../train/node/model-card.ts';
-import { classNames } from '../train/node/shipped.ts';
 import { openModel } from './model-files.ts';
+import type { ModelOptions } from './model-files.ts';
 import { percent } from './progress.ts';
 import { withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 
-interface PredictOptions extends GlobalOptions {
-  weights: string;
-  model?: string;
+interface PredictOptions extends GlobalOptions, ModelOptions {
   unreadable: 'fatal' | 'skip';
 }
 
@@ -28,12 +27,12 @@ export async function predict(paths: readonly string[], options: PredictOptions)
   const { files, leftOut } = await namedImages(paths);
   await withEngine(options, async (engine, say) => {
     if (leftOut) say(`left out: ${leftOut}`);
-    const { model, spec, card } = await openModel(engine, options.weights, options.model);
+    const { model, spec, card } = await openModel(engine, options, say);
     const { imageSize } = describeModel(spec);
     const transform = makeTransform(evaluationOf(card, imageSize));
     // The evaluation transform draws nothing.
     const still = new PhiloxStream(0, Purpose.augment);
-    const names = classNames(card, model.classes);
+    const names = classNames(card, model.classes, say);
     const pass = new ForwardPass(engine, model, 1, imageSize);
     let skipped = 0;
     for (const file of files) {

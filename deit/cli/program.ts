@@ -23,6 +23,12 @@ export function buildProgram(): Command {
       if (LONG.has(command.name())) process.stderr.write(`deit ${packageVersion()}: ${command.name()}\n`);
     });
 
+  const weights = 'safetensors file, run folder or checkpoint, in timm, Hugging Face, torchvision or pycls naming';
+  const takesModel = (command: Command): Command =>
+    command
+      .option('--weights <path>', `${weights}; default: the DeiT-Ti for ImageNet that ships`, 'shipped')
+      .option('--model <spec>', 'model name with key=value options; default: what the weights say')
+      .option('--ema', 'the moving average of the weights, where the training kept one (optim.ema)');
   const json = (): Option => new Option('--json', 'end with one line of JSON for programs');
 
   program
@@ -60,12 +66,16 @@ export function buildProgram(): Command {
     .command('finetune')
     .description('teach a pretrained model the classes of your own images; without --weights, the DeiT-Ti that ships')
     .requiredOption('--data <path>', 'folder with a folder of images for each class, CIFAR binaries or list file')
-    .option('--weights <file>', 'checkpoint to start from (safetensors); its head is replaced', 'shipped')
+    .option(
+      '--weights <path>',
+      'what to start from: file, run folder or checkpoint; its head is kept for classes of the same names',
+      'shipped',
+    )
     .option(
       '--model <spec>',
       'model name with key=value options, such as img_size=384; default: what the checkpoint says',
     )
-    .option('--teacher <file>', 'checkpoint of a teacher trained on the same classes: distils from it (hard labels)')
+    .option('--teacher <path>', 'weights of a teacher that knows these classes: distils from it (hard labels)')
     .option('--recipe <file>', 'recipe file, or the name of one that ships', 'finetune')
     .option('--set <key=value>', 'override one setting of the recipe; may be repeated', collect, [])
     .option('--epochs <n>', 'same as --set schedule.epochs=...')
@@ -79,7 +89,7 @@ export function buildProgram(): Command {
       examples(
         'deit finetune --data photos',
         'deit finetune --data photos --epochs 8 --set optim.freezeBlocks=0 --set optim.lr=1e-4',
-        'deit finetune --data photos --teacher runs/finetune-1/student.safetensors',
+        'deit finetune --data photos --teacher runs/finetune-1',
         'deit train --resume runs/finetune-1',
       ),
     )
@@ -100,15 +110,8 @@ export function buildProgram(): Command {
     .addHelpText('after', examples('deit plan --recipe deit-ti-imagenet --data imagenet --memory 8GiB'))
     .action(async (_options, command: Command) => (await import('./plan.ts')).plan({ ...command.optsWithGlobals() }));
 
-  program
-    .command('evaluate')
+  takesModel(program.command('evaluate'))
     .description('top-1, top-5, loss, classes and confusions of a checkpoint on held-out images, for every head')
-    .option(
-      '--weights <file>',
-      'checkpoint: safetensors, or a folder of transformers or timm; default: the DeiT-Ti that ships',
-      'shipped',
-    )
-    .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
     .option('--data <path>', 'data set; default: the one that the checkpoint was trained on')
     .addOption(
       new Option(
@@ -131,17 +134,20 @@ export function buildProgram(): Command {
       String(settings['data.maxUnreadable'].default),
     )
     .addOption(json())
-    .addHelpText('after', examples('deit evaluate --weights runs/quick-demo-1/student.safetensors'))
+    .addHelpText(
+      'after',
+      examples(
+        'deit evaluate --weights runs/quick-demo-1',
+        'deit evaluate --weights runs/quick-demo-1/student.safetensors',
+      ),
+    )
     .action(async (_options, command: Command) =>
       (await import('./evaluate.ts')).evaluate({ ...command.optsWithGlobals() }),
     );
 
-  program
-    .command('predict')
+  takesModel(program.command('predict'))
     .argument('<image...>', 'image files, folders of images, or - for a list of paths on standard input')
     .description('the five likeliest classes of each image; without --weights, by the DeiT-Ti for ImageNet that ships')
-    .option('--weights <file>', 'checkpoint: safetensors, or a folder of transformers or timm', 'shipped')
-    .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
     .addOption(
       new Option('--unreadable <policy>', 'what to do with an image that cannot be read')
         .choices(['fatal', 'skip'])
@@ -153,18 +159,15 @@ export function buildProgram(): Command {
       examples(
         'deit predict photo.jpg',
         'find . -name "*.jpg" | deit predict --json -',
-        'deit predict --weights runs/quick-demo-1/student.safetensors photos/',
+        'deit predict --weights runs/quick-demo-1 photos/',
       ),
     )
     .action(async (images: string[], _options, command: Command) =>
       (await import('./predict.ts')).predict(images, { ...command.optsWithGlobals() }),
     );
 
-  program
-    .command('export')
+  takesModel(program.command('export'))
     .description("a checkpoint for other tools: ONNX, a folder for transformers, or safetensors under timm's names")
-    .option('--weights <file>', 'checkpoint in timm, Hugging Face, torchvision or pycls naming', 'shipped')
-    .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
     .addOption(
       new Option(
         '--format <format>',
@@ -184,9 +187,9 @@ export function buildProgram(): Command {
     .addHelpText(
       'after',
       examples(
-        'deit export --weights runs/finetune-1/student.safetensors --output flowers.onnx',
-        'deit export --weights runs/finetune-1/student.safetensors --dtype f16 --output flowers.safetensors',
-        'deit export --weights runs/finetune-1/student.safetensors --format huggingface --output flowers',
+        'deit export --weights runs/finetune-1 --output flowers.onnx',
+        'deit export --weights runs/finetune-1 --dtype f16 --output flowers.safetensors',
+        'deit export --weights runs/finetune-1 --format huggingface --output flowers',
       ),
     )
     .action(async (_options, command: Command) =>
@@ -215,18 +218,12 @@ export function buildProgram(): Command {
       (await import('./compare.ts')).compare(runs, { ...command.optsWithGlobals() }),
     );
 
-  program
-    .command('attention')
+  takesModel(program.command('attention'))
     .argument('<image>', 'image file')
     .description('draw where the class and distillation tokens look, block by block and by rollout, over the photo')
-    .option('--weights <file>', 'checkpoint: safetensors, or a folder of transformers or timm', 'shipped')
-    .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
     .option('--output <folder>', 'where to put the pictures (default: <image>-attention)')
     .addOption(json())
-    .addHelpText(
-      'after',
-      examples('deit attention photo.jpg', 'deit attention --weights runs/quick-demo-1/student.safetensors photo.jpg'),
-    )
+    .addHelpText('after', examples('deit attention photo.jpg', 'deit attention --weights runs/quick-demo-1 photo.jpg'))
     .action(async (image: string, _options, command: Command) =>
       (await import('./attention.ts')).attention(image, { ...command.optsWithGlobals() }),
     );
@@ -246,8 +243,9 @@ export function buildProgram(): Command {
 
   const tensors = (command: Command): Command =>
     command
-      .option('--model <spec>', 'model name with key=value options; default: what the checkpoint says')
-      .requiredOption('--weights <file>', 'checkpoint in timm, Hugging Face, torchvision or pycls naming')
+      .option('--model <spec>', 'model name with key=value options; default: what the weights say')
+      .requiredOption('--weights <path>', weights)
+      .option('--ema', 'the moving average of the weights')
       .requiredOption('--input <file>', 'safetensors with `images` [B,3,H,W] f32, already normalised')
       .requiredOption('--output <file>', 'safetensors to write')
       .addOption(json());

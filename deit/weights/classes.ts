@@ -8,8 +8,11 @@ import { DeitError, nearestName } from '../../engine/index.ts';
 export interface HeadClasses {
   /** Names of each class, in order of the logits, the one that is shown first; null where the file has none. */
   readonly names: readonly (readonly string[])[] | null;
-  /** The names are a guess from the number of classes, to be dropped if the wanted ones are not among them. */
-  readonly assumed?: boolean;
+  /**
+   * Of a head without names: what its classes may be if there are as many, as of a well-known data set. Taken only where all
+   * wanted names are among them.
+   */
+  readonly guess?: { readonly of: string; readonly names: readonly (readonly string[])[] };
 }
 
 /**
@@ -21,6 +24,8 @@ export type ClassPolicy = 'same' | 'subset' | 'any';
 export interface ClassAlignment {
   /** For each wanted class the class of the head; null: none of the head's rows is used. */
   readonly rows: readonly number[] | null;
+  /** Name to show for each class of the head. */
+  readonly names: readonly string[];
   /** What people should know of it, one sentence each; empty where names and order are the same. */
   readonly notes: readonly string[];
 }
@@ -42,6 +47,7 @@ export const plainClasses = (names: readonly string[]): HeadClasses => ({ names:
 
 /** Finds the wanted classes in a head. Throws `class-mismatch` with the unmatched names of both sides where the policy forbids. */
 export function alignClasses({ head, count, wanted, policy, where }: ClassRequest): ClassAlignment {
+  const guess = !head.names && head.guess?.names.length === count ? head.guess : null;
   if (head.names && head.names.length !== count) {
     throw new DeitError('file-corrupt', 'The weights name another number of classes than they have.', {
       where,
@@ -49,34 +55,43 @@ export function alignClasses({ head, count, wanted, policy, where }: ClassReques
       found: `${head.names.length}`,
     });
   }
-  const match = head.names && matchClasses(wanted, head.names);
-  if (!match || (head.assumed && !isWhole(match))) return byPosition({ head, count, wanted, policy, where });
+  const synonyms = head.names ?? guess?.names;
+  const match = synonyms && matchClasses(wanted, synonyms);
+  if (!match || (guess && !isWhole(match))) return byPosition({ head, count, wanted, policy, where });
   const { rows, alike } = match;
+  const names = synonyms.map(([name]) => name);
   const isSame = rows.length === count && rows.every((row, i) => row === i);
-  if (policy === 'same' && (!isSame || alike.length > 0)) throw changed(wanted, head.names, match, where);
+  if (policy === 'same' && (!isSame || alike.length > 0)) throw changed(wanted, synonyms, match, where);
   if (!isWhole(match)) {
     if (policy !== 'any') throw mismatch(match, where);
-    return { rows: null, notes: [`the head is new: its classes were others (${sides(match).join('; ')})`] };
+    return { rows: null, names, notes: [`the head is new: its classes were others (${sides(match).join('; ')})`] };
   }
   const notes: string[] = [];
-  if (head.assumed) notes.push(`the weights name no classes: their ${count} are taken for those of ImageNet-1k`);
+  if (guess) notes.push(`the weights name no classes: their ${count} are taken for those of ${guess.of}`);
   if (alike.length > 0) {
     notes.push(`classes taken for the same: ${listed(alike.map(([name, own]) => `${name} for ${own}`))}`);
   }
   if (rows.length < count) {
-    notes.push(`of the ${count} classes of the weights ${rows.length} are used, found by name: ${listed(wanted)}`);
+    notes.push(
+      `of the ${count} classes of the weights ${rows.length} are in the data, found by name: ${listed(wanted)}`,
+    );
   } else if (!isSame) notes.push('the weights have the classes in another order: matched by name');
-  return { rows, notes };
+  return { rows, names, notes };
 }
 
 /** Without names on one side there is only the order. */
 function byPosition({ count, wanted, policy, where }: ClassRequest): ClassAlignment {
   if (wanted.length === count) {
     const note = `the weights name no classes: their ${count} are taken in the order of the data's (${listed(wanted)})`;
-    return { rows: wanted.map((_, i) => i), notes: [note] };
+    return { rows: wanted.map((_, i) => i), names: wanted, notes: [note] };
   }
   if (policy === 'any') {
-    return { rows: null, notes: [`the head is new: the weights have ${count} classes, the data ${wanted.length}`] };
+    const names = numbered(count);
+    return {
+      rows: null,
+      names,
+      notes: [`the head is new: the weights have ${count} classes, the data ${wanted.length}`],
+    };
   }
   throw new DeitError(
     'class-mismatch',
@@ -89,6 +104,9 @@ function byPosition({ count, wanted, policy, where }: ClassRequest): ClassAlignm
     },
   );
 }
+
+/** Names for classes that have none. */
+export const numbered = (count: number): string[] => Array.from({ length: count }, (_, i) => `class ${i}`);
 
 interface Match {
   /** For each wanted name the class of the head; -1 where there is none. */

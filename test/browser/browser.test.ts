@@ -67,7 +67,7 @@ describe.runIf(chromium !== null)(title, () => {
     await page.waitForFunction(() => window.deit.logits !== undefined && window.deit.idle, null, { timeout: 60_000 });
     const found = await page.evaluate(() => window.deit.logits!);
 
-    const { model } = await openModel(engine(), 'shipped', undefined);
+    const { model } = await openModel(engine(), { weights: 'shipped' }, () => undefined);
     model.eval();
     const pixels = new Float32Array(3 * 224 * 224);
     makeTransform(evaluationPipeline({ imageSize: 224 }))(photo, new PhiloxStream(0, Purpose.augment), pixels, 0);

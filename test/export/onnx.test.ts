@@ -93,7 +93,7 @@ describe('models as ONNX', () => {
   });
 
   it('the shipped model gives the same logits as here, to 1e-5', async () => {
-    const { model, spec } = await openModel(engine(), 'shipped', undefined);
+    const { model, spec } = await openModel(engine(), { weights: 'shipped' }, () => undefined);
     const { images, shape, logits: expected, drift } = shippedCrops();
     const one = images.subarray(0, images.length / shape[0]);
     const run = await exported(model, spec, shape[2], { dtype: 'f32', heads: 'average' });

@@ -17,7 +17,7 @@ const align = (
 describe('the classes of a head', () => {
   it('in the same order are taken as they lie, without a word', () => {
     for (const policy of ['same', 'subset', 'any'] as const) {
-      expect(align(ABC, ABC, policy)).toEqual({ rows: [0, 1, 2], notes: [] });
+      expect(align(ABC, ABC, policy)).toMatchObject({ rows: [0, 1, 2], names: ABC, notes: [] });
     }
     // A label list may have a name twice (two classes of ImageNet-1k are called crane).
     expect(align(['crane', 'jay', 'crane'], ['crane', 'jay', 'crane'], 'subset').rows).toEqual([0, 1, 2]);
@@ -38,7 +38,7 @@ describe('the classes of a head', () => {
     for (const policy of ['subset', 'any'] as const) {
       const { rows, notes } = align(ABC, ['horse', 'cat'], policy);
       expect(rows).toEqual([2, 0]);
-      expect(notes).toEqual(['of the 3 classes of the weights 2 are used, found by name: horse, cat']);
+      expect(notes).toEqual(['of the 3 classes of the weights 2 are in the data, found by name: horse, cat']);
     }
   });
 
@@ -97,7 +97,7 @@ describe('names that are not written the same way', () => {
         ['jay', 'n01580077'],
       ],
     };
-    expect(align(head, ['n01580077', 'n01440764'], 'subset')).toEqual({
+    expect(align(head, ['n01580077', 'n01440764'], 'subset')).toMatchObject({
       rows: [1, 0],
       notes: [
         'classes taken for the same: n01580077 for jay, n01440764 for tench',
@@ -112,24 +112,24 @@ describe('names that are not written the same way', () => {
 describe('weights without class names', () => {
   const unnamed: HeadClasses = { names: null };
   it('are taken in the order of the data, which is said', () => {
-    expect(align(unnamed, ABC, 'subset', 3)).toEqual({
+    expect(align(unnamed, ABC, 'subset', 3)).toMatchObject({
       rows: [0, 1, 2],
       notes: ["the weights name no classes: their 3 are taken in the order of the data's (cat, dog, horse)"],
     });
   });
   it('of another number are refused, or their head is new', () => {
     expect(() => align(unnamed, ABC, 'subset', 5)).toThrow(/expected: 3 classes: cat, dog, horse[^]*found: 5/);
-    expect(align(unnamed, ABC, 'any', 5)).toEqual({
+    expect(align(unnamed, ABC, 'any', 5)).toMatchObject({
       rows: null,
       notes: ['the head is new: the weights have 5 classes, the data 3'],
     });
   });
   it('whose number says which they are serve where all wanted names are among them, and are unnamed elsewhere', () => {
-    const guess = { ...plainClasses(ABC), assumed: true };
-    const { rows, notes } = align(guess, ['horse'], 'subset');
+    const guess = { names: null, guess: { of: 'ImageNet-1k', names: ABC.map((name) => [name]) } };
+    const { rows, notes } = align(guess, ['horse'], 'subset', 3);
     expect(rows).toEqual([2]);
     expect(notes[0]).toBe('the weights name no classes: their 3 are taken for those of ImageNet-1k');
-    expect(align(guess, ['x', 'y', 'z'], 'subset')).toEqual({
+    expect(align(guess, ['x', 'y', 'z'], 'subset', 3)).toMatchObject({
       rows: [0, 1, 2],
       notes: ["the weights name no classes: their 3 are taken in the order of the data's (x, y, z)"],
     });

@@ -1,7 +1,7 @@
 /** The pretrained model that ships, against timm in float64 with the same f16 weights. */
 import { describe, expect, it } from 'vitest';
 import { openModel } from '../../deit/cli/model-files.ts';
-import { classNames, imagenetClasses } from '../../deit/train/node/shipped.ts';
+import { classNames, imagenetClasses } from '../../deit/train/node/class-names.ts';
 import { useEngine } from '../support/engine.ts';
 import { relativeError } from '../support/close.ts';
 import { shippedCrops } from '../support/shipped-crops.ts';
@@ -10,7 +10,7 @@ describe('the shipped DeiT-Ti', () => {
   const engine = useEngine();
 
   it('gives the logits that timm computes in float64', async () => {
-    const { model, spec } = await openModel(engine(), 'shipped', undefined);
+    const { model, spec } = await openModel(engine(), { weights: 'shipped' }, () => undefined);
     expect(spec).toBe('deit_tiny_patch16_224');
     expect(model.numParameters()).toBe(5_717_416);
     const { images, shape, logits, drift } = shippedCrops();
@@ -22,13 +22,13 @@ describe('the shipped DeiT-Ti', () => {
   });
 
   it('names its classes itself, by the list that serves other ImageNet checkpoints too', async () => {
-    const { card } = await openModel(engine(), 'shipped', undefined);
+    const { card } = await openModel(engine(), { weights: 'shipped' }, () => undefined);
     const names = imagenetClasses();
     expect(names).toHaveLength(1000);
     expect(new Set(names).size).toBe(1000);
     expect([names[0], names[207], names[999]]).toEqual(['tench', 'Golden Retriever', 'toilet paper']);
     expect(card!.classes).toEqual(names);
-    expect(classNames(null, 1000)).toEqual(names);
-    expect(classNames(null, 3)).toEqual(['class 0', 'class 1', 'class 2']);
+    expect(classNames(null, 1000, () => undefined)).toEqual(names);
+    expect(classNames(null, 3, () => undefined)).toEqual(['class 0', 'class 1', 'class 2']);
   });
 });

@@ -140,7 +140,7 @@ describe('weights of other libraries', () => {
       for (const newHead of [false, true]) {
         const model = createModel(engine(), spec, { classes: wanted.length });
         const { notes } = loadWeights(model, stateValues(given), { newHead, classes: { head, wanted } });
-        expect(notes.at(-1)).toMatch(wanted.length === 5 ? /another order: matched by name/ : /of the 5 classes.* 2 are used/); // prettier-ignore
+        expect(notes.at(-1)).toMatch(wanted.length === 5 ? /another order: matched by name/ : /of the 5 classes.* 2 are in the data/); // prettier-ignore
         for (const [name, stored] of await saveState(model)) {
           const whole = shapesOf(spec).get(name)!;
           const expected = name.startsWith('head') ? permuted(name, whole, order) : weight(name, whole);

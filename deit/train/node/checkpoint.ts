@@ -1,13 +1,20 @@
-import { readSafetensors, writeSafetensors } from '../../../engine/node.ts';
+/** Files of weights: written with a card, opened wherever they are, loaded into models. Node only. */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { DeitError, readSafetensors, writeSafetensors } from '../../../engine/node.ts';
 import type { StoredTensor } from '../../../engine/node.ts';
 import { saveState, stateValues } from '../../../nn/index.ts';
 import { expectFiniteWeights } from '../../non-finite.ts';
 import type { Classifier } from '../../models/classifier.ts';
+import { loadWeights } from '../../weights/index.ts';
+import type { PositionRule } from '../../weights/index.ts';
 import { isModelFolder, openModelFolder } from '../../weights/node/model-folder.ts';
 import { toF16 } from '../../weights/to-f16.ts';
+import { headClasses } from './class-names.ts';
+import { MODEL_FILES, findWeights } from './find-weights.ts';
 import { cardMetadata, readCard } from './model-card.ts';
 import type { ModelCard } from './model-card.ts';
-import { weightsFile } from './shipped.ts';
+import { isCheckpoint, parseCheckpoint } from './run-state.ts';
 
 /** Writes a model under timm's names, with its card. All numbers must be finite. In F16, floats are rounded to nearest; none may be beyond 65,504. */
 export async function saveModel(
@@ -22,12 +29,72 @@ export async function saveModel(
   await writeSafetensors(path, state, cardMetadata(card));
 }
 
-/** A checkpoint's tensors, and its card if it has one. `shipped` stands for the model that ships with the package. */
-export async function openCheckpoint(
-  pathOrName: string,
-): Promise<{ tensors: Map<string, StoredTensor>; card: ModelCard | null }> {
-  const path = weightsFile(pathOrName);
-  if (isModelFolder(path)) return openModelFolder(path);
-  const { tensors, metadata } = await readSafetensors(path);
-  return { tensors, card: readCard(metadata, path) };
+/** Weights as they lie in a file. */
+export interface OpenedWeights {
+  /** The file, or the folder of the hub. */
+  readonly path: string;
+  readonly tensors: Map<string, StoredTensor>;
+  readonly card: ModelCard | null;
+  /** Which weights were chosen, where there was a choice. */
+  readonly note: string | null;
+}
+
+/**
+ * Opens weights by what a user calls them: `shipped`, a file (also a training checkpoint), a run folder, a folder of checkpoints
+ * or of the Hugging Face hub. With `ema`, the moving average: that of the checkpoint or the run, or the one beside the file.
+ * Throws `file-unreadable` or `file-corrupt`.
+ */
+export async function openCheckpoint(pathOrName: string, { ema = false } = {}): Promise<OpenedWeights> {
+  const { path, note } = await findWeights(pathOrName, ema);
+  if (isModelFolder(path)) {
+    if (ema) throw noAverage(path);
+    return { path, note, ...(await openModelFolder(path)) };
+  }
+  const file = await readSafetensors(path);
+  if (isCheckpoint(file)) {
+    const checkpoint = parseCheckpoint(file, path);
+    const tensors = checkpoint.part(ema ? 'ema' : 'model');
+    if (tensors.size === 0) throw noAverage(path);
+    return { path, tensors, card: checkpoint.card, note };
+  }
+  const card = readCard(file.metadata, path);
+  if (!ema || card?.measured?.average) return { path, tensors: file.tensors, card, note };
+  const beside = join(dirname(path), MODEL_FILES.average);
+  if (path === beside || !existsSync(beside)) throw noAverage(path);
+  return openCheckpoint(beside, { ema });
+}
+
+const noAverage = (where: string): DeitError =>
+  new DeitError('file-unreadable', 'There is no moving average of these weights.', {
+    where,
+    expected: `a run or checkpoint of a training with optim.ema, or ${MODEL_FILES.average} beside the file`,
+    fix: 'leave --ema out, or train with --set optim.ema=0.9998',
+  });
+
+export interface LoadOptions {
+  /** Class names of the data that the model is for: its heads are brought into their order. Default: heads as they lie. */
+  readonly classes?: readonly string[];
+  /** Heads for other classes begin anew instead of being errors. */
+  readonly newHead?: boolean;
+  readonly posEmbed?: PositionRule;
+}
+
+/**
+ * Loads opened weights into a model; every loading of a model from a file comes through here. `say` hears of all that was done
+ * to them. Throws `state-mismatch`, `class-mismatch` or `non-finite`.
+ */
+export function loadModel(
+  model: Classifier,
+  { path, tensors, card, note }: OpenedWeights,
+  { classes, newHead, posEmbed }: LoadOptions,
+  say: (line: string) => void,
+): void {
+  if (note) say(`${path}: ${note}`);
+  const { notes } = loadWeights(model, stateValues(tensors), {
+    newHead,
+    posEmbed,
+    source: path,
+    classes: classes && { head: headClasses(card), wanted: classes },
+  });
+  for (const line of notes) say(`${path}: ${line}`);
 }

@@ -22,6 +22,17 @@ export interface HeldOut {
   readonly list: string | null;
 }
 
+/** How weights did on the held-out images of their training. */
+export interface Measured {
+  /** Optimizer steps that they had been trained for. */
+  readonly step: number;
+  /** Whether they are the moving average. */
+  readonly average: boolean;
+  /** Share of images that are classified rightly, by the average of the heads, and mean cross-entropy in nats. */
+  readonly accuracy: number;
+  readonly loss: number;
+}
+
 /** What a file of weights says of its model, in the metadata of the safetensors file. */
 export interface ModelCard {
   /** Name with options, as `createModel` takes it. */
@@ -38,6 +49,8 @@ export interface ModelCard {
   readonly data: string;
   /** Absent in files of versions before this, and of models that were not trained here. */
   readonly heldOut?: HeldOut;
+  /** Of the models that a run keeps; absent elsewhere. */
+  readonly measured?: Measured;
 }
 
 /** How images are prepared for a model of this size: as its card says, or as DeiT does. */
@@ -67,9 +80,19 @@ export function readCard(metadata: ReadonlyMap<string, string>, path: string): M
 }
 
 function isCard(value: unknown): value is ModelCard {
-  const { model, classes, imageSize, heldOut } = (value ?? {}) as Partial<Record<keyof ModelCard, unknown>>;
+  const { model, classes, imageSize, heldOut, measured } = (value ?? {}) as Partial<Record<keyof ModelCard, unknown>>;
   const isNamed = Array.isArray(classes) && classes.every((name) => typeof name === 'string');
-  return typeof model === 'string' && isNamed && Number.isInteger(imageSize) && isHeldOut(heldOut);
+  return (
+    typeof model === 'string' && isNamed && Number.isInteger(imageSize) && isHeldOut(heldOut) && isMeasured(measured)
+  );
+}
+
+function isMeasured(value: unknown): boolean {
+  if (value === undefined) return true;
+  const { step, average, accuracy, loss } = (value ?? {}) as Partial<Record<keyof Measured, unknown>>;
+  return (
+    Number.isInteger(step) && typeof average === 'boolean' && typeof accuracy === 'number' && typeof loss === 'number'
+  );
 }
 
 function isHeldOut(value: unknown): boolean {

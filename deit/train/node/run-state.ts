@@ -2,9 +2,11 @@ import { readdir, rm } from 'node:fs/promises';
 import { mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { DeitError, parseVariantChoices, readSafetensors, writeSafetensors } from '../../../engine/node.ts';
-import type { StoredTensor, VariantChoices } from '../../../engine/node.ts';
+import type { Safetensors, StoredTensor, VariantChoices } from '../../../engine/node.ts';
 import { readTensors, saveState, stateValues } from '../../../nn/index.ts';
 import type { Ema, Module, Optimizer } from '../../../nn/index.ts';
+import { cardMetadata, readCard } from './model-card.ts';
+import type { ModelCard } from './model-card.ts';
 
 /** Everything that a training step changes. With the recipe and the step number it is all that a run consists of. */
 export interface Trained {
@@ -40,6 +42,7 @@ export async function saveCheckpoint(
   position: Position,
   trained: Trained,
   variants: VariantChoices,
+  card: ModelCard | null = null,
 ): Promise<string> {
   if (!isPosition(position)) {
     throw new DeitError('bad-argument', 'This is no place that a run can stand at.', {
@@ -58,6 +61,7 @@ export async function saveCheckpoint(
   const checkpoints = checkpointFolder(folder);
   const path = join(checkpoints, `${position.role}-${String(position.step).padStart(8, '0')}.safetensors`);
   const metadata = new Map([
+    ...(card ? cardMetadata(card) : []),
     [KEY, JSON.stringify(position)],
     [VARIANTS, JSON.stringify(variants)],
   ]);
@@ -96,10 +100,19 @@ export async function removeUnfinished(folder: string): Promise<void> {
  * Checkpoints of a run folder, the furthest first: those of the student come after those of its teacher. None where their
  * folder is not there yet; throws `file-unreadable` where it is and cannot be read.
  */
-export async function listCheckpoints(folder: string) {
-  const path = join(folder, CHECKPOINTS);
+export const listCheckpoints = (folder: string): Promise<ListedCheckpoint[]> =>
+  checkpointsIn(join(folder, CHECKPOINTS));
+
+export interface ListedCheckpoint {
+  readonly path: string;
+  readonly role: string;
+  readonly step: number;
+}
+
+/** The same of the folder that holds them, wherever it is. */
+export async function checkpointsIn(path: string): Promise<ListedCheckpoint[]> {
   const names = await readdir(path).catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code === 'ENOENT') return [];
+    if (cause.code === 'ENOENT') return [] as string[];
     throw new DeitError('file-unreadable', 'The folder of the checkpoints cannot be read.', {
       where: path,
       found: cause.message,
@@ -120,6 +133,10 @@ export interface ReadCheckpoint {
   readonly position: Position;
   /** Null in checkpoints of versions that had no tuner. */
   readonly variants: VariantChoices | null;
+  /** Of the model; null in checkpoints of versions before it was kept. */
+  readonly card: ModelCard | null;
+  /** Tensors of the model or its moving average, under the model's own names; none where there is no average. */
+  part(name: 'model' | 'ema'): Map<string, StoredTensor>;
   restore(trained: Trained): void;
 }
 
@@ -149,24 +166,33 @@ export async function latestCheckpoint(
   });
 }
 
-async function readCheckpoint(path: string): Promise<ReadCheckpoint> {
-  const { tensors, metadata } = await readSafetensors(path);
+const readCheckpoint = async (path: string): Promise<ReadCheckpoint> =>
+  parseCheckpoint(await readSafetensors(path), path);
+
+/** Whether a file is a checkpoint of a run, not one of a model alone. */
+export const isCheckpoint = ({ metadata }: Safetensors): boolean => metadata.has(KEY);
+
+/** The content of a file as a checkpoint. Throws `file-corrupt`. */
+export function parseCheckpoint({ tensors, metadata }: Safetensors, path: string): ReadCheckpoint {
   const position = parsePosition(metadata.get(KEY), path);
   const variants = metadata.get(VARIANTS);
   const part = (name: (typeof PARTS)[number]) => {
     const prefix = `${name}/`;
     const own = [...tensors].filter(([key]) => key.startsWith(prefix));
-    return stateValues(new Map(own.map(([key, tensor]) => [key.slice(prefix.length), tensor])));
+    return new Map(own.map(([key, tensor]) => [key.slice(prefix.length), tensor]));
   };
+  const values = (name: (typeof PARTS)[number]) => stateValues(part(name));
   return {
     path,
     position,
     variants: variants === undefined ? null : parseVariantChoices(variants, path),
+    card: readCard(metadata, path),
+    part,
     restore({ model, optimizer, ema }) {
-      model.loadStateDict(part('model'));
-      optimizer.loadStateDict(part('optimizer'), position.step);
-      ema?.loadStateDict(part('ema'));
-      optimizer.scaler?.loadStateDict(part('scaler'));
+      model.loadStateDict(values('model'));
+      optimizer.loadStateDict(values('optimizer'), position.step);
+      ema?.loadStateDict(values('ema'));
+      optimizer.scaler?.loadStateDict(values('scaler'));
     },
   };
 }

@@ -1,16 +1,15 @@
 import type { CachedTuneOptions, Engine } from '../../../engine/node.ts';
 import { DeitError } from '../../../engine/index.ts';
-import { stateValues } from '../../../nn/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
 import { createModel, describeModel } from '../../models/registry.ts';
 import type { Recipe } from '../../recipe/settings.ts';
 import { adapterNames } from '../run-schemas.ts';
-import { loadWeights } from '../../weights/index.ts';
 import { Evaluator } from '../evaluate.ts';
 import type { Accuracy } from '../evaluate.ts';
 import { applyPrecision, leftOutOfEpochs, microBatch, studentOf } from '../setup.ts';
 import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
-import { openCheckpoint, saveModel } from './checkpoint.ts';
+import { loadModel, openCheckpoint, saveModel } from './checkpoint.ts';
+import { MODEL_FILES } from './find-weights.ts';
 import type { ModelCard } from './model-card.ts';
 import { absolutePath } from './paths.ts';
 import { findCheckpoint } from './resume.ts';
@@ -68,11 +67,20 @@ export interface RunOptions {
 /** Trains what a recipe describes, writes its run folder, and returns the held-out accuracies. Throws `Interrupted`. */
 export async function trainRecipe(engine: Engine, options: RunOptions): Promise<TrainResult> {
   try {
-    return await new TrainingRun(engine, options).run();
+    const recipe = await withTeacherModel(options.recipe);
+    return await new TrainingRun(engine, { ...options, recipe }).run();
   } catch (error) {
     // On a lost device all sorts of things fail first.
     throw error instanceof Interrupted ? error : ((await engine.deviceLoss()) ?? error);
   }
+}
+
+/** A teacher that comes with weights is of the model that they name, unless the recipe names another. */
+async function withTeacherModel(recipe: Recipe): Promise<Recipe> {
+  const weights = recipe['teacher.weights'];
+  if (recipe['teacher.model'] || !weights) return recipe;
+  const { card } = await openCheckpoint(weights);
+  return { ...recipe, 'teacher.model': card?.model ?? null };
 }
 
 class TrainingRun {
@@ -88,6 +96,8 @@ class TrainingRun {
   ) {
     ({ recipe: this.recipe, folder: this.folder, reporter: this.reporter } = options);
   }
+
+  private readonly say = (line: string): void => this.reporter.say(line);
 
   async run(): Promise<TrainResult> {
     const { engine, recipe, folder, reporter } = this;
@@ -105,7 +115,12 @@ class TrainingRun {
       await this.checkMemory(sources);
       const teacher = await this.teacher(sources, imageSize);
       const model = studentOf(engine, recipe, spec);
-      if (recipe['model.weights']) await this.load(model, recipe['model.weights'], true);
+      // A student that goes on has its weights from its checkpoint.
+      if (recipe['model.weights'] && this.checkpoint?.position.role !== 'student') {
+        const opened = await openCheckpoint(recipe['model.weights']);
+        const { classes } = sources;
+        loadModel(model, opened, { classes, newHead: true, posEmbed: recipe['model.posEmbed'] }, this.say);
+      }
       if (teacher && !model.distilled) {
         reporter.say('the student has no distillation token: its class logits serve the labels and the teacher alike');
       }
@@ -115,7 +130,7 @@ class TrainingRun {
         );
       }
       const student = await trainModel(this.context(sources, imageSize), 'student', model, teacher?.model ?? null);
-      await saveModel(folder.file('student.safetensors'), model, this.card(spec, imageSize, sources));
+      await saveModel(folder.file(MODEL_FILES.last), model, this.card(spec, imageSize, sources));
       const result: TrainResult = {
         accuracy: {
           teacher: teacher?.accuracy.class ?? null,
@@ -175,22 +190,18 @@ class TrainingRun {
   ): Promise<{ model: Classifier; accuracy: Accuracy } | null> {
     const { engine, recipe, folder } = this;
     if (recipe['distillation.type'] === 'none') return null;
-    const name = recipe['teacher.model'];
-    if (!name) {
-      throw new DeitError('bad-config', 'Distillation needs a teacher.', {
-        where: 'teacher.model',
-        fix: 'name one, for example --set "teacher.model=regnety_002 num_classes=10", or set distillation.type=none',
-      });
-    }
-    // A DeiT as teacher is brought to the student's resolution, whose images it sees; a RegNetY takes any.
-    const own = describeModel(specFor(name, sources));
-    const spec = own.imageSize === imageSize ? own.spec : describeModel(own.spec, { imageSize }).spec;
-    const model = createModel(engine, spec);
-    const saved = folder.file('teacher.safetensors');
+    const saved = folder.file(MODEL_FILES.teacher);
     const isTrained = this.checkpoint?.position.role === 'student' && !recipe['teacher.weights'];
     const weights = recipe['teacher.weights'] ?? (isTrained ? saved : null);
+    const name = teacherOf(recipe);
+    // One that comes with weights may know more classes than the data has.
+    const own = describeModel(weights ? describeModel(name, { classes: sources.classes.length }).spec : specFor(name, sources)); // prettier-ignore
+    // A DeiT as teacher is brought to the student's resolution, whose images it sees; a RegNetY takes any.
+    const spec = own.imageSize === imageSize ? own.spec : describeModel(own.spec, { imageSize }).spec;
+    const model = createModel(engine, spec);
     if (weights) {
-      await this.load(model, weights, false);
+      const { classes } = sources;
+      loadModel(model, await openCheckpoint(weights), { classes, posEmbed: recipe['model.posEmbed'] }, this.say);
       return { model: this.frozen(model), accuracy: await this.evaluate(model, sources, imageSize) };
     }
     const { accuracy } = await trainModel(this.context(sources, imageSize), 'teacher', model, null);
@@ -212,16 +223,6 @@ class TrainingRun {
     } finally {
       evaluator.release();
     }
-  }
-
-  private async load(model: Classifier, path: string, newHead: boolean): Promise<void> {
-    const { tensors } = await openCheckpoint(path);
-    const { notes } = loadWeights(model, stateValues(tensors), {
-      newHead,
-      posEmbed: this.recipe['model.posEmbed'],
-      source: path,
-    });
-    for (const note of notes) this.reporter.say(`${path}: ${note}`);
   }
 
   private card(model: string, imageSize: number, sources: Sources): ModelCard {
@@ -250,6 +251,15 @@ class TrainingRun {
   private seconds(): number {
     return (this.checkpoint?.position.seconds ?? 0) + (performance.now() - this.start) / 1000;
   }
+}
+
+function teacherOf(recipe: Recipe): string {
+  const name = recipe['teacher.model'];
+  if (name) return name;
+  throw new DeitError('bad-config', 'Distillation needs a teacher.', {
+    where: 'teacher.model',
+    fix: 'name one, for example --set "teacher.model=regnety_002 num_classes=10", or set distillation.type=none',
+  });
 }
 
 /** A model's name with the number of classes of the data, unless it states one itself, which must then be the same. */
