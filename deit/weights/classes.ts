@@ -64,7 +64,7 @@ export function alignClasses({ head, count, wanted, policy, where }: ClassReques
   if (policy === 'same' && (!isSame || alike.length > 0)) throw changed(wanted, synonyms, match, where);
   if (!isWhole(match)) {
     if (policy !== 'any') throw mismatch(match, where);
-    return { rows: null, names, notes: [`the head is new: its classes were others (${sides(match).join('; ')})`] };
+    return { rows: null, names, notes: [`the head is new: its classes were others (${sides(match, 5).join('; ')})`] };
   }
   const notes: string[] = [];
   if (guess) notes.push(`the weights name no classes: their ${count} are taken for those of ${guess.of}`);
@@ -211,16 +211,16 @@ function changed(
 }
 
 /** The unmatched names of both sides. */
-function sides({ missing, ambiguous, spare }: Match): string[] {
+function sides({ missing, ambiguous, spare }: Match, most?: number): string[] {
   return [
     ['only in the data', missing] as const,
     ['only in the weights', spare] as const,
     ['in the data, and of several classes of the weights', ambiguous] as const,
-  ].flatMap(([what, names]) => (names.length > 0 ? [`${what}: ${listed(names)}`] : []));
+  ].flatMap(([what, names]) => (names.length > 0 ? [`${what}: ${listed(names, most)}`] : []));
 }
 
-/** Names for people: the first twenty, and how many more. */
-function listed(names: readonly string[]): string {
-  const shown = names.slice(0, 20).join(', ');
-  return names.length > 20 ? `${shown} and ${names.length - 20} more` : shown;
+/** Names for people: the first ones, and how many more. */
+function listed(names: readonly string[], most = 20): string {
+  const shown = names.slice(0, most).join(', ');
+  return names.length > most ? `${shown} and ${names.length - most} more` : shown;
 }
