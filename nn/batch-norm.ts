@@ -27,6 +27,8 @@ export class BatchNorm2d extends Module {
   readonly runningMean: Tensor;
   readonly runningVar: Tensor;
   readonly numBatchesTracked: Counter;
+  /** Share of a batch in the running statistics. */
+  readonly momentum: number;
   private readonly options: { eps: number; momentum: number; relu: boolean };
 
   constructor(
@@ -35,6 +37,7 @@ export class BatchNorm2d extends Module {
     { eps = 1e-5, momentum = 0.1, weight = 1, relu = false }: BatchNormLayerOptions = {},
   ) {
     super();
+    this.momentum = momentum;
     this.options = { eps, momentum, relu };
     this.weight = this.parameter('weight', engine.full([channels], weight));
     this.bias = this.parameter('bias', engine.zeros([channels]));

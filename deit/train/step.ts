@@ -14,8 +14,15 @@ import type { Ema, Optimizer } from '../../nn/index.ts';
 import { checkMixBatch, drawMix, mixStream } from '../data/index.ts';
 import type { MixOptions, MixParameters } from '../data/index.ts';
 import { distillationLoss } from '../distillation.ts';
-import type { Distillation, Target } from '../distillation.ts';
-import type { Classifier } from '../models/classifier.ts';
+import type { Distillation, Losses, Target } from '../distillation.ts';
+import type { Classifier, Logits } from '../models/classifier.ts';
+import { oneProcess } from '../parallel/communicator.ts';
+import type { Communicator } from '../parallel/communicator.ts';
+import { GradientExchange } from '../parallel/gradient-exchange.ts';
+import type { Wire } from '../parallel/gradient-exchange.ts';
+import { RunningStatistics } from '../parallel/running-statistics.ts';
+import { shareOf } from '../parallel/slices.ts';
+import type { Share } from '../parallel/slices.ts';
 import type { Batch } from './batches.ts';
 
 export interface TrainStepOptions {
@@ -31,12 +38,40 @@ export interface TrainStepOptions {
   readonly mixing: MixOptions | null;
   /** Moving average of the student, updated after each step. */
   readonly ema: Ema | null;
-  /** Images in one micro-batch, and micro-batches in one optimizer step. */
+  /** Images in one micro-batch, and micro-batches in one optimizer step, over all ranks. */
   readonly batchSize: number;
   readonly accumulate: number;
   readonly imageSize: number;
   /** After a NaN or infinity in the loss or a gradient: apply no step any more (default), or leave out that one. */
   readonly nonFinite?: 'stop' | 'skip';
+  /** Default: one process. */
+  readonly parallel?: ParallelOptions;
+}
+
+/** The processes that compute a step together, and how their gradients travel. */
+export interface ParallelOptions {
+  readonly ranks: Communicator;
+  /** Bytes of gradients that leave at a time, while the backward pass goes on; Infinity: all at its end. */
+  readonly bucketBytes: number;
+  readonly wire: Wire;
+}
+
+/** What may have to be done after a step: on all ranks, if one of them wants it. */
+export interface Wishes {
+  /** To end the training. */
+  readonly stop: boolean;
+  /** To fit the number of steps to the time. */
+  readonly fit: boolean;
+}
+
+const NO_WISHES: Wishes = { stop: false, fit: false };
+
+/** A step that has been begun. */
+export interface StepUnderWay {
+  /** The figures, when the GPU is done with it. */
+  readonly metrics: Promise<StepMetrics>;
+  /** What all ranks want after it; to be awaited before the next step. */
+  agreed(): Promise<Wishes>;
 }
 
 /** What one optimizer step did, averaged over its micro-batches. */
@@ -66,10 +101,16 @@ function mixRow(mix: MixParameters): number[] {
   return [KINDS[mix.kind], mix.lambda, top, left, bottom, right];
 }
 
+/** One forward and backward pass, first or last of an optimizer step: these differ in what they record. */
+interface Phase {
+  readonly first: boolean;
+  readonly last: boolean;
+}
+
 /**
- * Where the figures of a micro-batch lie in the metrics. From `norm` on is what `Optimizer.norm` has: the gradient's norm and
- * the number of its elements that are not finite; with a loss scaler the factor that undid the scale, and the number of those
- * that no smaller scale would mend. `lossScale` is the scale of the next step.
+ * Where the figures of a step lie in the metrics. The first ones are sums over its micro-batches. From `norm` on is what
+ * `Optimizer.norm` has: the gradient's norm and the number of its elements that are not finite; with a loss scaler the factor
+ * that undid the scale, and the number of those that no smaller scale would mend. `lossScale` is the scale of the next step.
  */
 const slots = {
   loss: 0,
@@ -82,37 +123,48 @@ const slots = {
   nonFiniteUnscaled: 8,
   lossScale: 9,
 } as const;
+const SUMS = slots.norm;
 const SLOTS = 10;
-
-/** One forward and backward pass, first or last of an optimizer step: these differ in what they record. */
-interface Phase {
-  readonly first: boolean;
-  readonly last: boolean;
-}
 
 /**
  * The training step as recordings: recorded once for each phase of gradient accumulation, replayed ever after. Images,
- * labels, learning rate and step number live in kept tensors that are written before each replay.
+ * labels, learning rate and step number live in kept tensors that are written before each replay. With several ranks each
+ * computes its slices, and the gradients are summed between the last of them and the update.
  */
 export class TrainStep {
   private readonly images: Tensor;
   private readonly labels: Tensor;
   /** Kind, lambda and box of the batch's mixing: see `mixOnGpu`. */
   private readonly mix: Tensor;
+  private readonly sums: Tensor;
+  /** See `slots`. */
   private readonly metrics: Tensor;
   /** Losses of the step under way that are not finite. */
   private readonly halt: Tensor;
   private readonly recordings = new Map<string, Recording>();
+  /** Micro-batches of this process. */
+  private readonly share: Share;
+  /** Null in one process. */
+  private readonly exchange: GradientExchange | null = null;
+  private readonly statistics: RunningStatistics | null = null;
+  /** Resolves when all that has been begun is submitted. */
+  private turn: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly options: TrainStepOptions) {
-    const { engine, batchSize, imageSize } = options;
+    const { engine, student, optimizer, batchSize, accumulate, imageSize, parallel } = options;
     this.images = engine.empty([batchSize, 3, imageSize, imageSize]).keep('input');
     this.labels = engine.empty([batchSize], 'i32').keep('input');
     this.mix = engine.zeros([6]).keep('input');
+    this.sums = engine.zeros([SUMS]).keep('metrics');
     this.metrics = engine.zeros([SLOTS]).keep('metrics');
     this.halt = engine.zeros([1]).keep('metrics');
-    options.optimizer.halt = { noted: this.halt, forGood: options.nonFinite !== 'skip' };
+    optimizer.halt = { noted: this.halt, forGood: options.nonFinite !== 'skip' };
     if (options.mixing) checkMixBatch(batchSize);
+    const { ranks } = parallel ?? { ranks: oneProcess };
+    this.share = shareOf(ranks, accumulate);
+    if (!parallel || ranks.size === 1) return;
+    this.exchange = new GradientExchange({ ...parallel, optimizer, numbers: 2 });
+    this.statistics = RunningStatistics.of(engine, student, this.share);
   }
 
   /** Commands that one optimizer step takes, once it has been recorded. */
@@ -120,15 +172,54 @@ export class TrainStep {
     return [...this.recordings.values()].reduce((sum, recording) => sum + recording.dispatches, 0);
   }
 
-  /** Runs one optimizer step on `accumulate` micro-batches. The figures arrive when the GPU is done with it. */
+  /** Seconds that copies to and from the memory of the network's transfers took so far. */
+  get copySeconds(): number {
+    return this.exchange?.copying ?? 0;
+  }
+
+  /** Runs step number `step` (from 0) on this rank's micro-batches of it. The figures arrive when the GPU is done with it. */
   run(batches: readonly Batch[], step: number, lr: number): Promise<StepMetrics> {
-    this.options.optimizer.prepareStep(lr);
-    const reads = batches.map((batch, micro) => {
-      this.writeInputs(batch, step * batches.length + micro);
-      this.replay({ first: micro === 0, last: micro === batches.length - 1 });
-      return this.metrics.read();
+    return this.begin(batches, step, lr).metrics;
+  }
+
+  /** The same, and what is to be done afterwards. `wishes` is asked as late as possible. */
+  begin(batches: readonly Batch[], step: number, lr: number, wishes = (): Wishes => NO_WISHES): StepUnderWay {
+    const { exchange } = this;
+    if (!exchange) {
+      this.submitSlices(batches, step, lr);
+      return { metrics: this.readMetrics(), agreed: () => Promise.resolve(wishes()) };
+    }
+    // The update of the step before is submitted when its gradients have been summed.
+    const submitted = this.turn.then(async () => {
+      this.submitSlices(batches, step, lr);
+      const [stop, fit] = await exchange.sum(() => {
+        const wished = wishes();
+        return [Number(wished.stop), Number(wished.fit)];
+      });
+      this.replay('update', () => this.recordUpdate());
+      // What other ranks showed its batch norms.
+      trackBatches(this.options.student, this.share.of - this.share.count);
+      return { metrics: this.readMetrics(), agreed: { stop: stop > 0, fit: fit > 0 } };
     });
-    return Promise.all(reads).then((rows) => this.summarize(rows));
+    this.turn = submitted;
+    const metrics = submitted.then((begun) => begun.metrics);
+    // An error is thrown where the promise is awaited.
+    metrics.catch(() => undefined);
+    return {
+      metrics,
+      agreed: () => submitted.then(({ agreed }) => agreed),
+    };
+  }
+
+  private submitSlices(batches: readonly Batch[], step: number, lr: number): void {
+    this.options.optimizer.prepareStep(lr);
+    for (const [micro, batch] of batches.entries()) {
+      this.writeInputs(batch, step, micro);
+      const phase = { first: micro === 0, last: micro === batches.length - 1 };
+      const isRecorded = this.replay(JSON.stringify(phase), () => this.record(phase));
+      // No layer is called in a replay, so what it counts on the host is counted here.
+      if (isRecorded) trackBatches(this.options.student, 1);
+    }
   }
 
   /**
@@ -138,8 +229,8 @@ export class TrainStep {
   async examine(batches: readonly Batch[], step: number): Promise<NonFiniteOutput[]> {
     const { engine, student, teacher } = this.options;
     for (const [micro, batch] of batches.entries()) {
-      this.writeInputs(batch, step * batches.length + micro);
-      const record = (): void => void this.forwardBackward(micro === 0);
+      this.writeInputs(batch, step, micro);
+      const record = (): void => this.scaled(this.forward(micro === 0).losses.total).backward();
       const traced = (): void => withModulePaths(engine, student, '', record);
       const found = await findNonFinite(engine, () =>
         teacher ? withModulePaths(engine, teacher, 'teacher', traced) : traced(),
@@ -152,44 +243,65 @@ export class TrainStep {
   release(): void {
     this.options.optimizer.halt = null;
     for (const recording of this.recordings.values()) recording.release();
-    for (const tensor of [this.images, this.labels, this.mix, this.metrics, this.halt])
-      this.options.engine.free(tensor);
+    const { images, labels, mix, sums, metrics, halt } = this;
+    for (const tensor of [images, labels, mix, sums, metrics, halt]) this.options.engine.free(tensor);
+    this.exchange?.free();
+    this.statistics?.free();
   }
 
-  private replay(phase: Phase): void {
-    const { engine, student } = this.options;
-    const key = JSON.stringify(phase);
-    const recording = this.recordings.get(key);
-    if (recording) {
-      engine.replay(recording);
-      // No layer is called in a replay, so what it counts on the host is counted here.
-      trackBatches(student, 1);
-    } else
-      this.recordings.set(
-        key,
-        engine.record(() => this.record(phase)),
-      );
+  /** Runs a recording, and makes it where there is none yet. Returns whether there was one. */
+  private replay(name: string, record: () => void): boolean {
+    const { engine } = this.options;
+    const recording = this.recordings.get(name);
+    if (recording) engine.replay(recording);
+    else this.recordings.set(name, engine.record(record));
+    return recording !== undefined;
   }
 
-  private record(phase: Phase): void {
+  private record({ first, last }: Phase): void {
+    const { exchange } = this;
+    if (first) this.statistics?.begin();
+    const { losses, output } = this.forward(first);
+    this.recordFigures(losses, output, first);
+    const loss = this.scaled(losses.total);
+    if (exchange && last) {
+      this.statistics?.leave();
+      exchange.leave([this.sums, this.halt, ...(this.statistics ? [this.statistics.share] : [])]);
+      loss.backward(undefined, (leaf) => exchange.leaf(leaf));
+      exchange.leaveRest();
+    } else loss.backward();
+    if (!exchange && last) this.recordUpdate();
+  }
+
+  private recordUpdate(): void {
     const { engine, optimizer, ema } = this.options;
-    const { losses, output } = this.forwardBackward(phase.first);
-    noteNonFiniteLoss(losses.total.detach(), this.halt);
-    if (phase.last) {
-      optimizer.step();
-      ema?.update();
-    }
-    const zero = engine.zeros([1]);
-    const correct = countCorrect(output.cls.detach(), this.labels);
-    const imitated = output.dist ? countCorrect(output.dist.detach(), this.labels) : zero;
-    const scalars = [losses.total, losses.label, losses.distillation ?? zero, correct, imitated];
-    const summary = collect(scalars);
-    engine.copy(summary, this.metrics.slot(slots.loss, scalars.length));
-    if (phase.last && optimizer.norm) engine.copy(optimizer.norm, this.metrics.slot(slots.norm, optimizer.norm.size));
-    if (phase.last && optimizer.scaler) engine.copy(optimizer.scaler.factor, this.metrics.slot(slots.lossScale, 1));
+    const { metrics, sums, exchange, statistics } = this;
+    exchange?.arrive();
+    statistics?.arrive();
+    optimizer.step();
+    ema?.update();
+    engine.copy(sums, metrics.slot(slots.loss, SUMS));
+    if (optimizer.norm) engine.copy(optimizer.norm, metrics.slot(slots.norm, optimizer.norm.size));
+    if (optimizer.scaler) engine.copy(optimizer.scaler.factor, metrics.slot(slots.lossScale, 1));
   }
 
-  private forwardBackward(first: boolean) {
+  /** Adds the losses and the images that are right to the sums of the step. */
+  private recordFigures(losses: Losses, output: Logits, first: boolean): void {
+    const { engine } = this.options;
+    const { labels, sums, halt } = this;
+    noteNonFiniteLoss(losses.total.detach(), halt);
+    const zero = engine.zeros([1]);
+    const correct = countCorrect(output.cls.detach(), labels);
+    const imitated = output.dist ? countCorrect(output.dist.detach(), labels) : zero;
+    const figures = collect([losses.total, losses.label, losses.distillation ?? zero, correct, imitated]);
+    engine.copy(first ? figures : add(sums, figures), sums);
+  }
+
+  private scaled(loss: Tensor): Tensor {
+    return this.options.optimizer.scaler?.scale(loss) ?? loss;
+  }
+
+  private forward(first: boolean) {
     const { engine, student, teacher, optimizer, distillation, smoothing, mixing } = this.options;
     const { labels, mix } = this;
     if (first) optimizer.zeroGrad();
@@ -204,13 +316,12 @@ export class TrainStep {
     const isAveraged = distillation.type === 'none' && heads.dist !== null && !student.training;
     const output = isAveraged ? { cls: mul(add(heads.cls, heads.dist), 0.5), dist: null } : heads;
     const losses = distillationLoss(distillation, output, target, teacherLogits);
-    const { scaler } = optimizer;
-    (scaler ? scaler.scale(losses.total) : losses.total).backward();
     return { losses, output };
   }
 
-  private writeInputs(batch: Batch, position: number): void {
-    this.options.engine.setStep(position);
+  /** `micro` counts this rank's micro-batches of the step. Random draws go by the place among those of all ranks. */
+  private writeInputs(batch: Batch, step: number, micro: number): void {
+    this.options.engine.setStep(step * this.share.of + this.share.first + micro);
     this.images.write(batch.images);
     this.labels.write(batch.labels);
     this.writeMix(batch);
@@ -223,22 +334,21 @@ export class TrainStep {
     this.mix.write(mixRow(drawMix(mixing, size, mixStream(engine.seed, epoch, number))));
   }
 
-  private summarize(rows: readonly ArrayLike<number>[]): StepMetrics {
-    const { batchSize, distillation, student, optimizer } = this.options;
-    const mean = (slot: keyof typeof slots): number =>
-      rows.reduce((sum, row) => sum + row[slots[slot]], 0) / rows.length;
-    // What the optimizer measures is known after the last micro-batch.
-    const last = (slot: keyof typeof slots): number => rows[rows.length - 1][slots[slot]];
+  private async readMetrics(): Promise<StepMetrics> {
+    const { batchSize, accumulate, distillation, student, optimizer } = this.options;
+    const values = await this.metrics.read();
+    const at = (slot: keyof typeof slots): number => values[slots[slot]];
+    const mean = (slot: keyof typeof slots): number => at(slot) / accumulate;
     return {
       loss: mean('loss'),
       lossLabel: mean('lossLabel'),
       lossDistillation: distillation.type === 'none' ? null : mean('lossDistillation'),
       accuracy: mean('correct') / batchSize,
       accuracyDistillation: student.distilled ? mean('correctDistillation') / batchSize : null,
-      gradNorm: last('norm') / rows.length,
-      nonFinite: last(optimizer.scaler ? 'nonFiniteUnscaled' : 'nonFinite'),
+      gradNorm: mean('norm'),
+      nonFinite: at(optimizer.scaler ? 'nonFiniteUnscaled' : 'nonFinite'),
       lossScale: optimizer.scaler
-        ? { next: last('lossScale'), overflowed: last('nonFinite') > 0 && last('nonFiniteUnscaled') === 0 }
+        ? { next: at('lossScale'), overflowed: at('nonFinite') > 0 && at('nonFiniteUnscaled') === 0 }
         : null,
     };
   }

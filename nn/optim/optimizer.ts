@@ -55,7 +55,8 @@ export abstract class Optimizer {
   halt: { readonly noted: Tensor; readonly forGood: boolean } | null = null;
   /** Parameters in the order in which they lie in `flat`. */
   readonly parameters: readonly (readonly [string, Tensor])[];
-  private readonly gradients: Tensor;
+  /** All gradients, in the same layout as `flat`. */
+  readonly gradients: Tensor;
   private readonly blocks: Tensor;
   protected readonly hyper: Tensor;
   private readonly lr: number;
