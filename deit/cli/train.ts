@@ -4,6 +4,7 @@ import { writeReport } from '../report/node/run-files.ts';
 import { quoted } from '../shell.ts';
 import type { Accuracy } from '../train/evaluate.ts';
 import type { StepProgress } from '../train/train-steps.ts';
+import { MODEL_FILES } from '../train/node/find-weights.ts';
 import { outliveDevices } from '../train/node/recovery.ts';
 import { Interrupted } from '../train/node/train-model.ts';
 import type { Reporter } from '../train/node/train-model.ts';
@@ -108,7 +109,7 @@ function conclude(result: TrainResult, { json }: TrainOptions, say: (line: strin
 }
 
 function summarize(
-  { accuracy, ema, steps, seconds, imagesPerSecond, dataWait, runFolder }: TrainResult,
+  { accuracy, ema, best, steps, seconds, imagesPerSecond, dataWait, runFolder }: TrainResult,
   say: (line: string) => void,
 ): void {
   const rows: [string, number | null][] = [
@@ -125,5 +126,6 @@ function summarize(
   say(
     `${steps} student steps at ${imagesPerSecond.toFixed(1)} images/s, ${percent(dataWait)} of the time waiting for data`,
   );
+  if (best) say(`best along the way: ${percent(best.accuracy)} after step ${best.step}, in ${MODEL_FILES.best}`);
   say(`${formatDuration(seconds)} in all; everything is in ${runFolder}`);
 }

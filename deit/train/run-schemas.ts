@@ -35,6 +35,8 @@ export interface RunResult {
     readonly average: number;
   };
   readonly ema: Accuracy | null;
+  /** The weights that did best along the way: optimizer steps, and accuracy by the average of the heads. */
+  readonly best: { readonly step: number; readonly accuracy: number } | null;
   readonly steps: number;
   readonly seconds: number;
   readonly imagesPerSecond: number;
@@ -76,6 +78,8 @@ export const resultSchema: Schema<RunResult> = v.looseObject({
     average: share,
   }),
   ema: v.nullable(accuracy),
+  // Absent in runs of version 0.1.0.
+  best: v.optional(v.nullable(v.object({ step: count, accuracy: share })), null),
   steps: count,
   seconds: amount,
   imagesPerSecond: amount,

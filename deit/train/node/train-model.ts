@@ -1,4 +1,5 @@
 /** Trains one model of a run, its teacher or its student: prepares, loops over the steps, and measures it in the end. */
+import { existsSync } from 'node:fs';
 import { DeitError } from '../../../engine/index.ts';
 import type { DispatchTime, Engine, MemoryReport } from '../../../engine/index.ts';
 import { Ema, learningRate } from '../../../nn/index.ts';
@@ -13,6 +14,9 @@ import { TrainStep } from '../step.ts';
 import type { StepMetrics } from '../step.ts';
 import { trainSteps } from '../train-steps.ts';
 import type { Length, StepProgress } from '../train-steps.ts';
+import { openCheckpoint, saveModel } from './checkpoint.ts';
+import { MODEL_FILES } from './find-weights.ts';
+import type { ModelCard } from './model-card.ts';
 import type { RunFolder } from './run-folder.ts';
 import { listCheckpoints, saveCheckpoint } from './run-state.ts';
 import type { ReadCheckpoint, Trained } from './run-state.ts';
@@ -54,11 +58,20 @@ export interface StepProfile {
   readonly memory: MemoryReport;
 }
 
+/** Weights that did best on the held-out images along the way. */
+export interface BestModel {
+  readonly step: number;
+  /** By the average of the heads. */
+  readonly accuracy: number;
+}
+
 export interface TrainedModel {
   /** Held-out, of the raw weights. */
   readonly accuracy: Accuracy;
   /** The same of the moving average, if there is one. */
   readonly ema: Accuracy | null;
+  /** Null where nothing was measured before the end. */
+  readonly best: BestModel | null;
   readonly steps: number;
   readonly imagesPerSecond: number;
   /** Share of the training time spent waiting for data. */
@@ -66,14 +79,16 @@ export interface TrainedModel {
   readonly profile: StepProfile | null;
 }
 
-/** Throws `Interrupted`, with a checkpoint saved, if the run is told to stop. */
+/** `card` says what the model is, in every file of it. Throws `Interrupted`, with a checkpoint saved, if the run is told to stop. */
 export async function trainModel(
   context: RunContext,
   role: Role,
   model: Classifier,
   teacher: Classifier | null,
+  card: ModelCard,
 ): Promise<TrainedModel> {
-  const training = new ModelTraining(context, role, model, teacher);
+  const training = new ModelTraining(context, role, model, teacher, card);
+  await training.prepare();
   await training.loop();
   return training.finish();
 }
@@ -91,12 +106,14 @@ class ModelTraining {
   private imagesPerSecond = 0;
   private loopSeconds = 0;
   private profile: StepProfile | null = null;
+  private best: BestModel | null = null;
 
   constructor(
     private readonly context: RunContext,
     private readonly role: Role,
-    model: Classifier,
+    private readonly model: Classifier,
     teacher: Classifier | null,
+    private readonly card: ModelCard,
   ) {
     const { engine, recipe, sources, imageSize, checkpoint } = context;
     const accumulate = recipe['data.accumulate'];
@@ -131,6 +148,14 @@ class ModelTraining {
       nonFinite: recipe['run.nonFinite'],
     });
     this.evaluator = new Evaluator(engine, model, sources.evaluation(microBatch(recipe)), imageSize);
+  }
+
+  /** A student that goes on has had its best weights kept before. */
+  async prepare(): Promise<void> {
+    const path = this.context.folder.file(MODEL_FILES.best);
+    if (this.role !== 'student' || this.firstStep === 0 || !existsSync(path)) return;
+    const { card } = await openCheckpoint(path);
+    if (card?.measured) this.best = { step: card.measured.step, accuracy: card.measured.accuracy };
   }
 
   async loop(): Promise<void> {
@@ -175,7 +200,11 @@ class ModelTraining {
       ({ step: this.done, steps: this.steps, imagesPerSecond: this.imagesPerSecond } = progress);
       if (!settled || step === progress.steps) continue;
       // First the figures, so that a run resumed from this checkpoint has them.
-      if (isEvaluated(step)) reporter.evaluated(role, step, (await this.evaluate()).accuracy);
+      if (isEvaluated(step)) {
+        const { accuracy } = await this.evaluate();
+        reporter.evaluated(role, step, accuracy);
+        if (accuracy.average > (this.best?.accuracy ?? -1)) await this.saveBest(accuracy);
+      }
       if (isSaved(step)) await this.save();
     }
     this.loopSeconds = context.seconds() - began;
@@ -190,11 +219,17 @@ class ModelTraining {
     this.trainStep.release();
     const { accuracy, ema } = await this.evaluate();
     this.evaluator.release();
+    // Where nothing was measured along the way the last weights are the only ones, and are saved as such.
+    if (this.best && accuracy.average > this.best.accuracy) await this.saveBest(accuracy);
+    if (ema) {
+      const path = context.folder.file(MODEL_FILES.average);
+      await trained.ema!.withAverages(() => saveModel(path, this.model, this.cardOf(ema, true)));
+    }
     trained.ema?.free();
     trained.optimizer.free();
     context.reporter.end(role, accuracy, ema);
     const dataWait = this.source.waitSeconds / Math.max(1e-9, this.loopSeconds);
-    return { accuracy, ema, steps: done, imagesPerSecond, dataWait, profile };
+    return { accuracy, ema, best: this.best, steps: done, imagesPerSecond, dataWait, profile };
   }
 
   /** Runs a step with every dispatch timed. The step itself computes what it would without. */
@@ -223,13 +258,24 @@ class ModelTraining {
     return { accuracy, ema: averaged };
   }
 
+  /** The card of the weights as they are, with what was measured of them. */
+  private cardOf({ average: accuracy, loss }: Accuracy, average: boolean): ModelCard {
+    return { ...this.card, measured: { step: this.done, average, accuracy, loss } };
+  }
+
+  private async saveBest(accuracy: Accuracy): Promise<void> {
+    if (this.role !== 'student') return;
+    this.best = { step: this.done, accuracy: accuracy.average };
+    await saveModel(this.context.folder.file(MODEL_FILES.best), this.model, this.cardOf(accuracy, false));
+  }
+
   private async save(): Promise<void> {
     const { role, done: step, steps, trained } = this;
     const { engine, recipe, folder, reporter, seconds } = this.context;
     try {
       const position = { role, step, steps, seconds: seconds() };
       folder.flushMetrics();
-      await saveCheckpoint(folder.path, recipe['run.keep'], position, trained, engine.variants.export());
+      await saveCheckpoint(folder.path, recipe['run.keep'], position, trained, engine.variants.export(), this.card);
     } catch (error) {
       if (recipe['run.onSaveError'] === 'stop' || !(error instanceof DeitError)) throw error;
       reporter.say(`checkpoint after step ${step} not written, going on: ${error.message}`);

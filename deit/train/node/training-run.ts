@@ -4,11 +4,13 @@ import type { Classifier } from '../../models/classifier.ts';
 import { createModel, describeModel } from '../../models/registry.ts';
 import type { Recipe } from '../../recipe/settings.ts';
 import { adapterNames } from '../run-schemas.ts';
+import { alignClasses } from '../../weights/classes.ts';
 import { Evaluator } from '../evaluate.ts';
 import type { Accuracy } from '../evaluate.ts';
 import { applyPrecision, leftOutOfEpochs, microBatch, studentOf } from '../setup.ts';
 import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
 import { loadModel, openCheckpoint, saveModel } from './checkpoint.ts';
+import { headClasses } from './class-names.ts';
 import { MODEL_FILES } from './find-weights.ts';
 import type { ModelCard } from './model-card.ts';
 import { absolutePath } from './paths.ts';
@@ -20,7 +22,7 @@ import type { ReadCheckpoint } from './run-state.ts';
 import { openSources, tellData } from './sources.ts';
 import type { Sources } from './sources.ts';
 import { Interrupted, trainModel } from './train-model.ts';
-import type { Reporter, RunContext, StepProfile } from './train-model.ts';
+import type { BestModel, Reporter, RunContext, StepProfile } from './train-model.ts';
 import { settleVariants } from './tuning.ts';
 
 export interface TrainResult {
@@ -33,6 +35,8 @@ export interface TrainResult {
   };
   /** The same of the moving average, if there is one. */
   readonly ema: Accuracy | null;
+  /** Of `student-best.safetensors`; null where nothing was measured before the end. */
+  readonly best: BestModel | null;
   readonly steps: number;
   readonly seconds: number;
   readonly imagesPerSecond: number;
@@ -109,6 +113,7 @@ class TrainingRun {
       for (const line of leftOutOfEpochs(recipe, sources.train.length)) reporter.say(line);
       await removeUnfinished(folder.path);
       if (this.options.resume) this.checkpoint = await findCheckpoint(folder, (line) => reporter.say(line));
+      this.expectSameClasses(sources);
       const at = this.checkpoint?.position ?? null;
       const sessions = await recordSession(folder, at, engine.adapter, (line) => reporter.say(line));
       await this.settleVariants(sources);
@@ -129,8 +134,12 @@ class TrainingRun {
           'without a teacher the distillation head learns nothing: look at the class head, or take a plain model',
         );
       }
-      const student = await trainModel(this.context(sources, imageSize), 'student', model, teacher?.model ?? null);
-      await saveModel(folder.file(MODEL_FILES.last), model, this.card(spec, imageSize, sources));
+      const card = this.card(spec, imageSize, sources);
+      const context = this.context(sources, imageSize);
+      const student = await trainModel(context, 'student', model, teacher?.model ?? null, card);
+      const { average, loss } = student.accuracy;
+      const measured = { step: student.steps, average: false, accuracy: average, loss };
+      await saveModel(folder.file(MODEL_FILES.last), model, { ...card, measured });
       const result: TrainResult = {
         accuracy: {
           teacher: teacher?.accuracy.class ?? null,
@@ -139,6 +148,7 @@ class TrainingRun {
           average: student.accuracy.average,
         },
         ema: student.ema,
+        best: student.best,
         steps: student.steps,
         seconds: this.seconds(),
         imagesPerSecond: student.imagesPerSecond,
@@ -166,6 +176,13 @@ class TrainingRun {
     const { engine, recipe, folder, reporter, checkpoint } = this;
     const { signal } = this.options;
     return { engine, recipe, folder, reporter, sources, imageSize, checkpoint, signal, seconds: () => this.seconds() };
+  }
+
+  /** A run goes on only over the classes that it began with, in their order. Throws `class-mismatch`. */
+  private expectSameClasses({ classes }: Sources): void {
+    const { path = '', card = null } = this.checkpoint ?? {};
+    if (!card) return;
+    alignClasses({ head: headClasses(card), count: card.classes.length, wanted: classes, policy: 'same', where: path });
   }
 
   private async settleVariants({ classes }: Sources): Promise<void> {
@@ -204,8 +221,9 @@ class TrainingRun {
       loadModel(model, await openCheckpoint(weights), { classes, posEmbed: recipe['model.posEmbed'] }, this.say);
       return { model: this.frozen(model), accuracy: await this.evaluate(model, sources, imageSize) };
     }
-    const { accuracy } = await trainModel(this.context(sources, imageSize), 'teacher', model, null);
-    await saveModel(saved, model, this.card(spec, imageSize, sources));
+    const card = this.card(spec, imageSize, sources);
+    const { accuracy } = await trainModel(this.context(sources, imageSize), 'teacher', model, null, card);
+    await saveModel(saved, model, card);
     return { model: this.frozen(model), accuracy };
   }
 
