@@ -1,3 +1,5 @@
+import { DeitError } from '../../engine/index.ts';
+import { detectLaunch } from '../parallel/node/launcher.ts';
 import { nestRecipe } from '../recipe/resolve.ts';
 import { examineRun } from '../report/node/examiner.ts';
 import { writeReport } from '../report/node/run-files.ts';
@@ -22,6 +24,7 @@ import { styled } from './style.ts';
 
 /** `deit train`. */
 export async function train(options: TrainOptions): Promise<void> {
+  refuseRanks();
   const opened = await openRun(options);
   const tell = (line: string): void => void process.stderr.write(`${line}\n`);
   if ('finished' in opened) {
@@ -101,6 +104,16 @@ class ConsoleReporter implements Reporter {
     if (ema) heads.push(`moving average of the weights ${percent(ema.average)}`);
     this.say(`${role}: held-out accuracy on ${accuracy.images} images: ${heads.join(', ')}`);
   }
+}
+
+/** Data-parallel training is not finished: under a launcher every process would train the same model by itself. */
+function refuseRanks(): void {
+  const launch = process.env.DEIT_MPI === 'off' ? null : detectLaunch();
+  if (!launch) return;
+  throw new DeitError('bad-config', 'A training cannot be divided over processes yet.', {
+    where: `${launch.launcher}, process ${launch.rank + 1} of ${launch.size}`,
+    fix: 'start it without the launcher; DEIT_MPI=off lets each process train a model of its own',
+  });
 }
 
 function conclude(result: TrainResult, { json }: TrainOptions, say: (line: string) => void): void {
