@@ -113,7 +113,7 @@ describe('fine-tuning', () => {
   });
 
   it('leaves out a file that is no picture, counts and names it', () => {
-    expect(err).toMatch(/1 images could not be read[^]*broken\.png/);
+    expect(err).toMatch(/1 image could not be read and was left out[^]*broken\.png/);
   });
 
   it('evaluates after every epoch', () => {

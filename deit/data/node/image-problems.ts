@@ -65,7 +65,9 @@ export class ImageProblems {
     );
     const { size } = this.skipped;
     if (size === 0) return lines;
-    lines.push(`${size} ${size === 1 ? 'image' : 'images'} could not be read and were left out:`);
+    lines.push(
+      `${size === 1 ? '1 image could not be read and was' : `${size} images could not be read and were`} left out:`,
+    );
     for (const [name, reason] of this.skipped) {
       if (lines.push(`  ${name}: ${reason.split('\n')[0]}`) > NAMED) break;
     }
