@@ -47,7 +47,16 @@ describe('the package, installed in an empty folder', () => {
     const [{ filename }] = JSON.parse(packed.stdout) as { filename: string }[];
     archive = join(folder, filename);
     writeFileSync(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
-    await run('npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', archive);
+    await run(
+      'npm',
+      'install',
+      '--prefer-offline',
+      '--no-audit',
+      '--no-fund',
+      archive,
+      'typescript@5.4.5',
+      '@types/node@20.19.43',
+    );
   }, 300_000);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -77,10 +86,13 @@ describe('the package, installed in an empty folder', () => {
     expect(top5[0].probability).toBeGreaterThan(top5[4].probability);
   });
 
-  it('is imported with its types', async () => {
+  it.each([
+    ['TypeScript 5.4 without the types of a browser', folder, ['--target', 'es2022', '--lib', 'es2022']],
+    ['the current TypeScript', root, ['--target', 'es2023']],
+  ])('is imported with its types, none of which is skipped: %s', async (_, from, own) => {
     writeFileSync(join(folder, 'use.mts'), program);
-    const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-    const flags = ['--strict', '--module', 'nodenext', '--target', 'es2023'];
+    const tsc = join(from, 'node_modules', 'typescript', 'bin', 'tsc');
+    const flags = ['--strict', '--skipLibCheck', 'false', '--module', 'nodenext', ...own];
     await promisify(execFile)(process.execPath, [tsc, ...flags, 'use.mts'], { cwd: folder }).catch((error: unknown) => {
       throw new Error((error as { stdout: string }).stdout);
     });
