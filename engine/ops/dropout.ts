@@ -38,6 +38,13 @@ export function expectRate(rate: number, where: string): void {
 export function dropout(x: Tensor, p: number, stream: number, training = true): Tensor {
   expectFloat(x, 'dropout');
   expectRate(p, 'dropout');
+  if (!Number.isInteger(stream) || stream < 0) {
+    throw new DeitError('bad-argument', 'A dropout needs a number that tells it apart from the others of a step.', {
+      where: 'dropout(x, p, stream)',
+      expected: 'a whole number from 0, another one for each dropout',
+      found: String(stream),
+    });
+  }
   if (!training || p === 0 || x.size === 0) return x;
   return dropoutOp([x], { n: x.size, rate: p, seed: x.engine.seed, purpose: Purpose.dropout, stream })[0];
 }

@@ -35,6 +35,11 @@ describe('dropout', () => {
     expect(() => ops.dropout(x, 1.5, 1)).toThrow(/bad-argument/);
   });
 
+  it.each([[undefined], [1.5], [-1], [NaN]])('is refused without a number that tells it apart: %s', (stream) => {
+    const x = engine().tensor([1, 2, 3]);
+    expect(() => ops.dropout(x, 1, stream as number)).toThrow('dropout(x, p, stream)');
+  });
+
   it('keeps 1 - p of the elements, and the mean', async () => {
     const n = 200_000;
     const y = await ops.dropout(engine().full([n], 1), 0.25, 2).read();
