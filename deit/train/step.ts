@@ -142,9 +142,9 @@ export class TrainStep {
   /** Losses of the step under way that are not finite. */
   private readonly halt: Tensor;
   private readonly recordings = new Map<string, Recording>();
-  /** Micro-batches of this process. */
+  /** Micro-batches of this rank. */
   private readonly share: Share;
-  /** Null in one process. */
+  /** Null where there is one rank. */
   private readonly exchange: GradientExchange | null = null;
   private readonly statistics: RunningStatistics | null = null;
   /** Resolves when all that has been begun is submitted. */
