@@ -13,7 +13,11 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const start = (...args: string[]): ChildProcess =>
-  spawn(process.execPath, ['--import', 'tsx', 'deit/cli/main.ts', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  spawn(process.execPath, ['--import', 'tsx', 'deit/cli/main.ts', ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // Where the tests themselves run under nohup, the command would heed it.
+    env: { ...process.env, _: process.execPath },
+  });
 const codeOf = (child: ChildProcess): Promise<number | null> =>
   new Promise((resolve) => child.on('close', (code) => resolve(code)));
 
