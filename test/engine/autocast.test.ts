@@ -20,7 +20,7 @@ import type { Tensor } from '../../engine/node.ts';
 import { AdamW, GradScaler } from '../../nn/index.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
-import { erf } from '../support/erf.ts';
+import { erf } from '../../kernels/lib/reference-math.ts';
 import { HALF_UNIT, halfTests, numbers, rounded } from '../support/f16.ts';
 import { useEngineAs } from '../support/device-profiles.ts';
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { argmax } from '../../engine/node.ts';
+import { argmaxReference } from '../../kernels/argmax/reference.ts';
 import { uniform } from '../support/close.ts';
 import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
 
@@ -18,19 +19,13 @@ describe.each(PROFILES)('argmax on $name', ({ claims }) => {
     expect(y).toBeInstanceOf(Int32Array);
     expect(Array.from(y)).toEqual([1, 0, 0, 1, 0]);
     expect(Array.from(await argmax(device().tensor(rows.flat(), [5, 4]), 0).read())).toEqual(
-      [0, 3, 3, 0].map((_, c) => {
-        const column = rows.map((row) => row[c]);
-        const nan = column.findIndex(Number.isNaN);
-        return nan >= 0 ? nan : column.indexOf(Math.max(...column));
-      }),
+      argmaxReference({ outer: 1, reduce: 5, inner: 4 }, rows.flat()),
     );
     const long = uniform(3 * 1001, 5);
     long[700] = long[1000] = 2;
-    const expected = [0, 1, 2].map((r) => {
-      const row = Array.from(long.slice(r * 1001, (r + 1) * 1001));
-      return row.indexOf(Math.max(...row));
-    });
-    expect(Array.from(await argmax(device().tensor(long, [3, 1001])).read())).toEqual(expected);
+    expect(Array.from(await argmax(device().tensor(long, [3, 1001])).read())).toEqual(
+      argmaxReference({ outer: 3, reduce: 1001, inner: 1 }, long),
+    );
   });
 
   it('takes a NaN with the sign bit set for a NaN', async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { autocast, to } from '../../engine/node.ts';
 import { batchNorm } from '../../engine/ops/batch-norm.ts';
+import { batchNormReference } from '../../kernels/batch-norm/reference.ts';
 import { BatchNorm2d, trackBatches } from '../../nn/index.ts';
 import { casesFor } from '../cases/channels.ts';
 import type { ChannelCase } from '../cases/channels.ts';
@@ -46,42 +47,12 @@ function given({ shape, offset = 0, scale = 1 }: ChannelCase): Given {
   };
 }
 
-/** Batch norm and its gradients in float64. */
-function reference({ shape, x, ...g }: Given, { training, relu }: Mode, dy: ArrayLike<number>) {
-  const [batch, channels] = shape;
-  const plane = product(shape.slice(2));
-  const n = batch * plane;
-  const result = {
-    y: new Float64Array(x.length),
-    dx: new Float64Array(x.length),
-    dweight: new Float64Array(channels),
-    dbias: new Float64Array(channels),
-    mean: new Float64Array(channels),
-    unbiased: new Float64Array(channels),
-  };
-  for (let c = 0; c < channels; c++) {
-    const places = Array.from({ length: n }, (_, i) => (Math.floor(i / plane) * channels + c) * plane + (i % plane));
-    const batchMean = places.reduce((sum, i) => sum + x[i], 0) / n;
-    const squares = places.reduce((sum, i) => sum + (x[i] - batchMean) ** 2, 0);
-    const mean = training ? batchMean : g.runningMean[c];
-    const rstd = 1 / Math.sqrt((training ? squares / n : g.runningVar[c]) + EPS);
-    result.mean[c] = batchMean;
-    result.unbiased[c] = squares / (n - 1);
-    const normal = places.map((i) => (x[i] - mean) * rstd);
-    const out = normal.map((h) => h * g.weight[c] + g.bias[c]);
-    const d = places.map((i, k) => (relu && out[k] <= 0 ? 0 : dy[i]));
-    const dbias = d.reduce((a, b) => a + b, 0);
-    const dweight = d.reduce((sum, value, k) => sum + value * normal[k], 0);
-    result.dbias[c] = dbias;
-    result.dweight[c] = dweight;
-    places.forEach((i, k) => {
-      result.y[i] = relu ? Math.max(out[k], 0) : out[k];
-      const centred = training ? d[k] - dbias / n - (normal[k] * dweight) / n : d[k];
-      result.dx[i] = g.weight[c] * rstd * centred;
-    });
-  }
-  return result;
-}
+/** What the reference gives. */
+const expectedOf = ({ shape, ...operands }: Given, mode: Mode, dy: ArrayLike<number>) =>
+  batchNormReference(
+    { batch: shape[0], channels: shape[1], plane: product(shape.slice(2)), eps: EPS, ...mode },
+    { ...operands, dy },
+  );
 
 describe.each(PROFILES)('batchNorm on $name', ({ claims }) => {
   const engine = useEngineAs(claims);
@@ -99,7 +70,7 @@ describe.each(PROFILES)('batchNorm on $name', ({ claims }) => {
       const found = await differentiate(engine(), operands, (x, weight, bias) =>
         batchNorm(x, weight, bias, ...running, { ...mode, momentum: 0.3, eps: EPS }),
       );
-      const expected = reference(g, mode, found.dy);
+      const expected = expectedOf(g, mode, found.dy);
       const what = JSON.stringify(mode);
       expect(found.shape).toEqual(c.shape);
       expectClose(found.y, expected.y, tolerance(c), `y ${what}`);
@@ -137,7 +108,7 @@ describe.each(PROFILES)('batchNorm on $name', ({ claims }) => {
           expect(y.dtype).toBe(dtype);
           return to(y, 'f32');
         });
-        const expected = reference(g, mode, dtype === 'f16' ? rounded(found.dy) : found.dy);
+        const expected = expectedOf(g, mode, dtype === 'f16' ? rounded(found.dy) : found.dy);
         const what = `${dtype}, ${JSON.stringify(mode)}`;
         expectClose(found.y, expected.y, tolerance(c) + (dtype === 'f16' ? HALF_UNIT : 0), `y ${what}`);
         if (product(c.shape) > 2) {

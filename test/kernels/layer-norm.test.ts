@@ -1,54 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { add } from '../../engine/ops/binary.ts';
 import { layerNorm } from '../../engine/ops/layer-norm.ts';
+import { layerNormReference } from '../../kernels/layer-norm/reference.ts';
 import { ROW_CASES } from '../cases/rows.ts';
 import type { RowCase } from '../cases/rows.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { leaf } from '../support/engine.ts';
-import { expectCloseRows, forRows, sum } from '../support/rows.ts';
+import { expectCloseRows } from '../support/rows.ts';
 import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
 
 // Sums of up to a few thousand f32 numbers, each a few roundings of 6e-8, that grow with the square root at most.
 const TOLERANCE = 1e-6;
-
-interface LayerNormReference {
-  y: Float64Array;
-  dx: Float64Array;
-  dweight: Float64Array;
-  dbias: Float64Array;
-}
-
-function layerNormReference(
-  c: RowCase,
-  x: ArrayLike<number>,
-  dy: ArrayLike<number>,
-  weight: ArrayLike<number> | null,
-  bias: ArrayLike<number> | null,
-  eps: number,
-): LayerNormReference {
-  const width = c.shape.at(-1)!;
-  const result = {
-    y: new Float64Array(x.length),
-    dx: new Float64Array(x.length),
-    dweight: new Float64Array(width),
-    dbias: new Float64Array(width),
-  };
-  forRows(c, (row) => {
-    const mean = sum(row.map((i) => x[i])) / width;
-    const rstd = 1 / Math.sqrt(sum(row.map((i) => (x[i] - mean) ** 2)) / width + eps);
-    const h = row.map((i) => (x[i] - mean) * rstd);
-    const g = row.map((i, k) => dy[i] * (weight ? weight[k] : 1));
-    const gMean = sum(g) / width;
-    const ghMean = sum(g.map((value, k) => value * h[k])) / width;
-    row.forEach((i, k) => {
-      result.y[i] = h[k] * (weight ? weight[k] : 1) + (bias ? bias[k] : 0);
-      result.dx[i] = rstd * (g[k] - gMean - h[k] * ghMean);
-      result.dweight[k] += dy[i] * h[k];
-      result.dbias[k] += dy[i];
-    });
-  });
-  return result;
-}
 
 describe.each(PROFILES)('layerNorm on $name', ({ claims }) => {
   const engine = useEngineAs(claims);
@@ -69,7 +31,10 @@ describe.each(PROFILES)('layerNorm on $name', ({ claims }) => {
       const eps = 1e-6;
       const y = layerNorm(x, weight, bias, eps);
       y.backward(engine().tensor(dy, c.shape));
-      const expected = layerNormReference(c, c.data, dy, w, b, eps);
+      const expected = layerNormReference(
+        { rows: c.data.length / width, width, eps },
+        { x: c.data, dy, weight: w, bias: b },
+      );
       const tolerance = TOLERANCE * c.loss;
       expectClose(await y.read(), expected.y, tolerance, c.name);
       // Rows of equal or single elements: rstd is 1 / sqrt(eps), and what it multiplies cancels.
@@ -84,6 +49,7 @@ describe('layerNorm', () => {
   const engine = useEngineAs({});
   const c = ROW_CASES.find(({ name }) => name === 'ragged, longer than a subgroup')!;
   const width = c.shape.at(-1)!;
+  const rows = c.data.length / width;
   const dy = uniform(c.data.length, 7);
   const w = uniform(width, 1);
 
@@ -98,7 +64,10 @@ describe('layerNorm', () => {
       const bias = hasBias ? leaf(engine(), w, [width]) : null;
       const y = layerNorm(x, weight, bias, 1e-5);
       y.backward(engine().tensor(dy, c.shape));
-      const expected = layerNormReference(c, c.data, dy, hasWeight ? w : null, hasBias ? w : null, 1e-5);
+      const expected = layerNormReference(
+        { rows, width, eps: 1e-5 },
+        { x: c.data, dy, weight: hasWeight ? w : null, bias: hasBias ? w : null },
+      );
       expectClose(await y.read(), expected.y, TOLERANCE);
       expectClose(await x.grad!.read(), expected.dx, TOLERANCE);
       if (weight) expectClose(await weight.grad!.read(), expected.dweight, TOLERANCE);
@@ -113,10 +82,11 @@ describe('layerNorm', () => {
     const h = layerNorm(x, null, null);
     const total = add(h, layerNorm(h, weight, null));
     total.backward(gpu.tensor(dy, c.shape));
-    const first = layerNormReference(c, c.data, dy, null, null, 1e-6);
-    const second = layerNormReference(c, first.y, dy, w, null, 1e-6);
+    const problem = { rows, width, eps: 1e-6 };
+    const first = layerNormReference(problem, { x: c.data, dy, weight: null, bias: null });
+    const second = layerNormReference(problem, { x: first.y, dy, weight: w, bias: null });
     const dh = second.dx.map((value, i) => value + dy[i]);
-    const expected = layerNormReference(c, c.data, dh, null, null, 1e-6);
+    const expected = layerNormReference(problem, { x: c.data, dy: dh, weight: null, bias: null });
     expectClose(await x.grad!.read(), expected.dx, TOLERANCE);
     expectClose(await weight.grad!.read(), second.dweight, TOLERANCE);
   });

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { matmul } from '../../kernels/matmul/index.ts';
 import type { Epilogue, MatmulProblem, Variant } from '../../kernels/matmul/index.ts';
 import type { DeviceProfile } from '../../kernels/lib/device.ts';
+import { erf } from '../../kernels/lib/reference-math.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
 import { matmulReference } from '../support/matmul-reference.ts';
@@ -53,16 +54,6 @@ const layoutsOf = (variant: PlainVariant) => LAYOUTS.slice(0, variant === 'workg
 const gelu = (x: number): number => 0.5 * x * (1 + erf(x / Math.SQRT2));
 const geluGradient = (x: number): number =>
   0.5 * (1 + erf(x / Math.SQRT2)) + (x * Math.exp((-x * x) / 2)) / Math.sqrt(2 * Math.PI);
-
-/** erf in float64 by its Maclaurin series, which converges fast for the |x| < 4 of these tests. */
-function erf(x: number): number {
-  let [sum, term] = [0, x];
-  for (let n = 0; n < 100; n++) {
-    sum += term / (2 * n + 1);
-    term *= (-x * x) / (n + 1);
-  }
-  return (2 / Math.sqrt(Math.PI)) * sum;
-}
 
 /** One product with everything an epilogue can do; the expectation in float64. */
 async function check(

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { scaleChannels, to } from '../../engine/node.ts';
+import { scaleChannelsReference } from '../../kernels/scale-channels/reference.ts';
 import { casesFor } from '../cases/channels.ts';
 import { product } from '../support/arrays.ts';
 import { expectClose, uniform } from '../support/close.ts';
@@ -18,11 +19,8 @@ describe.each(PROFILES)('scaleChannels on $name', ({ claims }) => {
   it.each(images)('$name', async ({ shape, scale = 1, offset = 0 }) => {
     const [batch, channels] = shape;
     const plane = product(shape.slice(2));
-    const rows = batch * channels;
     const data = uniform(product(shape), 1, scale).map((value) => value + offset);
-    const row = (i: number): number => Math.floor(i / plane);
-
-    const gate = uniform(rows, 2);
+    const gate = uniform(batch * channels, 2);
     const operands = [
       { shape, data },
       { shape: [batch, channels, 1, 1], data: gate },
@@ -36,12 +34,10 @@ describe.each(PROFILES)('scaleChannels on $name', ({ claims }) => {
       });
       // In f16 y is one rounding away, and its gradient is rounded before anything is computed of it.
       const dy = half ? rounded(scaled.dy) : scaled.dy;
-      const dgate = new Float64Array(rows);
-      data.forEach((value, i) => (dgate[row(i)] += value * dy[i]));
-      const times = (values: ArrayLike<number>) => Array.from(data, (_, i) => values[i] * gate[row(i)]);
-      expectClose(scaled.y, times(data), half ? HALF_UNIT : TOLERANCE, 'scaled');
-      expectClose(scaled.gradients[0], times(dy), TOLERANCE, 'dx of scaled');
-      expectClose(scaled.gradients[1], dgate, TOLERANCE, 'dgate');
+      const expected = scaleChannelsReference({ batch, channels, plane }, { x: data, gate, dy });
+      expectClose(scaled.y, expected.y, half ? HALF_UNIT : TOLERANCE, 'scaled');
+      expectClose(scaled.gradients[0], expected.dx, TOLERANCE, 'dx of scaled');
+      expectClose(scaled.gradients[1], expected.dgate, TOLERANCE, 'dgate');
     }
   });
 });

@@ -1,31 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { logSoftmax, softmax } from '../../engine/ops/softmax.ts';
+import { softmaxReference } from '../../kernels/softmax/reference.ts';
 import { ROW_CASES, STRIDED_CASES } from '../cases/rows.ts';
 import type { RowCase } from '../cases/rows.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { leaf } from '../support/engine.ts';
-import { expectCloseRows, forRows, sum } from '../support/rows.ts';
+import { expectCloseRows, shapeOf } from '../support/rows.ts';
 import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
 
 // Sums of up to a few thousand f32 numbers, each a few roundings of 6e-8, that grow with the square root at most.
 const TOLERANCE = 1e-6;
-
-/** Softmax or its logarithm in float64, and the gradient for upstream `dy`. */
-function softmaxReference(c: RowCase, dy: ArrayLike<number>, log: boolean): { y: Float64Array; dx: Float64Array } {
-  const y = new Float64Array(c.data.length);
-  const dx = new Float64Array(c.data.length);
-  forRows(c, (row) => {
-    const m = Math.max(...row.map((i) => c.data[i]));
-    const s = sum(row.map((i) => Math.exp(c.data[i] - m)));
-    const p = row.map((i) => Math.exp(c.data[i] - m) / s);
-    const upstream = sum(row.map((i, k) => (log ? dy[i] : dy[i] * p[k])));
-    row.forEach((i, k) => {
-      y[i] = log ? c.data[i] - m - Math.log(s) : p[k];
-      dx[i] = log ? dy[i] - p[k] * upstream : p[k] * (dy[i] - upstream);
-    });
-  });
-  return { y, dx };
-}
 
 describe.each(PROFILES)('softmax on $name', ({ claims }) => {
   const engine = useEngineAs(claims);
@@ -43,7 +27,7 @@ describe.each(PROFILES)('softmax on $name', ({ claims }) => {
         const dy = uniform(c.data.length, 7);
         const y = op(x, c.dim);
         y.backward(engine().tensor(dy, c.shape));
-        const expected = softmaxReference(c, dy, log);
+        const expected = softmaxReference({ ...shapeOf(c), log }, c.data, dy);
         expectClose(await y.read(), expected.y, TOLERANCE, c.name);
         // dy - sum(y dy) cancels where one element has nearly all the weight.
         await expectCloseRows(x.grad!, expected.dx, 2 * TOLERANCE, `${c.name}, dx`);
@@ -63,7 +47,7 @@ describe('softmax', () => {
       data[7 * width - 1] = Infinity;
       data[8 * width] = -Infinity;
       const c = { name: `${width} wide`, shape: [9, width], dim: -1, data, loss: 1 };
-      const expected = softmaxReference(c, data, false).y;
+      const expected = softmaxReference({ ...shapeOf(c), log: false }, data, data).y;
       // Written out as PyTorch has them: 0 / 0 and inf - inf.
       for (const row of [2, 4, 6]) expected.fill(NaN, row * width, (row + 1) * width);
       const y = await softmax(engine().tensor(data, c.shape)).read();

@@ -6,6 +6,7 @@ import {
   tokensEmbeddingGradient,
   tokensPatchGradient,
 } from '../../kernels/tokens/index.ts';
+import { tokensReference } from '../../kernels/tokens/reference.ts';
 import { DeitError, assembleTokens } from '../../engine/index.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
@@ -27,9 +28,9 @@ const cases: Case[] = [
 ];
 
 /** Inputs, dy, and what the formulas give for them, in float64. */
-function reference({ batch, patches: n, width: d, dist }: Case) {
-  const prefix = dist ? 2 : 1;
-  const tokens = n + prefix;
+function reference(problem: Case) {
+  const { batch, patches: n, width: d } = problem;
+  const tokens = n + (problem.dist ? 2 : 1);
   const given = {
     patches: uniform(batch * n * d, 1),
     cls: uniform(d, 2),
@@ -37,22 +38,7 @@ function reference({ batch, patches: n, width: d, dist }: Case) {
     pos: uniform(tokens * d, 4),
     dy: uniform(batch * tokens * d, 5),
   };
-  const y = new Float64Array(batch * tokens * d);
-  const dpatches = new Float64Array(batch * n * d);
-  const dpos = new Float64Array(tokens * d);
-  for (let b = 0; b < batch; b++) {
-    for (let t = 0; t < tokens; t++) {
-      for (let c = 0; c < d; c++) {
-        const i = (b * tokens + t) * d + c;
-        const patch = (b * n + t - prefix) * d + c;
-        const token = t === 0 ? given.cls[c] : t < prefix ? given.dist[c] : given.patches[patch];
-        y[i] = token + given.pos[t * d + c];
-        if (t >= prefix) dpatches[patch] = given.dy[i];
-        dpos[t * d + c] += given.dy[i];
-      }
-    }
-  }
-  return { given, tokens, y, dpatches, dpos, dcls: dpos.slice(0, d), ddist: dpos.slice(d, 2 * d) };
+  return { given, tokens, ...tokensReference(problem, given) };
 }
 
 // One addition, and sums of at most five terms: a few roundings of 6e-8.

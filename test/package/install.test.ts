@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -66,13 +66,15 @@ describe('the package, installed in an empty folder', () => {
     expect(megabytes).toBeLessThan(21);
   });
 
-  it('has nothing of the tests, the page and the benchmarks', async () => {
+  it('has nothing of the tests, the references, the page and the benchmarks', async () => {
     const { stdout } = await run(installed('deit'), '--help');
     expect(stdout).toContain('train');
     const files = join(folder, 'node_modules', 'deit-webgpu');
     for (const name of ['test', 'bench', 'dist/site', 'dist/deit/browser']) {
       expect(() => statSync(join(files, name)), name).toThrow('ENOENT');
     }
+    const published = readdirSync(join(files, 'dist'), { recursive: true, encoding: 'utf8' });
+    expect(published.filter((name) => /reference/.test(name))).toEqual([]);
     const { dependencies } = JSON.parse(readFileSync(join(files, 'package.json'), 'utf8')) as { dependencies: object };
     expect(Object.keys(dependencies)).not.toContain('esbuild');
   });

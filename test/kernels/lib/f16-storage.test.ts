@@ -17,7 +17,7 @@ import { columnSum, columnSumScratch } from '../../../kernels/reduce/index.ts';
 import { attentionReference } from '../../support/attention-reference.ts';
 import { expectClose, uniform } from '../../support/close.ts';
 import { useEngine } from '../../support/engine.ts';
-import { erf } from '../../support/erf.ts';
+import { erf } from '../../../kernels/lib/reference-math.ts';
 import { HALF_UNIT, halfTensor, halfTests, numbers, rounded } from '../../support/f16.ts';
 import { matmulReference } from '../../support/matmul-reference.ts';
 

@@ -5,7 +5,7 @@ import { elementwise } from '../../../kernels/lib/elementwise.ts';
 import { input, output } from '../../../kernels/lib/kernel.ts';
 import type { Kernel } from '../../../kernels/lib/kernel.ts';
 import { useEngine } from '../../support/engine.ts';
-import { erfc } from '../../support/erf.ts';
+import { erfc } from '../../../kernels/lib/reference-math.ts';
 
 const engine = useEngine();
 

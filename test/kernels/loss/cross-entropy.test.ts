@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { crossEntropy } from '../../../engine/node.ts';
+import { crossEntropyReference } from '../../../kernels/loss/cross-entropy/reference.ts';
 import { DISTILLATION_EXAMPLE, LOSS_CASES } from '../../cases/losses.ts';
 import { expectClose } from '../../support/close.ts';
 import { leaf } from '../../support/engine.ts';
-import { crossEntropy64, expectLoss, labelsOf, rowsOf, smoothed } from '../../support/loss-reference.ts';
+import { expectLoss, labelsOf } from '../../support/losses.ts';
 import { PROFILES, useEngineAs } from '../../support/device-profiles.ts';
 
 describe.each(PROFILES)('crossEntropy on $name', ({ claims }) => {
@@ -16,12 +17,12 @@ describe.each(PROFILES)('crossEntropy on $name', ({ claims }) => {
       const given = engine().tensor(labels, [rows], 'i32');
       for (const labelSmoothing of [0, 0.1]) {
         const z = leaf(engine(), logits, [rows, width]);
-        const targets = labels.map((label) => smoothed(label, width, labelSmoothing));
-        const expected = crossEntropy64(rowsOf(logits, width), targets);
+        const problem = { rows, width, smoothing: labelSmoothing };
+        const { loss, dlogits } = crossEntropyReference(problem, logits, labels);
         await expectLoss(
           crossEntropy(z, given, { labelSmoothing }),
           z,
-          expected,
+          { loss, gradient: dlogits },
           `${name}, smoothing ${labelSmoothing}`,
         );
       }

@@ -3,20 +3,22 @@ import { distillationLoss } from '../../../deit/distillation.ts';
 import type { Target } from '../../../deit/distillation.ts';
 import { distilledCrossEntropy } from '../../../engine/node.ts';
 import type { DistilledLosses, Engine, Tensor } from '../../../engine/node.ts';
+import { crossEntropyReference } from '../../../kernels/loss/cross-entropy/reference.ts';
+import { distilledReference } from '../../../kernels/loss/distilled-cross-entropy/reference.ts';
+import { softmaxReference } from '../../../kernels/softmax/reference.ts';
 import { DISTILLATION_EXAMPLE, LOSS_CASES } from '../../cases/losses.ts';
 import { expectClose, uniform } from '../../support/close.ts';
-import { argmax, crossEntropy64, labelsOf, rowsOf, smoothed } from '../../support/loss-reference.ts';
+import { labelsOf } from '../../support/losses.ts';
 import { PROFILES, useEngineAs } from '../../support/device-profiles.ts';
 
-// As in support/loss-reference.ts: f32 exponentials within a few units in the last place of 6e-8, and sums of a thousand of them.
+// As in support/losses.ts: f32 exponentials within a few units in the last place of 6e-8, and sums of a thousand of them.
 const TOLERANCE = 1e-6;
 
 const leaf = (gpu: Engine, data: ArrayLike<number>, shape: readonly number[]): Tensor =>
   gpu.tensor(data, shape).requiresGrad_();
-const scaled = (values: readonly number[], factor: number): number[] => values.map((value) => factor * value);
 
 /** Distance of two vectors, in units of the expected one's norm or of `least`, if that is larger. */
-function distance(found: ArrayLike<number>, expected: readonly number[], least: number): number {
+function distance(found: ArrayLike<number>, expected: readonly number[] | Float64Array, least: number): number {
   return Math.hypot(...expected.map((value, i) => value - found[i])) / Math.max(Math.hypot(...expected), least);
 }
 
@@ -24,26 +26,26 @@ function distance(found: ArrayLike<number>, expected: readonly number[], least: 
 async function check(
   { total, label, distillation }: DistilledLosses,
   heads: { cls: Tensor; dist: Tensor },
-  expected: { label: ReturnType<typeof crossEntropy64>; distillation: ReturnType<typeof crossEntropy64> },
-  alpha: number,
+  expected: ReturnType<typeof distilledReference>,
   what: string,
 ): Promise<void> {
   total.backward(total.engine.full([], 0.5));
   const losses = [
-    [label, expected.label.loss],
-    [distillation, expected.distillation.loss],
-    [total, (1 - alpha) * expected.label.loss + alpha * expected.distillation.loss],
+    [label, expected.label],
+    [distillation, expected.distillation],
+    [total, expected.total],
   ] as const;
   for (const [loss, value] of losses) {
     expect(loss.shape).toEqual([]);
     expect(distance([await loss.item()], [value], 1), what).toBeLessThan(TOLERANCE);
   }
   const gradients = [
-    [heads.cls, scaled(expected.label.gradient, 0.5 * (1 - alpha))],
-    [heads.dist, scaled(expected.distillation.gradient, 0.5 * alpha)],
+    [heads.cls, expected.dcls],
+    [heads.dist, expected.ddist],
   ] as const;
   for (const [head, values] of gradients) {
-    expect(distance(await head.grad!.read(), values, 0.05), `${what}, gradient`).toBeLessThan(TOLERANCE);
+    const halved = values.map((value) => 0.5 * value);
+    expect(distance(await head.grad!.read(), halved, 0.05), `${what}, gradient`).toBeLessThan(TOLERANCE);
   }
 }
 
@@ -56,10 +58,6 @@ describe.each(PROFILES)('both heads of a distilled model on $name', ({ claims })
     const teacher = uniform(rows * width, 7, 2);
     const labels = labelsOf(rows, width);
     const mixed = uniform(rows * width, 3, 1 / width).map(Math.abs);
-    const distillation = crossEntropy64(
-      rowsOf(other, width),
-      rowsOf(teacher, width).map((row) => smoothed(argmax(row), width, 0)),
-    );
     for (const [alpha, labelSmoothing] of [
       [0.5, 0],
       [0.3, 0.1],
@@ -68,15 +66,15 @@ describe.each(PROFILES)('both heads of a distilled model on $name', ({ claims })
       const isMixed = labelSmoothing === null;
       const heads = { cls: leaf(engine(), logits, shape), dist: leaf(engine(), other, shape) };
       const target = isMixed ? engine().tensor(mixed, shape) : engine().tensor(labels, [rows], 'i32');
-      const distribution = isMixed
-        ? rowsOf(mixed, width)
-        : labels.map((label) => smoothed(label, width, labelSmoothing));
       const found = distilledCrossEntropy(heads.cls, heads.dist, target, engine().tensor(teacher, shape), {
         alpha,
         labelSmoothing: labelSmoothing ?? 0,
       });
-      const label = crossEntropy64(rowsOf(logits, width), distribution);
-      await check(found, heads, { label, distillation }, alpha, isMixed ? 'mixed' : `smoothing ${labelSmoothing}`);
+      const expected = distilledReference(
+        { rows, width, target: isMixed ? 'distribution' : 'labels', smoothing: labelSmoothing ?? 0, alpha },
+        { cls: logits, dist: other, target: isMixed ? mixed : labels, teacher },
+      );
+      await check(found, heads, expected, isMixed ? 'mixed' : `smoothing ${labelSmoothing}`);
     }
   });
 });
@@ -103,10 +101,7 @@ describe('hard distillation', () => {
       5e-7,
     );
     // alpha (softmax(z_d) - onehot) / B, where the teacher decides for classes 0 and 2.
-    const softmax = rowsOf(zd, 4).flatMap((row) => {
-      const sum = row.reduce((s, z) => s + Math.exp(z), 0);
-      return row.map((z) => Math.exp(z) / sum);
-    });
+    const { y: softmax } = softmaxReference({ outer: 2, width: 4, inner: 1, log: false }, zd, zd);
     const decided = [1, 0, 0, 0, 0, 0, 1, 0];
     const ofDist = softmax.map((p, i) => (p - decided[i]) / 4);
     expectClose(await heads.dist.grad!.read(), ofDist, 5e-7);
@@ -117,9 +112,9 @@ describe('hard distillation', () => {
     const { total } = distillationLoss({ ...hard, alpha: 0.25 }, { cls, dist: null }, target(), teacher());
     total.backward();
     // The teacher's decisions happen to be the labels: the terms are the same, whatever their weights.
-    const { loss, gradient } = crossEntropy64(rowsOf(zc, 4), [smoothed(0, 4, 0), smoothed(2, 4, 0)]);
+    const { loss, dlogits } = crossEntropyReference({ rows: 2, width: 4, smoothing: 0 }, zc, [0, 2]);
     expectClose([await total.item()], [loss], TOLERANCE);
-    expectClose(await cls.grad!.read(), gradient, TOLERANCE);
+    expectClose(await cls.grad!.read(), dlogits, TOLERANCE);
   });
 
   it('takes two kernels forward and one backward', () => {
@@ -157,7 +152,7 @@ describe('hard distillation', () => {
       const z = engine().tensor(logits, [1, width]);
       const labels = engine().tensor([0], [1], 'i32');
       const { distillation } = distilledCrossEntropy(z, z, labels, engine().tensor(equal, [1, width]));
-      const { loss } = crossEntropy64([Array.from(logits)], [smoothed(1, width, 0)]);
+      const { loss } = crossEntropyReference({ rows: 1, width, smoothing: 0 }, logits, [1]);
       expectClose([await distillation.item()], [loss], TOLERANCE);
     }
   });

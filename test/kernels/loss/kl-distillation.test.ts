@@ -1,24 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { crossEntropy, klDistillation } from '../../../engine/node.ts';
+import { klReference } from '../../../kernels/loss/kl-distillation/reference.ts';
 import { DISTILLATION_EXAMPLE, LOSS_CASES } from '../../cases/losses.ts';
 import { expectClose } from '../../support/close.ts';
 import { leaf } from '../../support/engine.ts';
-import { expectLoss, logSoftmax64, rowsOf, sum } from '../../support/loss-reference.ts';
+import { expectLoss } from '../../support/losses.ts';
 import { PROFILES, useEngineAs } from '../../support/device-profiles.ts';
-
-function kl64(
-  student: number[][],
-  teacher: number[][],
-  tau: number,
-  divisor: number,
-): { loss: number; gradient: number[] } {
-  const [p, q] = [student.map((row) => logSoftmax64(row, tau)), teacher.map((row) => logSoftmax64(row, tau))];
-  const rows = q.map((row, r) => sum(row.map((log, c) => Math.exp(log) * (log - p[r][c]))));
-  return {
-    loss: (tau * tau * sum(rows)) / divisor,
-    gradient: p.flatMap((row, r) => row.map((log, c) => (tau * (Math.exp(log) - Math.exp(q[r][c]))) / divisor)),
-  };
-}
 
 describe.each(PROFILES)('klDistillation on $name', ({ claims }) => {
   const engine = useEngineAs(claims);
@@ -33,9 +20,9 @@ describe.each(PROFILES)('klDistillation on $name', ({ claims }) => {
       ] as const) {
         const z = leaf(engine(), logits, [rows, width]);
         const divisor = scaling === 'all' ? rows * width : rows;
-        const expected = kl64(rowsOf(logits, width), rowsOf(other, width), tau, divisor);
-        const loss = klDistillation(z, engine().tensor(other, [rows, width]), { tau, scaling });
-        await expectLoss(loss, z, expected, `${name}, tau ${tau}, ${scaling}`, tau * tau);
+        const { loss, dstudent } = klReference({ rows, width, tau, divisor }, logits, other);
+        const found = klDistillation(z, engine().tensor(other, [rows, width]), { tau, scaling });
+        await expectLoss(found, z, { loss, gradient: dstudent }, `${name}, tau ${tau}, ${scaling}`, tau * tau);
       }
     }
   });
