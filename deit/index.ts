@@ -11,7 +11,7 @@ export { attentionMaps, attentionRollout } from './report/attention.ts';
 export type { AttentionMaps, HeadToken, TokenAttention } from './report/attention.ts';
 export type { BatchSource } from './train/batches.ts';
 export { Evaluator } from './train/evaluate.ts';
-export type { Accuracy } from './train/evaluate.ts';
+export type { Accuracy } from './train/tally.ts';
 export { trainSteps } from './train/train-steps.ts';
 export type { Length, StepProgress, TrainStepsOptions, TrainedStep } from './train/train-steps.ts';
 export { TrainStep } from './train/step.ts';

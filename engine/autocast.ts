@@ -4,10 +4,10 @@ import { BLOCK_ELEMENTS } from '../kernels/lib/flat-update.ts';
 import { LEFT_OUT, halfCopy } from '../kernels/f16-copy/index.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
 import type { DType } from './dtype.ts';
-import type { Engine } from './engine.ts';
 import { expectSynchronous } from './scopes.ts';
 import type { Shape } from './tensor-shape.ts';
 import { Tensor } from './tensor.ts';
+import type { TensorEngine } from './tensor.ts';
 
 /*
  * Mixed precision (Micikevicius et al., 2018), by the rules of torch.autocast. Products (linear, linearAdd, mlp,
@@ -18,10 +18,10 @@ import { Tensor } from './tensor.ts';
  */
 
 /** f16 copies of parameters that were made in one region, by parameter. */
-export type HalfCopies = Map<Tensor, Tensor>;
+export type F16Copies = Map<Tensor, Tensor>;
 
 /** Parameters in one flat buffer whose f16 copies are made together. */
-export interface HalfPart {
+export interface F16Part {
   /** The run of the flat buffer that holds them. */
   readonly source: Tensor;
   /** u32: see kernels/f16-copy. */
@@ -31,35 +31,38 @@ export interface HalfPart {
   readonly members: ReadonlyMap<Tensor, number>;
 }
 
+/** The parameters together with which a region rounds this one, if there are such: see `shareF16Copies`. */
+const f16Parts = new WeakMap<Tensor, F16Part>();
+
 /**
  * Runs `work` with products in f16, as `torch.autocast` does; `enabled: false` switches that off inside. Wrap the forward pass,
  * not the backward pass: that follows suit. Gradients need a loss scale, or small ones round to zero: see `GradScaler` in
  * deit-webgpu/nn. Throws `feature-missing` on an adapter without `shader-f16`.
  */
-export function autocast<Result>(engine: Engine, work: () => Result, { enabled = true } = {}): Result {
+export function autocast<Result>(engine: TensorEngine, work: () => Result, { enabled = true } = {}): Result {
   expectSynchronous(work, 'autocast');
-  const outer = engine.halfCopies;
-  if (enabled) expectHalf(engine, 'autocast');
+  const outer = engine.f16Copies;
+  if (enabled) expectF16(engine, 'autocast');
   return withCopies(engine, enabled ? (outer ?? new Map<Tensor, Tensor>()) : null, work);
 }
 
 /** Runs `work` in the region that `copies` are of, or outside any if that is null. */
-export function withCopies<Result>(engine: Engine, copies: HalfCopies | null, work: () => Result): Result {
-  const outer = engine.halfCopies;
-  engine.halfCopies = copies;
+export function withCopies<Result>(engine: TensorEngine, copies: F16Copies | null, work: () => Result): Result {
+  const outer = engine.f16Copies;
+  engine.f16Copies = copies;
   try {
     return work();
   } finally {
-    engine.halfCopies = outer;
+    engine.f16Copies = outer;
   }
 }
 
 /** What products take here: f16 inside `autocast`. For what makes their operands and nothing else. */
-export const operandType = (engine: Engine): 'f32' | 'f16' => (engine.halfCopies ? 'f16' : 'f32');
+export const operandType = (engine: TensorEngine): 'f32' | 'f16' => (engine.f16Copies ? 'f16' : 'f32');
 
 /** Throws `dtype-mismatch` unless the tensor is f32, or f16 inside `autocast`, where operators convert it. */
 export function expectFloat(x: Tensor, where: string): void {
-  if (x.dtype === 'f32' || (x.dtype === 'f16' && x.engine.halfCopies)) return;
+  if (x.dtype === 'f32' || (x.dtype === 'f16' && x.engine.f16Copies)) return;
   throw new DeitError('dtype-mismatch', 'The operator takes f32 tensors.', {
     where,
     expected: 'f32',
@@ -69,7 +72,7 @@ export function expectFloat(x: Tensor, where: string): void {
 }
 
 /** Throws `feature-missing` on an adapter without f16. */
-export function expectHalf(engine: Engine, where: string): void {
+export function expectF16(engine: TensorEngine, where: string): void {
   if (engine.profile.f16) return;
   throw new DeitError('feature-missing', 'This adapter has no f16.', {
     where,
@@ -90,13 +93,14 @@ interface Context {
 }
 
 /** x in f16, for the operand of a product: itself, the copy that this region has of it, or a new one. Not differentiable. */
-export function toHalf(ctx: Context, x: Tensor): Tensor {
+export function toF16(ctx: Context, x: Tensor): Tensor {
   if (x.dtype === 'f16') return x;
-  const copies = x.requiresGrad && !x.node ? x.engine.halfCopies : null;
+  const copies = x.requiresGrad && !x.node ? x.engine.f16Copies : null;
   const known = copies?.get(x);
   if (known && !known.storage.expired) return known;
-  if (copies && x.halfPart) {
-    copyPart(ctx, x.halfPart, copies);
+  const part = f16Parts.get(x);
+  if (copies && part) {
+    copyPart(ctx, part, copies);
     return copies.get(x)!;
   }
   const y = ctx.empty(x.shape, 'f16');
@@ -107,9 +111,9 @@ export function toHalf(ctx: Context, x: Tensor): Tensor {
 
 /** Operands of products: as they are, or in f16. Not differentiable. */
 export const operands = (ctx: Context, half: boolean, ...tensors: Tensor[]): Tensor[] =>
-  half ? tensors.map((tensor) => toHalf(ctx, tensor)) : tensors;
+  half ? tensors.map((tensor) => toF16(ctx, tensor)) : tensors;
 
-function copyPart(ctx: Context, { source, places, elements, members }: HalfPart, copies: HalfCopies): void {
+function copyPart(ctx: Context, { source, places, elements, members }: F16Part, copies: F16Copies): void {
   const y = ctx.empty([elements], 'f16');
   ctx.run(halfCopy, { n: source.size }, { x: source, places, y });
   for (const [parameter, first] of members) {
@@ -124,7 +128,7 @@ const ALIGNMENT = 2 * BLOCK_ELEMENTS;
  * Lets autocast round those of `parameters` that are matrices or weights of convolutions, all packed into `flat`, by one
  * dispatch a region. Returns what has to be freed when they are unpacked.
  */
-export function shareHalfCopies(parameters: readonly Tensor[], flat: Tensor): Tensor[] {
+export function shareF16Copies(parameters: readonly Tensor[], flat: Tensor): Tensor[] {
   const { engine } = flat;
   const blocksOf = (parameter: Tensor): number => Math.ceil(parameter.size / BLOCK_ELEMENTS);
   const tables: Tensor[] = [];
@@ -144,11 +148,11 @@ export function shareHalfCopies(parameters: readonly Tensor[], flat: Tensor): Te
     const places = engine.tensor(words, [words.length], 'u32').keep('optimizer');
     tables.push(places);
     const source = new Tensor(engine, flat.storage, [size], 'f32', begin);
-    const part: HalfPart = { source, places, elements, members };
+    const part: F16Part = { source, places, elements, members };
     for (const member of all) {
-      const before = member.halfPart;
-      engine.undoIfFailed(() => (member.halfPart = before));
-      member.halfPart = part;
+      const before = f16Parts.get(member);
+      engine.undoIfFailed(() => (before ? f16Parts.set(member, before) : f16Parts.delete(member)));
+      f16Parts.set(member, part);
     }
     members = new Map();
     elements = 0;
@@ -162,4 +166,9 @@ export function shareHalfCopies(parameters: readonly Tensor[], flat: Tensor): Te
   }
   close();
   return tables;
+}
+
+/** Undoes `shareF16Copies` for these parameters. */
+export function unshareF16Copies(parameters: readonly Tensor[]): void {
+  for (const parameter of parameters) f16Parts.delete(parameter);
 }

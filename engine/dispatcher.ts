@@ -6,17 +6,7 @@ import type { Region } from './gpu/commands.ts';
 import type { Recorder } from './gpu/recorder.ts';
 import { expectSynchronous } from './scopes.ts';
 import { formatShape } from './tensor-shape.ts';
-import type { Tensor } from './tensor.ts';
-
-/** What one call of `Engine.run` recorded: see `Engine.observe`. */
-export interface Recorded {
-  readonly op: string;
-  /** See `Engine.within`. */
-  readonly path: string;
-  readonly kernel: string;
-  /** Tensors that the kernel writes to, by the names of its bindings. */
-  readonly outputs: Readonly<Record<string, Tensor>>;
-}
+import type { Recorded, Tensor } from './tensor.ts';
 
 /** Turns calls of kernels on tensors into commands of the recorder: `Engine.run`, `Engine.within` and `Engine.observe`. */
 export class Dispatcher {

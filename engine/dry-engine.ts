@@ -1,7 +1,7 @@
 import type { DeviceProfile } from '../kernels/lib/device.ts';
 import { Engine } from './engine.ts';
+import type { DryRun } from './engine.ts';
 import { contextOf, dryContext } from './gpu/dry.ts';
-import type { DryRun } from './gpu/dry.ts';
 
 /** What every WebGPU device offers, and bindings of any size. */
 const leastDevice: DeviceProfile = {

@@ -2,16 +2,14 @@ import { fill } from '../kernels/fill/index.ts';
 import { floatBits } from '../kernels/lib/broadcast.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
-import type { HalfCopies } from './autocast.ts';
 import type { DType } from './dtype.ts';
 import { bytesPerElement, expectDType, paddedBytes } from './dtype.ts';
 import { Dispatcher } from './dispatcher.ts';
-import type { Recorded } from './dispatcher.ts';
 import { OutputChecks } from './output-checks.ts';
 import { DeviceWatch } from './device-watch.ts';
 import type { AdapterReport, GpuContext } from './gpu/context.ts';
 import { dryContext } from './gpu/dry.ts';
-import type { DryRun } from './gpu/dry.ts';
+import type { LargestBinding } from './gpu/dry.ts';
 import { formatBytes } from './gpu/buffer-pool.ts';
 import type { MemoryReport } from './gpu/buffer-pool.ts';
 import { expectTimestamps, profiled } from './gpu/profiler.ts';
@@ -28,23 +26,29 @@ import { expectSizes, numel } from './tensor-shape.ts';
 import type { Shape } from './tensor-shape.ts';
 import { Staging } from './staging.ts';
 import { Tensor } from './tensor.ts';
+import type { Recorded, TensorEngine } from './tensor.ts';
 import { Transfers } from './transfers.ts';
 import { VariantTable } from './variants.ts';
 import { Work } from './work.ts';
 
+/** An engine that runs nothing, and the largest range that it bound to a kernel so far: see `Engine.dry`. */
+export interface DryRun {
+  readonly engine: Engine;
+  readonly largestBinding: Readonly<LargestBinding>;
+}
+
 /** Owns a GPU device and everything made on it. Close it and the process can end. */
-export class Engine {
+export class Engine implements TensorEngine {
   /** Whether operators record what backward needs. See `noGrad`. */
   gradEnabled = true;
-  /** In a region of `autocast`, the f16 copies that it has made of parameters; null outside. */
-  halfCopies: HalfCopies | null = null;
+  f16Copies: Map<Tensor, Tensor> | null = null;
   readonly seed: number;
   /** Most bytes of GPU memory that this engine allocates; Infinity without a limit. */
   readonly memoryBudget: number;
   /** The step counter that random kernels read: kept on the GPU, so that a replayed step draws afresh. */
   readonly step: Tensor;
-  /** @internal Bound where a kernel has an input or output that a problem does not use. Nothing is written to either. */
-  readonly spare: { readonly input: Tensor; readonly output: Tensor };
+  /** @internal */
+  readonly placeholders: { readonly input: Tensor; readonly output: Tensor };
   /** Ways to compute that were chosen by measurement; empty unless asked for. */
   readonly variants: VariantTable;
   /** What passes between host and GPU in the middle of recorded steps. */
@@ -72,7 +76,7 @@ export class Engine {
     this.staging = new Staging(context.device, this.recorder.pool, this.recorder);
     this.watch = new DeviceWatch(context.device, (error) => this.recorder.fail(error));
     this.step = this.tensor([0], [1], 'u32').keep('engine');
-    this.spare = { input: this.tensor([0]).keep('engine'), output: this.tensor([0]).keep('engine') };
+    this.placeholders = { input: this.tensor([0]).keep('engine'), output: this.tensor([0]).keep('engine') };
     this.checks = this.work.checks = options.debug
       ? new OutputChecks(this, (error) => this.recorder.failures.note(error))
       : null;

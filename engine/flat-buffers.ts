@@ -2,14 +2,14 @@
 import { fill } from '../kernels/fill/index.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import { BLOCK_ELEMENTS, blockWord } from '../kernels/lib/flat-update.ts';
-import type { Engine } from './engine.ts';
 import { Tensor } from './tensor.ts';
+import type { TensorEngine } from './tensor.ts';
 
 /** Where each tensor begins in the buffer: bindings begin at multiples of this on every device. */
 const ALIGNMENT = 256;
 
 /** See `Engine.pack`. */
-export function pack(engine: Engine, tensors: readonly Tensor[], label: string): Tensor {
+export function pack(engine: TensorEngine, tensors: readonly Tensor[], label: string): Tensor {
   const offsets: number[] = [];
   let bytes = 0;
   for (const tensor of tensors) {
@@ -33,7 +33,7 @@ export function pack(engine: Engine, tensors: readonly Tensor[], label: string):
  * settings each tensor belongs: a u32 tensor with one word for 64 elements, for the updates below.
  */
 export function blockTable(
-  engine: Engine,
+  engine: TensorEngine,
   tensors: readonly { readonly size: number }[],
   groupOf: (index: number) => number = () => 0,
 ): Tensor {

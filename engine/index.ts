@@ -9,12 +9,12 @@ export { DeitError, errorCatalogue, nearestName } from '../kernels/lib/errors.ts
 export type { ErrorCode, ErrorDetails } from '../kernels/lib/errors.ts';
 export { PhiloxStream, Purpose, philox4x32 } from '../kernels/lib/philox.ts';
 export { Engine } from './engine.ts';
-export type { Recorded } from './dispatcher.ts';
+export type { DryRun } from './engine.ts';
 export { createDryEngine } from './dry-engine.ts';
-export type { DryRun } from './gpu/dry.ts';
 export type { EngineOptions } from './options.ts';
-export { autocast, expectHalf, operandType, shareHalfCopies } from './autocast.ts';
+export { autocast, expectF16, operandType, shareF16Copies, unshareF16Copies } from './autocast.ts';
 export { Tensor } from './tensor.ts';
+export type { Recorded, TensorEngine } from './tensor.ts';
 export type { DType, TypedArray } from './dtype.ts';
 export type { NestedArray, TensorData } from './nested.ts';
 export {

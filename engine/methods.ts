@@ -11,6 +11,7 @@ import { amax, mean, sum } from './ops/reduce.ts';
 import { expand, flip, pad, permute, reshape, slice, transpose } from './ops/shape.ts';
 import { logSoftmax, softmax } from './ops/softmax.ts';
 import { abs, exp, log, neg, reciprocal, relu, rsqrt, sigmoid, silu, sqrt, square, tanh } from './ops/unary.ts';
+import { backward } from './tape.ts';
 import type { Shape } from './tensor-shape.ts';
 import { Tensor } from './tensor.ts';
 
@@ -19,6 +20,11 @@ type Numbers = readonly number[] | readonly [readonly number[]];
 
 declare module './tensor.ts' {
   interface Tensor {
+    /**
+     * Reverse-mode differentiation from this scalar (or with the upstream gradient given) to every leaf that requires it.
+     * `delivered` is told of each leaf when this pass has recorded all that goes into its gradient.
+     */
+    backward(gradient?: Tensor, delivered?: (leaf: Tensor) => void): void;
     neg(): Tensor;
     exp(): Tensor;
     log(): Tensor;
@@ -73,6 +79,9 @@ function listMethod(operator: (x: Tensor, list: Shape) => Tensor) {
 }
 
 const methods = {
+  backward(this: Tensor, gradient?: Tensor, delivered?: (leaf: Tensor) => void): void {
+    backward(this, gradient, delivered);
+  },
   neg: method(neg),
   exp: method(exp),
   log: method(log),

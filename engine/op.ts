@@ -1,12 +1,13 @@
+import { cast } from '../kernels/cast/index.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
 import { isFloat } from './dtype.ts';
 import type { DType } from './dtype.ts';
-import type { Engine } from './engine.ts';
 import type { Shape } from './tensor-shape.ts';
-import type { BackwardContext, TapeNode } from './tape.ts';
+import type { Differentiable, TapeNode } from './tape.ts';
 import { withoutBackward } from './tape.ts';
 import { Tensor } from './tensor.ts';
+import type { TensorEngine } from './tensor.ts';
 
 /**
  * An operator: a forward pass, what it saves, and its backward pass. The built-in operators and a user's own are
@@ -26,19 +27,11 @@ import { Tensor } from './tensor.ts';
  *     });
  *     const [y] = square([x], {});
  */
-export interface OpDefinition<Attributes extends object> {
-  readonly name: string;
+export interface OpDefinition<Attributes extends object> extends Differentiable<Attributes> {
   /** Takes f16 tensors as they are. Any other operator is given them converted to f32, inside `autocast`. */
   readonly half?: boolean;
-  /** Whether backward rounds the gradient of its only result to f16: who writes that gradient may do it too. */
-  roundsGradient?(attributes: Attributes): boolean;
   /** Records the forward kernels and returns the outputs. Optional inputs may be null. */
   forward(ctx: ForwardContext<Attributes>, inputs: readonly (Tensor | null)[]): readonly Tensor[];
-  /**
-   * Records the kernels that turn gradients of the outputs (null where nothing used one) into gradients of the inputs.
-   * `null` says that the operator has no derivative: to use it upstream of a gradient is an error.
-   */
-  readonly backward: ((ctx: BackwardContext<Attributes>, gradOutputs: readonly (Tensor | null)[]) => void) | null;
 }
 
 /** What an operator's forward pass works with. */
@@ -46,7 +39,7 @@ export class ForwardContext<Attributes extends object> {
   readonly saved: Tensor[] = [];
 
   constructor(
-    readonly engine: Engine,
+    readonly engine: TensorEngine,
     private readonly name: string,
     readonly attributes: Attributes,
     /** Whether backward may follow: only then is there a reason to save anything. */
@@ -90,12 +83,28 @@ export function defineOp<Attributes extends object>(definition: OpDefinition<Att
   return (inputs, attributes) => apply(definition, definition.half ? inputs : promoted(inputs), attributes);
 }
 
+/** The operator behind `to`, which `autocast` applies to operands of the others. */
+export const convert = defineOp<{ dtype: DType }>({
+  name: 'to',
+  half: true,
+  forward(ctx, [x]) {
+    const { dtype } = ctx.attributes;
+    const y = ctx.empty(x!.shape, dtype);
+    if (y.size > 0) ctx.run(cast, { n: y.size, from: x!.dtype, to: dtype }, { x: x!, y });
+    return [y];
+  },
+  backward(ctx, [dy]) {
+    const { dtype } = ctx.attributes;
+    const dx = ctx.gradient(0);
+    if (dx.size > 0) ctx.run(cast, { n: dx.size, from: dtype, to: dx.dtype }, { x: dy!, y: dx });
+  },
+});
+
 /** Under autocast, f16 tensors as f32. */
 function promoted(inputs: readonly (Tensor | null)[]): readonly (Tensor | null)[] {
-  const isHalf = (tensor: Tensor | null): boolean => tensor?.dtype === 'f16' && tensor.engine.halfCopies !== null;
+  const isHalf = (tensor: Tensor | null): boolean => tensor?.dtype === 'f16' && tensor.engine.f16Copies !== null;
   if (!inputs.some(isHalf)) return inputs;
-  const cast = operators.get('to')!;
-  return inputs.map((tensor) => (isHalf(tensor) ? apply<object>(cast, [tensor], { dtype: 'f32' })[0] : tensor));
+  return inputs.map((tensor) => (isHalf(tensor) ? convert([tensor], { dtype: 'f32' })[0] : tensor));
 }
 
 function apply<Attributes extends object>(

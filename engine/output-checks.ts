@@ -1,7 +1,6 @@
 import { DeitError } from '../kernels/lib/errors.ts';
 import { countPoison } from '../kernels/non-finite/index.ts';
-import type { Engine } from './engine.ts';
-import type { Tensor } from './tensor.ts';
+import type { Tensor, TensorEngine } from './tensor.ts';
 
 /** Results that can be checked between two looks at the counts. */
 const MOST = 512;
@@ -20,7 +19,7 @@ export class OutputChecks {
   looked: Promise<void> = Promise.resolve();
 
   constructor(
-    private readonly engine: Engine,
+    private readonly engine: TensorEngine,
     private readonly onError: (error: DeitError) => void,
   ) {
     this.counts = engine.tensor(new Uint32Array(2 * MOST), [2 * MOST], 'u32').keep('engine');

@@ -6,6 +6,13 @@ import { Download, Upload } from './gpu/staging-buffers.ts';
 import type { Receiver } from './gpu/staging-buffers.ts';
 import type { Tensor } from './tensor.ts';
 
+declare module './tensor.ts' {
+  interface TensorEngine {
+    /** What passes between host and GPU in the middle of recorded steps. */
+    readonly staging: Staging;
+  }
+}
+
 const LABEL = 'staging';
 
 /**

@@ -3,17 +3,41 @@ import { cast } from '../kernels/cast/index.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
 import type { DType } from './dtype.ts';
-import type { Engine } from './engine.ts';
-import type { OpDefinition } from './op.ts';
 import { expectShape } from './tensor-shape.ts';
 import type { Shape } from './tensor-shape.ts';
-import type { Tensor } from './tensor.ts';
+import { Tensor } from './tensor.ts';
+import type { TensorEngine } from './tensor.ts';
+
+declare module './tensor.ts' {
+  interface Tensor {
+    /** The tape's record of the operator that made this, and which of its outputs it is; null for a leaf. */
+    node: TapeNode | null;
+    outputIndex: number;
+  }
+}
+
+Object.defineProperties(Tensor.prototype, {
+  node: { value: null, writable: true },
+  outputIndex: { value: 0, writable: true },
+});
+
+/** What the tape knows of an operator: see `OpDefinition`, which adds the forward pass. */
+export interface Differentiable<Attributes extends object> {
+  readonly name: string;
+  /** Whether backward rounds the gradient of its only result to f16: who writes that gradient may do it too. */
+  roundsGradient?(attributes: Attributes): boolean;
+  /**
+   * Records the kernels that turn gradients of the outputs (null where nothing used one) into gradients of the inputs.
+   * `null` says that the operator has no derivative: to use it upstream of a gradient is an error.
+   */
+  readonly backward: ((ctx: BackwardContext<Attributes>, gradOutputs: readonly (Tensor | null)[]) => void) | null;
+}
 
 /** One applied operator: what backward needs of it. */
 export interface TapeNode {
   /** Ascending in the order of recording, so that descending ids are a topological order of the backward pass. */
   readonly id: number;
-  readonly definition: OpDefinition<object>;
+  readonly definition: Differentiable<object>;
   /** The module that called the operator: see `Engine.within`. */
   readonly path: string;
   readonly attributes: object;
@@ -41,7 +65,7 @@ export class BackwardContext<Attributes extends object> {
   readonly written: Tensor[] = [];
 
   constructor(
-    private readonly engine: Engine,
+    private readonly engine: TensorEngine,
     private readonly node: TapeNode,
     private readonly gradients: GradientTable,
     private readonly outputs: readonly (Gradient | undefined)[],
@@ -154,7 +178,7 @@ export class BackwardContext<Attributes extends object> {
 class GradientTable {
   private readonly table = new Map<TapeNode | Tensor, (Gradient | undefined)[]>();
 
-  constructor(readonly engine: Engine) {}
+  constructor(readonly engine: TensorEngine) {}
 
   private slots(target: Tensor): (Gradient | undefined)[] {
     const key = target.node ?? target;
@@ -300,7 +324,7 @@ function expectDtype(gradient: Tensor, { dtype }: Tensor, where: string): void {
   });
 }
 
-function deliver(engine: Engine, leaf: Tensor, gradient: Gradient | undefined): void {
+function deliver(engine: TensorEngine, leaf: Tensor, gradient: Gradient | undefined): void {
   if (!gradient) return;
   if (leaf.grad) {
     accumulate(leaf.grad, gradient.tensor);

@@ -1,24 +1,84 @@
+import type { DeviceProfile } from '../kernels/lib/device.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { ErrorDetails } from '../kernels/lib/errors.ts';
-import type { HalfPart } from './autocast.ts';
+import type { Kernel } from '../kernels/lib/kernel.ts';
 import type { DType, TypedArray } from './dtype.ts';
 import { bytesOf, bytesPerElement, isFloat, numbers, paddedBytes, toTypedArray, typedArray } from './dtype.ts';
-import type { Engine } from './engine.ts';
 import type { Storage } from './gpu/storage.ts';
 import type { Region } from './gpu/commands.ts';
 import { flatten, formatGlimpse, glimpse, nest } from './nested.ts';
 import type { Glimpse, NestedArray, TensorData } from './nested.ts';
 import { formatShape, numel } from './tensor-shape.ts';
 import type { Shape } from './tensor-shape.ts';
-import type { TapeNode } from './tape.ts';
-import { backward } from './tape.ts';
+
+/** What one call of `Engine.run` recorded: see `Engine.observe`. */
+export interface Recorded {
+  readonly op: string;
+  /** See `Engine.within`. */
+  readonly path: string;
+  readonly kernel: string;
+  /** Tensors that the kernel writes to, by the names of its bindings. */
+  readonly outputs: Readonly<Record<string, Tensor>>;
+}
+
+/** What tensors, the tape and operators need of the engine that they are on: see `Engine`, which is all of it. */
+export interface TensorEngine {
+  readonly profile: DeviceProfile;
+  readonly adapter: { readonly name: string };
+  readonly seed: number;
+  readonly step: Tensor;
+  readonly path: string;
+  gradEnabled: boolean;
+  /** In a region of `autocast`, the f16 copies of parameters that it has made, by parameter; null outside. */
+  f16Copies: Map<Tensor, Tensor> | null;
+  /** @internal Bound where a kernel has an input or output that a problem does not use. Nothing is written to either. */
+  readonly placeholders: { readonly input: Tensor; readonly output: Tensor };
+  /** @internal In debug mode. */
+  readonly checks: { check(what: string, results: readonly (Tensor | null)[]): void } | null;
+
+  empty(shape: Shape, dtype?: DType, label?: string): Tensor;
+  full(shape: Shape, value: number): Tensor;
+  zeros(shape: Shape): Tensor;
+  tensor(data: TensorData, shape?: Shape, dtype?: DType): Tensor;
+  pack(tensors: readonly Tensor[], label: string): Tensor;
+  free(tensor: Tensor): void;
+  copy(from: Tensor, to: Tensor): void;
+  run<Problem extends object>(
+    op: string,
+    kernel: Kernel<Problem>,
+    problem: Problem,
+    tensors: Readonly<Record<string, Tensor>>,
+  ): void;
+  scope<Result>(work: () => Result): Result;
+  noGrad<Result>(work: () => Result): Result;
+  withGrad<Result>(work: () => Result): Result;
+  within<Result>(path: string, work: () => Result): Result;
+  observe<Result>(observer: (recorded: Recorded) => void, work: () => Result): Result;
+
+  /** @internal */
+  allocate(bytes: number, label: string): Storage;
+  /** @internal */
+  keep(tensor: Tensor, label: string): void;
+  /** @internal */
+  write(tensor: Tensor, data: Uint8Array<ArrayBuffer>): void;
+  /** @internal */
+  read<Content>(tensor: Tensor, convert: (content: ArrayBuffer) => Content): Promise<Content>;
+  /** @internal */
+  peek(tensor: Tensor): Promise<ArrayBuffer>;
+  /** @internal */
+  wholly<Result>(work: () => Result): Result;
+  /** @internal */
+  undoIfFailed(takeBack: () => void): void;
+  /** @internal */
+  forgetGradAtScopeEnd(leaf: Tensor): void;
+}
 
 /**
  * An n-dimensional array in GPU memory, always contiguous in row-major order. Tensors made inside a scope live until
  * it ends, unless kept. Reading is asynchronous; everything else only records work.
  */
 export class Tensor {
-  readonly engine: Engine;
+  readonly engine: TensorEngine;
   readonly shape: Shape;
   readonly dtype: DType;
   /** Offset in bytes into `storage`, a multiple of 256. */
@@ -30,13 +90,8 @@ export class Tensor {
   private seen: { readonly version: number; readonly glimpse: Glimpse } | null = null;
   /** Where the optimizer wants this leaf's gradient written, if it does: a slice of one flat buffer. */
   gradHome: Tensor | null = null;
-  /** The parameters together with which autocast rounds this one, if there are such: see `shareHalfCopies`. */
-  halfPart: HalfPart | null = null;
-  /** The tape's record of the operator that made this, and which of its outputs it is. */
-  node: TapeNode | null = null;
-  outputIndex = 0;
 
-  constructor(engine: Engine, storage: Storage, shape: Shape, dtype: DType, offset = 0) {
+  constructor(engine: TensorEngine, storage: Storage, shape: Shape, dtype: DType, offset = 0) {
     this.engine = engine;
     this.storage = storage;
     this.shape = shape;
@@ -194,14 +249,6 @@ export class Tensor {
     const before = this.seen;
     this.engine.undoIfFailed(() => (this.seen = before));
     this.seen = { version: this.storage.version, glimpse: glimpse(numbers(this.dtype, values), this.shape) };
-  }
-
-  /**
-   * Reverse-mode differentiation from this scalar (or with the upstream gradient given) to every leaf that requires it.
-   * `delivered` is told of each leaf when this pass has recorded all that goes into its gradient.
-   */
-  backward(gradient?: Tensor, delivered?: (leaf: Tensor) => void): void {
-    backward(this, gradient, delivered);
   }
 
   toString(): string {

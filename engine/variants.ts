@@ -2,11 +2,17 @@ import type { DeviceProfile } from '../kernels/lib/device.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { AdapterReport } from './gpu/context.ts';
 import type { DType } from './dtype.ts';
-import type { Engine } from './engine.ts';
 import { parseStrictJson } from './json.ts';
 import type { JsonValue } from './json.ts';
 import type { Shape } from './tensor-shape.ts';
-import type { Tensor } from './tensor.ts';
+import type { Tensor, TensorEngine } from './tensor.ts';
+
+declare module './tensor.ts' {
+  interface TensorEngine {
+    /** Ways to compute that were chosen by measurement; empty unless asked for. */
+    readonly variants: VariantTable;
+  }
+}
 
 /** One way to compute a problem. */
 export interface Way {
@@ -23,7 +29,7 @@ export interface Tunable<Problem extends object, Chosen extends Way> {
   /** For people. */
   describe(problem: Problem): string;
   /** Makes operands with `uniform`, and tells how the problem is computed on them. */
-  trial(engine: Engine, problem: Problem, uniform: (shape: Shape, dtype?: DType) => Tensor): Trial<Chosen>;
+  trial(engine: TensorEngine, problem: Problem, uniform: (shape: Shape, dtype?: DType) => Tensor): Trial<Chosen>;
 }
 
 export interface Trial<Chosen extends Way> {

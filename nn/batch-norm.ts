@@ -1,5 +1,5 @@
 import { batchNorm } from '../engine/index.ts';
-import type { Engine, Shape, Tensor } from '../engine/index.ts';
+import type { Engine, Shape, Tensor, TensorEngine } from '../engine/index.ts';
 import type { LayerShapes } from './describe.ts';
 import { Module } from './module.ts';
 import type { Counter } from './state.ts';
@@ -58,7 +58,7 @@ export class BatchNorm2d extends Module {
     return { module: this, type: 'BatchNorm2d', outputShape: input };
   }
 
-  private track(engine: Engine): void {
+  private track(engine: TensorEngine): void {
     const counter = this.numBatchesTracked;
     engine.undoIfFailed(() => counter.value--);
     counter.value++;

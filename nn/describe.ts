@@ -1,6 +1,7 @@
 /** Layers of a model with output shapes, parameters and multiply-adds, from its modules and the shape of an input. */
 import type { Shape } from '../engine/index.ts';
 import type { Module } from './module.ts';
+import type { TensorDescription } from './state.ts';
 
 /** What a module makes of an input of some shape. Every layer and model says it in its method `describe`. */
 export interface LayerShapes {
@@ -13,13 +14,6 @@ export interface LayerShapes {
   readonly multiplyAdds?: number;
   /** In order of use. */
   readonly parts?: readonly LayerShapes[];
-}
-
-export interface TensorDescription {
-  readonly name: string;
-  readonly shape: Shape;
-  /** Trained, part of the state (running statistics), or an integer that lives on the host. */
-  readonly kind: 'parameter' | 'buffer' | 'counter';
 }
 
 export interface LayerDescription {

@@ -1,5 +1,5 @@
 import { DeitError, Tensor, emaStep } from '../engine/index.ts';
-import type { Engine } from '../engine/index.ts';
+import type { TensorEngine } from '../engine/index.ts';
 import type { Module } from './module.ts';
 import type { Optimizer } from './optim/optimizer.ts';
 import { writeState } from './state.ts';
@@ -18,7 +18,7 @@ interface Part {
  * average <- decay * average + (1 - decay) * live after each step. Starts as a copy of the live state.
  */
 export class Ema {
-  private readonly engine: Engine;
+  private readonly engine: TensorEngine;
   private readonly parts: Part[] = [];
 
   /** `optimizer` trains the model: its flat buffer is averaged in one go, and so is all other state. */

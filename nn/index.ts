@@ -1,9 +1,9 @@
 /** Layers, optimizers, schedules and initial values, on the operators of deit-webgpu/engine. */
 export { Module } from './module.ts';
 export { describeModule } from './describe.ts';
-export type { LayerDescription, LayerShapes, ModelDescription, TensorDescription } from './describe.ts';
+export type { LayerDescription, LayerShapes, ModelDescription } from './describe.ts';
 export { readTensors, saveState, stateMismatch, stateValues, writeState } from './state.ts';
-export type { Counter, LoadOptions, LoadReport, StateValue } from './state.ts';
+export type { Counter, LoadOptions, LoadReport, StateValue, TensorDescription } from './state.ts';
 export { initScope, kaimingUniform, normal, uniform } from './init.ts';
 export { Linear } from './linear.ts';
 export type { LinearOptions } from './linear.ts';

@@ -1,7 +1,6 @@
 import type { Tensor } from '../engine/index.ts';
-import type { TensorDescription } from './describe.ts';
 import { writeState } from './state.ts';
-import type { Counter, LoadOptions, LoadReport, StateValue } from './state.ts';
+import type { Counter, LoadOptions, LoadReport, StateValue, TensorDescription } from './state.ts';
 
 /**
  * Base class of layers and models: a tree of modules with named parameters (trained), buffers (such as running

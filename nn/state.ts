@@ -1,6 +1,5 @@
 import { DeitError, formatShape, sameShape, storeElements, storeFloats, toFloat32 } from '../engine/index.ts';
 import type { Shape, StoredTensor, Tensor } from '../engine/index.ts';
-import type { Module } from './module.ts';
 
 /** A tensor's content on the host, in row-major order. */
 export interface StateValue {
@@ -11,6 +10,13 @@ export interface StateValue {
 /** An integer of the state dict that lives on the host, such as BatchNorm's `num_batches_tracked`. */
 export interface Counter {
   value: number;
+}
+
+export interface TensorDescription {
+  readonly name: string;
+  readonly shape: Shape;
+  /** Trained, part of the state (running statistics), or an integer that lives on the host. */
+  readonly kind: 'parameter' | 'buffer' | 'counter';
 }
 
 export interface LoadOptions {
@@ -77,8 +83,14 @@ export async function readTensors(tensors: ReadonlyMap<string, Tensor>): Promise
   );
 }
 
+/** What a module's state consists of. */
+interface Stateful {
+  stateDict(): Map<string, Tensor>;
+  namedCounters(): [string, Counter][];
+}
+
 /** The whole state of a module, ready for `writeSafetensors`: parameters and buffers as F32, counters as I64. */
-export async function saveState(module: Module): Promise<Map<string, StoredTensor>> {
+export async function saveState(module: Stateful): Promise<Map<string, StoredTensor>> {
   const state = await readTensors(module.stateDict());
   for (const [name, { value }] of module.namedCounters()) {
     state.set(name, storeElements('I64', BigInt64Array.of(BigInt(value)), []));

@@ -1,4 +1,4 @@
-import type { Engine } from '../engine/index.ts';
+import type { TensorEngine } from '../engine/index.ts';
 import { Module } from './module.ts';
 
 type Method = (...args: unknown[]) => unknown;
@@ -7,7 +7,12 @@ type Method = (...args: unknown[]) => unknown;
  * Runs `work` with the engine told, during every call of a method of a module in the tree, which module that is: what
  * operators record then carries the path. The methods are wrapped for that time only; calls cost nothing otherwise.
  */
-export function withModulePaths<Result>(engine: Engine, root: Module, prefix: string, work: () => Result): Result {
+export function withModulePaths<Result>(
+  engine: TensorEngine,
+  root: Module,
+  prefix: string,
+  work: () => Result,
+): Result {
   const wrapped: [Module, string][] = [];
   try {
     for (const [path, module] of root.namedModules(prefix)) {

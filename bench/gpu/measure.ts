@@ -1,5 +1,5 @@
 /** Node only. This project's side of bench/gpu: each measurement on an engine of its own, so that one failure is one row. */
-import { add, autocast, createEngine, crossEntropy, expectHalf, matmul, mul, to } from '../../engine/node.ts';
+import { add, autocast, createEngine, crossEntropy, expectF16, matmul, mul, to } from '../../engine/node.ts';
 import type { Engine, Recording, Tensor } from '../../engine/node.ts';
 import { byKernel } from '../../deit/profile.ts';
 import { VisionTransformer } from '../../deit/models/deit.ts';
@@ -46,7 +46,7 @@ export async function measureMatmul(
   precision: Precision,
 ): Promise<{ ms: number; error: number; kernel: string }> {
   const isHalf = precision === 'f16';
-  if (isHalf) expectHalf(engine, 'f16 matmul');
+  if (isHalf) expectF16(engine, 'f16 matmul');
   const operands = [1, 2].map((stream) => to(engine.tensor(draw(n * n, stream), [n, n]), precision).keep('input'));
   const [x, y] = operands;
   const [a, b] = await Promise.all(operands.map((operand) => to(operand, 'f32').read()));
@@ -101,7 +101,7 @@ export async function measureModel(
   batch: number,
   precision: Precision,
 ): Promise<ModelRow> {
-  if (precision === 'f16') expectHalf(engine, name);
+  if (precision === 'f16') expectF16(engine, name);
   const model = createModel(engine, name, size).eval();
   model.precision = precision;
   const pixels = draw(batch * 3 * size.image ** 2, IMAGE_STREAM);

@@ -7,7 +7,7 @@ import type { MemoryDataset } from '../data/index.ts';
 import { createModel } from '../models/index.ts';
 import type { Classifier } from '../models/index.ts';
 import { Evaluator } from '../train/evaluate.ts';
-import type { Accuracy } from '../train/evaluate.ts';
+import type { Accuracy } from '../train/tally.ts';
 import { trainSteps } from '../train/train-steps.ts';
 import type { StepProgress } from '../train/train-steps.ts';
 import { TrainStep } from '../train/step.ts';

@@ -4,7 +4,7 @@ import { nestRecipe } from '../recipe/resolve.ts';
 import { examineRun } from '../report/node/examiner.ts';
 import { writeReport } from '../report/node/run-files.ts';
 import { quoted } from '../shell.ts';
-import type { Accuracy } from '../train/evaluate.ts';
+import type { Accuracy } from '../train/tally.ts';
 import type { StepProgress } from '../train/train-steps.ts';
 import { MODEL_FILES } from '../train/node/find-weights.ts';
 import { outliveDevices } from '../train/node/recovery.ts';

@@ -1,5 +1,5 @@
 import { autocast } from '../../engine/index.ts';
-import type { Engine, Shape, Tensor } from '../../engine/index.ts';
+import type { TensorEngine, Shape, Tensor } from '../../engine/index.ts';
 import type { LayerShapes, Module } from '../../nn/index.ts';
 
 /** Element type of what products work on. */
@@ -25,5 +25,5 @@ export interface Classifier extends Module {
 }
 
 /** Runs part of a model's forward pass in its precision. */
-export const inPrecision = <Result>(precision: Precision, engine: Engine, work: () => Result): Result =>
+export const inPrecision = <Result>(precision: Precision, engine: TensorEngine, work: () => Result): Result =>
   precision === 'f16' ? autocast(engine, work) : work();

@@ -1,5 +1,5 @@
-import { Tensor, expectHalf, to } from '../../engine/index.ts';
-import type { Download, Engine, Receiver, Upload } from '../../engine/index.ts';
+import { Tensor, expectF16, to } from '../../engine/index.ts';
+import type { Download, TensorEngine, Receiver, Upload } from '../../engine/index.ts';
 import type { Optimizer } from '../../nn/index.ts';
 import type { Communicator } from './communicator.ts';
 import { HalfSum } from './half-sum.ts';
@@ -40,7 +40,7 @@ interface Bucket {
  * What is recorded is recorded once. All ranks record the same step, so their buckets are the same.
  */
 export class GradientExchange {
-  private readonly engine: Engine;
+  private readonly engine: TensorEngine;
   private readonly buckets: Bucket[] = [];
   /** Gradients that are complete and have not left: where they begin and end in the flat buffer, in bytes. */
   private waiting: [number, number][] = [];
@@ -51,7 +51,7 @@ export class GradientExchange {
   constructor(private readonly options: ExchangeOptions) {
     const { optimizer, wire } = options;
     this.engine = optimizer.engine;
-    if (wire === 'f16') expectHalf(this.engine, 'gradients that travel as f16');
+    if (wire === 'f16') expectF16(this.engine, 'gradients that travel as f16');
     const { flat, parameters } = optimizer;
     const begins = [...parameters.map(([, { offset }]) => offset - flat.offset), flat.bytes];
     this.extents = new Map(parameters.map(([, tensor], i) => [tensor, [begins[i], begins[i + 1]]]));

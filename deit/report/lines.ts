@@ -1,5 +1,5 @@
 /** Lines of `metrics.jsonl`, which anyone may have written, as what they should be. Browser-safe. */
-import type { Accuracy } from '../train/evaluate.ts';
+import type { Accuracy } from '../train/tally.ts';
 import type { Role } from '../train/setup.ts';
 import { STEP_NUMBERS } from './downsample.ts';
 import type { EvaluationLine, StepLine } from './run.ts';

@@ -1,5 +1,5 @@
 /** A training run as its folder describes it. Browser-safe. */
-import type { Accuracy } from '../train/evaluate.ts';
+import type { Accuracy } from '../train/tally.ts';
 import type { StepProgress } from '../train/train-steps.ts';
 import type { Role } from '../train/setup.ts';
 import type { Analysis } from './analysis.ts';

@@ -4,18 +4,7 @@ import type { Classifier } from '../models/classifier.ts';
 import { imageName } from './batches.ts';
 import type { BatchSource } from './batches.ts';
 import { Tally } from './tally.ts';
-
-/** Share of images that are classified rightly, by each head and by the average of both heads' logits. */
-export interface Accuracy {
-  readonly class: number;
-  /** Null without a distillation head. */
-  readonly distillation: number | null;
-  readonly average: number;
-  /** Share of images whose class is among the five likeliest, and mean cross-entropy in nats, by the average. */
-  readonly top5: number;
-  readonly loss: number;
-  readonly images: number;
-}
+import type { Accuracy } from './tally.ts';
 
 /** Batches whose logits may be outstanding. */
 const IN_FLIGHT = 2;

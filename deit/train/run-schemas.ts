@@ -2,7 +2,7 @@
 import * as v from 'valibot';
 import { DeitError } from '../../engine/index.ts';
 import type { AdapterReport } from '../../engine/index.ts';
-import type { Accuracy } from './evaluate.ts';
+import type { Accuracy } from './tally.ts';
 import type { Role } from './setup.ts';
 
 /** `config.json`. */

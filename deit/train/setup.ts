@@ -1,8 +1,8 @@
 /** From a recipe to the parts of a training: optimizer, schedule, length, mixing. Browser-safe. */
-import { DeitError, expectHalf } from '../../engine/index.ts';
+import { DeitError, expectF16 } from '../../engine/index.ts';
 import { AdamW, GradScaler, SGD, decayGroups } from '../../nn/index.ts';
 import type { Module, Optimizer, Schedule } from '../../nn/index.ts';
-import type { Engine } from '../../engine/index.ts';
+import type { Engine, TensorEngine } from '../../engine/index.ts';
 import type { Classifier, Precision } from '../models/classifier.ts';
 import { VisionTransformer } from '../models/deit.ts';
 import { createModel } from '../models/registry.ts';
@@ -63,7 +63,7 @@ export function studentOf(engine: Engine, recipe: Recipe, spec: string): Classif
 
 /** Has a model compute in this precision. Throws `feature-missing` where the adapter has no f16. */
 export function applyPrecision(model: Classifier, precision: Precision): void {
-  if (precision === 'f16') expectHalf(engineOf(model), 'precision f16');
+  if (precision === 'f16') expectF16(engineOf(model), 'precision f16');
   model.precision = precision;
 }
 
@@ -71,7 +71,7 @@ export function applyPrecision(model: Classifier, precision: Precision): void {
 export const scalerFor = (model: Classifier): GradScaler | null =>
   model.precision === 'f16' ? new GradScaler(engineOf(model)) : null;
 
-const engineOf = (model: Module): Engine => model.parameters()[0].engine;
+const engineOf = (model: Module): TensorEngine => model.parameters()[0].engine;
 
 /** Freezes what the recipe does not train, and packs the rest into an optimizer. */
 export function optimizerOf(recipe: Recipe, role: Role, model: Classifier): Optimizer {

@@ -1,5 +1,16 @@
 import { argmaxRows, averageLogits } from '../logits.ts';
-import type { Accuracy } from './evaluate.ts';
+
+/** Share of images that are classified rightly, by each head and by the average of both heads' logits. */
+export interface Accuracy {
+  readonly class: number;
+  /** Null without a distillation head. */
+  readonly distillation: number | null;
+  readonly average: number;
+  /** Share of images whose class is among the five likeliest, and mean cross-entropy in nats, by the average. */
+  readonly top5: number;
+  readonly loss: number;
+  readonly images: number;
+}
 
 /** How one set of logits did: shares of images, and the mean cross-entropy in nats. */
 export interface HeadScores {

@@ -1,5 +1,4 @@
 import type { DeviceProfile } from '../../kernels/lib/device.ts';
-import type { Engine } from '../engine.ts';
 import type { GpuContext } from './context.ts';
 
 /** The largest range that was bound to a kernel. */
@@ -7,12 +6,6 @@ export interface LargestBinding {
   bytes: number;
   /** Operator and shapes. */
   where: string;
-}
-
-/** An engine that runs nothing, and the largest range that it bound to a kernel so far: see `Engine.dry`. */
-export interface DryRun {
-  readonly engine: Engine;
-  readonly largestBinding: Readonly<LargestBinding>;
 }
 
 /**

@@ -2,13 +2,7 @@ import type { DeitError } from '../../kernels/lib/errors.ts';
 import { paddedBytes } from '../dtype.ts';
 import { regionsOf, writtenBy } from './commands.ts';
 import type { Command, Region } from './commands.ts';
-import type { Storage } from './storage.ts';
-
-/** Why work did not run, and whether anybody has been told. */
-export interface Failure {
-  readonly error: DeitError;
-  told: boolean;
-}
+import type { Failure, Storage } from './storage.ts';
 
 /**
  * What goes wrong after the call that recorded it has returned: a kernel that does not compile, a list that the GPU refuses.

@@ -1,4 +1,10 @@
-import type { Failure } from './failures.ts';
+import type { DeitError } from '../../kernels/lib/errors.ts';
+
+/** Why work did not run, and whether anybody has been told. */
+export interface Failure {
+  readonly error: DeitError;
+  told: boolean;
+}
 
 /** A buffer of the GPU. It is accounted for once it is planned, and made when the first list that uses it is encoded. */
 export class PhysicalBuffer {

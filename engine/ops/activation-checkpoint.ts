@@ -1,5 +1,5 @@
 import { withCopies } from '../autocast.ts';
-import type { HalfCopies } from '../autocast.ts';
+import type { F16Copies } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
 import { reshape } from './shape.ts';
@@ -7,7 +7,7 @@ import { reshape } from './shape.ts';
 interface Segment {
   readonly compute: (x: Tensor) => Tensor;
   /** The region of autocast that the segment was computed in. */
-  readonly copies: HalfCopies | null;
+  readonly copies: F16Copies | null;
 }
 
 const segment = defineOp<Segment>({
@@ -38,5 +38,5 @@ const segment = defineOp<Segment>({
  * change nothing (no running statistics).
  */
 export function checkpoint(compute: (x: Tensor) => Tensor, x: Tensor, parameters: readonly Tensor[]): Tensor {
-  return segment([x, ...parameters], { compute, copies: x.engine.halfCopies })[0];
+  return segment([x, ...parameters], { compute, copies: x.engine.f16Copies })[0];
 }

@@ -8,9 +8,8 @@ import type { AttentionPart, AttentionProblem, AttentionVariant } from '../../ke
 import { DeitError } from '../../kernels/lib/errors.ts';
 import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
-import type { Engine } from '../engine.ts';
 import type { BackwardContext } from '../tape.ts';
-import type { Tensor } from '../tensor.ts';
+import type { Tensor, TensorEngine } from '../tensor.ts';
 import type { Tunable, Way } from '../variants.ts';
 import { mul } from './binary.ts';
 import { matmul } from './matmul.ts';
@@ -98,7 +97,7 @@ const tunables = { forward: tunable('forward'), query: tunable('query'), keyValu
 /** Records one part in the variant that was measured to be fastest, or in the usual one. */
 function runPart(
   ctx: { run: BackwardContext<AttentionProblem>['run'] },
-  engine: Engine,
+  engine: TensorEngine,
   part: AttentionPart,
   problem: AttentionProblem,
   tensors: Readonly<Record<string, Tensor>>,

@@ -7,7 +7,7 @@ import {
   reciprocalDeviation,
 } from '../../kernels/batch-norm/index.ts';
 import type { ChannelShape } from '../../kernels/lib/channels.ts';
-import { expectFloat, expectHalf } from '../autocast.ts';
+import { expectFloat, expectF16 } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape, numel } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
@@ -105,7 +105,7 @@ export function batchNorm(
   options: BatchNormOptions,
 ): Tensor {
   const { training, momentum = 0.1, eps = 1e-5, relu = false, dtype = 'f32' } = options;
-  if (dtype === 'f16') expectHalf(x.engine, 'batchNorm');
+  if (dtype === 'f16') expectF16(x.engine, 'batchNorm');
   for (const tensor of [x, weight, bias, runningMean, runningVar]) expectFloat(tensor, 'batchNorm');
   if (x.rank < 2 || x.size === 0) {
     throw new DeitError('shape-mismatch', 'batchNorm() takes images or features by channel, none of them empty.', {

@@ -8,7 +8,7 @@ import {
   layerNormSumsColumns,
 } from '../../kernels/layer-norm/index.ts';
 import { DeitError } from '../../kernels/lib/errors.ts';
-import { expectFloat, expectHalf } from '../autocast.ts';
+import { expectFloat, expectF16 } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape, numel } from '../tensor-shape.ts';
 import type { BackwardContext } from '../tape.ts';
@@ -52,7 +52,7 @@ export function layerNorm(
   eps = 1e-6,
   dtype: 'f32' | 'f16' = 'f32',
 ): Tensor {
-  if (dtype === 'f16') expectHalf(x.engine, 'layerNorm');
+  if (dtype === 'f16') expectF16(x.engine, 'layerNorm');
   const attributes = { ...attributesOf(x, weight, bias, eps, 'layerNorm'), half: dtype === 'f16' };
   return layerNormOp([x, weight, bias], attributes)[0];
 }

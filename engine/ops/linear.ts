@@ -228,5 +228,5 @@ function linearSizes(where: string, x: Tensor | Shape, weight: Tensor, bias: Ten
     });
   }
   if (bias) expectShape(bias.shape, [n], where, 'the bias');
-  return { m: numel(shape) / k, n, k, half: weight.engine.halfCopies !== null };
+  return { m: numel(shape) / k, n, k, half: weight.engine.f16Copies !== null };
 }

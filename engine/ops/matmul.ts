@@ -144,7 +144,7 @@ function matmulShape(a: Shape, b: Shape, { transposeA, transposeB }: Omit<Attrib
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const attributes = { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false };
-  const half = a.engine.halfCopies !== null;
+  const half = a.engine.f16Copies !== null;
   expectFloat(a, 'matmul');
   expectFloat(b, 'matmul');
   if (a.rank < 2 || b.rank < 2) {

@@ -1,10 +1,8 @@
 import { countNonFinite, holdStep, noteLoss, spoil } from '../../kernels/non-finite/index.ts';
 import { DeitError } from '../../kernels/lib/errors.ts';
-import type { Recorded } from '../dispatcher.ts';
-import type { Engine } from '../engine.ts';
 import { formatShape, unravelIndex } from '../tensor-shape.ts';
 import type { Shape } from '../tensor-shape.ts';
-import type { Tensor } from '../tensor.ts';
+import type { Recorded, Tensor, TensorEngine } from '../tensor.ts';
 
 /** Notes in `halt` (f32 [1]) if the loss, a scalar, is NaN or infinite. Not differentiable. */
 export function noteNonFiniteLoss(loss: Tensor, halt: Tensor): void {
@@ -39,7 +37,7 @@ const MAX_OUTPUTS = 1 << 16;
  * Runs `work` as a scope with every output of every operator examined on the GPU, and returns those that held NaN or
  * infinity, in the order in which they were computed. Slower than plain running by about the time to read everything once.
  */
-export async function findNonFinite(engine: Engine, work: () => void): Promise<NonFiniteOutput[]> {
+export async function findNonFinite(engine: TensorEngine, work: () => void): Promise<NonFiniteOutput[]> {
   const examined: { recorded: Recorded; output: string; shape: Shape }[] = [];
   const counts = engine.scope(() => {
     const found = engine.tensor(new Uint32Array(2 * MAX_OUTPUTS), [2 * MAX_OUTPUTS], 'u32');

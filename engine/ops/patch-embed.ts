@@ -75,7 +75,7 @@ export function patchEmbed(image: Tensor, weight: Tensor, bias: Tensor): Tensor 
     gridWidth: wide / patch,
     patch,
     width,
-    ...(image.engine.halfCopies && { half: ['x', 'w'] }),
+    ...(image.engine.f16Copies && { half: ['x', 'w'] }),
   };
   return patchEmbedOp([image, to(weight, 'f32'), to(bias, 'f32')], problem)[0];
 }

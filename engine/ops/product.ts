@@ -78,7 +78,7 @@ function productIn(ctx: Context, form: ProductForm, problem: MatmulProblem, tens
 function record(ctx: Context, problem: MatmulProblem, tensors: ProductTensors): void {
   const { a, b, y, bias, residual, pre, activated, row_sums } = tensors;
   // Some variants bind what this product does not use.
-  const { input, output } = y.engine.spare;
+  const { input, output } = y.engine.placeholders;
   ctx.run(matmul, problem, {
     a,
     b,

@@ -1,7 +1,6 @@
 import { randomNormal as normalKernel, randomUniform as uniformKernel } from '../../kernels/random/index.ts';
 import { Purpose } from '../../kernels/lib/philox.ts';
-import type { Engine } from '../engine.ts';
-import type { Tensor } from '../tensor.ts';
+import type { Tensor, TensorEngine } from '../tensor.ts';
 import type { Shape } from '../tensor-shape.ts';
 
 export interface FillOptions {
@@ -12,7 +11,7 @@ export interface FillOptions {
 
 /** A tensor of independent normal draws. Its step is that of `engine.step`. */
 export function randomNormal(
-  engine: Engine,
+  engine: TensorEngine,
   shape: Shape,
   options: FillOptions & { mean?: number; std?: number } = {},
 ): Tensor {
@@ -25,7 +24,7 @@ export function randomNormal(
 
 /** A tensor of independent draws, uniform in [low, high). Its step is that of `engine.step`. */
 export function randomUniform(
-  engine: Engine,
+  engine: TensorEngine,
   shape: Shape,
   options: FillOptions & { low?: number; high?: number } = {},
 ): Tensor {

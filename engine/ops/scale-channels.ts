@@ -1,7 +1,7 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import type { ChannelShape } from '../../kernels/lib/channels.ts';
 import { scaleChannelsForward, scaleChannelsGradient } from '../../kernels/scale-channels/index.ts';
-import { expectFloat, expectHalf } from '../autocast.ts';
+import { expectFloat, expectF16 } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
 import { expectShape, formatShape } from '../tensor-shape.ts';
@@ -28,7 +28,7 @@ const scaleChannelsOp = defineOp<ChannelShape>({
  * of squeeze-and-excitation. As x * gate[:, :, None, None] in PyTorch. The result is f32, or f16 for products of f16.
  */
 export function scaleChannels(x: Tensor, gate: Tensor, dtype: 'f32' | 'f16' = 'f32'): Tensor {
-  if (dtype === 'f16') expectHalf(x.engine, 'scaleChannels');
+  if (dtype === 'f16') expectF16(x.engine, 'scaleChannels');
   const shape = imageShape(x, 'scaleChannels');
   expectFloat(gate, 'scaleChannels');
   expectShape(gate.shape.slice(0, 2), [shape.batch, shape.channels], 'scaleChannels', 'the gate');

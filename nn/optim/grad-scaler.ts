@@ -1,5 +1,5 @@
 import { DeitError, mul, updateLossScale } from '../../engine/index.ts';
-import type { Engine, LossScale, Tensor } from '../../engine/index.ts';
+import type { TensorEngine, LossScale, Tensor } from '../../engine/index.ts';
 import { writeState } from '../state.ts';
 import type { LoadReport, StateValue } from '../state.ts';
 
@@ -30,7 +30,7 @@ export class GradScaler {
   private readonly settings: Required<GradScalerSettings>;
 
   constructor(
-    readonly engine: Engine,
+    readonly engine: TensorEngine,
     settings: GradScalerSettings = {},
   ) {
     this.settings = { initScale: 65536, growthFactor: 2, backoffFactor: 0.5, growthInterval: 2000, ...settings };

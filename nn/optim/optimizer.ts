@@ -5,9 +5,10 @@ import {
   flatGradients,
   gradNorm,
   holdNonFinite,
-  shareHalfCopies,
+  shareF16Copies,
+  unshareF16Copies,
 } from '../../engine/index.ts';
-import type { Engine, HyperRow, UpdateOptions } from '../../engine/index.ts';
+import type { TensorEngine, HyperRow, UpdateOptions } from '../../engine/index.ts';
 import type { ParameterGroup } from '../param-groups.ts';
 import { writeState } from '../state.ts';
 import type { LoadReport, StateValue } from '../state.ts';
@@ -41,7 +42,7 @@ export interface OptimizerOptions {
 export abstract class Optimizer {
   /** Steps prepared so far. */
   steps = 0;
-  readonly engine: Engine;
+  readonly engine: TensorEngine;
   /** All parameters, flat. */
   readonly flat: Tensor;
   /** Divides gradients by the loss scale, and adapts that; null without. */
@@ -63,7 +64,7 @@ export abstract class Optimizer {
   private readonly maxNorm: number;
   private readonly gradientScale: number;
   private readonly moments = new Map<string, Tensor>();
-  private readonly halfTables: readonly Tensor[];
+  private readonly f16Tables: readonly Tensor[];
 
   constructor(
     private readonly groups: readonly ParameterGroup[],
@@ -96,7 +97,7 @@ export abstract class Optimizer {
     this.scaler = scaler;
     const isMeasured = maxNorm !== null || skipNonFinite || scaler;
     this.norm = isMeasured ? this.engine.zeros([scaler ? 4 : 2]).keep('optimizer') : null;
-    this.halfTables = scaler ? shareHalfCopies(tensors, this.flat) : [];
+    this.f16Tables = scaler ? shareF16Copies(tensors, this.flat) : [];
     // The norm is measured before the scale is applied.
     this.maxNorm = (maxNorm ?? 0) / gradientScale;
     this.gradientScale = gradientScale;
@@ -191,9 +192,10 @@ export abstract class Optimizer {
   /** Gives back the memory of gradients and moments, and of the scaler's state. The parameters stay, in memory of their own. */
   free(): void {
     const parameters = this.parameters.map(([, parameter]) => parameter);
-    for (const parameter of parameters) parameter.grad = parameter.gradHome = parameter.halfPart = null;
+    for (const parameter of parameters) parameter.grad = parameter.gradHome = null;
+    unshareF16Copies(parameters);
     unpack(this.flat, parameters);
-    const tensors = [this.gradients, this.blocks, this.hyper, this.norm, ...this.moments.values(), ...this.halfTables];
+    const tensors = [this.gradients, this.blocks, this.hyper, this.norm, ...this.moments.values(), ...this.f16Tables];
     for (const tensor of tensors) if (tensor) this.engine.free(tensor);
     this.scaler?.free();
   }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openCheckpoint } from '../../deit/train/node/checkpoint.ts';
-import type { Accuracy } from '../../deit/train/evaluate.ts';
+import type { Accuracy } from '../../deit/train/tally.ts';
 import type { TrainResult } from '../../deit/train/node/training-run.ts';
 import { deit, lastJson, ran } from '../support/command.ts';
 import { integers } from '../support/generator.ts';

@@ -6,7 +6,7 @@ import { Ema, learningRate } from '../../../nn/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
 import type { Recipe } from '../../recipe/settings.ts';
 import { Evaluator } from '../evaluate.ts';
-import type { Accuracy } from '../evaluate.ts';
+import type { Accuracy } from '../tally.ts';
 import { explainStep } from '../non-finite-guard.ts';
 import { distillationOf, lengthOf, microBatch, mixingOf, optimizerOf, scheduleOf } from '../setup.ts';
 import type { Role } from '../setup.ts';

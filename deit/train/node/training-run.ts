@@ -6,7 +6,7 @@ import type { Recipe } from '../../recipe/settings.ts';
 import { adapterNames } from '../run-schemas.ts';
 import { alignClasses } from '../../weights/classes.ts';
 import { Evaluator } from '../evaluate.ts';
-import type { Accuracy } from '../evaluate.ts';
+import type { Accuracy } from '../tally.ts';
 import { applyPrecision, leftOutOfEpochs, microBatch, studentOf } from '../setup.ts';
 import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
 import { loadModel, openCheckpoint, saveModel } from './checkpoint.ts';
