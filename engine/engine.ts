@@ -207,6 +207,11 @@ export class Engine implements TensorEngine {
     return this.work.record(work);
   }
 
+  /** Whether a step is being recorded for replay: nothing may be uploaded or read back. */
+  get isRecording(): boolean {
+    return this.work.isRecording;
+  }
+
   /**
    * Runs `work` as a scope whose commands are never run, and has the kernels compiled that they need. Resolves to what went
    * wrong with one of these, or null. Inside, nothing may be read back.

@@ -28,6 +28,8 @@ export interface TensorEngine {
   readonly seed: number;
   readonly step: Tensor;
   readonly path: string;
+  /** Whether a step is being recorded for replay: nothing may be uploaded or read back. */
+  readonly isRecording: boolean;
   gradEnabled: boolean;
   /** In a region of `autocast`, the f16 copies of parameters that it has made, by parameter; null outside. */
   f16Copies: Map<Tensor, Tensor> | null;

@@ -1,10 +1,16 @@
-import type { Tensor } from '../engine/index.ts';
+import { DeitError, Tensor } from '../engine/index.ts';
+import { FieldScan } from './fields.ts';
+import { nameParameter } from './param-groups.ts';
 import { writeState } from './state.ts';
 import type { Counter, LoadOptions, LoadReport, StateValue, TensorDescription } from './state.ts';
 
 /**
  * Base class of layers and models: a tree of modules with named parameters (trained), buffers (such as running
  * statistics) and counters. Names are joined with dots and, in the models of this package, are timm's.
+ *
+ * As in PyTorch, what is assigned to a field is registered under the field's name: a module as a part, and a leaf tensor that
+ * requires a gradient as a parameter. `child`, `parameter` and `buffer` register under another name. Lists of modules go into
+ * a `ModuleList` or a `Sequential`; one in a plain array throws `bad-argument`, which names the field.
  */
 export class Module {
   /** Whether dropout and the like are active: set for the whole tree by `train` and `eval`. */
@@ -13,21 +19,25 @@ export class Module {
   private readonly ownParameters = new Map<string, Tensor>();
   private readonly ownBuffers = new Map<string, Tensor>();
   private readonly ownCounters = new Map<string, Counter>();
+  private readonly fields = new FieldScan((value) => value instanceof Module);
 
   /** Registers a part under `name` (which may contain dots), and returns it. */
   protected child<Part extends Module>(name: string, module: Part): Part {
+    expectInstance(this, name, module, Module, 'a Module');
     this.ownModules.set(name, module);
     return module;
   }
 
   /** Registers a trained tensor, which is kept from now on, and returns it. */
   protected parameter(name: string, tensor: Tensor): Tensor {
+    expectInstance(this, name, tensor, Tensor, 'a Tensor');
     this.ownParameters.set(name, tensor.keep('parameter').requiresGrad_());
     return tensor;
   }
 
   /** Registers a tensor that belongs to the state but is not trained; it is kept from now on. */
   protected buffer(name: string, tensor: Tensor): Tensor {
+    expectInstance(this, name, tensor, Tensor, 'a Tensor');
     this.ownBuffers.set(name, tensor.keep('buffer'));
     return tensor;
   }
@@ -39,19 +49,29 @@ export class Module {
     return counter;
   }
 
-  /** This module under `prefix`, and all below it, parents first. */
-  *namedModules(prefix = ''): Generator<[string, Module]> {
+  /** This module under `prefix`, and all below it, parents first, each once. Those in `seen` are left out. */
+  *namedModules(prefix = '', seen = new Set<Module>()): Generator<[string, Module]> {
+    if (seen.has(this)) return;
+    seen.add(this);
+    this.fields.register(this, {
+      modules: this.ownModules,
+      parameters: this.ownParameters,
+      buffers: this.ownBuffers,
+    });
     yield [prefix, this];
-    for (const [name, module] of this.ownModules) yield* module.namedModules(join(prefix, name));
+    for (const [name, module] of this.ownModules) yield* module.namedModules(join(prefix, name), seen);
   }
 
-  /** Parameters with their full names, in the order of the state dict. */
+  /** Parameters with their full names, in the order of the state dict; one with two names is there once. */
   namedParameters(prefix = ''): [string, Tensor][] {
     return this.collect(prefix, (module) => module.ownParameters);
   }
 
+  /** What to give to an optimizer, which knows the names too. */
   parameters(): Tensor[] {
-    return this.namedParameters().map(([, tensor]) => tensor);
+    const named = this.namedParameters();
+    for (const [name, tensor] of named) nameParameter(tensor, name);
+    return named.map(([, tensor]) => tensor);
   }
 
   /** Buffers with their full names. */
@@ -108,12 +128,27 @@ export class Module {
   }
 
   private collect<Item>(prefix: string, own: (module: Module) => Iterable<readonly [string, Item]>): [string, Item][] {
-    const items: [string, Item][] = [];
+    const names = new Map<Item, string>();
     for (const [path, module] of this.namedModules(prefix)) {
-      for (const [name, item] of own(module)) items.push([join(path, name), item]);
+      for (const [name, item] of own(module)) if (!names.has(item)) names.set(item, join(path, name));
     }
-    return items;
+    return [...names].map(([item, name]) => [name, item]);
   }
 }
 
 const join = (prefix: string, name: string): string => (prefix ? `${prefix}.${name}` : name);
+
+function expectInstance(
+  owner: Module,
+  name: string,
+  found: unknown,
+  type: abstract new (...args: never[]) => unknown,
+  what: string,
+): void {
+  if (found instanceof type) return;
+  throw new DeitError('bad-argument', `This is not ${what}.`, {
+    where: `${owner.constructor.name}, "${name}"`,
+    expected: what,
+    found: String(found),
+  });
+}

@@ -4,7 +4,7 @@
  */
 import { createEngine, globalAvgPool } from '../../engine/node.ts';
 import type { Engine, Shape, Tensor } from '../../engine/node.ts';
-import { AdamW, BatchNorm2d, Conv2d, Linear, Module, decayGroups, learningRate } from '../../nn/index.ts';
+import { AdamW, BatchNorm2d, Conv2d, Linear, Module, Sequential, decayGroups, learningRate } from '../../nn/index.ts';
 import type { LayerShapes } from '../../nn/index.ts';
 import { DataLoader, TrainStep, createModel, openData, sampleName, trainSteps, trainingPipeline } from '../node.ts';
 import type { Classifier, Distillation, Logits } from '../node.ts';
@@ -15,8 +15,7 @@ const STEPS = Number(process.argv[2] ?? 60);
 class ConvNet extends Module implements Classifier {
   readonly distilled = false;
   precision = 'f32' as const;
-  private readonly convs: Conv2d[];
-  private readonly norms: BatchNorm2d[];
+  private readonly features: Sequential;
   private readonly head: Linear;
 
   constructor(
@@ -25,25 +24,23 @@ class ConvNet extends Module implements Classifier {
     widths = [3, 16, 32, 64],
   ) {
     super();
-    const layers = widths.slice(1).map((width, i) => [widths[i], width] as const);
     const options = { stride: 2, padding: 1, bias: false };
-    this.convs = layers.map(([from, to], i) => this.child(`conv${i}`, new Conv2d(engine, from, to, 3, options)));
-    this.norms = layers.map(([, to], i) => this.child(`norm${i}`, new BatchNorm2d(engine, to, { relu: true })));
-    this.head = this.child('head', new Linear(engine, widths.at(-1)!, classes));
+    const layers = widths
+      .slice(1)
+      .flatMap((width, i) => [
+        new Conv2d(engine, widths[i], width, 3, options),
+        new BatchNorm2d(engine, width, { relu: true }),
+      ]);
+    this.features = new Sequential(...layers);
+    this.head = new Linear(engine, widths.at(-1)!, classes);
   }
 
   heads(images: Tensor): Logits {
-    const features = this.convs.reduce((x, conv, i) => this.norms[i].forward(conv.forward(x)), images);
-    return { cls: this.head.forward(globalAvgPool(features)), dist: null };
+    return { cls: this.head.forward(globalAvgPool(this.features.forward(images))), dist: null };
   }
 
   describe(image: Shape): LayerShapes {
-    const parts: LayerShapes[] = [];
-    for (const [i, conv] of this.convs.entries()) {
-      parts.push(conv.describe(parts.at(-1)?.outputShape ?? image));
-      parts.push(this.norms[i].describe(parts.at(-1)!.outputShape));
-    }
-    parts.push(this.head.describe([this.head.inFeatures]));
+    const parts = [this.features.describe(image), this.head.describe([this.head.inFeatures])];
     return { module: this, type: 'ConvNet', outputShape: [this.classes], parts };
   }
 }

@@ -28,8 +28,8 @@ class Attention extends Module {
   constructor(engine: Engine, { width, heads }: DeitConfig) {
     super();
     this.heads = heads;
-    this.qkv = this.child('qkv', new Linear(engine, width, 3 * width, { std: INIT_STD }));
-    this.proj = this.child('proj', new Linear(engine, width, width, { std: INIT_STD }));
+    this.qkv = new Linear(engine, width, 3 * width, { std: INIT_STD });
+    this.proj = new Linear(engine, width, width, { std: INIT_STD });
   }
 
   /** The branch, plus `residual` unless that is null. */
@@ -62,8 +62,8 @@ class Mlp extends Module {
 
   constructor(engine: Engine, { width, dFf }: DeitConfig) {
     super();
-    this.fc1 = this.child('fc1', new Linear(engine, width, dFf, { std: INIT_STD }));
-    this.fc2 = this.child('fc2', new Linear(engine, dFf, width, { std: INIT_STD }));
+    this.fc1 = new Linear(engine, width, dFf, { std: INIT_STD });
+    this.fc2 = new Linear(engine, dFf, width, { std: INIT_STD });
   }
 
   /** The branch, plus `residual` unless that is null; `drop` is what happens to the hidden layer, if anything. */
@@ -95,10 +95,10 @@ export class Block extends Module {
     super();
     const { width, eps } = config;
     this.dropPath = dropPathRate(config, index);
-    this.norm1 = this.child('norm1', new LayerNorm(engine, width, eps));
-    this.attn = this.child('attn', new Attention(engine, config));
-    this.norm2 = this.child('norm2', new LayerNorm(engine, width, eps));
-    this.mlp = this.child('mlp', new Mlp(engine, config));
+    this.norm1 = new LayerNorm(engine, width, eps);
+    this.attn = new Attention(engine, config);
+    this.norm2 = new LayerNorm(engine, width, eps);
+    this.mlp = new Mlp(engine, config);
   }
 
   /** x [B, N, D] -> the same shape. */

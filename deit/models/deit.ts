@@ -26,7 +26,7 @@ class PatchEmbed extends Module {
 
   constructor(engine: Engine, { inChans, patchSize, width }: DeitConfig) {
     super();
-    this.proj = this.child('proj', new Conv2d(engine, inChans, width, patchSize, { stride: patchSize }));
+    this.proj = new Conv2d(engine, inChans, width, patchSize, { stride: patchSize });
   }
 
   /** Images [B, C, H, W] -> one token a patch, [B, N, D]. */

@@ -43,8 +43,8 @@ class ConvNorm extends Module {
       bias: false,
       std: convStd(kernel, outputs, groups),
     };
-    this.conv = this.child('conv', new Conv2d(engine, inputs, outputs, kernel, convOptions));
-    this.bn = this.child('bn', new BatchNorm2d(engine, outputs, { weight, relu: activated }));
+    this.conv = new Conv2d(engine, inputs, outputs, kernel, convOptions);
+    this.bn = new BatchNorm2d(engine, outputs, { weight, relu: activated });
   }
 
   forward(x: Tensor, dtype: 'f32' | 'f16' = 'f32'): Tensor {
@@ -75,8 +75,8 @@ class SqueezeExcite extends Module {
 
   constructor(engine: Engine, channels: number, squeezed: number) {
     super();
-    this.fc1 = this.child('fc1', new Conv2d(engine, channels, squeezed, 1, { std: convStd(1, squeezed, 1) }));
-    this.fc2 = this.child('fc2', new Conv2d(engine, squeezed, channels, 1, { std: convStd(1, channels, 1) }));
+    this.fc1 = new Conv2d(engine, channels, squeezed, 1, { std: convStd(1, squeezed, 1) });
+    this.fc2 = new Conv2d(engine, squeezed, channels, 1, { std: convStd(1, channels, 1) });
   }
 
   forward(x: Tensor, dtype: 'f32' | 'f16'): Tensor {
@@ -104,13 +104,13 @@ class Bottleneck extends Module {
   constructor(engine: Engine, plan: BlockPlan, { zeroInitLast }: RegNetYConfig) {
     super();
     const { inputs, width, stride, groups, squeezed } = plan;
-    this.conv1 = this.child('conv1', new ConvNorm(engine, inputs, width, 1));
-    this.conv2 = this.child('conv2', new ConvNorm(engine, width, width, 3, { stride, groups }));
-    this.se = this.child('se', new SqueezeExcite(engine, width, squeezed));
+    this.conv1 = new ConvNorm(engine, inputs, width, 1);
+    this.conv2 = new ConvNorm(engine, width, width, 3, { stride, groups });
+    this.se = new SqueezeExcite(engine, width, squeezed);
     const weight = zeroInitLast ? 0 : 1;
-    this.conv3 = this.child('conv3', new ConvNorm(engine, width, width, 1, { weight, relu: false }));
+    this.conv3 = new ConvNorm(engine, width, width, 1, { weight, relu: false });
     const shortcut = (): ConvNorm => new ConvNorm(engine, inputs, width, 1, { stride, relu: false });
-    this.downsample = plan.downsample ? this.child('downsample', shortcut()) : null;
+    this.downsample = plan.downsample ? shortcut() : null;
   }
 
   forward(x: Tensor): Tensor {

@@ -2,12 +2,15 @@ import { withCopies } from '../autocast.ts';
 import type { F16Copies } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
+import { sameStreams } from './dropout.ts';
 import { reshape } from './shape.ts';
 
 interface Segment {
   readonly compute: (x: Tensor) => Tensor;
   /** The region of autocast that the segment was computed in. */
   readonly copies: F16Copies | null;
+  /** Has dropouts draw as they did then. */
+  readonly again: ReturnType<typeof sameStreams>;
 }
 
 const segment = defineOp<Segment>({
@@ -23,8 +26,8 @@ const segment = defineOp<Segment>({
     const leaf = x.detach().requiresGrad_(ctx.needs(0));
     // A result on the tape, as x was: gradients that meet there are added in the same order and by the same kernels.
     const input = engine.withGrad(() => reshape(leaf, x.shape));
-    const { compute, copies } = ctx.attributes;
-    engine.withGrad(() => withCopies(engine, copies, () => compute(input))).backward(dy!);
+    const { compute, copies, again } = ctx.attributes;
+    engine.withGrad(() => withCopies(engine, copies, () => again(() => compute(input)))).backward(dy!);
     if (leaf.grad) ctx.pass(0, leaf.grad);
   },
 });
@@ -38,5 +41,7 @@ const segment = defineOp<Segment>({
  * change nothing (no running statistics).
  */
 export function checkpoint(compute: (x: Tensor) => Tensor, x: Tensor, parameters: readonly Tensor[]): Tensor {
-  return segment([x, ...parameters], { compute, copies: x.engine.f16Copies })[0];
+  return segment([x, ...parameters], {
+    ...{ compute, copies: x.engine.f16Copies, again: sameStreams(x.engine) },
+  })[0];
 }

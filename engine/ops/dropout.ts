@@ -4,7 +4,7 @@ import { DeitError } from '../../kernels/lib/errors.ts';
 import { Purpose } from '../../kernels/lib/philox.ts';
 import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
-import type { Tensor } from '../tensor.ts';
+import type { Tensor, TensorEngine } from '../tensor.ts';
 
 /*
  * The mask is drawn again in the backward pass, from the same step number: saving the step tensor makes the tape notice if
@@ -47,4 +47,30 @@ export function dropout(x: Tensor, p: number, stream: number, training = true): 
   }
   if (!training || p === 0 || x.size === 0) return x;
   return dropoutOp([x], { n: x.size, rate: p, seed: x.engine.seed, purpose: Purpose.dropout, stream })[0];
+}
+
+/** Above the streams that models give to their dropouts by number. */
+const FIRST_FRESH = 1 << 16;
+
+const nextStreams = new WeakMap<TensorEngine, number>();
+
+/** A stream that no call before was given: for dropouts that nobody has numbered. */
+export function freshStream(engine: TensorEngine): number {
+  const stream = nextStreams.get(engine) ?? FIRST_FRESH;
+  nextStreams.set(engine, stream + 1);
+  return stream;
+}
+
+/** Returns a function that runs work with the fresh streams that come next now: what it draws is then drawn again alike. */
+export function sameStreams(engine: TensorEngine): <Result>(work: () => Result) => Result {
+  const start = nextStreams.get(engine) ?? FIRST_FRESH;
+  return (work) => {
+    const before = nextStreams.get(engine) ?? FIRST_FRESH;
+    nextStreams.set(engine, start);
+    try {
+      return work();
+    } finally {
+      nextStreams.set(engine, before);
+    }
+  };
 }

@@ -33,7 +33,7 @@ export * from './mix.ts';
 export * from './soft-targets.ts';
 export * from './cast.ts';
 export * from './random.ts';
-export { dropout } from './dropout.ts';
+export { dropout, freshStream } from './dropout.ts';
 export * from './drop-path.ts';
 export * from './patch-embed.ts';
 export * from './attention.ts';

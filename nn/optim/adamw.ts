@@ -1,6 +1,6 @@
 import { adamWHyper, adamWStep, discountSkipped } from '../../engine/index.ts';
 import type { HyperRow, Tensor, UpdateOptions } from '../../engine/index.ts';
-import type { ParameterGroup } from '../param-groups.ts';
+import type { OptimizerParameters } from '../param-groups.ts';
 import { Optimizer } from './optimizer.ts';
 import type { OptimizerOptions } from './optimizer.ts';
 
@@ -19,8 +19,8 @@ export class AdamW extends Optimizer {
   private readonly beta2: number;
   private readonly eps: number;
 
-  constructor(groups: readonly ParameterGroup[], settings: AdamWSettings = {}) {
-    super(groups, settings);
+  constructor(parameters: OptimizerParameters, settings: AdamWSettings = {}) {
+    super(parameters, settings, 0.01);
     [this.beta1, this.beta2] = settings.betas ?? [0.9, 0.999];
     this.eps = settings.eps ?? 1e-8;
     this.m = this.moment('exp_avg');

@@ -9,15 +9,18 @@ import {
   unshareF16Copies,
 } from '../../engine/index.ts';
 import type { TensorEngine, HyperRow, UpdateOptions } from '../../engine/index.ts';
-import type { ParameterGroup } from '../param-groups.ts';
+import { resolveGroups } from '../param-groups.ts';
+import type { OptimizerParameters, ResolvedGroup } from '../param-groups.ts';
 import { writeState } from '../state.ts';
 import type { LoadReport, StateValue } from '../state.ts';
 import { unpack } from '../unpack.ts';
 import type { GradScaler } from './grad-scaler.ts';
 
 export interface OptimizerOptions {
-  /** Learning rate of steps for which `prepareStep` is given none. Default 0: nothing is learned before it has been. */
+  /** Learning rate of steps for which `prepareStep` is given none. Default 1e-3, as in PyTorch. */
   lr?: number;
+  /** Of groups that name none. Default as in PyTorch: 0.01 for AdamW, 0 for SGD. */
+  weightDecay?: number;
   /** Gradients are scaled down to this global L2 norm where they exceed it. Default null: no clipping. */
   maxNorm?: number | null;
   /** Leave everything as it is in a step with a NaN or infinite gradient element. Always so when clipping. Default false. */
@@ -32,12 +35,13 @@ export interface OptimizerOptions {
  * What optimizers share. The parameters move into one flat buffer, their gradients are written by backward into
  * another of the same layout, and a step is one dispatch over both (three more with clipping).
  *
- *     optimizer.prepareStep(lr);   // on the host, before each step
+ *     optimizer.prepareStep(lr);   // where the learning rate changes from step to step
  *     optimizer.zeroGrad();        // may be recorded, with all that follows
  *     loss.backward();             // several times to accumulate gradients
  *     optimizer.step();
  *
- * A step may be recorded once and replayed: what varies comes from a small tensor that `prepareStep` rewrites.
+ * A step may be recorded once and replayed: what varies comes from a small tensor that `prepareStep` rewrites, which then has to
+ * be called before each replay.
  */
 export abstract class Optimizer {
   /** Steps prepared so far. */
@@ -65,11 +69,14 @@ export abstract class Optimizer {
   private readonly gradientScale: number;
   private readonly moments = new Map<string, Tensor>();
   private readonly f16Tables: readonly Tensor[];
+  private readonly groups: readonly ResolvedGroup[];
+  /** Whether what `step` reads has been written for the step to come. */
+  private isPrepared = false;
 
-  constructor(
-    private readonly groups: readonly ParameterGroup[],
-    { lr = 0, maxNorm = null, skipNonFinite = false, gradientScale = 1, scaler = null }: OptimizerOptions,
-  ) {
+  constructor(given: OptimizerParameters, options: OptimizerOptions, defaultDecay: number) {
+    const { lr = 1e-3, maxNorm = null, skipNonFinite = false, gradientScale = 1, scaler = null } = options;
+    const groups = resolveGroups(given, options.weightDecay ?? defaultDecay);
+    this.groups = groups;
     const groupOf: number[] = [];
     this.parameters = groups.flatMap(({ parameters }, group) => {
       groupOf.push(...parameters.map(() => group));
@@ -78,7 +85,8 @@ export abstract class Optimizer {
     const tensors = this.parameters.map(([, parameter]) => parameter);
     if (tensors.length === 0) {
       throw new DeitError('bad-argument', 'An optimizer needs parameters.', {
-        fix: 'do not freeze the whole model',
+        found: given.length === 0 ? 'an empty list' : 'only frozen ones',
+        fix: 'give it model.parameters() of a model that has layers, not all of them frozen',
       });
     }
     const taken = this.parameters.filter(([, { gradHome }]) => gradHome).map(([name]) => name);
@@ -104,23 +112,47 @@ export abstract class Optimizer {
     this.lr = lr;
   }
 
-  /** Called when the optimizer is complete: a step before the first `prepareStep` is a first one, at the rate given to the optimizer. */
+  /** Called when the optimizer is complete: a recorded step without `prepareStep` is a first one, at the rate given to the optimizer. */
   protected begin(): void {
     this.steps = 1;
     this.writeHyper(this.lr);
     this.steps = 0;
   }
 
-  /** Sets the learning rate and the step number of the step to come. Called outside of a recorded step. */
+  /**
+   * Sets the learning rate and the step number of the step to come; `step` does so itself where nobody has. Called outside of a
+   * recorded step.
+   */
   prepareStep(lr = this.lr): void {
-    const before = this.steps;
-    this.engine.undoIfFailed(() => (this.steps = before));
-    this.steps++;
+    this.count(true);
     this.writeHyper(lr);
   }
 
+  /** A step begins, by the host's count, which is taken back if the scope under way fails. */
+  private count(isPrepared: boolean): void {
+    const { steps, isPrepared: before } = this;
+    this.engine.undoIfFailed(() => Object.assign(this, { steps, isPrepared: before }));
+    this.steps++;
+    this.isPrepared = isPrepared;
+  }
+
+  /** Sees to it that the numbers that `step` reads are those of this step. */
+  private prepareIfNeeded(): void {
+    const { isPrepared, engine } = this;
+    if (!isPrepared && !engine.isRecording) this.prepareStep();
+    else if (!isPrepared && this.steps === 0) this.count(false);
+    else if (!isPrepared) {
+      throw new DeitError('bad-argument', 'A step is recorded for which nothing was prepared.', {
+        where: `${this.constructor.name}.step`,
+        fix: 'call prepareStep() before engine.record() and before each engine.replay()',
+      });
+    }
+    engine.undoIfFailed(() => (this.isPrepared = isPrepared));
+    this.isPrepared = false;
+  }
+
   private writeHyper(lr: number): void {
-    const rows = this.groups.map(({ weightDecay, lrScale = 1 }) =>
+    const rows = this.groups.map(({ weightDecay, lrScale }) =>
       this.hyperRow(lr * lrScale, weightDecay, this.gradientScale),
     );
     this.hyper.write(this.scaler ? [...rows.flat(), this.steps, 0, 0, 0] : rows.flat());
@@ -140,6 +172,7 @@ export abstract class Optimizer {
         fix: 'call backward() before step(), and freeze with requiresGrad_(false), before the optimizer is made, what is not to be trained',
       });
     }
+    this.prepareIfNeeded();
     const { flat, gradients, blocks, hyper, norm, halt, maxNorm, scaler } = this;
     if (norm) gradNorm({ gradients, blocks, out: norm });
     if (norm && scaler) {

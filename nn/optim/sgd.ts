@@ -1,6 +1,6 @@
 import { sgdHyper, sgdStep } from '../../engine/index.ts';
 import type { HyperRow, Tensor, UpdateOptions } from '../../engine/index.ts';
-import type { ParameterGroup } from '../param-groups.ts';
+import type { OptimizerParameters } from '../param-groups.ts';
 import { Optimizer } from './optimizer.ts';
 import type { OptimizerOptions } from './optimizer.ts';
 
@@ -20,8 +20,8 @@ export class SGD extends Optimizer {
   private readonly nesterov: boolean;
   private readonly momentumBuffer: Tensor | null;
 
-  constructor(groups: readonly ParameterGroup[], settings: SgdSettings = {}) {
-    super(groups, settings);
+  constructor(parameters: OptimizerParameters, settings: SgdSettings = {}) {
+    super(parameters, settings, 0);
     this.momentum = settings.momentum ?? 0;
     this.dampening = settings.dampening ?? 0;
     this.nesterov = settings.nesterov ?? false;
