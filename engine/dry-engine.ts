@@ -1,19 +1,11 @@
+import { deviceProfiles } from '../kernels/lib/device-profiles.ts';
 import type { DeviceProfile } from '../kernels/lib/device.ts';
 import { Engine } from './engine.ts';
 import type { DryRun } from './engine.ts';
 import { contextOf, dryContext } from './gpu/dry.ts';
 
 /** What every WebGPU device offers, and bindings of any size. */
-const leastDevice: DeviceProfile = {
-  maxWorkgroupsPerDimension: 65535,
-  maxInvocationsPerWorkgroup: 256,
-  maxWorkgroupStorage: 16384,
-  maxBindingSize: 2 ** 40,
-  maxStorageBuffers: 8,
-  subgroupSize: 0,
-  f16: false,
-  cpu: false,
-};
+const leastDevice: DeviceProfile = { ...deviceProfiles.any, maxBindingSize: 2 ** 40 };
 
 /**
  * An engine for a device that is not there: everything on it is recorded and planned as that device would do it, and nothing

@@ -7,6 +7,10 @@ import type { AdapterChoice } from './node/adapter.ts';
 import { installPolling } from './node/polling.ts';
 
 export * from './index.ts';
+/** What `deit kernel` shows. */
+export { catalog, expectFeatures, kernelsOf, operatorName, problemOf } from '../kernels/catalog/index.ts';
+export { deviceProfiles } from '../kernels/lib/device-profiles.ts';
+export type { DeviceProfileName } from '../kernels/lib/device-profiles.ts';
 export { writeFileAtomically } from './node/atomic-file.ts';
 export { packageRoot, packageVersion } from './node/package.ts';
 export { defaultTunerCache, tune } from './node/tuner-cache.ts';

@@ -305,6 +305,33 @@ export function buildProgram(): Command {
     );
 
   program
+    .command('kernel')
+    .argument('[operator]', 'operator, for example layer_norm; without one, all are listed with their variants')
+    .description(
+      'the WGSL of an operator as a device would run it, with bindings, uniforms, grid and cost; needs no GPU',
+    )
+    .option('--problem <json>', 'sizes and options of the problem; default: the example in the list')
+    .addOption(
+      new Option('--device <kind>', 'the device that kernels choose their variant for')
+        .choices(['gpu', 'cpu', 'tensor-cores', 'any'])
+        .default('gpu'),
+    )
+    .option('--backward', 'the kernels of the gradients')
+    .option('--variant <name>', 'a variant of the kernels instead of the one that would be chosen, such as plain')
+    .addOption(new Option('--json', 'as one line of JSON for programs'))
+    .addHelpText(
+      'after',
+      examples(
+        'deit kernel',
+        `deit kernel layer_norm --problem '{"rows":8,"width":192}' --device cpu --backward`,
+        'deit kernel softmax --variant plain',
+      ),
+    )
+    .action(async (operator: string | undefined, _options, command: Command) =>
+      (await import('./kernel.ts')).kernel(operator, { ...command.optsWithGlobals() }),
+    );
+
+  program
     .command('doctor')
     .description('find the adapter, run a kernel on it, check the result, print limits and features')
     .addOption(json())

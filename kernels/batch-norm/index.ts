@@ -9,7 +9,7 @@
  * and in evaluation, where the statistics are constants, dx = weight * rstd * d.
  */
 import { channelLayout, channelMap, channelReduce, chunkCount, reduceParts } from '../lib/channels.ts';
-import type { ChannelLayout, ChannelShape, ReducePart, Sweep } from '../lib/channels.ts';
+import type { ChannelLayout, ChannelShape, Sweep } from '../lib/channels.ts';
 import { ceilDiv } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { f32, input, launch, output, require, u32 } from '../lib/kernel.ts';
@@ -82,6 +82,7 @@ export const batchNormTraining: Kernel<TrainingProblem> = (problem, device) => {
         shape,
         parts,
         bindings: [input('x', element), ...affine, ...statistics, output('y', element)],
+        arrays: ['x', 'y'],
         uniforms,
         sweeps: [...moments(gain), normalise],
         write: store,
@@ -95,8 +96,9 @@ export const batchNormTraining: Kernel<TrainingProblem> = (problem, device) => {
       {
         name: `${name}_chunk`,
         shape,
-        parts: withoutRange(parts, 'y'),
+        parts,
         bindings: [input('x', element), output('partial', unit)],
+        arrays: ['x'],
         sweeps: moments(),
         write: /* wgsl */ `
     partial[(chunk * 3u) * params.units + c] = ${unit}(count);
@@ -134,13 +136,6 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     ...batchNormForward({ ...shape, relu }, device),
   ];
 };
-
-/** Parts without the range of a binding that a kernel does not have. */
-const withoutRange = (parts: readonly ReducePart[], name: string): ReducePart[] =>
-  parts.map((part) => ({
-    ...part,
-    ranges: Object.fromEntries(Object.entries(part.ranges).filter(([binding]) => binding !== name)),
-  }));
 
 /** rstd = 1 / sqrt(variance + eps), for evaluation. */
 export const reciprocalDeviation: Kernel<{ channels: number; eps: number }> = ({ channels, eps }) => [
@@ -221,6 +216,7 @@ export const batchNormBackward: Kernel<BatchNormBackwardProblem> = (problem, dev
           output('dbias', unit),
           output('dx', element),
         ],
+        arrays: ['x', 'dy', 'dx'],
         uniforms: { values: f32(shape.batch * shape.plane) },
         prepare,
         sweeps: [
@@ -238,8 +234,9 @@ export const batchNormBackward: Kernel<BatchNormBackwardProblem> = (problem, dev
       {
         name: `batch_norm.sums/${along}${relu ? '_relu' : ''}`,
         shape,
-        parts: withoutRange(parts, 'dx'),
+        parts,
         bindings: [...bindings, ...affine, output('partial', unit)],
+        arrays: ['x', 'dy'],
         prepare,
         sweeps: [sums],
         write: /* wgsl */ `

@@ -16,6 +16,7 @@ export const channelSum: Kernel<ChannelShape> = (shape, device) => {
         shape,
         parts: split,
         bindings: [input('dy', element), output('partial', unit)],
+        arrays: ['dy'],
         sweeps: [{ sums: { total: 'dy[i]' } }],
         write: 'partial[chunk * params.units + c] = total;',
         flopsPerElement: 1,

@@ -20,6 +20,7 @@ export const globalAvgPoolForward: Kernel<ChannelShape> = (shape, device) =>
         shape: row,
         parts: [{ batch: 1, firstChunk: 0, chunks: 1, itemsPerChunk: items, ranges }],
         bindings: [input('x', element), output('y', unit)],
+        arrays: ['x'],
         sweeps: [{ sums: { total: 'x[i]' } }],
         write: 'y[c] = total / count;',
         flopsPerElement: 1,

@@ -102,6 +102,8 @@ export interface ChannelReduceSpec {
   readonly shape: ChannelShape;
   readonly parts: readonly ReducePart[];
   readonly bindings: readonly Binding[];
+  /** Names of the bindings of the size of x. */
+  readonly arrays: readonly string[];
   readonly uniforms?: Uniforms;
   /** WGSL run once, when the unit `c` is known. */
   readonly prepare?: string;
@@ -167,7 +169,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       grid: foldGrid(ceilDiv(layout.units * part.chunks * (shared ? GPU_LANES : 1), lanes), device),
       cost: {
         flops: spec.flopsPerElement * part.batch * spec.shape.channels * spec.shape.plane,
-        bytes: part.batch * Object.keys(part.ranges).reduce((sum, name) => sum + imageBytes(spec.shape, name), 0),
+        bytes: part.batch * spec.arrays.reduce((sum, name) => sum + imageBytes(spec.shape, name), 0),
       },
     }),
   );

@@ -46,6 +46,7 @@ export const scaleChannelsGradient: Kernel<ChannelShape> = (shape, device) =>
           output('dx', element),
           output('dgate', unit),
         ],
+        arrays: ['x', 'dy', 'dx'],
         prepare: 'let factor = gate[c];',
         sweeps: [{ body: 'let d = dy[i]; dx[i] = d * factor;', sums: { total: 'd * x[i]' } }],
         write: 'dgate[c] = total;',

@@ -1,5 +1,6 @@
 import { create } from 'webgpu';
 import { expect } from 'vitest';
+import { deviceProfiles } from '../../kernels/lib/device-profiles.ts';
 import type { DeviceProfile } from '../../kernels/lib/device.ts';
 import type { Launch } from '../../kernels/lib/kernel.ts';
 import { range } from '../../kernels/lib/unroll.ts';
@@ -10,17 +11,7 @@ export const matricesOf = (side: number) => [
 ];
 
 /** A device with tensor cores. */
-export const MATRIX_GPU: DeviceProfile = {
-  maxWorkgroupsPerDimension: 65535,
-  maxInvocationsPerWorkgroup: 1024,
-  maxWorkgroupStorage: 49152,
-  maxBindingSize: 2 ** 30,
-  maxStorageBuffers: 10,
-  subgroupSize: 32,
-  f16: true,
-  cpu: false,
-  subgroupMatrix: matricesOf(16),
-};
+export const MATRIX_GPU: DeviceProfile = deviceProfiles['tensor-cores'];
 
 /** Kept, or Dawn ends the process. */
 const held: GPU[] = [];
