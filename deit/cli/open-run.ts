@@ -9,6 +9,7 @@ import { readConfig, readRunFile } from '../train/node/run-files.ts';
 import { quoted } from '../shell.ts';
 import { resultSchema } from '../train/run-schemas.ts';
 import { withAbsolutePaths } from '../train/node/paths.ts';
+import type { Moved } from '../train/node/resume.ts';
 import { RunFolder } from '../train/node/run-folder.ts';
 import { currentVersions } from '../train/node/sessions.ts';
 import type { TrainResult } from '../train/node/training-run.ts';
@@ -17,13 +18,28 @@ import type { TrainOptions } from './recipe-options.ts';
 
 /** A run to train, or one that is finished. Close its folder. */
 export type OpenedRun =
-  | { readonly name: string; readonly recipe: Recipe; readonly folder: RunFolder; readonly resume: boolean }
+  | {
+      readonly name: string;
+      readonly recipe: Recipe;
+      readonly folder: RunFolder;
+      readonly resume: boolean;
+      /** Where the options say that data or weights are elsewhere by now. */
+      readonly moved?: Moved | undefined;
+    }
   | { readonly finished: TrainResult };
+
+/** Settings by which a run finds what it is trained on: another place is no other recipe, if the same is there. */
+const PLACES = ['data.path', 'data.valPath', 'data.root', 'model.weights', 'teacher.weights'] as const satisfies readonly SettingName[]; // prettier-ignore
 
 /** The run that the options name. Throws where they ask for something else than what the run was begun with. */
 export async function openRun(options: TrainOptions): Promise<OpenedRun> {
   const { resume, output } = options;
-  if (resume === undefined) return begin(options);
+  if (resume === undefined) {
+    if (!options.allowChangedData) return begin(options);
+    throw new DeitError('bad-config', '--allow-changed-data is for a run that goes on.', {
+      fix: 'add --resume FOLDER, or leave it out',
+    });
+  }
   if (resume !== 'auto') {
     if (output === undefined || resolve(output) === resolve(resume)) return goOn(resume, options);
     throw new DeitError('bad-config', 'A resumed run stays in its folder.', {
@@ -44,6 +60,7 @@ async function begin(options: TrainOptions): Promise<OpenedRun> {
   try {
     const { 'deit-webgpu': version, ...versions } = currentVersions();
     const command = process.argv.slice(2);
+    await folder.flushFolders();
     await folder.writeJson('config.json', { version, versions, command, name, recipe: nestRecipe(recipe) });
   } catch (error) {
     folder.close({ removeUnused: true });
@@ -53,27 +70,37 @@ async function begin(options: TrainOptions): Promise<OpenedRun> {
 }
 
 async function goOn(path: string, options: TrainOptions): Promise<OpenedRun> {
-  const { name, recipe: nested } = await readConfig(path);
-  const recipe = resolveRecipe(parseRecipe(JSON.stringify(nested), join(path, 'config.json')));
-  await refuseOther(recipe, path, options);
+  const config = await readConfig(path);
+  const { name, recipe: nested } = config;
+  const begun = resolveRecipe(parseRecipe(JSON.stringify(nested), join(path, 'config.json')));
+  const asked = await askedRecipe(begun, options);
+  const differing = settingNames.filter((name) => asked[name] !== begun[name]);
+  const refusal = differing.length > 0 ? otherRecipe(begun, asked, differing, path) : null;
   const result = await readRunFile(path, 'result.json', resultSchema);
+  const isElsewhere = differing.every((name) => (PLACES as readonly string[]).includes(name));
+  if (refusal && (result || !isElsewhere)) throw refusal;
   if (result) return { finished: { ...result, runFolder: path } };
-  return { name, recipe, folder: RunFolder.open(path), resume: true };
+  const folder = RunFolder.open(path);
+  const accept = (): Promise<void> => folder.writeJson('config.json', { ...config, recipe: nestRecipe(asked) });
+  return { name, recipe: asked, folder, resume: true, moved: refusal ? { refusal, accept } : undefined };
 }
 
 /**
- * A resumed run keeps its recipe: options that ask for another one would be without effect. `--resume auto` is the command
- * that began the run, whole, and a recipe has a value for every setting; else what is not said is as the run has it.
+ * The recipe of a run with what the options ask for. `--resume auto` is the command that began the run, whole, and a recipe
+ * has a value for every setting; else what is not said is as the run has it.
  */
-async function refuseOther(run: Recipe, path: string, options: TrainOptions): Promise<void> {
+async function askedRecipe(begun: Recipe, options: TrainOptions): Promise<Recipe> {
   const { recipe: given, asked } = await recipeOf(options);
   const recipe = withAbsolutePaths(given);
-  const names =
-    options.resume === 'auto' || options.recipe !== undefined ? settingNames : (Object.keys(asked) as SettingName[]);
-  const differing = names.filter((name) => recipe[name] !== run[name]);
-  if (differing.length === 0) return;
-  const told = differing.map((name) => `${name} is ${JSON.stringify(run[name])}, not ${JSON.stringify(recipe[name])}`);
-  throw new DeitError('bad-config', 'A resumed run keeps its recipe, and other settings were asked for.', {
+  if (options.resume === 'auto' || options.recipe !== undefined) return recipe;
+  const names = Object.keys(asked) as SettingName[];
+  return { ...begun, ...Object.fromEntries(names.map((name) => [name, recipe[name]])) };
+}
+
+/** A resumed run keeps its recipe: options that ask for another one would be without effect. */
+function otherRecipe(begun: Recipe, asked: Recipe, differing: readonly SettingName[], path: string): DeitError {
+  const told = differing.map((name) => `${name} is ${JSON.stringify(begun[name])}, not ${JSON.stringify(asked[name])}`);
+  return new DeitError('bad-config', 'A resumed run keeps its recipe, and other settings were asked for.', {
     where: path,
     found: told.join('; '),
     fix: `go on with \`deit train --resume ${quoted(path)}\` alone; or begin another run, in another folder`,

@@ -51,6 +51,10 @@ export function buildProgram(): Command {
       '--resume <folder>',
       'go on with the run in this folder, as it was begun; `auto` with --output begins one if there is none',
     )
+    .option(
+      '--allow-changed-data',
+      'with --resume: go on though the data, the start weights or the teacher have changed, and say what has',
+    )
     .addOption(json())
     .addHelpText(
       'after',

@@ -24,6 +24,8 @@ export interface TrainOptions extends GlobalOptions {
   seed?: string;
   output?: string;
   resume?: string;
+  /** With `resume`. */
+  allowChangedData?: boolean;
   /** Settings between the recipe's and those of --set. */
   defaults?: Overrides;
 }

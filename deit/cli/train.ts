@@ -31,7 +31,8 @@ export async function train(options: TrainOptions): Promise<void> {
     tell(`this run is finished, and is left as it is: deit report ${quoted(opened.finished.runFolder)} shows it`);
     return conclude(opened.finished, options, tell);
   }
-  const { name, recipe, folder, resume } = opened;
+  const { name, recipe, folder, resume, moved } = opened;
+  const { allowChangedData } = options;
   const stop = new AbortController();
   const caught = onSignals(stop);
   outliveReaders();
@@ -48,7 +49,7 @@ export async function train(options: TrainOptions): Promise<void> {
         const reporter = new ConsoleReporter(say);
         const afterTraining = async (run: TrainedRun): Promise<void> =>
           folder.writeJson('analysis.json', await examineRun(engine, run, microBatch(recipe)));
-        return trainRecipe(engine, { recipe, folder, reporter, resume: resuming, signal, afterTraining });
+        return trainRecipe(engine, { recipe, folder, reporter, resume: resuming, allowChangedData, moved, signal, afterTraining }); // prettier-ignore
       }),
     );
     tell(`report: ${await writeReport(folder.path)}`);

@@ -28,6 +28,8 @@ export interface Dataset {
   label(index: number): number;
   /** File that holds the image, if it is a file of its own: such images can be decoded by worker threads. */
   path?(index: number): string;
+  /** The same, relative to the folder of the data set and with forward slashes: the name stays where the set is moved. */
+  relativePath?(index: number): string;
   /** Folder inside which such files must lie once links are followed; undefined: anywhere. */
   readonly root?: string | undefined;
 }
@@ -96,6 +98,7 @@ export class SubsetDataset implements Dataset {
   readonly classes: readonly string[];
   readonly length: number;
   readonly path?: (index: number) => string;
+  readonly relativePath?: (index: number) => string;
   readonly root: string | undefined;
 
   constructor(
@@ -109,6 +112,7 @@ export class SubsetDataset implements Dataset {
     this.length = indices.length;
     this.root = base.root;
     if (base.path) this.path = (index) => base.path!(this.at(index));
+    if (base.relativePath) this.relativePath = (index) => base.relativePath!(this.at(index));
   }
 
   image(index: number): Promise<RgbImage> {

@@ -41,8 +41,8 @@ async function writeFully(file: Awaited<ReturnType<typeof open>>, bytes: Uint8Ar
   }
 }
 
-/** Makes the renaming itself durable. Some systems cannot flush a folder; there the rename is as durable as they make it. */
-async function syncFolder(folder: string): Promise<void> {
+/** Makes new names in a folder durable. Some systems cannot flush a folder; there they are as durable as the system makes them. */
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch(() => null);
   await handle?.sync().catch(() => {});
   await handle?.close();

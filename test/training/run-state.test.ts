@@ -2,12 +2,30 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type * as FsPromises from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { RunFolder } from '../../deit/train/node/run-folder.ts';
 import { latestCheckpoint, listCheckpoints, saveCheckpoint } from '../../deit/train/node/run-state.ts';
 import type { Position, Trained } from '../../deit/train/node/run-state.ts';
 import { createEngine, readSafetensorsFile } from '../../engine/node.ts';
 import type { Engine, DeitError } from '../../engine/node.ts';
 import { AdamW, Ema, Linear, decayGroups } from '../../nn/index.ts';
+
+/** Files and folders that were flushed to the disk. */
+const flushed = vi.hoisted(() => [] as string[]);
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof FsPromises>();
+  const open: typeof real.open = async (...args) => {
+    const file = await real.open(...args);
+    const sync = file.sync.bind(file);
+    file.sync = () => {
+      flushed.push(String(args[0]));
+      return sync();
+    };
+    return file;
+  };
+  return { ...real, open };
+});
 
 let root = '';
 let engine: Engine;
@@ -112,5 +130,20 @@ describe('checkpoints', () => {
     rmSync(join(run, 'checkpoints'), { recursive: true });
     writeFileSync(join(run, 'checkpoints'), 'in the way');
     await expect(latestCheckpoint(run, silent)).rejects.toMatchObject({ code: 'file-unreadable' });
+  });
+});
+
+describe('folders of a run', () => {
+  it('are flushed to the disk by those that they are made in, once', async () => {
+    const run = newRun();
+    flushed.length = 0;
+    await save(run, at(1));
+    await save(run, at(2));
+    expect(flushed.filter((path) => path === run)).toEqual([run]);
+    const folder = RunFolder.create('x', join(root, 'a', 'b', 'run'));
+    flushed.length = 0;
+    await folder.flushFolders();
+    folder.close();
+    expect(flushed).toEqual([join(root, 'a', 'b'), join(root, 'a'), root]);
   });
 });

@@ -1,5 +1,5 @@
 /** A data set whose images are files of their own. Node only. */
-import { join } from 'node:path';
+import { join, relative, sep } from 'node:path';
 import { DeitError } from '../../../engine/index.ts';
 import { checkIndex, countClasses } from '../dataset.ts';
 import type { Dataset, RgbImage, Split } from '../dataset.ts';
@@ -44,6 +44,8 @@ export interface FileSource {
   readonly name: string;
   readonly split: Split;
   readonly classes: readonly string[];
+  /** Folder of the data set, which the names of its files are relative to. */
+  readonly base: string;
   /** Files must lie inside this folder once links are followed; undefined: anywhere. */
   readonly root?: string | undefined;
 }
@@ -54,6 +56,8 @@ export class FileDataset implements Dataset {
   readonly classes: readonly string[];
   readonly length: number;
   readonly root: string | undefined;
+  private readonly base: string;
+  private readonly prefix: string;
 
   constructor(
     source: FileSource,
@@ -63,6 +67,8 @@ export class FileDataset implements Dataset {
     this.split = source.split;
     this.classes = source.classes;
     this.root = source.root;
+    this.base = source.base;
+    this.prefix = join(source.base, sep);
     this.length = files.labels.length;
   }
 
@@ -78,6 +84,14 @@ export class FileDataset implements Dataset {
   path(index: number): string {
     checkIndex(this, index);
     return this.files.path(index);
+  }
+
+  relativePath(index: number): string {
+    const path = this.path(index);
+    // `relative` is slow for a million files.
+    const name = path.startsWith(this.prefix) ? path.slice(this.prefix.length) : relative(this.base, path);
+    // In composed form, as the names of classes: some systems decompose accents when files are copied.
+    return name.replaceAll(sep, '/').normalize();
   }
 }
 

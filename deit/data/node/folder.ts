@@ -64,9 +64,10 @@ async function readPart(
   const present = classes.filter((name) => folders.has(name));
   const images = await scanner.imagesOfEach(present.map((name) => folders.get(name)!));
   const found = new Map(present.map((name, i) => [name, images[i]]));
-  const source = { name: scanner.root.path, split: split === 'all' ? ('train' as const) : split, classes };
+  const { path: base } = scanner.root;
+  const source = { name: base, base, split: split === 'all' ? ('train' as const) : split, classes };
   const files = folderTable(classes.map((name) => found.get(name) ?? []));
-  const dataset = new FileDataset({ ...source, root: links === 'inside' ? scanner.root.path : undefined }, files);
+  const dataset = new FileDataset({ ...source, root: links === 'inside' ? base : undefined }, files);
   const known = new Set(classes);
   const unknown = [...folders.keys()].filter((name) => !known.has(name));
   return {

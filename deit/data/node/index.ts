@@ -12,6 +12,7 @@ export * from './image-problems.ts';
 export * from './image-source.ts';
 export * from './image-workers.ts';
 export * from './list-file.ts';
+export * from './listing.ts';
 export * from './loader.ts';
 export * from './open.ts';
 export * from './readable-classes.ts';

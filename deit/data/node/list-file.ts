@@ -43,7 +43,7 @@ export async function readImageList(file: string, options: ListOptions = {}): Pr
   const part = (from: string, split: Split, { paths, labels }: ImageList): SourcePart => {
     const numbers = Uint32Array.from(labels, (label) => labelOf.get(label) ?? 0);
     const table = { labels: numbers, path: (index: number) => join(root, paths[index]) };
-    const source = { name: file, split, classes, root: options.links === 'inside' ? root : undefined };
+    const source = { name: file, base: root, split, classes, root: options.links === 'inside' ? root : undefined };
     const unknown = labels.find((label) => !labelOf.has(label));
     return {
       label: basename(from),

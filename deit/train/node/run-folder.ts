@@ -1,7 +1,8 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, rmdirSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { DeitError, writeFileAtomically } from '../../../engine/node.ts';
+import { DeitError, syncFolder, writeFileAtomically } from '../../../engine/node.ts';
 import { quoted } from '../../shell.ts';
+import { isListing } from './data-listing.ts';
 import { LOCK, MARK, lockFolder } from './lock.ts';
 import { METRICS, MetricsFile } from './metrics-file.ts';
 import type { MetricsLine } from './metrics-file.ts';
@@ -17,6 +18,7 @@ const BEGINNING = ['config.json', 'adapter.json', 'variants.json', METRICS];
  *     adapter.json       what it ran on, start by start
  *     variants.json      the kernel variants it computes by, if these were measured
  *     metrics.jsonl      one JSON object a line: steps and evaluations
+ *     data-*.jsonl.gz    classes and images of the data in their order, with sizes
  *     checkpoints/       the whole state of the run, to resume from
  *     student.safetensors, teacher.safetensors
  *     result.json        the final figures
@@ -67,6 +69,11 @@ export class RunFolder {
     return join(this.path, name);
   }
 
+  /** Makes the folders durable that were made for this run, so that a power cut does not take them with all that is in them. */
+  async flushFolders(): Promise<void> {
+    for (const path of this.made ?? []) await syncFolder(dirname(path));
+  }
+
   async writeJson(name: string, content: unknown): Promise<void> {
     await writeFileAtomically(this.file(name), [Buffer.from(`${JSON.stringify(content, null, 2)}\n`)]);
   }
@@ -92,7 +99,11 @@ export class RunFolder {
   close({ removeUnused = false } = {}): void {
     const made = removeUnused && this.metrics.isEmpty && !existsSync(this.file(CHECKPOINTS)) ? this.made : null;
     this.metrics.close();
-    if (made) for (const name of BEGINNING) rmSync(this.file(name), { force: true });
+    if (made) {
+      for (const name of readdirSync(this.path)) {
+        if (BEGINNING.includes(name) || isListing(name)) rmSync(this.file(name), { force: true });
+      }
+    }
     this.unlock();
     made?.every(removeEmpty);
   }

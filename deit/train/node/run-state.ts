@@ -1,10 +1,11 @@
-import { readdir, rm } from 'node:fs/promises';
-import { mkdirSync } from 'node:fs';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { DeitError, parseVariantChoices, readSafetensors, writeSafetensors } from '../../../engine/node.ts';
+import { DeitError, parseVariantChoices, readSafetensors, syncFolder, writeSafetensors } from '../../../engine/node.ts';
 import type { Safetensors, StoredTensor, VariantChoices } from '../../../engine/node.ts';
 import { readTensors, saveState, stateValues } from '../../../nn/index.ts';
 import type { Ema, Module, Optimizer } from '../../../nn/index.ts';
+import { parseInputs } from './inputs.ts';
+import type { RunInputs } from './inputs.ts';
 import { cardMetadata, readCard } from './model-card.ts';
 import type { ModelCard } from './model-card.ts';
 
@@ -29,11 +30,12 @@ export interface Position {
 export const CHECKPOINTS = 'checkpoints';
 const KEY = 'deit-webgpu-run';
 const VARIANTS = 'deit-webgpu-variants';
+const INPUTS = 'deit-webgpu-inputs';
 const NAME = /^(teacher|student)-(\d{8,})\.safetensors$/;
 const PARTS = ['model', 'optimizer', 'ema', 'scaler'] as const;
 
 /**
- * Writes a checkpoint of the whole run, with the kernel variants that it computes by, and removes all but the newest `keep`
+ * Writes a checkpoint of the whole run, with the kernel variants that it computes by and what it is trained on, and removes all but the newest `keep`
  * of its role.
  */
 export async function saveCheckpoint(
@@ -42,7 +44,7 @@ export async function saveCheckpoint(
   position: Position,
   trained: Trained,
   variants: VariantChoices,
-  card: ModelCard | null = null,
+  { card = null, inputs = null }: { card?: ModelCard | null; inputs?: RunInputs | null } = {},
 ): Promise<string> {
   if (!isPosition(position)) {
     throw new DeitError('bad-argument', 'This is no place that a run can stand at.', {
@@ -58,12 +60,13 @@ export async function saveCheckpoint(
   ];
   const tensors = new Map<string, StoredTensor>();
   parts.forEach((part, i) => part.forEach((tensor, name) => tensors.set(`${PARTS[i]}/${name}`, tensor)));
-  const checkpoints = checkpointFolder(folder);
+  const checkpoints = await checkpointFolder(folder);
   const path = join(checkpoints, `${position.role}-${String(position.step).padStart(8, '0')}.safetensors`);
   const metadata = new Map([
     ...(card ? cardMetadata(card) : []),
     [KEY, JSON.stringify(position)],
     [VARIANTS, JSON.stringify(variants)],
+    ...(inputs ? [[INPUTS, JSON.stringify(inputs)] as const] : []),
   ]);
   await writeSafetensors(path, tensors, metadata);
   for (const old of (await listCheckpoints(folder)).filter(({ role }) => role === position.role).slice(keep)) {
@@ -72,11 +75,11 @@ export async function saveCheckpoint(
   return path;
 }
 
-/** The folder of the checkpoints, made where there is none. */
-function checkpointFolder(folder: string): string {
+/** The folder of the checkpoints, made, and that durably, where there is none. */
+async function checkpointFolder(folder: string): Promise<string> {
   const path = join(folder, CHECKPOINTS);
   try {
-    mkdirSync(path, { recursive: true });
+    if ((await mkdir(path, { recursive: true })) !== undefined) await syncFolder(folder);
   } catch (cause) {
     throw new DeitError('file-unwritable', 'The folder of the checkpoints cannot be made.', {
       where: path,
@@ -135,6 +138,8 @@ export interface ReadCheckpoint {
   readonly variants: VariantChoices | null;
   /** Of the model; null in checkpoints of versions before it was kept. */
   readonly card: ModelCard | null;
+  /** What the run is trained on; null in checkpoints of versions before it was kept. */
+  readonly inputs: RunInputs | null;
   /** Tensors of the model or its moving average, under the model's own names; none where there is no average. */
   part(name: 'model' | 'ema'): Map<string, StoredTensor>;
   restore(trained: Trained): void;
@@ -176,6 +181,7 @@ export const isCheckpoint = ({ metadata }: Safetensors): boolean => metadata.has
 export function parseCheckpoint({ tensors, metadata }: Safetensors, path: string): ReadCheckpoint {
   const position = parsePosition(metadata.get(KEY), path);
   const variants = metadata.get(VARIANTS);
+  const inputs = metadata.get(INPUTS);
   const part = (name: (typeof PARTS)[number]) => {
     const prefix = `${name}/`;
     const own = [...tensors].filter(([key]) => key.startsWith(prefix));
@@ -187,6 +193,7 @@ export function parseCheckpoint({ tensors, metadata }: Safetensors, path: string
     position,
     variants: variants === undefined ? null : parseVariantChoices(variants, path),
     card: readCard(metadata, path),
+    inputs: inputs === undefined ? null : parseInputs(inputs, path),
     part,
     restore({ model, optimizer, ema }) {
       model.loadStateDict(values('model'));

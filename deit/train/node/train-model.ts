@@ -16,6 +16,7 @@ import { trainSteps } from '../train-steps.ts';
 import type { Length, StepProgress } from '../train-steps.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
 import { MODEL_FILES } from './find-weights.ts';
+import type { RunInputs } from './inputs.ts';
 import type { ModelCard } from './model-card.ts';
 import type { RunFolder } from './run-folder.ts';
 import { listCheckpoints, saveCheckpoint } from './run-state.ts';
@@ -42,6 +43,8 @@ export interface RunContext {
   readonly folder: RunFolder;
   readonly reporter: Reporter;
   readonly sources: Sources;
+  /** What checkpoints keep of what the run is trained on. */
+  readonly inputs: RunInputs;
   readonly imageSize: number;
   /** Where to go on from, if the run is resumed. */
   readonly checkpoint: ReadCheckpoint | null;
@@ -271,11 +274,12 @@ class ModelTraining {
 
   private async save(): Promise<void> {
     const { role, done: step, steps, trained } = this;
-    const { engine, recipe, folder, reporter, seconds } = this.context;
+    const { engine, recipe, folder, reporter, seconds, inputs } = this.context;
     try {
       const position = { role, step, steps, seconds: seconds() };
       folder.flushMetrics();
-      await saveCheckpoint(folder.path, recipe['run.keep'], position, trained, engine.variants.export(), this.card);
+      const [keep, variants] = [recipe['run.keep'], engine.variants.export()];
+      await saveCheckpoint(folder.path, keep, position, trained, variants, { card: this.card, inputs });
     } catch (error) {
       if (recipe['run.onSaveError'] === 'stop' || !(error instanceof DeitError)) throw error;
       reporter.say(`checkpoint after step ${step} not written, going on: ${error.message}`);

@@ -12,9 +12,12 @@ import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
 import { loadModel, openCheckpoint, saveModel } from './checkpoint.ts';
 import { headClasses } from './class-names.ts';
 import { MODEL_FILES } from './find-weights.ts';
+import { identifyWeights } from './inputs.ts';
+import type { RunInputs } from './inputs.ts';
 import type { ModelCard } from './model-card.ts';
 import { absolutePath } from './paths.ts';
-import { findCheckpoint } from './resume.ts';
+import { cutMetrics, findCheckpoint, settleInputs } from './resume.ts';
+import type { Moved } from './resume.ts';
 import { recordSession } from './sessions.ts';
 import type { RunFolder } from './run-folder.ts';
 import { removeUnfinished } from './run-state.ts';
@@ -61,6 +64,10 @@ export interface RunOptions {
   readonly reporter: Reporter;
   /** Goes on from the latest checkpoint in the folder, if there is one. */
   readonly resume?: boolean;
+  /** A resumed run goes on though its data, start weights or teacher have changed. Default false. */
+  readonly allowChangedData?: boolean;
+  /** Set where a resumed run is given other paths than it was begun with. */
+  readonly moved?: Moved | undefined;
   readonly signal?: AbortSignal;
   /** Called when all is trained and saved, before the models are let go of: to examine them, for example. */
   readonly afterTraining?: (run: TrainedRun) => Promise<void>;
@@ -93,6 +100,7 @@ class TrainingRun {
   private readonly reporter: Reporter;
   private readonly start = performance.now();
   private checkpoint: ReadCheckpoint | null = null;
+  private inputs!: RunInputs;
 
   constructor(
     private readonly engine: Engine,
@@ -114,6 +122,9 @@ class TrainingRun {
       await removeUnfinished(folder.path);
       if (this.options.resume) this.checkpoint = await findCheckpoint(folder, (line) => reporter.say(line));
       this.expectSameClasses(sources);
+      const { allowChangedData: allowChanged = false, moved } = this.options;
+      this.inputs = await settleInputs({ recipe, folder, checkpoint: this.checkpoint, allowChanged, moved }, sources, this.say); // prettier-ignore
+      if (this.options.resume) cutMetrics(folder, this.checkpoint);
       const at = this.checkpoint?.position ?? null;
       const sessions = await recordSession(folder, at, engine.adapter, (line) => reporter.say(line));
       await this.settleVariants(sources);
@@ -173,16 +184,26 @@ class TrainingRun {
   }
 
   private context(sources: Sources, imageSize: number): RunContext {
-    const { engine, recipe, folder, reporter, checkpoint } = this;
+    const { engine, recipe, folder, reporter, checkpoint, inputs } = this;
     const { signal } = this.options;
-    return { engine, recipe, folder, reporter, sources, imageSize, checkpoint, signal, seconds: () => this.seconds() };
+    const seconds = (): number => this.seconds();
+    return { engine, recipe, folder, reporter, sources, inputs, imageSize, checkpoint, signal, seconds };
   }
 
-  /** A run goes on only over the classes that it began with, in their order. Throws `class-mismatch`. */
+  /**
+   * A run goes on only over the classes that it began with, in their order, or over as many of other names where the user
+   * says so. Throws `class-mismatch`.
+   */
   private expectSameClasses({ classes }: Sources): void {
     const { path = '', card = null } = this.checkpoint ?? {};
     if (!card) return;
-    alignClasses({ head: headClasses(card), count: card.classes.length, wanted: classes, policy: 'same', where: path });
+    const count = card.classes.length;
+    try {
+      alignClasses({ head: headClasses(card), count, wanted: classes, policy: 'same', where: path });
+    } catch (error) {
+      if (!(error instanceof DeitError) || !this.options.allowChangedData || count !== classes.length) throw error;
+      this.say(`the classes have other names, and are taken in their order as allowed: ${error.details.found}`);
+    }
   }
 
   private async settleVariants({ classes }: Sources): Promise<void> {
@@ -217,14 +238,24 @@ class TrainingRun {
     const spec = own.imageSize === imageSize ? own.spec : describeModel(own.spec, { imageSize }).spec;
     const model = createModel(engine, spec);
     if (weights) {
-      const { classes } = sources;
+      const classes = this.classesOfTeacher(sources, isTrained);
       loadModel(model, await openCheckpoint(weights), { classes, posEmbed: recipe['model.posEmbed'] }, this.say);
       return { model: this.frozen(model), accuracy: await this.evaluate(model, sources, imageSize) };
     }
     const card = this.card(spec, imageSize, sources);
     const { accuracy } = await trainModel(this.context(sources, imageSize), 'teacher', model, null, card);
     await saveModel(saved, model, card);
+    this.inputs = { ...this.inputs, teacher: await identifyWeights(saved) };
     return { model: this.frozen(model), accuracy };
+  }
+
+  /**
+   * By which names a teacher's classes are brought into order; undefined: as they lie. Where classes may have been renamed
+   * their former names count, and a teacher of this run has its classes in order anyway.
+   */
+  private classesOfTeacher({ classes }: Sources, isTrained: boolean): readonly string[] | undefined {
+    if (!this.options.allowChangedData) return classes;
+    return isTrained ? undefined : (this.checkpoint?.card?.classes ?? classes);
   }
 
   /** In evaluation mode, and in the student's precision. */
