@@ -39,11 +39,6 @@ def mlp(x, weight1, bias1, weight2, bias2, residual):
     return y if residual is None else residual + y
 
 
-def add_layer_norm(residual, branch, weight, bias, eps):
-    total = residual + branch
-    return torch.cat([total, F.layer_norm(total, total.shape[-1:], weight, bias, eps)], -1)
-
-
 def assemble_tokens(patches, cls, dist, pos):
     prefix = [token.expand(patches.shape[0], -1, -1) for token in (cls, dist) if token is not None]
     return torch.cat([*prefix, patches], 1) + pos
@@ -66,9 +61,7 @@ def chain(*inputs, steps):
 REFERENCE = {
     "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div, "maximum": torch.maximum,
     "minimum": torch.minimum, "pow": torch.pow,
-    "neg": torch.neg, "exp": torch.exp, "log": torch.log, "sqrt": torch.sqrt, "rsqrt": torch.rsqrt,
-    "reciprocal": torch.reciprocal, "abs": torch.abs, "square": torch.square, "relu": torch.relu,
-    "sigmoid": torch.sigmoid, "tanh": torch.tanh, "silu": F.silu, "gelu": F.gelu,
+    "gelu": F.gelu,
     "matmul": matmul, "linear": F.linear,
     "softmax": torch.softmax, "logSoftmax": torch.log_softmax,
     "layerNorm": lambda x, weight, bias, eps: F.layer_norm(x, x.shape[-1:], weight, bias, eps),
@@ -95,9 +88,7 @@ REFERENCE = {
     "flip": lambda x, dim: x.flip(dim),
     "indexSelect": lambda x, index, dim: x.index_select(dim, index),
     "linearAdd": lambda x, weight, bias, residual: residual + F.linear(x, weight, bias),
-    "linearGelu": lambda x, weight, bias: F.gelu(F.linear(x, weight, bias)),
     "mlp": mlp,
-    "addLayerNorm": add_layer_norm,
     "assembleTokens": assemble_tokens,
     "scaleChannels": lambda x, gate: x * gate[:, :, None, None],
 }
@@ -120,6 +111,8 @@ def evaluate(op, key, attrs, operands, dtype):
         inputs.append(tensor)
     out = REFERENCE[op](*inputs, **attrs)
     out, after = out if isinstance(out, tuple) else (out, {})
+    if not out.requires_grad:
+        return {"out": array(out)}
     upstream = uniform(f"ops.{key}.grad", tuple(out.shape))
     out.backward(torch.from_numpy(upstream).to(dtype))
     grads = {f"d{i}": x.grad for i, x in enumerate(inputs) if x is not None and x.requires_grad}
@@ -133,9 +126,10 @@ def stored(value, name):
     return value if value.size <= 128 else value.astype(np.float32)
 
 
-def main(out_dir) -> None:
+def write(all_cases, out_dir, file, special=None) -> None:
+    """The cases as a manifest and its tensors; `special`: rows of results at non-finite values, by operator."""
     rows, tensors = [], {}
-    for op, cases in CASES.items():
+    for op, cases in all_cases.items():
         assert len(cases) >= 25, f"{op}: {len(cases)} cases"
         names = [name for name, _, _ in cases]
         assert len(set(names)) == len(names), f"{op}: two cases of one name: {sorted(n for n in names if names.count(n) > 1)}"
@@ -158,17 +152,22 @@ def main(out_dir) -> None:
             rows.append({
                 "op": op, "name": name, "attrs": attrs,
                 "inputs": [None if value is None else f"{key}.in{i}" for i, value in enumerate(operands)],
-                "output": f"{key}.out", "gradOutput": f"{key}.grad",
+                "output": f"{key}.out", "gradOutput": f"{key}.grad" if "grad" in results else None,
                 "gradInputs": [f"{key}.d{i}" if f"d{i}" in results else None for i in range(len(operands))],
                 **({"after": {label: f"{key}.{label}" for label in after}} if after else {}),
                 "noise": {
                     "output": noise["out"], "gradInputs": [noise.get(f"d{i}") for i in range(len(operands))],
                     **({"after": {label: noise[label] for label in after}} if after else {}),
                 },
+                **({"special": special[op]} if special and op in special and index == 0 else {}),
             })
-    save_rows(out_dir / "ops.json", rows)
-    save(out_dir / "ops.safetensors", tensors)
-    print({op: len(cases) for op, cases in CASES.items()}, sum(map(len, CASES.values())), "cases")
+    save_rows(out_dir / f"{file}.json", rows)
+    save(out_dir / f"{file}.safetensors", tensors)
+    print({op: len(cases) for op, cases in all_cases.items()}, sum(map(len, all_cases.values())), "cases")
+
+
+def main(out_dir) -> None:
+    write(CASES, out_dir, "ops")
 
 
 if __name__ == "__main__":

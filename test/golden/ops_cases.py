@@ -104,36 +104,17 @@ SHAPES = [
     (), (1,), (7,), (1, 1), (3, 5), (5, 1), (1, 5), (2, 3, 4), (2, 1, 4), (1, 1, 1, 1), (2, 3, 4, 5), (63,), (64,),
     (65,), (257,), (31, 17), (4, 255),
 ]
-UNARY = {
-    "neg": T, "exp": T, "log": positive, "sqrt": positive, "rsqrt": positive, "reciprocal": away, "abs": T,
-    "square": T, "relu": T, "sigmoid": T, "tanh": T, "silu": T, "gelu": T,
-}
 RAMP = np.linspace(-8, 8, 65, dtype=np.float32)
-EXTREME = {
-    "neg": [-3e38, -1e-30, 0, 1e-30, 3e38], "exp": [-80, -20, -1e-7, 0, 1e-7, 20, 80],
-    "log": [1e-30, 1e-3, 0.999999, 1, 1.000001, 1e3, 1e30], "sqrt": [1e-30, 1e-3, 1, 4, 1e30],
-    "rsqrt": [1e-20, 1e-3, 1, 4, 1e20], "reciprocal": [-1e15, -1, -1e-15, 1e-15, 1, 1e15],
-    "abs": [-3e38, -1e-30, 0, 1e-30, 3e38], "square": [-1e18, -1e-15, 0, 1e-15, 1e18],
-    "relu": [-3e38, -1e-30, 0, 1e-30, 3e38], "sigmoid": [-1e4, -80, -20, 0, 20, 80, 1e4],
-    "tanh": [-1e4, -100, -9, -1e-4, 0, 1e-4, 9, 100, 1e4], "silu": [-1e4, -80, -20, 0, 20, 80, 1e4],
-    "gelu": [-1e4, -20, -6, -1e-4, 0, 1e-4, 6, 20, 1e4],
-}
-for op, draw in UNARY.items():
-    for attrs in [{"approximate": "none"}, {"approximate": "tanh"}] if op == "gelu" else [{}]:
-        note = f" ({attrs['approximate']})" if attrs else ""
-        for shape in SHAPES:
-            case(op, f"{list(shape)}{note}", attrs, draw(*shape))
-        ramp = RAMP if draw is T else np.abs(RAMP) + 0.25 if draw is positive else RAMP + 0.125
-        case(op, "ramp" + note, attrs, given(ramp))
-        case(op, "extremes" + note, attrs, given(EXTREME[op]))
-        case(op, "scale 1e-4" + note, attrs, draw(4, 9, scale=1e-4))
-        case(op, "scale 0.01" + note, attrs, draw(4, 9, scale=0.01))
-        case(op, "scale 5" + note, attrs, draw(4, 9, scale=5.0))
-        case(op, "scale 20" + note, attrs, draw(4, 9, scale=20.0))
-        case(op, "equal values" + note, attrs, equal(3, 4, value=1.25))
-        case(op, "thin" + note, attrs, draw(40, 1, 1))
-for op in ("abs", "relu", "square", "neg"):
-    case(op, "zeros and small integers", {}, ties(6, 6))
+for approximate in ("none", "tanh"):
+    attrs = {"approximate": approximate}
+    for shape in SHAPES:
+        case("gelu", f"{list(shape)} ({approximate})", attrs, T(*shape))
+    case("gelu", f"ramp ({approximate})", attrs, given(RAMP))
+    case("gelu", f"extremes ({approximate})", attrs, given([-1e4, -20, -6, -1e-4, 0, 1e-4, 6, 20, 1e4]))
+    for scale in ("1e-4", "0.01", "5", "20"):
+        case("gelu", f"scale {scale} ({approximate})", attrs, T(4, 9, scale=float(scale)))
+    case("gelu", f"equal values ({approximate})", attrs, equal(3, 4, value=1.25))
+    case("gelu", f"thin ({approximate})", attrs, T(40, 1, 1))
 
 # ---- matmul and linear ----
 
@@ -343,29 +324,14 @@ LINEARS = [((1,), 1, 1), ((5,), 4, 3), ((5,), 1, 7), ((5,), 7, 1), ((33,), 17, 9
 for lead, fan_in, out in LINEARS:
     for bias in (True, False):
         name = f"{[*lead, fan_in]} to {out}{'' if bias else ', no bias'}"
-        head = [T(*lead, fan_in), T(out, fan_in), T(out) if bias else None]
-        case("linearAdd", name, {}, *head, T(*lead, out, scale=2.0))
-        case("linearGelu", name, {}, *head)
+        case("linearAdd", name, {}, T(*lead, fan_in), T(out, fan_in), T(out) if bias else None, T(*lead, out, scale=2.0))
 case("linearAdd", "large residual", {}, T(5, 6), T(4, 6), T(4), T(5, 4, scale=1e4))
-case("linearGelu", "wide activations", {}, T(5, 6, scale=5.0), T(4, 6, scale=2.0), T(4))
 for lead, width, hidden in [((1,), 1, 1), ((1,), 1, 5), ((5,), 4, 1), ((5,), 4, 8), ((33,), 9, 17), ((2, 3), 4, 16), ((2, 7), 16, 48), ((1, 1), 8, 32), ((2, 3, 4), 5, 6), ((130,), 2, 3), ((2, 6), 24, 96), ((3,), 30, 75)]:
     for residual in (True, False):
         case("mlp", f"{[*lead, width]} through {hidden}{', with residual' if residual else ''}", {},
              T(*lead, width), T(hidden, width), T(hidden), T(width, hidden), T(width), T(*lead, width) if residual else None)
 case("mlp", "no biases", {}, T(5, 6), T(8, 6), None, T(6, 8), None, None)
 case("mlp", "another width out", {}, T(5, 6), T(8, 6), T(8), T(3, 8), T(3), None)
-for shape in [(1, 1), (1, 7), (5, 1), (3, 5), (2, 3, 4), (4, 16), (4, 17), (2, 5, 192), (3, 257), (65, 33), (1, 1, 24), (2, 6, 24), (7, 64), (2, 2, 3, 4)]:
-    d = shape[-1]
-    case("addLayerNorm", f"{list(shape)}", {"eps": 1e-6}, T(*shape, scale=2.0), T(*shape), T(d, center=1.0, scale=0.5), T(d))
-for eps in (1e-12, 1e-5, 0.1):
-    case("addLayerNorm", f"eps {eps:g}", {"eps": eps}, T(4, 11), T(4, 11), T(11), T(11))
-for label, draws in {
-    "scale 1000": (T(4, 12, scale=1e3), T(4, 12, scale=1e3)), "scale 0.001": (T(4, 12, scale=1e-3), T(4, 12, scale=1e-3)), "small branch": (T(4, 12), T(4, 12, scale=1e-4)), "large branch": (T(4, 12), T(4, 12, scale=1e3)),
-    "offset 100": (T(4, 12, center=100.0), T(4, 12)), "equal rows": (equal(4, 12), equal(4, 12)),
-}.items():
-    case("addLayerNorm", label, {"eps": 1e-6}, *draws, T(12, center=1.0, scale=0.5), T(12))
-case("addLayerNorm", "without bias", {"eps": 1e-6}, T(4, 7), T(4, 7), T(7), None)
-case("addLayerNorm", "without weight and bias", {"eps": 1e-6}, T(4, 7), T(4, 7), None, None)
 for b, n, d in [(1, 1, 1), (1, 1, 8), (2, 1, 3), (1, 4, 1), (2, 4, 8), (3, 9, 5), (5, 2, 7), (2, 16, 24), (1, 25, 30), (4, 7, 64), (2, 3, 65), (1, 64, 12), (33, 2, 2)]:
     for dist in (True, False):
         case("assembleTokens", f"batch {b}, {n} patches of {d}{', distilled' if dist else ''}", {},

@@ -1,5 +1,6 @@
 import * as ops from '../../engine/index.ts';
 import type { Engine, Shape, Tensor } from '../../engine/index.ts';
+import { declarations } from './declarations.ts';
 import { goldenJson, goldenTensors } from './golden.ts';
 import type { GoldenTensor } from './golden.ts';
 
@@ -10,9 +11,12 @@ export interface OpCase {
   readonly attrs: OpAttributes;
   readonly inputs: readonly (string | null)[];
   readonly output: string;
-  readonly gradOutput: string;
+  /** Null where the operator has no gradient. */
+  readonly gradOutput: string | null;
   readonly gradInputs: readonly (string | null)[];
   readonly after?: Readonly<Record<string, string>>;
+  /** On the first case of a declared operator of one operand: its results at NaN, infinity, -infinity, 0 and -1. */
+  readonly special?: readonly (number | string)[];
   readonly noise: {
     readonly output: number;
     readonly gradInputs: readonly (number | null)[];
@@ -77,18 +81,6 @@ const calls: Readonly<Record<string, Call>> = {
   maximum: binary(ops.maximum),
   minimum: binary(ops.minimum),
   pow: binary(ops.pow),
-  neg: unary(ops.neg),
-  exp: unary(ops.exp),
-  log: unary(ops.log),
-  sqrt: unary(ops.sqrt),
-  rsqrt: unary(ops.rsqrt),
-  reciprocal: unary(ops.reciprocal),
-  abs: unary(ops.abs),
-  square: unary(ops.square),
-  relu: unary(ops.relu),
-  sigmoid: unary(ops.sigmoid),
-  tanh: unary(ops.tanh),
-  silu: unary(ops.silu),
   gelu: onOne((x, { approximate }) => ops.gelu(x, { approximate })),
   matmul: onTwo((a, b, { transposeA, transposeB }) => ops.matmul(a, b, { transposeA, transposeB })),
   linear: ([x, weight, bias]) => ops.linear(x!, weight!, bias),
@@ -124,13 +116,7 @@ const calls: Readonly<Record<string, Call>> = {
   flip: onOne((x, { dim }) => ops.flip(x, dim)),
   indexSelect: onTwo((x, index, { dim }) => ops.indexSelect(x, dim, index)),
   linearAdd: ([x, weight, bias, residual]) => ops.linearAdd(x!, weight!, bias, residual!),
-  linearGelu: ([x, weight, bias]) => ops.gelu(ops.linear(x!, weight!, bias)),
   mlp: ([x, weight1, bias1, weight2, bias2, residual]) => ops.mlp(x!, weight1!, bias1, weight2!, bias2, residual),
-  // The residual stream and its norm, as one.
-  addLayerNorm([residual, branch, weight, bias], { eps }) {
-    const sum = ops.add(residual!, branch!);
-    return ops.cat([sum, ops.layerNorm(sum, weight, bias, eps)], -1);
-  },
   assembleTokens: ([patches, cls, dist, pos]) => ops.assembleTokens(patches!, cls!, dist, pos!),
   scaleChannels: binary(ops.scaleChannels),
   argmax: onOne((x, { dim }) => ops.argmax(x, dim)),
@@ -142,15 +128,25 @@ const calls: Readonly<Record<string, Call>> = {
   },
 };
 
-/** Calls an operator under its name and attributes in test/golden/README.md. */
+type Operator = (...operands: unknown[]) => Tensor;
+
+/** Calls an operator under its name and attributes in test/golden/README.md, or as it is declared in test/cases/operators. */
 export function callOperator(op: string, inputs: readonly (Tensor | null)[], attrs: OpAttributes): Tensor {
-  return calls[op](inputs, attrs);
+  const declared = declarations.get(op);
+  if (!declared) return calls[op](inputs, attrs);
+  const rest: unknown[] = declared.options ? [attrs] : Object.values(attrs);
+  const operands = declared.list ? [inputs] : inputs;
+  return (ops as unknown as Record<string, Operator>)[declared.call ?? op](...operands, ...rest);
 }
+
+/** Cases written down one by one, and those of declared operators. */
+const FILES = ['ops', 'operators'];
 
 /** The golden cases of every operator. */
 export function goldenOpCases(): Map<string, OpCase[]> {
   const cases = new Map<string, OpCase[]>();
-  for (const row of goldenJson<OpCase[]>('ops.json')) cases.set(row.op, [...(cases.get(row.op) ?? []), row]);
+  for (const row of FILES.flatMap((file) => goldenJson<OpCase[]>(`${file}.json`)))
+    cases.set(row.op, [...(cases.get(row.op) ?? []), row]);
   return cases;
 }
 
@@ -165,14 +161,14 @@ export interface OpResult {
   /** Norm of the error of PyTorch's own float32 result. */
   readonly noise: number;
   readonly inputs: readonly (GoldenTensor | null)[];
-  /** The upstream gradient. */
+  /** The upstream gradient; where there is none, the result itself. */
   readonly upstream: GoldenTensor;
 }
 
 /** Runs a case forward and backward in a scope of its own. */
 function runCase(engine: Engine, row: OpCase, golden: (name: string) => GoldenTensor): Promise<OpResult[]> {
   const inputs = row.inputs.map((name) => (name === null ? null : golden(name)));
-  const upstream = golden(row.gradOutput);
+  const upstream = golden(row.gradOutput ?? row.output);
   return engine.scope(() => {
     const tensors = inputs.map((input, i) => {
       if (!input) return null;
@@ -185,7 +181,7 @@ function runCase(engine: Engine, row: OpCase, golden: (name: string) => GoldenTe
       return tensor.read().then((found) => ({ ...rest, found }));
     };
     const output = callOperator(row.op, tensors, row.attrs);
-    output.backward(engine.tensor(upstream.values, upstream.shape));
+    if (row.gradOutput) output.backward(engine.tensor(upstream.values, upstream.shape));
     const results = [result('output', output, row.output, row.noise.output)];
     row.gradInputs.forEach((name, i) => {
       if (name !== null) results.push(result(`gradient ${i}`, tensors[i]!.grad, name, row.noise.gradInputs[i]!));
@@ -200,8 +196,11 @@ function runCase(engine: Engine, row: OpCase, golden: (name: string) => GoldenTe
 
 /** Runs cases on the GPU, all reads at once. */
 export async function runOpCases(engine: Engine, cases: readonly OpCase[]): Promise<OpResult[]> {
-  const golden = (tensors ??= goldenTensors('ops.safetensors'));
-  const results = await Promise.all(cases.map((row) => runCase(engine, row, golden)));
+  tensors ??= FILES.map((file) => goldenTensors(`${file}.safetensors`));
+  const [written, declared] = tensors;
+  const results = await Promise.all(
+    cases.map((row) => runCase(engine, row, declarations.has(row.op) ? declared : written)),
+  );
   return results.flat();
 }
-let tensors: ReturnType<typeof goldenTensors> | undefined;
+let tensors: ReturnType<typeof goldenTensors>[] | undefined;
