@@ -1,6 +1,6 @@
 import type { DeviceProfile } from '../kernels/lib/device.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
-import type { Kernel, Launch } from '../kernels/lib/kernel.ts';
+import type { Kernel, Launch, Scratch } from '../kernels/lib/kernel.ts';
 import { LaunchTable } from './gpu/launches.ts';
 import type { Region } from './gpu/commands.ts';
 import type { Recorder } from './gpu/recorder.ts';
@@ -18,6 +18,7 @@ export class Dispatcher {
   constructor(
     private readonly recorder: Recorder,
     private readonly profile: DeviceProfile,
+    private readonly allocate: (scratch: Scratch) => Tensor,
   ) {
     this.launches = new LaunchTable(profile);
   }
@@ -51,19 +52,21 @@ export class Dispatcher {
     op: string,
     kernel: Kernel<Problem>,
     problem: Problem,
-    tensors: Readonly<Record<string, Tensor>>,
+    operands: Readonly<Record<string, Tensor>>,
   ): void {
     const launches = this.launches.get(op, kernel, problem);
+    const tensors: Record<string, Tensor> = { ...operands };
     for (const launch of launches) {
+      for (const [name, scratch] of Object.entries(launch.workspace)) tensors[name] ??= this.allocate(scratch);
       const regions = launch.bindings.map(({ name }) => {
-        const tensor = tensors[name];
+        const tensor = tensors[launch.tensors[name] ?? name];
         if (!tensor) throw new DeitError('bad-argument', `The kernel ${launch.name} was given no tensor "${name}".`);
         const { storage, offset, size } = tensor.region;
         const range = launch.ranges[name];
         return range ? { storage, offset: offset + range.offset, size: range.size } : { storage, offset, size };
       });
       this.check(op, launch, regions);
-      const shapes = Object.entries(tensors).map(([name, tensor]) => `${name}${formatShape(tensor.shape)}`);
+      const shapes = Object.entries(operands).map(([name, tensor]) => `${name}${formatShape(tensor.shape)}`);
       const where = `${op} (${launch.name}): ${shapes.join(' ')}${this.path && ` in ${this.path}`}`;
       this.recorder.record({ kind: 'dispatch', where, launch, pipeline: this.recorder.pipelines.get(launch), regions });
     }
@@ -120,8 +123,10 @@ export class Dispatcher {
   private tellObserver(op: string, launches: readonly Launch[], tensors: Readonly<Record<string, Tensor>>): void {
     const { observer, path } = this;
     if (!observer || launches.length === 0) return;
-    const written = launches.flatMap(({ bindings }) => bindings.filter(({ access }) => access === 'read_write'));
-    const outputs = Object.fromEntries(written.map(({ name }) => [name, tensors[name]]));
+    const written = launches.flatMap((launch) =>
+      launch.bindings.filter(({ access }) => access === 'read_write').map(({ name }) => launch.tensors[name] ?? name),
+    );
+    const outputs = Object.fromEntries(written.map((name) => [name, tensors[name]]));
     this.observer = null;
     try {
       observer({ op, path, kernel: launches[0].name, outputs });

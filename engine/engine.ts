@@ -65,13 +65,15 @@ export class Engine implements TensorEngine {
 
   constructor(context: GpuContext, options: EngineOptions = {}, variants?: VariantTable) {
     this.context = context;
-    this.variants = variants ?? new VariantTable(context.report, context.profile, options.variants);
+    this.variants = variants ?? new VariantTable(context.report, context.profile, options);
     this.onClose = options.onClose;
     this.seed = options.seed ?? 0;
     this.memoryBudget = options.memoryBudget ?? Infinity;
     this.recorder = new Recorder(context, this.memoryBudget, options.debug ?? false, (cause) => this.explain(cause));
     this.work = new Work(this.recorder);
-    this.dispatcher = new Dispatcher(this.recorder, context.profile);
+    this.dispatcher = new Dispatcher(this.recorder, context.profile, ({ elements, dtype }) =>
+      this.empty([elements], dtype),
+    );
     this.transfers = new Transfers(this.recorder);
     this.staging = new Staging(context.device, this.recorder.pool, this.recorder);
     this.watch = new DeviceWatch(context.device, (error) => this.recorder.fail(error));
@@ -302,7 +304,8 @@ export class Engine implements TensorEngine {
   ): void {
     this.work.throwIfClosed();
     this.expectOwn(op, ...Object.values(tensors));
-    this.dispatcher.run(op, kernel, problem, tensors);
+    const variant = this.variants.preferred(kernel, problem);
+    this.dispatcher.run(op, kernel, variant === null ? problem : { ...problem, variant }, tensors);
     this.work.flushIfLong();
   }
 

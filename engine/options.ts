@@ -12,6 +12,8 @@ export interface EngineOptions {
   debug?: boolean;
   /** Ways to compute chosen on this device before: see `tune`. Without them, and until `tune`, heuristics choose. */
   variants?: VariantChoices;
+  /** Name of the variant by which kernels compute that have it, where it fits: `plain` for the straightforward ones. */
+  variant?: string;
   /** Called once by `close`, to take down what opening the adapter put up. */
   onClose?: () => void;
 }

@@ -1,7 +1,10 @@
 import type { DeviceProfile } from '../kernels/lib/device.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
+import type { Kernel } from '../kernels/lib/kernel.ts';
+import type { VariantKernel } from '../kernels/lib/variant.ts';
 import type { AdapterReport } from './gpu/context.ts';
 import type { DType } from './dtype.ts';
+import type { EngineOptions } from './options.ts';
 import { parseStrictJson } from './json.ts';
 import type { JsonValue } from './json.ts';
 import type { Shape } from './tensor-shape.ts';
@@ -74,12 +77,15 @@ export class VariantTable {
   /** By key, what the names stand for; null where a name stands for nothing (any more). */
   private readonly found = new Map<string, Way | null>();
   private asked: Map<string, Asked> | null = null;
+  /** See `EngineOptions.variant`. */
+  private readonly variant: string | null;
 
   constructor(
     adapter: AdapterReport,
     private readonly profile: DeviceProfile,
-    choices?: VariantChoices,
+    { variants: choices, variant }: EngineOptions = {},
   ) {
+    this.variant = variant ?? null;
     const { name, vendor, architecture, description } = adapter;
     this.device = JSON.stringify([name, vendor, architecture, description, profile]);
     if (choices) this.replace(choices);
@@ -87,6 +93,13 @@ export class VariantTable {
 
   get size(): number {
     return this.names.size;
+  }
+
+  /** The variant that the engine's options want, if the kernel has it and it takes the problem. */
+  preferred<Problem extends object>(kernel: Kernel<Problem>, problem: Problem): string | null {
+    const { variant, profile } = this;
+    if (variant === null || !('variants' in kernel) || 'variant' in problem) return null;
+    return (kernel as VariantKernel<Problem>).has(variant, problem, profile) ? variant : null;
   }
 
   /** The way chosen for a problem, or null to take the usual one. */

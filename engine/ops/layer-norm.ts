@@ -1,12 +1,5 @@
 import { fill } from '../../kernels/fill/index.ts';
-import {
-  layerNormBackward,
-  layerNormBackwardPartials,
-  layerNormColumns,
-  layerNormForward,
-  layerNormPartials,
-  layerNormSumsColumns,
-} from '../../kernels/layer-norm/index.ts';
+import { layerNormBackward, layerNormForward } from '../../kernels/layer-norm/index.ts';
 import { DeitError } from '../../kernels/lib/errors.ts';
 import { expectFloat, expectF16 } from '../autocast.ts';
 import { defineOp } from '../op.ts';
@@ -19,14 +12,14 @@ interface LayerNormAttributes {
   width: number;
   eps: number;
   /** The result, and its gradient, are f16. */
-  half: boolean;
+  f16: boolean;
 }
 
 const layerNormOp = defineOp<LayerNormAttributes>({
   name: 'layerNorm',
   forward(ctx, [x, weight, bias]) {
-    const { rows, width, half } = ctx.attributes;
-    const y = ctx.empty(x!.shape, half ? 'f16' : 'f32');
+    const { rows, width, f16 } = ctx.attributes;
+    const y = ctx.empty(x!.shape, f16 ? 'f16' : 'f32');
     const stats = ctx.empty([rows, 2]);
     const problem = { ...ctx.attributes, weight: weight !== null, bias: bias !== null };
     const affine = { ...(weight && { weight }), ...(bias && { bias }) };
@@ -36,8 +29,28 @@ const layerNormOp = defineOp<LayerNormAttributes>({
   },
   backward(ctx, [dy]) {
     const [x, stats, weight] = ctx.saved;
-    const operands = { x, stats, weight, dy: dy!, pending: ctx.needs(0) ? ctx.takePending(0) : null };
-    gradients(ctx, operands, ctx.needs(0) ? ctx.gradientAndRounded(0) : null, [1, 2]);
+    const { rows, width, f16 } = ctx.attributes;
+    const affine = ctx.needs(1) || ctx.needs(2);
+    const pending = ctx.needs(0) ? ctx.takePending(0) : null;
+    const { dx, rounded } = ctx.needs(0) ? ctx.gradientAndRounded(0) : { dx: null, rounded: null };
+    if (rows * width === 0) {
+      for (const i of [1, 2]) if (ctx.needs(i)) zero(ctx, i);
+      return;
+    }
+    const problem = { rows, width, f16, weight: weight !== undefined, pending: pending !== null, rounded: !!rounded };
+    const column = (i: number): Tensor => (ctx.needs(i) ? ctx.gradient(i) : ctx.empty([width]));
+    ctx.run(
+      layerNormBackward,
+      { ...problem, dx: dx !== null, affine },
+      {
+        ...{ x, stats, dy: dy! },
+        ...(weight && { weight }),
+        ...(dx && { dx }),
+        ...(pending && { pending }),
+        ...(rounded && { rounded }),
+        ...(affine && { dweight: column(1), dbias: column(2) }),
+      },
+    );
   },
 });
 
@@ -53,7 +66,7 @@ export function layerNorm(
   dtype: 'f32' | 'f16' = 'f32',
 ): Tensor {
   if (dtype === 'f16') expectF16(x.engine, 'layerNorm');
-  const attributes = { ...attributesOf(x, weight, bias, eps, 'layerNorm'), half: dtype === 'f16' };
+  const attributes = { ...attributesOf(x, weight, bias, eps, 'layerNorm'), f16: dtype === 'f16' };
   return layerNormOp([x, weight, bias], attributes)[0];
 }
 
@@ -81,65 +94,10 @@ function attributesOf(
     expectFloat(tensor, where);
     expectShape(tensor.shape, [width], where, name);
   }
-  return { rows: numel(x.shape.slice(0, -1)), width, eps, half: false };
+  return { rows: numel(x.shape.slice(0, -1)), width, eps, f16: false };
 }
 
-type Context = BackwardContext<LayerNormAttributes>;
-
-interface Operands {
-  x: Tensor;
-  stats: Tensor;
-  weight: Tensor | undefined;
-  dy: Tensor;
-  /** A gradient that is added to that of x. */
-  pending: Tensor | null;
-}
-
-interface Results {
-  dx: Tensor;
-  /** Where dx is wanted in f16 too. */
-  rounded: Tensor | null;
-}
-
-/** Writes the gradient of x unless that is null, and the gradients that are needed of weight and bias, which are the inputs of these numbers. */
-function gradients(
-  ctx: Context,
-  { x, stats, weight, dy, pending }: Operands,
-  results: Results | null,
-  [weightInput, biasInput]: readonly [number, number],
-): void {
-  const { rows, width, half } = ctx.attributes;
-  const { profile } = x.engine;
-  const columns = ctx.needs(weightInput) || ctx.needs(biasInput);
-  if (rows * width === 0) {
-    for (const i of [weightInput, biasInput]) if (ctx.needs(i)) zero(ctx, i);
-    return;
-  }
-  const sums = (scratch: number) => ({
-    dweight: ctx.needs(weightInput) ? ctx.gradient(weightInput) : ctx.empty([width]),
-    dbias: ctx.needs(biasInput) ? ctx.gradient(biasInput) : ctx.empty([width]),
-    ...(scratch > 0 && { partials: ctx.empty([scratch]) }),
-  });
-  const rounded = results?.rounded ?? null;
-  const problem = { rows, width, half, weight: weight !== undefined, pending: pending !== null, rounded: !!rounded };
-  const together = results !== null && columns && layerNormSumsColumns(problem, profile);
-  if (results) {
-    const tensors = {
-      ...{ x, stats, dy, dx: results.dx },
-      ...(weight && { weight }),
-      ...(pending && { pending }),
-      ...(rounded && { rounded }),
-    };
-    if (together) Object.assign(tensors, sums(layerNormBackwardPartials(problem, profile)));
-    ctx.run(layerNormBackward, { ...problem, columns: together }, tensors);
-  }
-  if (columns && !together) {
-    const sum = { rows, width, half };
-    ctx.run(layerNormColumns, sum, { x, stats, dy, ...sums(layerNormPartials(sum, profile)) });
-  }
-}
-
-function zero(ctx: Context, i: number): void {
+function zero(ctx: BackwardContext<LayerNormAttributes>, i: number): void {
   const gradient = ctx.gradient(i);
   if (gradient.size > 0) ctx.run(fill, { n: gradient.size, value: 0 }, { y: gradient });
 }

@@ -1,7 +1,7 @@
 /** Operators over rows: normalisation, probabilities, reductions, losses. */
 import { argmax } from '../argmax/index.ts';
 import { topHits } from '../count-correct/index.ts';
-import { layerNormBackward, layerNormColumns, layerNormForward } from '../layer-norm/index.ts';
+import { layerNormBackward, layerNormForward } from '../layer-norm/index.ts';
 import { crossEntropyBackward, crossEntropyForward } from '../loss/cross-entropy/index.ts';
 import {
   distilledCrossEntropyBackward,
@@ -22,9 +22,9 @@ export const rowOperators = {
   layer_norm: operator({
     folder: 'layer-norm',
     sizes: { rows: 8, width: 192 },
-    options: { eps: 1e-6, weight: true, bias: true, half: false },
+    options: { eps: 1e-6, weight: true, bias: true, f16: false },
     forward: (p) => [of(layerNormForward, p)],
-    backward: (p) => [of(layerNormBackward, { ...p, pending: false }), of(layerNormColumns, p)],
+    backward: (p) => [of(layerNormBackward, { ...p, pending: false, dx: true, affine: p.weight || p.bias })],
   }),
   softmax: operator({
     folder: 'softmax',

@@ -6,7 +6,8 @@
 import { input, output, require, u32 } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
 import { isNanWgsl } from '../lib/math.ts';
-import { eachColumn, planRows, rowKernel } from '../lib/rows.ts';
+import { planRows } from '../lib/row-plan.ts';
+import { eachColumn, rowKernel } from '../lib/rows.ts';
 
 export const topHits: Kernel<{ rows: number; width: number; k: number }> = ({ rows, width, k }, device) => {
   require(rows > 0 && width > 0, 'top_hits', 'sizes of at least 1', [rows, width]);

@@ -1,8 +1,9 @@
 import { ceilDiv, CPU_LANES } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { inHalf } from '../lib/f16-storage.ts';
-import { input, launch, output, require, splitRows, u32 } from '../lib/kernel.ts';
-import type { Binding, Kernel, Launch } from '../lib/kernel.ts';
+import { input, launch, output, splitRows, u32 } from '../lib/kernel.ts';
+import type { Binding, Launch } from '../lib/kernel.ts';
+import type { LayerNormBackwardProblem } from './problem.ts';
 
 /*
  * Gradients of layer norm's weight and bias: sums over the rows of dy h and of dy, with h = (x - mean) rstd
@@ -11,13 +12,6 @@ import type { Binding, Kernel, Launch } from '../lib/kernel.ts';
  * gradients. Within a block, runs of 32 rows are summed before they are added, for accuracy. The order is fixed, so the
  * result is the same to the bit every time. Gradients are written.
  */
-
-export interface LayerNormColumnsProblem {
-  readonly rows: number;
-  readonly width: number;
-  /** dy is f16 in memory. */
-  readonly half?: boolean;
-}
 
 const RUN = 32;
 const WORKGROUP = 64;
@@ -30,26 +24,19 @@ interface Blocks {
   readonly count: number;
 }
 
-const chunksOf = ({ rows, width, half }: LayerNormColumnsProblem, device: DeviceProfile) =>
-  splitRows(rows, { x: width * 4, dy: width * (half ? 2 : 4), stats: 8 }, device, 'layer_norm.columns');
+const chunksOf = ({ rows, width, f16 }: LayerNormBackwardProblem, device: DeviceProfile) =>
+  splitRows(rows, { x: width * 4, dy: width * (f16 ? 2 : 4), stats: 8 }, device, 'layer_norm.columns');
 
-function blocksOf(problem: LayerNormColumnsProblem, device: DeviceProfile): Blocks {
+function blocksOf(problem: LayerNormBackwardProblem, device: DeviceProfile): Blocks {
   // A processor has few cores: the columns alone keep them busy. A GPU wants tens of thousands of invocations.
   const rows = device.cpu ? problem.rows : Math.max(RUN, ceilDiv(problem.rows, 256));
   const perChunk = chunksOf(problem, device).map((chunk) => ceilDiv(chunk.rows, rows));
   return { rows, perChunk, count: perChunk.reduce((a, b) => a + b, 0) };
 }
 
-/** Elements of the scratch binding `partials`; 0 if there is none. */
-export function layerNormPartials(problem: LayerNormColumnsProblem, device: DeviceProfile): number {
-  const { count } = blocksOf(problem, device);
-  return count > 1 ? count * 2 * problem.width : 0;
-}
-
-/** Bindings: x, stats (vec2f), dy, dweight, dbias, and partials if `layerNormPartials` is not 0. */
-export const layerNormColumns: Kernel<LayerNormColumnsProblem> = (problem, device) => {
-  const { rows, width } = problem;
-  require(rows > 0 && width > 0, 'layer_norm.columns', 'sizes of at least 1', [rows, width]);
+/** Bindings: x, stats (vec2f), dy, dweight, dbias. */
+export function columnGradients(problem: LayerNormBackwardProblem, device: DeviceProfile): Launch[] {
+  const { width } = problem;
   const { vector, element, columns, workgroup } = columnsOf(width, device);
   const blocks = blocksOf(problem, device);
   const direct = blocks.count === 1;
@@ -63,6 +50,7 @@ export const layerNormColumns: Kernel<LayerNormColumnsProblem> = (problem, devic
       name: `layer_norm.columns/rows${vector === 4 ? '4' : ''}`,
       bindings: [input('x', element), input('dy', element), input('stats', 'vec2f'), ...sums],
       ranges: chunk.ranges,
+      workspace: direct ? {} : { partials: { elements: blocks.count * 2 * width } },
       uniforms: {
         rows: u32(chunk.rows),
         columns: u32(columns),
@@ -105,8 +93,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     return result;
   });
   if (!direct) launches.push(addBlocks(blocks.count, width, device));
-  return inHalf(launches, problem.half ? ['dy'] : undefined);
-};
+  return inHalf(launches, problem.f16 ? ['dy'] : undefined);
+}
 
 /** How columns are shared out: an invocation takes one vector of them, or one column. */
 function columnsOf(width: number, device: DeviceProfile) {

@@ -45,6 +45,13 @@ export interface BindingRange {
   readonly size: number;
 }
 
+/** Scratch memory that launches of one kernel hand on to each other. */
+export interface Scratch {
+  readonly elements: number;
+  /** f32 if left out. */
+  readonly dtype?: 'f32' | 'f16';
+}
+
 /** One dispatch, ready to be recorded. */
 export interface Launch {
   /** Kernel family and variant, for example `softmax.forward/subgroup`: profiler rows and labels use it. */
@@ -56,6 +63,10 @@ export interface Launch {
   readonly grid: Grid;
   readonly cost: Cost;
   readonly ranges: Readonly<Record<string, BindingRange>>;
+  /** Tensors that are no operands: whoever records the kernel allocates them for it. */
+  readonly workspace: Readonly<Record<string, Scratch>>;
+  /** The tensor of a binding, where it is not called like the binding: see `bind`. */
+  readonly tensors: Readonly<Record<string, string>>;
 }
 
 export interface LaunchSpec {
@@ -71,6 +82,8 @@ export interface LaunchSpec {
   grid: Grid;
   cost: Cost;
   ranges?: Readonly<Record<string, BindingRange>>;
+  /** By binding. Launches of one kernel that name the same one share it. */
+  workspace?: Readonly<Record<string, Scratch>>;
 }
 
 export function launch(spec: LaunchSpec): Launch {
@@ -91,7 +104,29 @@ export function launch(spec: LaunchSpec): Launch {
     grid: spec.grid,
     cost: spec.cost,
     ranges: spec.ranges ?? {},
+    workspace: spec.workspace ?? {},
+    tensors: {},
   };
+}
+
+/**
+ * The launches of a kernel as a part of another one: `tensors` gives other names to the tensors of some of its bindings, and
+ * `workspace` says which of these are scratch memory.
+ */
+export function bind(
+  launches: readonly Launch[],
+  tensors: Readonly<Record<string, string>>,
+  workspace: Readonly<Record<string, Scratch>> = {},
+): Launch[] {
+  const of = (name: string): string => tensors[name] ?? name;
+  return launches.map((launch) => ({
+    ...launch,
+    tensors: Object.fromEntries(launch.bindings.map(({ name }) => [name, of(launch.tensors[name] ?? name)])),
+    workspace: {
+      ...Object.fromEntries(Object.entries(launch.workspace).map(([name, scratch]) => [of(name), scratch])),
+      ...workspace,
+    },
+  }));
 }
 
 function uniformWords(kernel: string, uniforms: [string, readonly [UniformType, number]][]): Uint32Array {

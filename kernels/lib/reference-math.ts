@@ -1,7 +1,7 @@
 /**
  * What the references share: plain float64, for reading and for tests. References are not part of the published package.
  */
-import type { RowShape } from './rows.ts';
+import type { RowShape } from './row-plan.ts';
 
 export const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 

@@ -10,8 +10,9 @@
 import { input, output, require } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
 import { accurateExp, expWgsl, logWgsl } from '../lib/math.ts';
-import { declareHeld, eachColumn, eachHeld, hold, own, planRows, rowKernel, store, valueOf } from '../lib/rows.ts';
-import type { RowShape } from '../lib/rows.ts';
+import { planRows } from '../lib/row-plan.ts';
+import { declareCached, eachColumn, eachCached, cache, own, rowKernel, store, valueOf } from '../lib/rows.ts';
+import type { RowShape } from '../lib/row-plan.ts';
 
 export interface SoftmaxProblem extends RowShape {
   readonly log: boolean;
@@ -27,19 +28,23 @@ export const softmaxForward: Kernel<SoftmaxProblem> = (problem, device) => {
   const elements = problem.outer * problem.inner * problem.width;
   const cost = { flops: 8 * elements, bytes: 8 * elements };
   const functions = expWgsl + (problem.log ? logWgsl : '');
-  const plan = planRows(problem, device, 'ragged');
+  const plan = planRows(problem, device, 'unaligned');
   const element = plan.vector === 4 ? 'vec4f' : 'f32';
   const bytes = problem.width * problem.inner * 4;
   const value = valueOf(plan, 'x');
   const exp = accurateExp(plan.vector);
-  const result = problem.log ? `(${value} - m) - log_sum` : plan.held ? `${value} * scale` : `${exp}(x[i] - m) * scale`;
+  const result = problem.log
+    ? `(${value} - m) - log_sum`
+    : plan.cached
+      ? `${value} * scale`
+      : `${exp}(x[i] - m) * scale`;
   const body = /* wgsl */ `
-  ${declareHeld(plan, 'x')}
+  ${declareCached(plan, 'x')}
   var largest = V(LOWEST);
-  ${eachColumn(plan, `let value = ${own(plan, 'x[i]', 'LOWEST')}; ${hold(plan, 'x', 'value')} largest = max(largest, value);`)}
+  ${eachColumn(plan, `let value = ${own(plan, 'x[i]', 'LOWEST')}; ${cache(plan, 'x', 'value')} largest = max(largest, value);`)}
   let m = row_max(largest);
   var sum = V(0);
-  ${eachHeld(plan, `let e = ${exp}(${value} - m); ${problem.log ? '' : hold(plan, 'x', 'e')} sum += ${own(plan, 'e', '0')};`)}
+  ${eachCached(plan, `let e = ${exp}(${value} - m); ${problem.log ? '' : cache(plan, 'x', 'e')} sum += ${own(plan, 'e', '0')};`)}
   ${problem.log ? 'let log_sum = accurate_log(row_sum(sum));' : 'let scale = 1.0 / row_sum(sum);'}
   ${store(plan, ['y'], result, 'x')}`;
   return rowKernel(
@@ -64,7 +69,7 @@ export const softmaxBackward: Kernel<SoftmaxProblem> = (problem, device) => {
   const elements = problem.outer * problem.inner * problem.width;
   const cost = { flops: (problem.log ? 7 : 4) * elements, bytes: 12 * elements };
   const functions = problem.log ? expWgsl : '';
-  const plan = planRows(problem, device, 'ragged');
+  const plan = planRows(problem, device, 'unaligned');
   const [y, dy] = [valueOf(plan, 'y'), valueOf(plan, 'dy')];
   const element = plan.vector === 4 ? 'vec4f' : 'f32';
   const bytes = problem.width * problem.inner * 4;
@@ -77,12 +82,12 @@ export const softmaxBackward: Kernel<SoftmaxProblem> = (problem, device) => {
       bytesPerSlice: { y: bytes, dy: bytes, dx: bytes },
       functions,
       body: /* wgsl */ `
-  ${declareHeld(plan, 'y')}
-  ${declareHeld(plan, 'dy')}
+  ${declareCached(plan, 'y')}
+  ${declareCached(plan, 'dy')}
   var part = V(0);
   ${eachColumn(
     plan,
-    `let own_y = ${own(plan, 'y[i]', '0')}; let own_dy = ${own(plan, 'dy[i]', '0')}; ${hold(plan, 'y', 'own_y')} ${hold(plan, 'dy', 'own_dy')}
+    `let own_y = ${own(plan, 'y[i]', '0')}; let own_dy = ${own(plan, 'dy[i]', '0')}; ${cache(plan, 'y', 'own_y')} ${cache(plan, 'dy', 'own_dy')}
     part += ${problem.log ? 'own_dy' : 'own_y * own_dy'};`,
   )}
   let sum = row_sum(part);

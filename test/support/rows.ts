@@ -2,7 +2,7 @@
 import { expect } from 'vitest';
 import type { Tensor } from '../../engine/node.ts';
 import { rowShape } from '../../kernels/lib/rows.ts';
-import type { RowShape } from '../../kernels/lib/rows.ts';
+import type { RowShape } from '../../kernels/lib/row-plan.ts';
 import type { RowCase } from '../cases/rows.ts';
 import { expectClose } from './close.ts';
 

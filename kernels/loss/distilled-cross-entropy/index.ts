@@ -20,8 +20,9 @@ import { labelGradientWgsl, labelRowWgsl } from '../cross-entropy/index.ts';
 import { f32, input, launch, output, require, u32 } from '../../lib/kernel.ts';
 import type { Kernel } from '../../lib/kernel.ts';
 import { expWgsl, logWgsl } from '../../lib/math.ts';
-import { eachColumn, planRows, rowKernel } from '../../lib/rows.ts';
-import type { RowPlan } from '../../lib/rows.ts';
+import { planRows } from '../../lib/row-plan.ts';
+import { eachColumn, rowKernel } from '../../lib/rows.ts';
+import type { RowPlan } from '../../lib/row-plan.ts';
 import { sumOfAllWgsl } from '../scaled-sum.ts';
 import { targetGradientWgsl, targetRowWgsl } from '../soft-target-cross-entropy/index.ts';
 

@@ -12,7 +12,8 @@
 import { f32, input, output, require } from '../../lib/kernel.ts';
 import type { Kernel } from '../../lib/kernel.ts';
 import { accurateExp, expWgsl, logWgsl } from '../../lib/math.ts';
-import { eachColumn, planRows, rowKernel } from '../../lib/rows.ts';
+import { planRows } from '../../lib/row-plan.ts';
+import { eachColumn, rowKernel } from '../../lib/rows.ts';
 
 export interface KlProblem {
   readonly rows: number;

@@ -10,7 +10,7 @@ import { geluBackward, geluForward } from '../../../kernels/gelu/index.ts';
 import { inHalf } from '../../../kernels/lib/f16-storage.ts';
 import { input, launch, output } from '../../../kernels/lib/kernel.ts';
 import type { Kernel } from '../../../kernels/lib/kernel.ts';
-import { layerNormBackward } from '../../../kernels/layer-norm/rows.ts';
+import { layerNormBackward } from '../../../kernels/layer-norm/index.ts';
 import { layAlongK, matmul } from '../../../kernels/matmul/index.ts';
 import type { MatmulProblem, Variant } from '../../../kernels/matmul/index.ts';
 import { columnSum, columnSumScratch } from '../../../kernels/reduce/index.ts';
@@ -194,7 +194,16 @@ describe('other kernels on f16', () => {
     for (const subgroupSize of new Set([profile.subgroupSize, 0])) {
       for (const width of [12, 7]) {
         const rows = 5;
-        const problem = { rows, width, weight: false, pending: false, half: true, rounded: true };
+        const problem = {
+          rows,
+          width,
+          weight: false,
+          pending: false,
+          dx: true,
+          affine: false,
+          f16: true,
+          rounded: true,
+        };
         const backward: Kernel<typeof problem> = (own, device) =>
           layerNormBackward(own, { ...device, cpu: false, subgroupSize });
         const [x, up] = [uniform(rows * width, 1), rounded(uniform(rows * width, 2))];

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { planRows } from '../../../kernels/lib/rows.ts';
+import { planRows } from '../../../kernels/lib/row-plan.ts';
 
 describe('the plan for rows', () => {
   const gpu = { cpu: false, subgroupSize: 32 };
@@ -14,26 +14,26 @@ describe('the plan for rows', () => {
   const shape = { outer: 10, width: 192, inner: 1 };
 
   it('follows the device and the layout', () => {
-    expect(planRows(shape, { ...device, ...gpu })).toMatchObject({ variant: 'subgroup', lanes: 32, vector: 4 });
-    expect(planRows(shape, { ...device, ...gpu, subgroupSize: 0 })).toMatchObject({ variant: 'workgroup', vector: 4 });
+    expect(planRows(shape, { ...device, ...gpu })).toMatchObject({ sharing: 'subgroup', lanes: 32, vector: 4 });
+    expect(planRows(shape, { ...device, ...gpu, subgroupSize: 0 })).toMatchObject({ sharing: 'workgroup', vector: 4 });
     expect(planRows(shape, { ...device, cpu: true, subgroupSize: 8 })).toMatchObject({
-      variant: 'invocation',
+      sharing: 'invocation',
       lanes: 1,
     });
-    const ragged = { ...shape, width: 197 };
-    expect(planRows(ragged, { ...device, cpu: true, subgroupSize: 8 }, true)).toMatchObject({
-      variant: 'subgroup',
-      held: 25,
+    const unaligned = { ...shape, width: 197 };
+    expect(planRows(unaligned, { ...device, cpu: true, subgroupSize: 8 }, true)).toMatchObject({
+      sharing: 'subgroup',
+      cached: 25,
     });
-    expect(planRows(ragged, { ...device, cpu: true, subgroupSize: 8 }, 'ragged')).toMatchObject({
-      variant: 'subgroup',
+    expect(planRows(unaligned, { ...device, cpu: true, subgroupSize: 8 }, 'unaligned')).toMatchObject({
+      sharing: 'subgroup',
       vector: 4,
-      held: 7,
+      cached: 7,
     });
-    expect(planRows(ragged, { ...device, cpu: true, subgroupSize: 0 }, true)).toMatchObject({
-      variant: 'invocation',
-      held: 0,
+    expect(planRows(unaligned, { ...device, cpu: true, subgroupSize: 0 }, true)).toMatchObject({
+      sharing: 'invocation',
+      cached: 0,
     });
-    expect(planRows({ ...shape, inner: 4 }, { ...device, ...gpu })).toMatchObject({ variant: 'invocation', vector: 1 });
+    expect(planRows({ ...shape, inner: 4 }, { ...device, ...gpu })).toMatchObject({ sharing: 'invocation', vector: 1 });
   });
 });
