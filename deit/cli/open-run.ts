@@ -2,12 +2,17 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { DeitError } from '../../engine/index.ts';
+import { expectAgreement } from '../parallel/agreement.ts';
+import { shareValue } from '../parallel/communicator.ts';
+import type { Communicator } from '../parallel/communicator.ts';
+import { shareOf, slicesFor } from '../parallel/slices.ts';
 import { nestRecipe, parseRecipe, resolveRecipe } from '../recipe/resolve.ts';
 import { settingNames } from '../recipe/settings.ts';
 import type { Recipe, SettingName } from '../recipe/settings.ts';
 import { readConfig, readRunFile } from '../train/node/run-files.ts';
 import { quoted } from '../shell.ts';
 import { resultSchema } from '../train/run-schemas.ts';
+import { mixingOf } from '../train/setup.ts';
 import { withAbsolutePaths } from '../train/node/paths.ts';
 import type { Moved } from '../train/node/resume.ts';
 import { RunFolder } from '../train/node/run-folder.ts';
@@ -15,6 +20,8 @@ import { currentVersions } from '../train/node/sessions.ts';
 import type { TrainResult } from '../train/node/training-run.ts';
 import { recipeOf } from './recipe-options.ts';
 import type { TrainOptions } from './recipe-options.ts';
+
+const SLICES = 'data.accumulate' satisfies SettingName;
 
 /** A run to train, or one that is finished. Close its folder. */
 export type OpenedRun =
@@ -31,17 +38,51 @@ export type OpenedRun =
 /** Settings by which a run finds what it is trained on: another place is no other recipe, if the same is there. */
 const PLACES = ['data.path', 'data.valPath', 'data.root', 'model.weights', 'teacher.weights'] as const satisfies readonly SettingName[]; // prettier-ignore
 
-/** The run that the options name. Throws where they ask for something else than what the run was begun with. */
-export async function openRun(options: TrainOptions): Promise<OpenedRun> {
+/**
+ * The same on several ranks: rank 0 has the folder, and the others what is in it. Throws `rank-mismatch` where they were started
+ * with other versions or options.
+ */
+export async function openRunOver(ranks: Communicator, options: TrainOptions): Promise<OpenedRun> {
+  const own = ranks.rank === 0;
+  if (ranks.size > 1) {
+    const { name, recipe } = await recipeOf(options);
+    const { output = '(none)', resume = '(none)' } = options;
+    await expectAgreement(ranks, {
+      ...Object.fromEntries(
+        Object.entries(currentVersions()).map(([what, version]) => [`version of ${what}`, version]),
+      ),
+      ...Object.fromEntries(settingNames.map((setting) => [setting, JSON.stringify(recipe[setting])])),
+      ...{ recipe: name, '--output': output, '--resume': resume },
+    });
+  }
+  let failure: Error | null = null;
+  const opened = own ? await openRun(options, ranks.size).catch((error: Error) => void (failure = error)) : null;
+  const told =
+    opened &&
+    ('finished' in opened
+      ? opened
+      : { name: opened.name, recipe: opened.recipe, resume: opened.resume, folder: opened.folder.path });
+  const shared = await shareValue(ranks, told ?? null);
+  if (opened) return opened;
+  // All fail, so that rank 0 alone tells why.
+  if (!shared) throw failure ?? new DeitError('rank-failed', 'Rank 0 could not open the run.');
+  return 'finished' in shared ? shared : { ...shared, folder: RunFolder.ofOtherRank(shared.folder) };
+}
+
+/**
+ * The run that the options name, on so many processes. Throws where they ask for something else than what the run was begun
+ * with, or its steps cannot be dealt out to that many.
+ */
+export async function openRun(options: TrainOptions, processes = 1): Promise<OpenedRun> {
   const { resume, output } = options;
   if (resume === undefined) {
-    if (!options.allowChangedData) return begin(options);
+    if (!options.allowChangedData) return begin(options, processes);
     throw new DeitError('bad-config', '--allow-changed-data is for a run that goes on.', {
       fix: 'add --resume FOLDER, or leave it out',
     });
   }
   if (resume !== 'auto') {
-    if (output === undefined || resolve(output) === resolve(resume)) return goOn(resume, options);
+    if (output === undefined || resolve(output) === resolve(resume)) return goOn(resume, options, processes);
     throw new DeitError('bad-config', 'A resumed run stays in its folder.', {
       found: `--resume ${quoted(resume)} --output ${quoted(output)}`,
       fix: 'leave --output out',
@@ -50,12 +91,23 @@ export async function openRun(options: TrainOptions): Promise<OpenedRun> {
   if (output === undefined) {
     throw new DeitError('bad-config', '--resume auto needs to know the run folder.', { fix: 'add --output FOLDER' });
   }
-  return existsSync(join(output, 'config.json')) ? goOn(output, options) : begin(options);
+  const isThere = existsSync(join(output, 'config.json'));
+  return isThere ? goOn(output, options, processes) : begin(options, processes);
 }
 
-async function begin(options: TrainOptions): Promise<OpenedRun> {
-  const { name, recipe: given } = await recipeOf(options);
-  const recipe = withAbsolutePaths(given);
+/** A step has as many slices as the recipe says, or, where it leaves that open, one for each process. */
+function withSlices(recipe: Recipe, isOpen: boolean, processes: number): Recipe {
+  const images = recipe['data.batchSize'];
+  const slices = isOpen
+    ? slicesFor(processes, images, mixingOf(recipe, 'student') !== null)
+    : recipe['data.accumulate'];
+  shareOf({ rank: 0, size: processes }, slices);
+  return { ...recipe, 'data.accumulate': slices };
+}
+
+async function begin(options: TrainOptions, processes: number): Promise<OpenedRun> {
+  const { name, recipe: asked, given } = await recipeOf(options);
+  const recipe = withAbsolutePaths(withSlices(asked, !(SLICES in given), processes));
   const folder = RunFolder.create(name, options.output);
   try {
     const { 'deit-webgpu': version, ...versions } = currentVersions();
@@ -69,7 +121,7 @@ async function begin(options: TrainOptions): Promise<OpenedRun> {
   return { name, recipe, folder, resume: false };
 }
 
-async function goOn(path: string, options: TrainOptions): Promise<OpenedRun> {
+async function goOn(path: string, options: TrainOptions, processes: number): Promise<OpenedRun> {
   const config = await readConfig(path);
   const { name, recipe: nested } = config;
   const begun = resolveRecipe(parseRecipe(JSON.stringify(nested), join(path, 'config.json')));
@@ -80,6 +132,7 @@ async function goOn(path: string, options: TrainOptions): Promise<OpenedRun> {
   const isElsewhere = differing.every((name) => (PLACES as readonly string[]).includes(name));
   if (refusal && (result || !isElsewhere)) throw refusal;
   if (result) return { finished: { ...result, runFolder: path } };
+  shareOf({ rank: 0, size: processes }, begun[SLICES]);
   const folder = RunFolder.open(path);
   const accept = (): Promise<void> => folder.writeJson('config.json', { ...config, recipe: nestRecipe(asked) });
   return { name, recipe: asked, folder, resume: true, moved: refusal ? { refusal, accept } : undefined };
@@ -90,8 +143,9 @@ async function goOn(path: string, options: TrainOptions): Promise<OpenedRun> {
  * has a value for every setting; else what is not said is as the run has it.
  */
 async function askedRecipe(begun: Recipe, options: TrainOptions): Promise<Recipe> {
-  const { recipe: given, asked } = await recipeOf(options);
-  const recipe = withAbsolutePaths(given);
+  const { recipe: wanted, asked, given } = await recipeOf(options);
+  // What was left open was settled by the number of processes that the run was begun on.
+  const recipe = withAbsolutePaths(SLICES in given ? wanted : { ...wanted, [SLICES]: begun[SLICES] });
   if (options.resume === 'auto' || options.recipe !== undefined) return recipe;
   const names = Object.keys(asked) as SettingName[];
   return { ...begun, ...Object.fromEntries(names.map((name) => [name, recipe[name]])) };

@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { DEFAULT_RECIPE } from './defaults.ts';
+import { detectLaunch } from '../parallel/node/launcher.ts';
 import { packageVersion } from '../../engine/node/package.ts';
 import { settings } from '../recipe/settings.ts';
 
@@ -20,7 +21,9 @@ export function buildProgram(): Command {
     .version(packageVersion())
     // What a command needs takes a moment to load: this says at once that something happens.
     .hook('preAction', (_program, command) => {
-      if (LONG.has(command.name())) process.stderr.write(`deit ${packageVersion()}: ${command.name()}\n`);
+      // Of several ranks the first one says it.
+      const isFirst = (detectLaunch()?.rank ?? (command.opts().processes === undefined ? 0 : 1)) === 0;
+      if (LONG.has(command.name()) && isFirst) process.stderr.write(`deit ${packageVersion()}: ${command.name()}\n`);
     });
 
   const weights = 'safetensors file, run folder or checkpoint, in timm, Hugging Face, torchvision or pycls naming';
@@ -29,6 +32,11 @@ export function buildProgram(): Command {
       .option('--weights <path>', `${weights}; default: the DeiT-Ti for ImageNet that ships`, 'shipped')
       .option('--model <spec>', 'model name with key=value options; default: what the weights say')
       .option('--ema', 'the moving average of the weights, where the training kept one (optim.ema)');
+  const processes = (): Option =>
+    new Option(
+      '--processes <n>',
+      'train on so many processes of this machine, one a GPU, started by mpirun (or start the command by mpirun or srun yourself)',
+    );
   const json = (): Option => new Option('--json', 'end with one line of JSON for programs');
 
   program
@@ -55,6 +63,7 @@ export function buildProgram(): Command {
       '--allow-changed-data',
       'with --resume: go on though the data, the start weights or the teacher have changed, and say what has',
     )
+    .addOption(processes())
     .addOption(json())
     .addHelpText(
       'after',
@@ -87,6 +96,7 @@ export function buildProgram(): Command {
     .option('--minutes <n>', 'same as --set schedule.minutes=...')
     .option('--seed <n>', 'same as --set run.seed=...')
     .option('--output <folder>', 'run folder (default: runs/<recipe>-<number>)')
+    .addOption(processes())
     .addOption(json())
     .addHelpText(
       'after',

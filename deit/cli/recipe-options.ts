@@ -26,16 +26,21 @@ export interface TrainOptions extends GlobalOptions {
   resume?: string;
   /** With `resume`. */
   allowChangedData?: boolean;
+  /** How many processes to start. */
+  processes?: string;
   /** Settings between the recipe's and those of --set. */
   defaults?: Overrides;
 }
 
-/** Name and settings of the recipe, and those settings that other options than `--recipe` give. */
-export async function recipeOf(options: TrainOptions): Promise<{ name: string; recipe: Recipe; asked: Overrides }> {
+/** Name and settings of the recipe, those settings that other options than `--recipe` give, and all that are not defaults. */
+export async function recipeOf(
+  options: TrainOptions,
+): Promise<{ name: string; recipe: Recipe; asked: Overrides; given: Overrides }> {
   const { name, overrides } = await readRecipe(options.recipe ?? DEFAULT_RECIPE);
   const own = [options.defaults ?? {}, ...options.set.map(parseAssignment), shortcuts(options)];
   const recipe = resolveRecipe(overrides, ...own);
-  return { name, recipe, asked: Object.assign({}, ...own) as Overrides };
+  const asked = Object.assign({}, ...own) as Overrides;
+  return { name, recipe, asked, given: { ...overrides, ...asked } };
 }
 
 async function readRecipe(nameOrFile: string): Promise<{ name: string; overrides: Overrides }> {

@@ -10,12 +10,14 @@ export interface GlobalOptions {
   json?: boolean;
 }
 
-/** Opens an engine, says on which adapter, runs `work` and closes it whatever happens. */
+/** Opens an engine, says on which adapter (unless `quiet`), runs `work` and closes it whatever happens. */
 export async function withEngine<Result>(
-  options: GlobalOptions & { seed?: number },
+  options: GlobalOptions & { seed?: number; quiet?: boolean },
   work: (engine: Engine, say: (line: string) => void) => Promise<Result>,
 ): Promise<Result> {
-  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  const say = (line: string): void => {
+    if (!options.quiet) process.stderr.write(`${line}\n`);
+  };
   const engine = await createEngine({
     adapter: options.adapter,
     seed: options.seed,

@@ -1,6 +1,6 @@
-import { DeitError } from '../../engine/index.ts';
-import { detectLaunch } from '../parallel/node/launcher.ts';
+import type { Communicator } from '../parallel/communicator.ts';
 import { nestRecipe } from '../recipe/resolve.ts';
+import type { Recipe } from '../recipe/settings.ts';
 import { examineRun } from '../report/node/examiner.ts';
 import { writeReport } from '../report/node/run-files.ts';
 import { quoted } from '../shell.ts';
@@ -14,27 +14,35 @@ import { trainRecipe } from '../train/node/training-run.ts';
 import type { TrainResult, TrainedRun } from '../train/node/training-run.ts';
 import { microBatch } from '../train/setup.ts';
 import type { Role } from '../train/setup.ts';
-import { openRun } from './open-run.ts';
+import { openRunOver } from './open-run.ts';
 import { Progress, formatDuration, percent } from './progress.ts';
+import { describeTimes } from '../parallel/rank-times.ts';
+import { bindingAdvice, onRanks } from './ranks.ts';
 import type { TrainOptions } from './recipe-options.ts';
 import { withEngine } from './session.ts';
 import { onSignals } from './signals.ts';
 import { outliveReaders } from './streams.ts';
 import { styled } from './style.ts';
 
-/** `deit train`. */
-export async function train(options: TrainOptions): Promise<void> {
-  refuseRanks();
-  const opened = await openRun(options);
-  const tell = (line: string): void => void process.stderr.write(`${line}\n`);
+/** `deit train`, on every rank where there are several. */
+export const train = (options: TrainOptions): Promise<void> =>
+  onRanks(options.processes, (ranks) => trainOn(ranks, options));
+
+async function trainOn(ranks: Communicator, options: TrainOptions): Promise<void> {
+  // Rank 0 speaks for all.
+  const quiet = ranks.rank > 0;
+  const tell = (line: string): void => {
+    if (!quiet) process.stderr.write(`${line}\n`);
+  };
+  const opened = await openRunOver(ranks, options);
   if ('finished' in opened) {
     tell(`this run is finished, and is left as it is: deit report ${quoted(opened.finished.runFolder)} shows it`);
-    return conclude(opened.finished, options, tell);
+    return quiet ? undefined : conclude(opened.finished, options, tell);
   }
   const { name, recipe, folder, resume, moved } = opened;
   const { allowChangedData } = options;
   const stop = new AbortController();
-  const caught = onSignals(stop);
+  const caught = onSignals(stop, { quiet: ranks.size > 1 });
   outliveReaders();
   try {
     // Before the adapter is opened, which takes a while.
@@ -43,27 +51,47 @@ export async function train(options: TrainOptions): Promise<void> {
       const shown = Object.entries(values).map(([key, value]) => `${key}=${String(value)}`);
       tell(`  ${section}: ${shown.join('  ')}`);
     }
+    if (ranks.size > 1) tell(describeRanks(ranks, recipe));
+    const advice = bindingAdvice(ranks);
+    if (advice) tell(advice);
     const { signal } = stop;
-    const result = await outliveDevices(folder.path, tell, resume, (resuming) =>
-      withEngine({ ...options, seed: recipe['run.seed'] }, async (engine, say) => {
-        const reporter = new ConsoleReporter(say);
+    const session = { ...options, seed: recipe['run.seed'], quiet };
+    const trainOnce = (resuming: boolean): Promise<TrainResult> =>
+      withEngine(session, async (engine, say) => {
+        const reporter = quiet ? SILENT : new ConsoleReporter(say);
         const afterTraining = async (run: TrainedRun): Promise<void> =>
           folder.writeJson('analysis.json', await examineRun(engine, run, microBatch(recipe)));
-        return trainRecipe(engine, { recipe, folder, reporter, resume: resuming, allowChangedData, moved, signal, afterTraining }); // prettier-ignore
-      }),
-    );
+        return trainRecipe(engine, { recipe, ranks, folder, reporter, resume: resuming, allowChangedData, moved, signal, afterTraining }); // prettier-ignore
+      });
+    // Of several ranks, one that has lost its device ends all: they go on together with --resume.
+    const result =
+      ranks.size > 1 ? await trainOnce(resume) : await outliveDevices(folder.path, tell, resume, trainOnce);
+    if (quiet) return;
     tell(`report: ${await writeReport(folder.path)}`);
     conclude(result, options, tell);
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
-    await writeReport(folder.path);
-    process.stderr.write(`${error.message}; go on with: deit train --resume ${quoted(folder.path)}\n`);
-    process.exitCode = caught.exitCode;
+    if (!quiet) await writeReport(folder.path);
+    tell(`${error.message}; go on with: deit train --resume ${quoted(folder.path)}`);
+    // Not every rank has got the signal.
+    const exitCode = Float64Array.of(caught.exitCode);
+    await ranks.max(exitCode);
+    [process.exitCode] = exitCode;
   } finally {
     caught.release();
     folder.close({ removeUnused: true });
   }
 }
+
+function describeRanks({ size }: Communicator, recipe: Recipe): string {
+  const slices = recipe['data.accumulate'];
+  const each = microBatch(recipe);
+  return `ranks: ${size}, each computes ${slices / size} of the ${slices} slices of ${each} images that make a step`;
+}
+
+const nothing = (): void => undefined;
+/** Of the ranks that do not speak. */
+const SILENT: Reporter = { say: nothing, begin: nothing, step: nothing, evaluated: nothing, end: nothing };
 
 class ConsoleReporter implements Reporter {
   private bar: Progress | null = null;
@@ -107,23 +135,13 @@ class ConsoleReporter implements Reporter {
   }
 }
 
-/** Data-parallel training is not finished: under a launcher every process would train the same model by itself. */
-function refuseRanks(): void {
-  const launch = process.env.DEIT_MPI === 'off' ? null : detectLaunch();
-  if (!launch) return;
-  throw new DeitError('bad-config', 'A training cannot be divided over processes yet.', {
-    where: `${launch.launcher}, process ${launch.rank + 1} of ${launch.size}`,
-    fix: 'start it without the launcher; DEIT_MPI=off lets each process train a model of its own',
-  });
-}
-
 function conclude(result: TrainResult, { json }: TrainOptions, say: (line: string) => void): void {
   summarize(result, say);
   if (json) process.stdout.write(`${JSON.stringify(result)}\n`);
 }
 
 function summarize(
-  { accuracy, ema, best, steps, seconds, imagesPerSecond, dataWait, runFolder }: TrainResult,
+  { accuracy, ema, best, steps, seconds, imagesPerSecond, dataWait, ranks, runFolder }: TrainResult,
   say: (line: string) => void,
 ): void {
   const rows: [string, number | null][] = [
@@ -140,6 +158,7 @@ function summarize(
   say(
     `${steps} student steps at ${imagesPerSecond.toFixed(1)} images/s, ${percent(dataWait)} of the time waiting for data`,
   );
+  if (ranks) say(describeTimes(ranks));
   if (best) say(`best along the way: ${percent(best.accuracy)} after step ${best.step}, in ${MODEL_FILES.best}`);
   say(`${formatDuration(seconds)} in all; everything is in ${runFolder}`);
 }

@@ -34,6 +34,11 @@ export interface Communicator {
   allToAll(parts: Uint8Array<ArrayBuffer>, received: Uint8Array<ArrayBuffer>): Promise<void>;
   /** Resolves when all ranks are here. Waits gently: a waiting rank leaves its core to the others. */
   barrier(): Promise<void>;
+  /**
+   * To be called by a rank that has failed, instead of any collective: resolves to whether all ranks have, after a second or two
+   * at the latest. What all meet alike, such as a mistake in the recipe, is then told once.
+   */
+  allFailed(): Promise<boolean>;
   /** Ends all ranks at once, this one included, also where collectives are under way. */
   abort(exitCode: number): never;
   /** The orderly end: all ranks come here. */
@@ -59,6 +64,7 @@ export const oneProcess: Communicator = {
     return Promise.resolve();
   },
   barrier: () => Promise.resolve(),
+  allFailed: () => Promise.resolve(true),
   abort: (exitCode) => {
     // The browser has no process to end.
     throw new Error(`aborted with exit code ${exitCode}`);
@@ -84,15 +90,19 @@ export async function gatherTexts(ranks: Communicator, text: string): Promise<st
   });
 }
 
-/** A value of rank 0, which must be plain data. The others pass null. */
+/** The bytes of rank 0; those of the others do not matter. */
+export async function shareBytes(ranks: Communicator, own: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  const length = new Float64Array([ranks.rank === 0 ? own.length : 0]);
+  await ranks.max(length);
+  const bytes = ranks.rank === 0 ? own : new Uint8Array(length[0]);
+  await ranks.broadcast(bytes);
+  return bytes;
+}
+
+/** A value of rank 0, which must be plain data; those of the others do not matter. */
 export async function shareValue<Value>(ranks: Communicator, value: Value): Promise<Value> {
   if (ranks.size === 1) return value;
-  const own = new TextEncoder().encode(ranks.rank === 0 ? JSON.stringify(value) : '');
-  const length = new Float64Array([own.length]);
-  await ranks.max(length);
-  const bytes = new Uint8Array(length[0]);
-  bytes.set(own);
-  await ranks.broadcast(bytes);
+  const bytes = await shareBytes(ranks, new TextEncoder().encode(ranks.rank === 0 ? JSON.stringify(value) : ''));
   return ranks.rank === 0 ? value : (JSON.parse(new TextDecoder().decode(bytes)) as Value);
 }
 

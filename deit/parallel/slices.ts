@@ -13,6 +13,17 @@ export interface Share {
   readonly count: number;
 }
 
+/** Whether a slice or batch of this number, counted from any step's first, is in a share. */
+export const isInShare = ({ of, first, count }: Share, number: number): boolean =>
+  number % of >= first && number % of < first + count;
+
+/** Every rank takes the next one in turn, whatever their number: the batches of an evaluation. */
+export const inTurns = ({ rank, size }: Pick<Communicator, 'rank' | 'size'>): Share => ({
+  of: size,
+  first: rank,
+  count: 1,
+});
+
 /** All slices of a step: the share of a run in one process. */
 export const allSlices = (slices: number): Share => ({ of: slices, first: 0, count: slices });
 

@@ -138,10 +138,11 @@ export const settings = {
   }),
   'data.fold': integer(1, 'the fold that is held out, from 1 to data.folds', { min: 1, max: 1000 }),
   'data.batchSize': integer(1024, 'images in one optimizer step', { min: 1, max: MOST_IMAGES, source: 'Table 9' }),
-  'data.accumulate': integer(1, 'micro-batches that one optimizer step is gathered from', {
-    min: 1,
-    max: MOST_IMAGES,
-  }),
+  'data.accumulate': integer(
+    1,
+    'micro-batches that one optimizer step is gathered from, over all ranks; where neither recipe nor options say it, as many as there are ranks',
+    { min: 1, max: MOST_IMAGES },
+  ),
   'data.workers': integer(1, 'threads that decode and augment; 0 does it in the main thread', { min: 0, max: 64 }),
   'data.cache': optionalText(
     null,
@@ -190,6 +191,11 @@ export const settings = {
     max: 16,
     source: 'Table 9',
   }),
+  'augment.repeatsStrided': flag(
+    false,
+    'deal the views of an image out to the micro-batches of a step in turn, instead of keeping them together',
+    'samplers.py deals them out to the GPUs',
+  ),
   'augment.interpolation': choice(['bicubic', 'bilinear'], 'bicubic', 'resampling of crops', '--train-interpolation'),
   'augment.smoothing': number(0.1, 'label smoothing', { ...probability, source: 'Table 9' }),
 
@@ -260,6 +266,17 @@ export const settings = {
   'teacher.share': number(0.3, 'part of the time or steps that training the teacher takes', { min: 0.01, max: 0.9 }),
   'teacher.lr': number(0.1, "peak learning rate of the teacher's SGD, per 256 images", { min: 0, max: 1e6 }),
   'teacher.weightDecay': number(5e-5, "weight decay of the teacher's SGD", { min: 0, max: 1e6 }),
+
+  'parallel.bucketMB': optional(
+    null,
+    'on several ranks: megabytes of gradients that leave at a time while the backward pass goes on; 0 sends all at its end; null: 25 on GPUs, 0 on software adapters',
+    { min: 0, max: 1e5, source: 'bucket_cap_mb of DistributedDataParallel' },
+  ),
+  'parallel.wire': choice(
+    ['f32', 'f16'],
+    'f32',
+    'what gradients travel as between ranks: f16 halves the bytes and rounds them, with loss scaling, on adapters with shader-f16',
+  ),
 
   'run.seed': integer(0, 'seed of every random draw', { min: 0, max: 2 ** 32 - 1, source: '--seed' }),
   'run.trainMode': flag(

@@ -1,6 +1,8 @@
 import type { Engine } from '../../engine/index.ts';
 import { ForwardPass } from '../forward-pass.ts';
 import type { Classifier } from '../models/classifier.ts';
+import { oneProcess } from '../parallel/communicator.ts';
+import type { Communicator } from '../parallel/communicator.ts';
 import { imageName } from './batches.ts';
 import type { BatchSource } from './batches.ts';
 import { Tally } from './tally.ts';
@@ -9,7 +11,7 @@ import type { Accuracy } from './tally.ts';
 /** Batches whose logits may be outstanding. */
 const IN_FLIGHT = 2;
 
-/** Measures a model on a validation set. */
+/** Measures a model on a validation set. With several ranks, `source` gives each a share of its batches. */
 export class Evaluator {
   private readonly pass: ForwardPass;
 
@@ -18,16 +20,17 @@ export class Evaluator {
     private readonly model: Classifier,
     private readonly source: BatchSource,
     imageSize: number,
+    private readonly ranks: Communicator = oneProcess,
   ) {
     this.pass = new ForwardPass(engine, model, source.batchSize, imageSize);
   }
 
   /** Evaluates in evaluation mode. Throws `non-finite` if a logit is NaN or infinite. */
   async run(): Promise<Accuracy> {
-    return (await this.tally()).accuracy();
+    return (await this.tally()).accuracyOver(this.ranks);
   }
 
-  /** The same in full. `labelOf` says which of the model's classes a label of the data stands for. */
+  /** The same in full, of this rank's batches. `labelOf` says which of the model's classes a label of the data stands for. */
   async tally(labelOf: (label: number) => number = (label) => label): Promise<Tally> {
     const { model, source } = this;
     const tally = new Tally(model.classes, model.distilled);

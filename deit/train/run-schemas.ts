@@ -2,6 +2,7 @@
 import * as v from 'valibot';
 import { DeitError } from '../../engine/index.ts';
 import type { AdapterReport } from '../../engine/index.ts';
+import type { RankTimes } from '../parallel/rank-times.ts';
 import type { Accuracy } from './tally.ts';
 import type { Role } from './setup.ts';
 
@@ -41,6 +42,7 @@ export interface RunResult {
   readonly seconds: number;
   readonly imagesPerSecond: number;
   readonly dataWait: number;
+  readonly ranks: RankTimes | null;
   /** Names of the adapters that it ran on, in order. */
   readonly adapter: string;
 }
@@ -84,6 +86,13 @@ export const resultSchema: Schema<RunResult> = v.looseObject({
   seconds: amount,
   imagesPerSecond: amount,
   dataWait: amount,
+  // Absent where there was one process.
+  ranks: v.optional(
+    v.nullable(
+      v.object({ ranks: count, waiting: amount, moving: amount, copying: amount, slowest: v.nullable(count) }),
+    ),
+    null,
+  ),
   adapter: v.string(),
 });
 

@@ -9,7 +9,9 @@ import { createModel } from '../models/registry.ts';
 import { sampleCount } from '../data/index.ts';
 import type { MixOptions } from '../data/index.ts';
 import type { Distillation } from '../distillation.ts';
+import type { Communicator } from '../parallel/communicator.ts';
 import type { Recipe } from '../recipe/settings.ts';
+import type { ParallelOptions } from './step.ts';
 import type { Length } from './train-steps.ts';
 
 /** Who is being trained. */
@@ -75,7 +77,8 @@ const engineOf = (model: Module): TensorEngine => model.parameters()[0].engine;
 
 /** Freezes what the recipe does not train, and packs the rest into an optimizer. */
 export function optimizerOf(recipe: Recipe, role: Role, model: Classifier): Optimizer {
-  const scaler = scalerFor(model);
+  // What travels as f16 wants to be scaled into its range too, on however many ranks the run goes on.
+  const scaler = recipe['parallel.wire'] === 'f16' ? new GradScaler(engineOf(model)) : scalerFor(model);
   const common = { skipNonFinite: true, gradientScale: 1 / recipe['data.accumulate'], scaler };
   if (role === 'teacher') {
     // The original teacher was trained by SGD; its momentum and clipping are not published.
@@ -107,6 +110,17 @@ function isBelow(name: string, blocks: number): boolean {
   if (blocks === 0) return false;
   const block = /^blocks\.(\d+)\./.exec(name)?.[1];
   return block === undefined ? /^(patch_embed|cls_token|dist_token|pos_embed)/.test(name) : Number(block) < blocks;
+}
+
+/** Bytes of gradients that leave at a time on GPUs: what DistributedDataParallel of PyTorch has found to be enough. */
+const GPU_BUCKET = 25 * 2 ** 20;
+
+/** How the ranks of a run exchange gradients. Where the processor computes, moving them meanwhile would only take turns with it. */
+export function parallelOf(recipe: Recipe, ranks: Communicator, software: boolean): ParallelOptions {
+  const megabytes = recipe['parallel.bucketMB'];
+  const chosen = megabytes === 0 ? Infinity : (megabytes ?? 0) * 2 ** 20;
+  const bucketBytes = megabytes === null ? (software ? Infinity : GPU_BUCKET) : chosen;
+  return { ranks, bucketBytes, wire: recipe['parallel.wire'] };
 }
 
 /** The learning-rate curve of a training of `epochs` epochs (whole or not). */

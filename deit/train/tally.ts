@@ -1,4 +1,5 @@
 import { argmaxRows, averageLogits } from '../logits.ts';
+import type { Communicator } from '../parallel/communicator.ts';
 
 /** Share of images that are classified rightly, by each head and by the average of both heads' logits. */
 export interface Accuracy {
@@ -42,6 +43,14 @@ class Sums {
     if (rank < 5) this.top5++;
     const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
     this.loss += Math.log(logits.reduce((sum, z) => sum + Math.exp(z - most), 0)) + most - own;
+  }
+
+  get figures(): number[] {
+    return [this.top1, this.top5, this.loss];
+  }
+
+  set figures([top1, top5, loss]: number[]) {
+    [this.top1, this.top5, this.loss] = [top1, top5, loss];
   }
 
   scores(images: number): HeadScores {
@@ -91,6 +100,19 @@ export class Tally {
       loss: average.loss,
       images: this.images,
     };
+  }
+
+  /** The same over the images that all ranks have taken in. */
+  async accuracyOver(ranks: Communicator): Promise<Accuracy> {
+    const parts = [this.cls, this.dist, this.average];
+    const sums = Float64Array.of(this.images, ...parts.flatMap(({ figures }) => figures));
+    await ranks.sum(sums);
+    const whole = new Tally(0, this.distilled);
+    whole.images = sums[0];
+    [whole.cls, whole.dist, whole.average].forEach((part, i) => {
+      part.figures = [...sums.subarray(1 + 3 * i, 4 + 3 * i)];
+    });
+    return whole.accuracy();
   }
 
   heads(): { class: HeadScores; distillation: HeadScores | null; average: HeadScores } {

@@ -1,5 +1,9 @@
 import type { Batch, BatchSource } from './batches.ts';
-import type { StepMetrics } from './step.ts';
+import { DeitError } from '../../engine/index.ts';
+import { anyRank, oneProcess, shareValue } from '../parallel/communicator.ts';
+import type { Communicator } from '../parallel/communicator.ts';
+import { shareOf } from '../parallel/slices.ts';
+import type { StepMetrics, StepUnderWay, Wishes } from './step.ts';
 
 /** How long to train. */
 export interface Length {
@@ -29,19 +33,31 @@ export interface TrainedStep {
 }
 
 export interface TrainStepsOptions {
+  /** Gives this rank's micro-batches alone. */
   readonly source: BatchSource;
-  /** Micro-batches in one optimizer step. */
+  /** Micro-batches in one optimizer step, over all ranks. */
   readonly accumulate: number;
+  /** Default: one process. */
+  readonly ranks?: Communicator;
   readonly length: Length;
   /** Steps done by an earlier, interrupted run. */
   readonly firstStep?: number;
   /** Learning rate of step number `step` (from 0) of `steps`. */
   readonly schedule: (step: number, steps: number) => number;
-  /** Submits step number `step` (from 0). The figures arrive when the GPU is done with it. */
-  readonly run: (batches: readonly Batch[], step: number, lr: number, steps: number) => Promise<StepMetrics>;
+  /**
+   * Submits step number `step` (from 0). The figures arrive when the GPU is done with it. Where there are several ranks they
+   * agree in it on what `wishes` says on each.
+   */
+  readonly run: (
+    batches: readonly Batch[],
+    step: number,
+    lr: number,
+    steps: number,
+    wishes: () => Wishes,
+  ) => Promise<StepMetrics> | StepUnderWay;
   /** Whether nothing may be under way after this many steps, since the weights are wanted then. After the last nothing is. */
   readonly settleAfter?: (step: number, steps: number) => boolean;
-  /** Ends the training after the step under way. */
+  /** Ends the training after the step under way, on all ranks if on one. */
   readonly signal?: AbortSignal;
 }
 
@@ -66,13 +82,21 @@ const CALIBRATION_SHARE = 0.08;
  * under way, unless it is `settled`. Ends early when the signal says so: the last step that was yielded is the last one done.
  */
 export async function* trainSteps(options: TrainStepsOptions): AsyncGenerator<TrainedStep, void, undefined> {
-  const { source, accumulate, length, schedule, run, settleAfter, signal, firstStep = 0 } = options;
-  const stepsPerEpoch = Math.max(1, Math.floor(source.batchesPerEpoch / accumulate));
+  const { source, accumulate, length, schedule, run, settleAfter, signal, firstStep = 0, ranks = oneProcess } = options;
+  const share = shareOf(ranks, accumulate);
+  if (source.batchesPerEpoch < accumulate) throw tooFewBatches(source, accumulate);
+  const stepsPerEpoch = Math.floor(source.batchesPerEpoch / accumulate);
   const clock = new StepClock();
   const pending: PendingStep[] = [];
   let { steps } = length;
   let isFitted = length.seconds === null;
+  let isStopped = await anyRank(ranks, signal?.aborted ?? false);
   let done = firstStep;
+  const seconds = length.seconds ?? Infinity;
+  const wishes = (): Wishes => ({
+    stop: signal?.aborted ?? false,
+    fit: !isFitted && done - firstStep >= CALIBRATION_STEPS && clock.seconds >= CALIBRATION_SHARE * seconds,
+  });
 
   /** Yields the oldest steps under way until only `atMost` are left. */
   async function* finish(atMost: number): AsyncGenerator<TrainedStep, void, undefined> {
@@ -96,28 +120,30 @@ export async function* trainSteps(options: TrainStepsOptions): AsyncGenerator<Tr
   }
 
   try {
-    while (done < steps && !signal?.aborted) {
+    while (done < steps && !isStopped) {
       const epoch = Math.floor(done / stepsPerEpoch);
       const micro: Batch[] = [];
       for await (const batch of source.epoch(epoch, (done % stepsPerEpoch) * accumulate)) {
         micro.push(batch);
-        if (micro.length < accumulate) continue;
+        if (micro.length < share.count) continue;
         const batches = micro.splice(0);
         const lr = schedule(done, steps);
-        const metrics = run(batches, done, lr, steps);
+        const begun = run(batches, done, lr, steps, wishes);
+        const metrics = 'metrics' in begun ? begun.metrics : begun;
         // An error is thrown where the promise is awaited, in order.
         metrics.catch(() => undefined);
         done++;
         pending.push({ metrics, batches, step: done, epoch, lr });
         yield* finish(IN_FLIGHT);
-        const seconds = length.seconds ?? Infinity;
-        if (!isFitted && done - firstStep >= CALIBRATION_STEPS && clock.seconds >= CALIBRATION_SHARE * seconds) {
+        const { stop, fit } = 'metrics' in begun ? await begun.agreed() : wishes();
+        if (fit) {
           yield* finish(0);
           const fitting = Math.floor((seconds - clock.seconds) / clock.secondsPerStep);
-          steps = Math.max(done, Math.min(length.steps, done + fitting));
+          steps = await shareValue(ranks, Math.max(done, Math.min(length.steps, done + fitting)));
           isFitted = true;
         } else if (settleAfter?.(done, steps)) yield* finish(0);
-        if (done >= steps || signal?.aborted || done % stepsPerEpoch === 0) break;
+        isStopped = stop || (ranks.size === 1 && (signal?.aborted ?? false));
+        if (done >= steps || isStopped || done % stepsPerEpoch === 0) break;
       }
     }
     yield* finish(0);
@@ -126,6 +152,13 @@ export async function* trainSteps(options: TrainStepsOptions): AsyncGenerator<Tr
     await Promise.allSettled(pending.map(({ metrics }) => metrics));
   }
 }
+
+const tooFewBatches = ({ batchSize, batchesPerEpoch }: BatchSource, accumulate: number): DeitError =>
+  new DeitError('bad-config', 'The data set is smaller than the images of one step.', {
+    expected: `at least ${accumulate * batchSize} images an epoch`,
+    found: `${batchesPerEpoch} batches of ${batchSize}`,
+    fix: 'choose a smaller batch size (data.batchSize)',
+  });
 
 /** Times steps, leaving out the first, which compiles, and what is done between steps. */
 class StepClock {

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fuzzArguments } from '../../bench/drills/argument-lists.ts';
 import { ran } from '../support/command.ts';
 
@@ -32,15 +32,4 @@ it.each([
   const { code, err } = await ran(...args.filter((arg) => arg !== undefined));
   expect(code).toBe(1);
   expect(err).toMatch(/\[bad-config\][\s\S]*(whole number|more than)/);
-});
-
-describe('deit train under a launcher of several processes', () => {
-  it('is refused instead of training the same model in each', async () => {
-    vi.stubEnv('OMPI_COMM_WORLD_SIZE', '2');
-    vi.stubEnv('OMPI_COMM_WORLD_RANK', '1');
-    const { code, err } = await ran('train', '--steps', '1');
-    vi.unstubAllEnvs();
-    expect(code).toBe(1);
-    expect(err).toContain('Open MPI, process 2 of 2');
-  });
 });

@@ -81,7 +81,7 @@ describe('a resumed run', () => {
     expect(err).toContain('this run is finished');
     expect(err).toMatch(/class head +50\.0 %/);
     // Results of version 0.1.0 tell of no best weights.
-    expect(lastJson(out)).toEqual({ ...result, best: null, runFolder: run });
+    expect(lastJson(out)).toEqual({ ...result, best: null, ranks: null, runFolder: run });
     expect(readdirSync(run)).toEqual(before);
     await expect(opened({ resume: run, epochs: '20' })).rejects.toThrow('schedule.epochs');
     const photos = join(process.cwd(), 'photos');

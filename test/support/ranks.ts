@@ -42,6 +42,7 @@ export function ranksInProcess(size: number): Communicator[] {
       );
     },
     barrier: async () => void (await meet(rank, null)),
+    allFailed: () => Promise.resolve(false),
     abort: (exitCode) => {
       throw new Error(`rank ${rank} aborted with exit code ${exitCode}`);
     },

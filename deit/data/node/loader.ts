@@ -3,6 +3,8 @@
  * depends on seed, epoch and batch number alone, whatever the number of threads. Node only.
  */
 import { DeitError } from '../../../engine/index.ts';
+import { allSlices, isInShare } from '../../parallel/slices.ts';
+import type { Share } from '../../parallel/slices.ts';
 import type { Dataset } from '../dataset.ts';
 import type { Pipeline } from '../pipeline.ts';
 import { makeTransform } from '../pipeline.ts';
@@ -29,6 +31,10 @@ export interface LoaderOptions extends Omit<SamplerOptions, 'length'> {
   /** Several loaders may share an account. */
   problems?: ImageProblems;
   cache?: CacheOptions;
+  /** The batches that are wanted, by their numbers: of `of` in a row, `count` from number `first` on. Default: all. */
+  share?: Share;
+  /** Deals the samples of so many batches in a row out to them in turn, as DeiT's sampler deals them to GPUs. Default 1: no. */
+  dealtTo?: number;
 }
 
 export interface Batch {
@@ -102,9 +108,13 @@ export class DataLoader {
       loaded.catch(() => undefined); // awaited in its turn, or given up by the consumer
       queue.push(loaded);
     };
-    let next = firstBatch;
-    for (let number = firstBatch; number < count; number++) {
-      while (next < count && queue.length < ahead) enqueue(next++);
+    const { share = allSlices(1) } = this.options;
+    const own = Array.from({ length: Math.max(0, count - firstBatch) }, (_, i) => firstBatch + i).filter((number) =>
+      isInShare(share, number),
+    );
+    let next = 0;
+    for (let taken = 0; taken < own.length; taken++) {
+      while (next < own.length && queue.length < ahead) enqueue(own[next++]);
       const start = performance.now();
       const { batch, problems } = await queue.shift()!;
       this.waitSeconds += (performance.now() - start) / 1000;
@@ -129,10 +139,19 @@ export class DataLoader {
     return sampleCount({ ...this.options, length: this.options.dataset.length });
   }
 
+  private choose(samples: EpochSamples, number: number): Sample[] {
+    const { batchSize } = this;
+    const { dealtTo = 1 } = this.options;
+    if (dealtTo === 1) return samples.slice(number * batchSize, (number + 1) * batchSize);
+    const turn = number % dealtTo;
+    const first = (number - turn) * batchSize + turn;
+    return Array.from({ length: batchSize }, (_, i) => samples.at(first + i * dealtTo));
+  }
+
   /** Loads a batch, and says what was wrong with its images. */
   private async load(samples: EpochSamples, epoch: number, number: number): Promise<Loaded> {
     const from = number * this.batchSize;
-    const chosen = samples.slice(from, from + this.batchSize);
+    const chosen = this.choose(samples, number);
     const { images, failures, notes } = await this.read(chosen, epoch);
     if (failures.length > 0 && (this.options.unreadable ?? 'fatal') === 'fatal') {
       const { code, message } = failures[0].error;

@@ -114,6 +114,7 @@ function bind(library: Loaded, { handle }: MpiAbi) {
     processorName: routine('MPI_Get_processor_name', data, data),
     commRank: routine('MPI_Comm_rank', handle, data),
     commSize: routine('MPI_Comm_size', handle, data),
+    commDup: routine('MPI_Comm_dup', handle, data),
     commSplitType: routine('MPI_Comm_split_type', handle, int, int, handle, data),
     ibarrier: routine('MPI_Ibarrier', handle, data),
     test: routine('MPI_Test', data, data, constant),

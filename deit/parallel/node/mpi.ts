@@ -11,6 +11,8 @@ const SPINS = 20;
 const SLEEP_MS = 1;
 /** Seconds after which ranks that do not come are given up. */
 const PATIENCE = 600;
+/** Seconds that a rank which has failed gives the others to fail too. */
+const FAILING_TOGETHER = 2;
 
 /**
  * `MPI_COMM_WORLD`. One collective at a time, in the order of the calls, on a worker thread; before each, ranks wait for
@@ -24,7 +26,10 @@ export class MpiRanks implements Communicator {
   readonly time: CollectiveTime = { waiting: 0, moving: 0 };
   private last: Promise<void> = Promise.resolve();
   private ended = false;
+  private underWay = 0;
   private readonly patience: number;
+  /** Of all ranks too, for what they say when they have failed: it does not mix with what is under way. */
+  private readonly failures: Handle;
 
   /** Initializes MPI, which a process does once. */
   constructor(readonly library: MpiLibrary) {
@@ -41,6 +46,9 @@ export class MpiRanks implements Communicator {
     const local = abi.holder();
     routines.commSplitType(abi.world, abi.typeShared, this.rank, abi.infoNull, local);
     [this.localRank, this.localSize] = this.placeIn(local[0]);
+    const failures = abi.holder();
+    routines.commDup(abi.world, failures);
+    this.failures = failures[0];
     this.patience = Number(process.env.DEIT_MPI_TIMEOUT ?? PATIENCE);
   }
 
@@ -101,6 +109,11 @@ export class MpiRanks implements Communicator {
     return this.collective(() => Promise.resolve());
   }
 
+  async allFailed(): Promise<boolean> {
+    const met = await this.meet(this.failures, FAILING_TOGETHER);
+    return met && this.underWay === 0;
+  }
+
   abort(exitCode: number): never {
     this.abortUnlessEnded(exitCode);
     process.exit(exitCode);
@@ -114,43 +127,50 @@ export class MpiRanks implements Communicator {
   }
 
   async close(): Promise<void> {
-    await this.barrier();
+    // However long rank 0 takes to write its report.
+    await this.collective(() => Promise.resolve(), Infinity);
     this.ended = true;
     this.library.routines.finalize();
   }
 
   /** In its turn, once all ranks are there. */
-  private collective(work: () => Promise<void>): Promise<void> {
+  private collective(work: () => Promise<void>, patience = this.patience): Promise<void> {
+    this.underWay++;
     const mine = this.last.then(async () => {
       const start = performance.now();
-      await this.meet();
+      if (!(await this.meet(this.library.abi.world, patience))) throw this.missing(patience);
       const met = performance.now();
       await work();
       this.time.waiting += (met - start) / 1000;
       this.time.moving += (performance.now() - met) / 1000;
+      this.underWay--;
     });
     this.last = mine.catch(() => undefined);
     return mine;
   }
 
-  private async meet(): Promise<void> {
+  /** Resolves to whether all ranks of a communicator are here; false after so many seconds. */
+  private async meet(communicator: Handle, patience: number): Promise<boolean> {
     const { abi, routines } = this.library;
+    // Held on to until the barrier is over: MPI writes to it.
     const request = abi.holder();
     const arrived = new Int32Array(1);
     const start = performance.now();
-    routines.ibarrier(abi.world, request);
+    routines.ibarrier(communicator, request);
     for (let looks = 0; ; looks++) {
       routines.test(request, arrived, abi.statusIgnore);
-      if (arrived[0]) return;
-      if (performance.now() - start > 1000 * this.patience) {
-        throw new DeitError('rank-failed', 'Other ranks have not come to where this one waits.', {
-          where: `rank ${this.rank}`,
-          found: `nothing for ${this.patience} seconds`,
-          fix: 'see what the others printed; where something takes that long, DEIT_MPI_TIMEOUT=SECONDS allows for it',
-        });
-      }
+      if (arrived[0]) return true;
+      if (performance.now() - start > 1000 * patience) return false;
       await (looks < SPINS ? soon() : later());
     }
+  }
+
+  private missing(patience: number): DeitError {
+    return new DeitError('rank-failed', 'Other ranks have not come to where this one waits.', {
+      where: `rank ${this.rank}`,
+      found: `nothing for ${patience} seconds`,
+      fix: 'see what the others printed; where something takes that long, DEIT_MPI_TIMEOUT=SECONDS allows for it',
+    });
   }
 }
 

@@ -5,6 +5,9 @@ import { DeitError, readSafetensors, writeSafetensors } from '../../../engine/no
 import type { StoredTensor } from '../../../engine/node.ts';
 import { saveState, stateValues } from '../../../nn/index.ts';
 import { expectFiniteWeights } from '../../non-finite.ts';
+import { shareValue } from '../../parallel/communicator.ts';
+import type { Communicator } from '../../parallel/communicator.ts';
+import { shareTensors } from '../../parallel/share-tensors.ts';
 import type { Classifier } from '../../models/classifier.ts';
 import { loadWeights } from '../../weights/index.ts';
 import type { PositionRule } from '../../weights/index.ts';
@@ -62,6 +65,15 @@ export async function openCheckpoint(pathOrName: string, { ema = false } = {}): 
   const beside = join(dirname(path), MODEL_FILES.average);
   if (path === beside || !existsSync(beside)) throw noAverage(path);
   return openCheckpoint(beside, { ema });
+}
+
+/** The same on several ranks: rank 0 opens them, and the others get what is in them. */
+export async function openCheckpointOver(ranks: Communicator, pathOrName: string): Promise<OpenedWeights> {
+  if (ranks.size === 1) return openCheckpoint(pathOrName);
+  const own = ranks.rank === 0 ? await openCheckpoint(pathOrName) : null;
+  const about = await shareValue(ranks, own && { path: own.path, card: own.card, note: own.note });
+  const { tensors } = await shareTensors(ranks, own && { tensors: own.tensors, metadata: new Map() });
+  return { ...about!, tensors };
 }
 
 const noAverage = (where: string): DeitError =>

@@ -1,6 +1,9 @@
 /** Node only. Where a resumed run goes on, and that it does so over what it was trained on. */
 import { existsSync } from 'node:fs';
-import { DeitError } from '../../../engine/index.ts';
+import { DeitError, readSafetensors } from '../../../engine/node.ts';
+import { shareValue } from '../../parallel/communicator.ts';
+import type { Communicator } from '../../parallel/communicator.ts';
+import { shareTensors } from '../../parallel/share-tensors.ts';
 import type { Recipe } from '../../recipe/settings.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { DataListing } from './data-listing.ts';
@@ -8,7 +11,7 @@ import { MODEL_FILES } from './find-weights.ts';
 import { identifyWeights } from './inputs.ts';
 import type { RunInputs, WeightsIdentity } from './inputs.ts';
 import type { RunFolder } from './run-folder.ts';
-import { latestCheckpoint } from './run-state.ts';
+import { latestCheckpoint, parseCheckpoint } from './run-state.ts';
 import type { ReadCheckpoint } from './run-state.ts';
 import type { Sources } from './sources.ts';
 
@@ -28,6 +31,19 @@ export async function findCheckpoint(folder: RunFolder, say: (line: string) => v
   const { role, step, steps } = checkpoint.position;
   say(`resuming the ${role} after step ${step} of ${steps}`);
   return checkpoint;
+}
+
+/** The same on several ranks: rank 0 finds it, and the others get its content. */
+export async function findCheckpointOver(
+  ranks: Communicator,
+  folder: RunFolder,
+  say: (line: string) => void,
+): Promise<ReadCheckpoint | null> {
+  const found = ranks.rank === 0 ? await findCheckpoint(folder, say) : null;
+  const path = await shareValue(ranks, found?.path ?? null);
+  if (ranks.size === 1 || path === null) return found;
+  const shared = await shareTensors(ranks, ranks.rank === 0 ? await readSafetensors(path) : null);
+  return found ?? parseCheckpoint(shared, path);
 }
 
 /** Drops the metrics of steps that a run makes again which goes on from `checkpoint`. */

@@ -25,15 +25,26 @@ const BEGINNING = ['config.json', 'adapter.json', 'variants.json', METRICS];
  *     run.lock           locked by the process that writes here
  */
 export class RunFolder {
-  private readonly metrics: MetricsFile;
+  /** Null where another rank writes. */
+  private readonly metrics: MetricsFile | null;
 
   private constructor(
     readonly path: string,
-    private readonly unlock: () => void,
+    private readonly unlock: (() => void) | null,
     /** Folders that were made for this run, the innermost first; null for the folder of an earlier run. */
     private readonly made: readonly string[] | null = null,
   ) {
-    this.metrics = attempt(this.file(METRICS), () => new MetricsFile(this.file(METRICS)));
+    this.metrics = unlock && attempt(this.file(METRICS), () => new MetricsFile(this.file(METRICS)));
+  }
+
+  /** The folder as the other ranks of a run see it: it may not even be there, and they write nothing. */
+  static ofOtherRank(path: string): RunFolder {
+    return new RunFolder(path, null);
+  }
+
+  /** Whether this process is the one that writes here. */
+  get isOwn(): boolean {
+    return this.unlock !== null;
   }
 
   /** A new folder: `path`, which must be empty or absent, or else the next free `runs/<name>-<number>`. */
@@ -75,21 +86,21 @@ export class RunFolder {
   }
 
   async writeJson(name: string, content: unknown): Promise<void> {
-    await writeFileAtomically(this.file(name), [Buffer.from(`${JSON.stringify(content, null, 2)}\n`)]);
+    if (this.isOwn) await writeFileAtomically(this.file(name), [Buffer.from(`${JSON.stringify(content, null, 2)}\n`)]);
   }
 
   appendMetrics(line: object): void {
-    attempt(this.file(METRICS), () => this.metrics.append(line));
+    attempt(this.file(METRICS), () => this.metrics?.append(line));
   }
 
   /** Drops what follows the last line for which `keep` says yes: steps that a resumed run makes again. */
   cutMetrics(keep: (line: MetricsLine) => boolean): void {
-    attempt(this.file(METRICS), () => this.metrics.cutAfter(keep));
+    attempt(this.file(METRICS), () => this.metrics?.cutAfter(keep));
   }
 
   /** Makes the metrics durable, so that after a power cut they reach as far as the checkpoint that is written next. */
   flushMetrics(): void {
-    attempt(this.file(METRICS), () => this.metrics.flush());
+    attempt(this.file(METRICS), () => this.metrics?.flush());
   }
 
   /**
@@ -97,6 +108,7 @@ export class RunFolder {
    * leaves nothing in the way of the next.
    */
   close({ removeUnused = false } = {}): void {
+    if (!this.metrics) return;
     const made = removeUnused && this.metrics.isEmpty && !existsSync(this.file(CHECKPOINTS)) ? this.made : null;
     this.metrics.close();
     if (made) {
@@ -104,7 +116,7 @@ export class RunFolder {
         if (BEGINNING.includes(name) || isListing(name)) rmSync(this.file(name), { force: true });
       }
     }
-    this.unlock();
+    this.unlock?.();
     made?.every(removeEmpty);
   }
 }

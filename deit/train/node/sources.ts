@@ -9,6 +9,7 @@ import {
 import { equalJitter, evaluationPipeline, trainingPipeline } from '../../data/index.ts';
 import type { Dataset, EvaluationPipeline, Split, TrainingPipeline } from '../../data/index.ts';
 import type { LoaderOptions, OpenedPart, ReadDataOptions, SplitOptions } from '../../data/node/index.ts';
+import type { Share } from '../../parallel/slices.ts';
 import type { Recipe } from '../../recipe/settings.ts';
 import type { HeldOut } from './model-card.ts';
 
@@ -16,8 +17,8 @@ import type { HeldOut } from './model-card.ts';
 export interface Sources extends MeasuredSources {
   readonly train: Dataset;
   readonly split: HeldOut['split'];
-  /** Batches for training; several loaders may exist at a time (teacher, student). */
-  training(batchSize: number): DataLoader;
+  /** Batches for training, or a share of them; several loaders may exist at a time (teacher, student). */
+  training(batchSize: number, share?: Share): DataLoader;
 }
 
 /** The data that a model is measured on. */
@@ -29,7 +30,8 @@ export interface MeasuredSources {
   /** How the images were chosen: `drawn` by seed, `given` by the data, or the `whole` of data that is not divided. */
   readonly split: OpenedPart['split'];
   readonly validation: Dataset;
-  evaluation(batchSize: number): DataLoader;
+  /** Its batches, or a share of them. */
+  evaluation(batchSize: number, share?: Share): DataLoader;
   /** Images that could not be read and were left out so far, and what else there is to tell. */
   readonly problems: ImageProblems;
   close(): Promise<void>;
@@ -52,7 +54,7 @@ export async function openSources(
     ...measuredBy(loaders, { dataset: val, notes }, { ...evaluation, imageSize }),
     split,
     train,
-    training: (batchSize) => loaders.training(train, imageSize, batchSize),
+    training: (batchSize, share) => loaders.training(train, imageSize, batchSize, share),
   };
 }
 
@@ -81,7 +83,7 @@ function measuredBy(
     notes,
     validation: dataset,
     problems: loaders.problems,
-    evaluation: (batchSize) => loaders.evaluation(dataset, evaluation, batchSize),
+    evaluation: (batchSize, share) => loaders.evaluation(dataset, evaluation, batchSize, share),
     close: () => loaders.close(),
   };
 }
@@ -128,7 +130,7 @@ class Loaders {
     }
   }
 
-  training(dataset: Dataset, imageSize: number, batchSize: number): DataLoader {
+  training(dataset: Dataset, imageSize: number, batchSize: number, share?: Share): DataLoader {
     const { recipe } = this;
     const interpolation = recipe['augment.interpolation'];
     const folder = recipe['data.cache'];
@@ -140,6 +142,8 @@ class Loaders {
       shuffle: true,
       dropLast: true,
       repeats: recipe['augment.repeats'],
+      share,
+      dealtTo: recipe['augment.repeatsStrided'] ? recipe['data.accumulate'] : 1,
     });
   }
 
@@ -147,8 +151,10 @@ class Loaders {
     dataset: Dataset,
     options: Partial<EvaluationPipeline> & { imageSize: number },
     batchSize: number,
+    share?: Share,
   ): DataLoader {
-    return this.opened({ dataset, pipeline: evaluationPipeline(options), batchSize, shuffle: false, dropLast: false });
+    const pipeline = evaluationPipeline(options);
+    return this.opened({ dataset, pipeline, batchSize, shuffle: false, dropLast: false, share });
   }
 
   close(): Promise<void> {

@@ -4,14 +4,19 @@ import { DeitError } from '../../../engine/index.ts';
 import type { DispatchTime, Engine, MemoryReport } from '../../../engine/index.ts';
 import { Ema, learningRate } from '../../../nn/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
+import { shareValue } from '../../parallel/communicator.ts';
+import type { Communicator } from '../../parallel/communicator.ts';
+import { measureRanks } from '../../parallel/rank-times.ts';
+import type { RankTimes } from '../../parallel/rank-times.ts';
+import { inTurns, shareOf } from '../../parallel/slices.ts';
 import type { Recipe } from '../../recipe/settings.ts';
 import { Evaluator } from '../evaluate.ts';
 import type { Accuracy } from '../tally.ts';
 import { explainStep } from '../non-finite-guard.ts';
-import { distillationOf, lengthOf, microBatch, mixingOf, optimizerOf, scheduleOf } from '../setup.ts';
+import { distillationOf, lengthOf, microBatch, mixingOf, optimizerOf, parallelOf, scheduleOf } from '../setup.ts';
 import type { Role } from '../setup.ts';
 import { TrainStep } from '../step.ts';
-import type { StepMetrics } from '../step.ts';
+import type { StepMetrics, StepUnderWay } from '../step.ts';
 import { trainSteps } from '../train-steps.ts';
 import type { Length, StepProgress } from '../train-steps.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
@@ -39,6 +44,8 @@ export class Interrupted extends Error {}
 /** What all trainings of a run share. */
 export interface RunContext {
   readonly engine: Engine;
+  /** The processes that train together. */
+  readonly ranks: Communicator;
   readonly recipe: Recipe;
   readonly folder: RunFolder;
   readonly reporter: Reporter;
@@ -79,6 +86,8 @@ export interface TrainedModel {
   readonly imagesPerSecond: number;
   /** Share of the training time spent waiting for data. */
   readonly dataWait: number;
+  /** What it took that there were several ranks; null where there was one. */
+  readonly ranks: RankTimes | null;
   readonly profile: StepProfile | null;
 }
 
@@ -110,6 +119,7 @@ class ModelTraining {
   private loopSeconds = 0;
   private profile: StepProfile | null = null;
   private best: BestModel | null = null;
+  private ranks: RankTimes | null = null;
 
   constructor(
     private readonly context: RunContext,
@@ -118,9 +128,9 @@ class ModelTraining {
     teacher: Classifier | null,
     private readonly card: ModelCard,
   ) {
-    const { engine, recipe, sources, imageSize, checkpoint } = context;
+    const { engine, ranks, recipe, sources, imageSize, checkpoint } = context;
     const accumulate = recipe['data.accumulate'];
-    const source = sources.training(microBatch(recipe));
+    const source = sources.training(microBatch(recipe), shareOf(ranks, accumulate));
     this.source = source;
     this.stepsPerEpoch = Math.max(1, Math.floor(source.batchesPerEpoch / accumulate));
     const optimizer = optimizerOf(recipe, role, model);
@@ -149,21 +159,24 @@ class ModelTraining {
       accumulate,
       imageSize,
       nonFinite: recipe['run.nonFinite'],
+      parallel: parallelOf(recipe, ranks, engine.adapter.software),
     });
-    this.evaluator = new Evaluator(engine, model, sources.evaluation(microBatch(recipe)), imageSize);
+    const heldOut = sources.evaluation(microBatch(recipe), inTurns(ranks));
+    this.evaluator = new Evaluator(engine, model, heldOut, imageSize, ranks);
   }
 
   /** A student that goes on has had its best weights kept before. */
   async prepare(): Promise<void> {
-    const path = this.context.folder.file(MODEL_FILES.best);
-    if (this.role !== 'student' || this.firstStep === 0 || !existsSync(path)) return;
+    const { folder } = this.context;
+    const path = folder.file(MODEL_FILES.best);
+    if (!folder.isOwn || this.role !== 'student' || this.firstStep === 0 || !existsSync(path)) return;
     const { card } = await openCheckpoint(path);
     if (card?.measured) this.best = { step: card.measured.step, accuracy: card.measured.accuracy };
   }
 
   async loop(): Promise<void> {
     const { context, role, firstStep, length, stepsPerEpoch, source } = this;
-    const { engine, recipe, folder, reporter, signal } = context;
+    const { engine, ranks, recipe, folder, reporter, signal } = context;
     const checkpointEvery = recipe['run.checkpointEvery'];
     const betweenEvaluations = recipe['run.evaluateEvery'] * stepsPerEpoch;
     const evaluateEvery = betweenEvaluations === 0 ? Infinity : Math.max(1, Math.round(betweenEvaluations));
@@ -172,16 +185,18 @@ class ModelTraining {
     let skipped = 0;
     engine.resetPeakMemory();
     const began = context.seconds();
+    const before = { ...ranks.time };
     reporter.begin(role, length.steps, firstStep);
     const steps = trainSteps({
       source,
       accumulate: recipe['data.accumulate'],
+      ranks,
       length,
       firstStep,
       schedule: (step, total) => learningRate(scheduleOf(recipe, role, total / stepsPerEpoch), step, stepsPerEpoch),
-      run: (batches, step, lr, total) => {
-        const run = (): Promise<StepMetrics> => this.trainStep.run(batches, step, lr);
-        return step + 1 === total ? this.timed(run) : run();
+      run: (batches, step, lr, total, wishes) => {
+        const begin = (): StepUnderWay => this.trainStep.begin(batches, step, lr, wishes);
+        return step + 1 === total ? this.timed(begin) : begin();
       },
       // The last step is timed, so the one before it must be over.
       settleAfter: (step, total) => isSaved(step) || isEvaluated(step) || step + 1 === total,
@@ -192,8 +207,8 @@ class ModelTraining {
       const { step } = progress;
       if (progress.nonFinite > 0) {
         if (recipe['run.nonFinite'] === 'stop') {
-          const hasCheckpoint = (await listCheckpoints(folder.path)).length > 0;
-          throw await explainStep(this.trainStep, trainedStep, hasCheckpoint);
+          const hasCheckpoint = folder.isOwn && (await listCheckpoints(folder.path)).length > 0;
+          throw await explainStep(this.trainStep, trainedStep, await shareValue(ranks, hasCheckpoint), ranks);
         }
         skipped++;
         reporter.say(`${role}: step ${step} was left out: its loss or gradient is not finite (${skipped} so far)`);
@@ -211,6 +226,7 @@ class ModelTraining {
       if (isSaved(step)) await this.save();
     }
     this.loopSeconds = context.seconds() - began;
+    this.ranks = await measureRanks(ranks, before, this.trainStep.copySeconds, this.loopSeconds);
     if (this.done < this.steps) {
       await this.save();
       throw new Interrupted(`stopped the ${role} after step ${this.done} of ${this.steps}`);
@@ -226,29 +242,38 @@ class ModelTraining {
     if (this.best && accuracy.average > this.best.accuracy) await this.saveBest(accuracy);
     if (ema) {
       const path = context.folder.file(MODEL_FILES.average);
-      await trained.ema!.withAverages(() => saveModel(path, this.model, this.cardOf(ema, true)));
+      await trained.ema!.withAverages(() => this.saveModel(path, this.cardOf(ema, true)));
     }
     trained.ema?.free();
     trained.optimizer.free();
     context.reporter.end(role, accuracy, ema);
     const dataWait = this.source.waitSeconds / Math.max(1e-9, this.loopSeconds);
-    return { accuracy, ema, best: this.best, steps: done, imagesPerSecond, dataWait, profile };
+    return { accuracy, ema, best: this.best, steps: done, imagesPerSecond, dataWait, ranks: this.ranks, profile };
   }
 
   /** Runs a step with every dispatch timed. The step itself computes what it would without. */
-  private async timed(run: () => Promise<StepMetrics>): Promise<StepMetrics> {
+  private timed(begin: () => StepUnderWay): StepUnderWay {
     const { engine, recipe } = this.context;
     const profile = { images: this.source.batchSize * recipe['data.accumulate'], memory: engine.memory() };
     if (!engine.adapter.features.includes('timestamp-query')) {
       this.profile = { ...profile, times: null };
-      return run();
+      return begin();
     }
-    const results: StepMetrics[] = [];
-    const times = await engine.timeDispatches(async () => {
-      results.push(await run());
+    // The step begins when the clock is ready for it.
+    let begun: (step: StepUnderWay) => void;
+    let failed: (error: unknown) => void;
+    const underWay = new Promise<StepUnderWay>((resolve, reject) => ([begun, failed] = [resolve, reject]));
+    const timing = engine.timeDispatches(async () => {
+      const step = begin();
+      begun(step);
+      await step.metrics;
     });
-    this.profile = { ...profile, times };
-    return results[0];
+    timing.catch((error: unknown) => failed(error));
+    const metrics = async (): Promise<StepMetrics> => {
+      this.profile = { ...profile, times: await timing };
+      return (await underWay).metrics;
+    };
+    return { metrics: metrics(), agreed: async () => (await underWay).agreed() };
   }
 
   /** On the held-out images, raw weights and moving average. */
@@ -269,12 +294,17 @@ class ModelTraining {
   private async saveBest(accuracy: Accuracy): Promise<void> {
     if (this.role !== 'student') return;
     this.best = { step: this.done, accuracy: accuracy.average };
-    await saveModel(this.context.folder.file(MODEL_FILES.best), this.model, this.cardOf(accuracy, false));
+    await this.saveModel(this.context.folder.file(MODEL_FILES.best), this.cardOf(accuracy, false));
+  }
+
+  private async saveModel(path: string, card: ModelCard): Promise<void> {
+    if (this.context.folder.isOwn) await saveModel(path, this.model, card);
   }
 
   private async save(): Promise<void> {
     const { role, done: step, steps, trained } = this;
     const { engine, recipe, folder, reporter, seconds, inputs } = this.context;
+    if (!folder.isOwn) return;
     try {
       const position = { role, step, steps, seconds: seconds() };
       folder.flushMetrics();

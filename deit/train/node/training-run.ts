@@ -1,6 +1,11 @@
 import type { CachedTuneOptions, Engine } from '../../../engine/node.ts';
 import { DeitError } from '../../../engine/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
+import { expectAgreement } from '../../parallel/agreement.ts';
+import { gatherTexts, oneProcess, shareValue } from '../../parallel/communicator.ts';
+import type { Communicator } from '../../parallel/communicator.ts';
+import type { RankTimes } from '../../parallel/rank-times.ts';
+import { inTurns } from '../../parallel/slices.ts';
 import { createModel, describeModel } from '../../models/registry.ts';
 import type { Recipe } from '../../recipe/settings.ts';
 import { adapterNames } from '../run-schemas.ts';
@@ -9,14 +14,15 @@ import { Evaluator } from '../evaluate.ts';
 import type { Accuracy } from '../tally.ts';
 import { applyPrecision, leftOutOfEpochs, microBatch, studentOf } from '../setup.ts';
 import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
-import { loadModel, openCheckpoint, saveModel } from './checkpoint.ts';
+import { loadModel, openCheckpoint, openCheckpointOver, saveModel } from './checkpoint.ts';
 import { headClasses } from './class-names.ts';
 import { MODEL_FILES } from './find-weights.ts';
 import { identifyWeights } from './inputs.ts';
 import type { RunInputs } from './inputs.ts';
 import type { ModelCard } from './model-card.ts';
 import { absolutePath } from './paths.ts';
-import { cutMetrics, findCheckpoint, settleInputs } from './resume.ts';
+import { DataListing } from './data-listing.ts';
+import { cutMetrics, findCheckpointOver, settleInputs } from './resume.ts';
 import type { Moved } from './resume.ts';
 import { recordSession } from './sessions.ts';
 import type { RunFolder } from './run-folder.ts';
@@ -45,6 +51,8 @@ export interface TrainResult {
   readonly imagesPerSecond: number;
   /** Share of the training time spent waiting for data. */
   readonly dataWait: number;
+  /** What it took that there were several ranks, in the student's training; null where there was one. */
+  readonly ranks: RankTimes | null;
   readonly adapter: string;
   readonly runFolder: string;
 }
@@ -60,7 +68,11 @@ export interface TrainedRun {
 
 export interface RunOptions {
   readonly recipe: Recipe;
+  /** The processes that train together, each of which calls this. Default: one. */
+  readonly ranks?: Communicator;
+  /** That of rank 0; the others have `RunFolder.ofOtherRank`. */
   readonly folder: RunFolder;
+  /** Hears of the same steps on every rank. */
   readonly reporter: Reporter;
   /** Goes on from the latest checkpoint in the folder, if there is one. */
   readonly resume?: boolean;
@@ -69,7 +81,7 @@ export interface RunOptions {
   /** Set where a resumed run is given other paths than it was begun with. */
   readonly moved?: Moved | undefined;
   readonly signal?: AbortSignal;
-  /** Called when all is trained and saved, before the models are let go of: to examine them, for example. */
+  /** Called on rank 0 when all is trained and saved, before the models are let go of: to examine them, for example. */
   readonly afterTraining?: (run: TrainedRun) => Promise<void>;
   /** How kernel variants are measured, where the recipe wants that. */
   readonly tuning?: CachedTuneOptions;
@@ -78,7 +90,8 @@ export interface RunOptions {
 /** Trains what a recipe describes, writes its run folder, and returns the held-out accuracies. Throws `Interrupted`. */
 export async function trainRecipe(engine: Engine, options: RunOptions): Promise<TrainResult> {
   try {
-    const recipe = await withTeacherModel(options.recipe);
+    const { ranks = oneProcess } = options;
+    const recipe = await shareValue(ranks, ranks.rank === 0 ? await withTeacherModel(options.recipe) : options.recipe);
     return await new TrainingRun(engine, { ...options, recipe }).run();
   } catch (error) {
     // On a lost device all sorts of things fail first.
@@ -95,6 +108,7 @@ async function withTeacherModel(recipe: Recipe): Promise<Recipe> {
 }
 
 class TrainingRun {
+  private readonly ranks: Communicator;
   private readonly recipe: Recipe;
   private readonly folder: RunFolder;
   private readonly reporter: Reporter;
@@ -107,33 +121,37 @@ class TrainingRun {
     private readonly options: RunOptions,
   ) {
     ({ recipe: this.recipe, folder: this.folder, reporter: this.reporter } = options);
+    this.ranks = options.ranks ?? oneProcess;
   }
 
   private readonly say = (line: string): void => this.reporter.say(line);
 
   async run(): Promise<TrainResult> {
-    const { engine, recipe, folder, reporter } = this;
+    const { engine, ranks, recipe, folder, reporter } = this;
     const { imageSize } = describeModel(recipe['model.name']);
     const sources = await openSources(recipe, imageSize);
     try {
       const spec = specFor(recipe['model.name'], sources);
       tellData(sources.notes, (line) => reporter.say(line));
       for (const line of leftOutOfEpochs(recipe, sources.train.length)) reporter.say(line);
-      await removeUnfinished(folder.path);
-      if (this.options.resume) this.checkpoint = await findCheckpoint(folder, (line) => reporter.say(line));
+      if (folder.isOwn) await removeUnfinished(folder.path);
+      if (this.options.resume) this.checkpoint = await findCheckpointOver(ranks, folder, this.say);
       this.expectSameClasses(sources);
       const { allowChangedData: allowChanged = false, moved } = this.options;
-      this.inputs = await settleInputs({ recipe, folder, checkpoint: this.checkpoint, allowChanged, moved }, sources, this.say); // prettier-ignore
+      const inputsOf = { recipe, folder, checkpoint: this.checkpoint, allowChanged, moved };
+      const inputs = folder.isOwn ? await settleInputs(inputsOf, sources, this.say) : null;
+      this.inputs = (await shareValue(ranks, inputs))!;
       if (this.options.resume) cutMetrics(folder, this.checkpoint);
       const at = this.checkpoint?.position ?? null;
-      const sessions = await recordSession(folder, at, engine.adapter, (line) => reporter.say(line));
+      const sessions = folder.isOwn ? await recordSession(folder, at, engine.adapter, this.say) : [];
       await this.settleVariants(sources);
+      await this.expectSameGround(sources);
       await this.checkMemory(sources);
       const teacher = await this.teacher(sources, imageSize);
       const model = studentOf(engine, recipe, spec);
       // A student that goes on has its weights from its checkpoint.
       if (recipe['model.weights'] && this.checkpoint?.position.role !== 'student') {
-        const opened = await openCheckpoint(recipe['model.weights']);
+        const opened = await openCheckpointOver(ranks, recipe['model.weights']);
         const { classes } = sources;
         loadModel(model, opened, { classes, newHead: true, posEmbed: recipe['model.posEmbed'] }, this.say);
       }
@@ -150,7 +168,7 @@ class TrainingRun {
       const student = await trainModel(context, 'student', model, teacher?.model ?? null, card);
       const { average, loss } = student.accuracy;
       const measured = { step: student.steps, average: false, accuracy: average, loss };
-      await saveModel(folder.file(MODEL_FILES.last), model, { ...card, measured });
+      if (folder.isOwn) await saveModel(folder.file(MODEL_FILES.last), model, { ...card, measured });
       const result: TrainResult = {
         accuracy: {
           teacher: teacher?.accuracy.class ?? null,
@@ -164,19 +182,15 @@ class TrainingRun {
         seconds: this.seconds(),
         imagesPerSecond: student.imagesPerSecond,
         dataWait: student.dataWait,
+        ranks: student.ranks,
         adapter: adapterNames(sessions),
         runFolder: folder.path,
       };
       await folder.writeJson('result.json', result);
-      for (const line of sources.problems.lines()) reporter.say(line);
+      for (const line of await this.problemLines(sources)) reporter.say(line);
       const { profile } = student;
-      await this.options.afterTraining?.({
-        student: model,
-        teacher: teacher?.model ?? null,
-        sources,
-        imageSize,
-        profile,
-      });
+      const trained = { student: model, teacher: teacher?.model ?? null, sources, imageSize, profile };
+      if (ranks.rank === 0) await this.options.afterTraining?.(trained);
       return result;
     } finally {
       await sources.close();
@@ -184,10 +198,30 @@ class TrainingRun {
   }
 
   private context(sources: Sources, imageSize: number): RunContext {
-    const { engine, recipe, folder, reporter, checkpoint, inputs } = this;
+    const { engine, ranks, recipe, folder, reporter, checkpoint, inputs } = this;
     const { signal } = this.options;
     const seconds = (): number => this.seconds();
-    return { engine, recipe, folder, reporter, sources, inputs, imageSize, checkpoint, signal, seconds };
+    return { engine, ranks, recipe, folder, reporter, sources, inputs, imageSize, checkpoint, signal, seconds };
+  }
+
+  /** What has to be the same on all ranks, or their sums mean nothing. Throws `rank-mismatch`. */
+  private async expectSameGround(sources: Sources): Promise<void> {
+    const { engine, ranks } = this;
+    if (ranks.size === 1) return;
+    const { name, vendor, architecture, description } = engine.adapter;
+    await expectAgreement(ranks, {
+      'list of the images': (await DataListing.of(sources)).sha256,
+      adapter: [name, vendor, architecture, description].filter(Boolean).join(', '),
+      'kernel variants': JSON.stringify(engine.variants.export()),
+    });
+  }
+
+  /** Of all ranks: each has met the images of its own slices. */
+  private async problemLines({ problems }: Sources): Promise<string[]> {
+    const { ranks } = this;
+    if (ranks.size === 1) return problems.lines();
+    const told = await gatherTexts(ranks, JSON.stringify(problems.lines()));
+    return told.flatMap((text, rank) => (JSON.parse(text) as string[]).map((line) => `rank ${rank}: ${line}`));
   }
 
   /**
@@ -207,10 +241,13 @@ class TrainingRun {
   }
 
   private async settleVariants({ classes }: Sources): Promise<void> {
-    const { engine, recipe, folder, reporter } = this;
+    const { engine, ranks, recipe, folder } = this;
     const run = { recipe, folder, classes: classes.length };
     const saved = this.checkpoint?.variants ?? null;
-    await settleVariants(engine, run, saved, (line) => reporter.say(line), this.options.tuning);
+    // Measured on one rank: times are never the same on two.
+    if (folder.isOwn) await settleVariants(engine, run, saved, this.say, this.options.tuning);
+    const settled = await shareValue(ranks, engine.variants.export());
+    if (!folder.isOwn) engine.variants.replace(settled);
   }
 
   /** States what the training will need, and refuses what does not fit before an hour has gone into it. */
@@ -226,7 +263,7 @@ class TrainingRun {
     sources: Sources,
     imageSize: number,
   ): Promise<{ model: Classifier; accuracy: Accuracy } | null> {
-    const { engine, recipe, folder } = this;
+    const { engine, ranks, recipe, folder } = this;
     if (recipe['distillation.type'] === 'none') return null;
     const saved = folder.file(MODEL_FILES.teacher);
     const isTrained = this.checkpoint?.position.role === 'student' && !recipe['teacher.weights'];
@@ -239,13 +276,20 @@ class TrainingRun {
     const model = createModel(engine, spec);
     if (weights) {
       const classes = this.classesOfTeacher(sources, isTrained);
-      loadModel(model, await openCheckpoint(weights), { classes, posEmbed: recipe['model.posEmbed'] }, this.say);
+      loadModel(
+        model,
+        await openCheckpointOver(ranks, weights),
+        { classes, posEmbed: recipe['model.posEmbed'] },
+        this.say,
+      );
       return { model: this.frozen(model), accuracy: await this.evaluate(model, sources, imageSize) };
     }
     const card = this.card(spec, imageSize, sources);
     const { accuracy } = await trainModel(this.context(sources, imageSize), 'teacher', model, null, card);
-    await saveModel(saved, model, card);
-    this.inputs = { ...this.inputs, teacher: await identifyWeights(saved) };
+    if (folder.isOwn) {
+      await saveModel(saved, model, card);
+      this.inputs = { ...this.inputs, teacher: await identifyWeights(saved) };
+    }
     return { model: this.frozen(model), accuracy };
   }
 
@@ -266,7 +310,9 @@ class TrainingRun {
   }
 
   private async evaluate(model: Classifier, sources: Sources, imageSize: number): Promise<Accuracy> {
-    const evaluator = new Evaluator(this.engine, model, sources.evaluation(microBatch(this.recipe)), imageSize);
+    const { engine, ranks, recipe } = this;
+    const heldOut = sources.evaluation(microBatch(recipe), inTurns(ranks));
+    const evaluator = new Evaluator(engine, model, heldOut, imageSize, ranks);
     try {
       return await evaluator.run();
     } finally {
