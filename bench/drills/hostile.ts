@@ -7,7 +7,8 @@ import { createEngine, DeitError, numel, parseSafetensors, serializeSafetensors 
 import type { StoredTensor } from '../../engine/node.ts';
 import { AdamW, Linear, decayGroups } from '../../nn/index.ts';
 import { cifar10, cifar10Classes, encodeCifar10Record, parseCifar } from '../../deit/data/cifar.ts';
-import { decodeBytes, decodeLimits } from '../../deit/data/node/decode.ts';
+import { decodeLimits } from '../../deit/data/image-limits.ts';
+import { decodeBytes } from '../../deit/data/node/decode.ts';
 import { parseList } from '../../deit/data/node/list-file.ts';
 import { parseRecipe, resolveRecipe } from '../../deit/recipe/resolve.ts';
 import { settingNames } from '../../deit/recipe/settings.ts';

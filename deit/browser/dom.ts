@@ -34,18 +34,6 @@ export function pictureFigure(picture: RgbImage, caption: string): HTMLElement {
   return figure;
 }
 
-/** Decodes an image file as the browser does, alpha dropped. */
-export async function decode(file: Blob): Promise<RgbImage> {
-  const bitmap = await createImageBitmap(file, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' });
-  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  const context = canvas.getContext('2d')!;
-  context.drawImage(bitmap, 0, 0);
-  const { data: rgba, width, height } = context.getImageData(0, 0, bitmap.width, bitmap.height);
-  const data = new Uint8Array(3 * width * height);
-  for (let i = 0; i < width * height; i++) data.set(rgba.subarray(4 * i, 4 * i + 3), 3 * i);
-  return { width, height, data };
-}
-
 /** Fetches a file of the site; `progress` gets the share that has arrived. */
 export async function fetchBytes(path: string, progress?: (share: number) => void): Promise<Uint8Array> {
   const response = await fetch(path);

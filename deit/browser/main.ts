@@ -5,8 +5,9 @@ import { cifar10Classes } from '../data/index.ts';
 import type { RgbImage } from '../data/index.ts';
 import { classify, openModel } from './classify.ts';
 import type { Opened } from './classify.ts';
-import { byId, decode, element, fetchBytes } from './dom.ts';
+import { byId, element, fetchBytes } from './dom.ts';
 import { LiveChart } from './live-chart.ts';
+import { decodePhoto } from './photo.ts';
 import { openSample, trainInPage } from './train.ts';
 import type { Cifar } from './train.ts';
 
@@ -116,7 +117,7 @@ class Page {
   }
 
   private async open(file: File): Promise<void> {
-    this.photo = await decode(file);
+    this.photo = await decodePhoto(file);
     await this.show();
   }
 

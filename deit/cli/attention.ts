@@ -10,7 +10,7 @@ import { describeModel } from '../models/registry.ts';
 import { drawAttention, enlarge, toPicture } from '../report/examine-model.ts';
 import { asTransformer, attentionMaps } from '../report/attention.ts';
 import { overlay, tile } from '../report/heat.ts';
-import { escape, page } from '../report/html.ts';
+import { html, renderPage } from '../report/html.ts';
 import { pageAssets } from '../report/node/run-files.ts';
 import { toDataUrl, toPng } from '../report/node/pictures.ts';
 import { attentionFigures, attentionNote } from '../report/render.ts';
@@ -68,13 +68,13 @@ export async function attention(file: string, options: AttentionOptions): Promis
       }
     }
     const pictures = await drawAttention(maps, toPicture(pixels, imageSize), null, toDataUrl);
-    const body = `<h1>${escape(stem)}</h1><p>${answers
-      .map(({ head, name, probability }) => `${head} head: <b>${escape(name)}</b> ${percent(probability)}`)
-      .join(' · ')}</p>${attentionNote}${attentionFigures(pictures, names)}`;
-    await write(
-      'attention.html',
-      Buffer.from(page({ title: `Attention on ${stem}`, body, styles: (await pageAssets()).styles, scripts: [] })),
+    const lines = answers.map(
+      ({ head, name, probability }) => html`<p>${head} head: <b>${name}</b> ${percent(probability)}</p>`,
     );
+    const body = html`<h1>${stem}</h1>
+      ${lines}${attentionNote}${attentionFigures(pictures, names)}`;
+    const assets = { ...(await pageAssets()), scripts: [] };
+    await write('attention.html', Buffer.from(renderPage(`Attention on ${stem}`, body, assets)));
     for (const path of written) say(path);
     if (options.json) process.stdout.write(`${JSON.stringify({ image: file, answers, files: written })}\n`);
   });

@@ -1,5 +1,6 @@
 /** Curves of a report: what is drawn, as data that the page's script (deit/assets/report/charts.js) hands to uPlot. */
-import { escape } from './html.ts';
+import { dataScript, html } from './html.ts';
+import type { Html } from './html.ts';
 
 export interface Series {
   readonly label: string;
@@ -53,7 +54,7 @@ const round = (value: number | null): number | null =>
   value === null || !Number.isFinite(value) ? null : Number(value.toPrecision(6));
 
 /** The charts as figures with their data beside them; series without any value are left out, and so are empty charts. */
-export function chartFigures(charts: readonly Chart[], prefix: string): string {
+export function chartFigures(charts: readonly Chart[], prefix: string): Html {
   const figures = charts.flatMap(({ title, note, ...chart }, i) => {
     const series = chart.series.filter(({ values }) => values.some((value) => value !== null));
     if (series.length === 0) return [];
@@ -63,8 +64,12 @@ export function chartFigures(charts: readonly Chart[], prefix: string): string {
       x: chart.x.map(round),
       series: series.map((s) => ({ ...s, values: s.values.map(round) })),
     };
-    const json = JSON.stringify(data).replaceAll('<', '\\u003c');
-    return `<figure><h3>${escape(title)}</h3><div data-chart="${id}"></div>${note ? `<figcaption>${escape(note)}</figcaption>` : ''}<script type="application/json" id="${id}">${json}</script></figure>`;
+    const caption = note ? html`<figcaption>${note}</figcaption>` : null;
+    return html`<figure>
+      <h3>${title}</h3>
+      <div data-chart="${id}"></div>
+      ${caption}${dataScript(id, data)}
+    </figure>`;
   });
-  return `<div class="charts">${figures.join('\n')}</div>`;
+  return html`<div class="charts">${figures}</div>`;
 }

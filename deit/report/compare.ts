@@ -1,10 +1,9 @@
 /** Several runs side by side as one HTML page. Browser-safe. */
 import { chartFigures } from './charts.ts';
 import { comparisonCharts } from './curves.ts';
-import { escape, page, percent, table } from './html.ts';
-import type { Cell } from './html.ts';
+import { html, percent, renderPage, table } from './html.ts';
+import type { Cell, PageAssets } from './html.ts';
 import { duration } from './render.ts';
-import type { PageAssets } from './render.ts';
 import { adapterNames } from '../train/run-schemas.ts';
 import { settingOf } from './run.ts';
 import type { Run } from './run.ts';
@@ -48,9 +47,13 @@ export function renderComparison(runs: readonly Run[], assets: PageAssets): stri
     name,
     ...runs.map((run) => JSON.stringify(settingOf(run, name)) ?? '–'),
   ]);
-  const body = `<h1>${runs.length} runs</h1><p class="muted">${escape(labels.join(', '))}</p>
-<h2>Results, held out</h2>${table(['', ...labels], resultRows(runs))}
-<h2>Settings in which they differ</h2>${settings.length > 0 ? table(['setting', ...labels], settings) : '<p>None: the recipes are the same.</p>'}
-<h2>Curves</h2>${chartFigures(comparisonCharts(runs), 'compare')}`;
-  return page({ title: `${labels.join(', ')} · DeiT on WebGPU`, body, ...assets });
+  const body = html`<h1>${runs.length} runs</h1>
+    <p class="muted">${labels.join(', ')}</p>
+    <h2>Results, held out</h2>
+    ${table(['', ...labels], resultRows(runs))}
+    <h2>Settings in which they differ</h2>
+    ${settings.length > 0 ? table(['setting', ...labels], settings) : html`<p>None: the recipes are the same.</p>`}
+    <h2>Curves</h2>
+    ${chartFigures(comparisonCharts(runs), 'compare')}`;
+  return renderPage(`${labels.join(', ')} · DeiT on WebGPU`, body, assets);
 }

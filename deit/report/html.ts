@@ -1,12 +1,44 @@
-/** HTML by strings: everything that comes from data goes through `escape`. */
+/** HTML as a type of its own: text becomes part of a page only through `html`, which escapes it. Browser-safe. */
 
-export const escape = (text: string): string => String(text).replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
+/** HTML that was made here. No text from a file is one, whatever it holds. */
+class Markup {
+  constructor(private readonly markup: string) {}
+  toString(): string {
+    return this.markup;
+  }
+}
+export type Html = Markup;
 
-/** A cell: text, which is escaped, or HTML that is ready, and whether it is a number. */
-export type Cell = string | number | { readonly html: string };
+/** What may stand in a template: text and numbers are escaped, lists are joined, null is nothing. */
+export type Part = string | number | null | Html | readonly Part[];
 
-const cellHtml = (cell: Cell): string =>
-  typeof cell === 'object' ? cell.html : escape(typeof cell === 'number' ? formatNumber(cell) : cell);
+/** A template of HTML: its own words as they are, every value escaped for text and for attributes in quotes. */
+export const html = (words: TemplateStringsArray, ...parts: readonly Part[]): Html =>
+  new Markup(words.reduce((whole, word, i) => whole + textOf(parts[i - 1]) + word));
+
+function textOf(part: Part): string {
+  if (part === null) return '';
+  if (part instanceof Markup) return part.toString();
+  return Array.isArray(part) ? part.map(textOf).join('') : escape(String(part));
+}
+
+/** Control characters, which HTML forbids, and overrides of the direction of text, which would make it read otherwise. */
+const UNSEEN = /(?![\t\n])[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu;
+
+const escape = (text: string): string =>
+  text.replace(/[&<>"'`]/g, (sign) => `&#${sign.charCodeAt(0)};`).replace(UNSEEN, '\ufffd');
+
+/** Data for the page's scripts, in an element of its own. No text in it can end the element or open a comment in it. */
+export function dataScript(id: string, data: unknown): Html {
+  const hex = (sign: string): string => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  const json = JSON.stringify(data).replace(/[<>&\u2028\u2029]/g, hex);
+  return new Markup(`<script type="application/json" id="${escape(id)}">${json}</script>`);
+}
+
+/** A cell; whether it is a number is seen from its text. */
+export type Cell = string | number | Html;
+
+const shown = (cell: Cell): string | Html => (typeof cell === 'number' ? formatNumber(cell) : cell);
 
 /** Four significant digits, thousands grouped. */
 export const formatNumber = (value: number): string =>
@@ -16,61 +48,89 @@ export const formatNumber = (value: number): string =>
 
 export const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
-export function table(titles: readonly string[], rows: readonly (readonly Cell[])[]): string {
-  const isNumber = titles.map(
-    (_, i) => rows.length > 0 && rows.every((row) => /^[\d–.,-]+( \S+)?$/.test(plain(row[i]))),
-  );
-  const cell = (tag: 'th' | 'td', html: string, i: number): string =>
-    `<${tag}${isNumber[i] ? ' class="n"' : ' class="wrap"'}>${html}</${tag}>`;
-  const head = `<thead><tr>${titles.map((title, i) => cell('th', escape(title), i)).join('')}</tr></thead>`;
-  const body = rows.map((row) => `<tr>${row.map((content, i) => cell('td', cellHtml(content), i)).join('')}</tr>`);
-  return `<div class="scroll"><table>${head}<tbody>${body.join('')}</tbody></table></div>`;
+export function table(titles: readonly string[], rows: readonly (readonly Cell[])[]): Html {
+  const isNumber = (cell: Cell): boolean => !(cell instanceof Markup) && /^[\d–.,-]+( \S+)?$/.test(String(shown(cell)));
+  const kinds = titles.map((_, i) => (rows.length > 0 && rows.every((row) => isNumber(row[i])) ? 'n' : 'wrap'));
+  const head = titles.map((title, i) => html`<th class="${kinds[i]}">${title}</th>`);
+  const body = rows.map((row) => row.map((cell, i) => html`<td class="${kinds[i]}">${shown(cell)}</td>`));
+  return scrolled('', head, body);
 }
 
-const plain = (cell: Cell): string => (typeof cell === 'object' ? '' : cellHtml(cell));
+const scrolled = (kind: string, head: readonly Html[], rows: readonly (readonly Html[])[]): Html =>
+  html`<div class="scroll">
+    <table class="${kind}">
+      <thead>
+        <tr>
+          ${head}
+        </tr>
+      </thead>
+      <tbody>
+        ${rows.map(
+          (cells) =>
+            html`<tr>
+              ${cells}
+            </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
+
+/** Steps of shade that report.css has. */
+const SHADES = 20;
 
 /** A matrix with shaded cells. `shade` says how dark a cell is, 0 to 1; below, the text that it shows. */
 export function matrix(
   names: readonly string[],
   values: readonly (readonly number[])[],
-  {
-    shade,
-    show,
-    corner = '',
-  }: { shade: (row: number, column: number) => number; show: (value: number) => string; corner?: string },
-): string {
-  const head = names.map((name) => `<th>${escape(name)}</th>`).join('');
+  { shade, show }: { shade: (row: number, column: number) => number; show: (value: number) => string },
+): Html {
+  const head = ['', ...names].map((name) => html`<th>${name}</th>`);
   const rows = values.map((row, r) => {
     const cells = row.map((value, c) => {
-      const title = `${names[r]}, ${names[c]}: ${show(value)}`;
-      return `<td style="--v:${(0.6 * shade(r, c)).toFixed(3)}" title="${escape(title)}">${escape(show(value))}</td>`;
+      const level = Math.round(SHADES * shade(r, c));
+      return html`<td class="v${level}" title="${names[r]}, ${names[c]}: ${show(value)}">${show(value)}</td>`;
     });
-    return `<tr><th>${escape(names[r])}</th>${cells.join('')}</tr>`;
+    return [html`<th>${names[r]}</th>`, ...cells];
   });
-  return `<div class="scroll"><table class="matrix"><thead><tr><th>${escape(corner)}</th>${head}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
+  return scrolled('matrix', head, rows);
 }
 
-export interface PageParts {
-  readonly title: string;
-  readonly body: string;
-  readonly styles: readonly string[];
-  readonly scripts: readonly string[];
+/** A style or a script of ours, with the SHA-256 in base64 by which the page's policy lets it in. */
+export interface PageAsset {
+  readonly text: string;
+  readonly sha256: string;
 }
 
-/** A whole page that needs nothing from anywhere else. */
-export const page = ({ title, body, styles, scripts }: PageParts): string => `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escape(title)}</title>
-<link rel="icon" href="data:,">
-${styles.map((style) => `<style>${style}</style>`).join('\n')}
-</head>
-<body><main>
-${body}
-</main>
-${scripts.map((script) => `<script>${script.replace(/<\/script/gi, '<\\/script')}</script>`).join('\n')}
-</body>
-</html>
-`;
+/** What every page of ours contains. */
+export interface PageAssets {
+  readonly styles: readonly PageAsset[];
+  readonly scripts: readonly PageAsset[];
+}
+
+/**
+ * A whole page that needs nothing from anywhere else. Its policy lets in these styles and scripts and embedded pictures alone:
+ * should text from a file ever become part of the page unescaped, it would still run nothing and load nothing.
+ */
+export function renderPage(title: string, body: Html, { styles, scripts }: PageAssets): string {
+  const sources = (assets: readonly PageAsset[]): string =>
+    assets.length === 0 ? `'none'` : assets.map(({ sha256 }) => `'sha256-${sha256}'`).join(' ');
+  const policy = `default-src 'none'; script-src ${sources(scripts)}; style-src ${sources(styles)}; img-src data:; base-uri 'none'; form-action 'none'`;
+  // No template: the hashes are of these very bytes, blanks included.
+  const elements = (tag: string, assets: readonly PageAsset[]): Html[] =>
+    assets.map(({ text }) => new Markup(`<${tag}>${text}</${tag}>\n`));
+  return html`<!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta http-equiv="Content-Security-Policy" content="${policy}" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <title>${title}</title>
+        <link rel="icon" href="data:," />
+        ${elements('style', styles)}
+      </head>
+      <body>
+        <main>${body}</main>
+        ${elements('script', scripts)}
+      </body>
+    </html> `.toString();
+}

@@ -3,25 +3,17 @@ import { formatBytes } from '../../engine/index.ts';
 import type { Analysis, AttentionPictures, ModelAnalysis, Profile, Sample } from './analysis.ts';
 import { chartFigures } from './charts.ts';
 import { chartsOf } from './curves.ts';
-import { escape, formatNumber, matrix, page, percent, table } from './html.ts';
-import type { Cell } from './html.ts';
+import { formatNumber, html, matrix, percent, renderPage, table } from './html.ts';
+import type { Cell, Html, PageAssets } from './html.ts';
 import { commandOf, describeSessions, textOf } from './run.ts';
 import type { Run } from './run.ts';
 
-/** What every page of ours contains. */
-export interface PageAssets {
-  readonly styles: readonly string[];
-  readonly scripts: readonly string[];
-}
-
-export const tiles = (figures: readonly (readonly [label: string, value: string | null])[]): string =>
-  `<div class="tiles">${figures
-    .filter(([, value]) => value !== null)
-    .map(
-      ([label, value]) =>
-        `<div class="tile"><span class="muted">${escape(label)}</span><b>${escape(value ?? '')}</b></div>`,
-    )
-    .join('')}</div>`;
+const tiles = (figures: readonly (readonly [label: string, value: string | null])[]): Html =>
+  html`<div class="tiles">
+    ${figures
+      .filter(([, value]) => value !== null)
+      .map(([label, value]) => html`<div class="tile"><span class="muted">${label}</span><b>${value}</b></div>`)}
+  </div>`;
 
 export function duration(seconds: number): string {
   const whole = Math.round(seconds);
@@ -33,16 +25,21 @@ export function duration(seconds: number): string {
 export function renderReport(run: Run, assets: PageAssets): string {
   const { result, analysis } = run;
   const model = textOf(run, 'model.name');
-  const body = [
-    `<h1>${escape(run.label)}</h1><p class="muted">${escape(model)}${result ? '' : ' · not finished'}</p>`,
-    result ? tiles(headline(run)) : '',
-    `<h2>Student</h2>${chartFigures(chartsOf(run, 'student'), 'student')}`,
-    chartsOf(run, 'teacher').length > 0 ? `<h2>Teacher</h2>${chartFigures(chartsOf(run, 'teacher'), 'teacher')}` : '',
-    analysis?.model ? modelSections(analysis.model) : '',
-    analysis ? performanceSections(run, analysis) : '',
-    provenance(run),
-  ].join('\n');
-  return page({ title: `${run.label} · DeiT on WebGPU`, body, ...assets });
+  const teacher = chartsOf(run, 'teacher');
+  const body = html`<h1>${run.label}</h1>
+    <p class="muted">${model}${result ? '' : ' · not finished'}</p>
+    ${result ? tiles(headline(run)) : ''}
+    <h2>Student</h2>
+    ${chartFigures(chartsOf(run, 'student'), 'student')}
+    ${
+      teacher.length > 0
+        ? html`<h2>Teacher</h2>
+            ${chartFigures(teacher, 'teacher')}`
+        : ''
+    }
+    ${analysis?.model ? modelSections(analysis.model) : ''} ${analysis ? performanceSections(run, analysis) : ''}
+    ${provenance(run)}`;
+  return renderPage(`${run.label} · DeiT on WebGPU`, body, assets);
 }
 
 function headline({ result, sessions }: Run): (readonly [string, string | null])[] {
@@ -63,7 +60,7 @@ function headline({ result, sessions }: Run): (readonly [string, string | null])
   ];
 }
 
-function provenance(run: Run): string {
+function provenance(run: Run): Html {
   const { config, analysis } = run;
   const parts = describeSessions(run).flatMap(({ from, adapter, versions }): Cell[][] => [
     [`adapter ${from}`.trim(), adapter],
@@ -81,10 +78,14 @@ function provenance(run: Run): string {
   const settings = Object.entries(config.recipe).flatMap(([section, values]) =>
     Object.entries(values).map(([key, value]): Cell[] => [`${section}.${key}`, JSON.stringify(value)]),
   );
-  return `<h2>What was run</h2>
-<p>To do the same again:</p><pre>${escape(commandOf(run))}</pre>
-${table(['', ''], rows)}
-<details><summary>All ${settings.length} settings</summary>${table(['setting', 'value'], settings)}</details>`;
+  return html`<h2>What was run</h2>
+    <p>To do the same again:</p>
+    <pre>${commandOf(run)}</pre>
+    ${table(['', ''], rows)}
+    <details>
+      <summary>All ${settings.length} settings</summary>
+      ${table(['setting', 'value'], settings)}
+    </details>`;
 }
 
 const classLine = (classes: readonly string[]): string =>
@@ -98,7 +99,7 @@ function dataLine(run: Run): string {
   return `${data.name} (${path}): ${count(data.training)} training and ${count(data.heldOut)} held-out images`;
 }
 
-function modelSections(model: ModelAnalysis): string {
+function modelSections(model: ModelAnalysis): Html {
   const { names, accuracy, images } = model;
   const heads = names.slice(1).map((name, i): Cell[] => [name, percent(accuracy[i + 1])]);
   const apart = model.disagreement;
@@ -111,21 +112,30 @@ function modelSections(model: ModelAnalysis): string {
     series: [{ label: 'cosine', points: true, values: model.tokenCosine }],
     note: 'In the paper it rises from 0.06 to 0.93: the tokens end close together, but apart.',
   };
-  return `<h2>Answers on ${images.toLocaleString('en-US')} held-out images</h2>
-${table(['predictor', 'accuracy'], heads)}
-<h3>Disagreement</h3><p class="note">Share of the images on which two predictors differ (Table 4 of the paper).</p>
-${matrix(names, apart, { shade, show: percent })}
-${cosine ? chartFigures([cosine], 'cosine') : ''}
-${confusionSection(model)}
-<h2>Samples</h2><p class="note">As the model sees them. Last, the mistakes of which it is most certain.</p>${sampleGrid(model)}
-${model.attention.length > 0 ? `<h2>Attention</h2>${attentionNote}${model.attention.map((pictures) => attentionFigures(pictures, model.classes)).join('\n')}` : ''}`;
+  return html`<h2>Answers on ${images.toLocaleString('en-US')} held-out images</h2>
+    ${table(['predictor', 'accuracy'], heads)}
+    <h3>Disagreement</h3>
+    <p class="note">Share of the images on which two predictors differ (Table 4 of the paper).</p>
+    ${matrix(names, apart, { shade, show: percent })} ${cosine ? chartFigures([cosine], 'cosine') : ''}
+    ${confusionSection(model)}
+    <h2>Samples</h2>
+    <p class="note">As the model sees them. Last, the mistakes of which it is most certain.</p>
+    ${sampleGrid(model)}
+    ${
+      model.attention.length > 0
+        ? html`<h2>Attention</h2>
+            ${attentionNote}${model.attention.map((pictures) => attentionFigures(pictures, model.classes))}`
+        : ''
+    }`;
 }
 
-function confusionSection({ confusion, topConfusions, classes, names }: ModelAnalysis): string {
-  const title = `<h3>Confusion of ${escape(names[names.length - 1] === 'average' ? 'the average of both heads' : 'the class head')}</h3>`;
+function confusionSection({ confusion, topConfusions, classes, names }: ModelAnalysis): Html {
+  const title = html`<h3>
+    Confusion of ${names[names.length - 1] === 'average' ? 'the average of both heads' : 'the class head'}
+  </h3>`;
   const pairs = topConfusions.map(({ truth, answer, images }): Cell[] => [classes[truth], classes[answer], images]);
-  const top = pairs.length === 0 ? '<p>No mistakes.</p>' : table(['truth', 'taken for', 'images'], pairs);
-  if (!confusion) return `${title}${top}`;
+  const top = pairs.length === 0 ? html`<p>No mistakes.</p>` : table(['truth', 'taken for', 'images'], pairs);
+  if (!confusion) return html`${title}${top}`;
   const totals = confusion.map((row) =>
     Math.max(
       1,
@@ -133,60 +143,101 @@ function confusionSection({ confusion, topConfusions, classes, names }: ModelAna
     ),
   );
   const shade = (row: number, column: number): number => confusion[row][column] / totals[row];
-  return `${title}<p class="note">Rows: the true class. Columns: the answer. Shaded by the share of the row.</p>
-${matrix(classes, confusion, { shade, show: String })}
-<details><summary>The most frequent confusions</summary>${top}</details>`;
+  return html`${title}
+    <p class="note">Rows: the true class. Columns: the answer. Shaded by the share of the row.</p>
+    ${matrix(classes, confusion, { shade, show: String })}
+    <details>
+      <summary>The most frequent confusions</summary>
+      ${top}
+    </details>`;
 }
 
-function sampleGrid({ samples, classes }: ModelAnalysis): string {
-  const figure = ({ truth, picture, predictions }: Sample): string => {
+function sampleGrid({ samples, classes }: ModelAnalysis): Html {
+  const figure = ({ truth, picture, predictions }: Sample): Html => {
     const lines = predictions.map(({ predictor, answer, probability }) => {
       const right = answer === truth;
-      return `<li class="${right ? 'right' : 'wrong'}">${escape(predictor)}: ${escape(classes[answer])} <span class="muted">${percent(probability)}</span></li>`;
+      return html`<li class="${right ? 'right' : 'wrong'}">
+        ${predictor}: ${classes[answer]} <span class="muted">${percent(probability)}</span>
+      </li>`;
     });
-    return `<figure><img src="${escape(picture)}" alt="${escape(classes[truth])}" loading="lazy"><figcaption>${escape(classes[truth])}</figcaption><ul>${lines.join('')}</ul></figure>`;
+    return html`<figure>
+      <img src="${picture}" alt="${classes[truth]}" loading="lazy" />
+      <figcaption>${classes[truth]}</figcaption>
+      <ul>
+        ${lines}
+      </ul>
+    </figure>`;
   };
-  return `<div class="samples">${samples.map(figure).join('')}</div>`;
+  return html`<div class="samples">${samples.map(figure)}</div>`;
 }
 
-export const attentionNote =
-  '<p class="note">Light is where a token looks. Rollout (Abnar &amp; Zuidema 2020) follows attention through all blocks; below it, each block (row, the first on top) and head (column) by itself.</p>';
+export const attentionNote = html`<p class="note">
+  Light is where a token looks. Rollout (Abnar &amp; Zuidema 2020) follows attention through all blocks; below it, each
+  block (row, the first on top) and head (column) by itself.
+</p>`;
 
-export function attentionFigures({ truth, picture, tokens }: AttentionPictures, classes: readonly string[]): string {
+export function attentionFigures({ truth, picture, tokens }: AttentionPictures, classes: readonly string[]): Html {
   const rollouts = tokens.map(
     ({ token, rollout }) =>
-      `<figure><img src="${escape(rollout)}" alt="attention rollout of the ${escape(token)} token"><figcaption>rollout of the ${escape(token)} token</figcaption></figure>`,
+      html`<figure>
+        <img src="${rollout}" alt="attention rollout of the ${token} token" />
+        <figcaption>rollout of the ${token} token</figcaption>
+      </figure>`,
   );
   const layers = tokens.map(
     ({ token, layers: url, depth, heads }) =>
-      `<figure><img src="${escape(url)}" alt="attention of the ${escape(token)} token, block by block" loading="lazy"><figcaption>${escape(token)} token: ${escape(String(depth))} blocks by ${escape(String(heads))} heads</figcaption></figure>`,
+      html`<figure>
+        <img src="${url}" alt="attention of the ${token} token, block by block" loading="lazy" />
+        <figcaption>${token} token: ${depth} blocks by ${heads} heads</figcaption>
+      </figure>`,
   );
   const name = truth === null ? 'image' : classes[truth];
-  return `<div class="card"><div class="maps"><figure><img src="${escape(picture)}" alt="${escape(name)}"><figcaption>${escape(name)}</figcaption></figure>${rollouts.join('')}</div>
-<details><summary>Every block and head</summary><div class="maps">${layers.join('')}</div></details></div>`;
+  return html`<div class="card">
+    <div class="maps">
+      <figure>
+        <img src="${picture}" alt="${name}" />
+        <figcaption>${name}</figcaption>
+      </figure>
+      ${rollouts}
+    </div>
+    <details>
+      <summary>Every block and head</summary>
+      <div class="maps">${layers}</div>
+    </details>
+  </div>`;
 }
 
-function performanceSections(run: Run, { training, peak }: Analysis): string {
+function performanceSections(run: Run, { training, peak }: Analysis): Html {
   const { profile, memory } = training ?? { profile: null, memory: null };
-  const parts: string[] = ['<h2>Performance</h2>'];
+  const parts: Html[] = [html`<h2>Performance</h2>`];
   if (run.result) {
     const { steps, imagesPerSecond, dataWait } = run.result;
     parts.push(
-      `<p>${steps.toLocaleString('en-US')} steps of the student at ${formatNumber(imagesPerSecond)} images a second; ${percent(dataWait)} of its time was spent waiting for data.</p>`,
+      html`<p>
+        ${steps.toLocaleString('en-US')} steps of the student at ${formatNumber(imagesPerSecond)} images a second;
+        ${percent(dataWait)} of its time was spent waiting for data.
+      </p>`,
     );
   }
   if (peak) {
     parts.push(
-      `<p>Measured on this adapter at best: ${giga(peak.flops)} GFLOP/s in f32 and ${giga(peak.bytes)} GB/s of memory traffic.</p>`,
+      html`<p>
+        Measured on this adapter at best: ${giga(peak.flops)} GFLOP/s in f32 and ${giga(peak.bytes)} GB/s of memory
+        traffic.
+      </p>`,
     );
   }
-  if (profile) parts.push(`<h3>One training step, by kernel family</h3>${familyTable(profile, peak)}`);
+  if (profile)
+    parts.push(
+      html`<h3>One training step, by kernel family</h3>
+        ${familyTable(profile, peak)}`,
+    );
   else if (training)
-    parts.push('<p class="note">This adapter has no timestamps, so kernels were not timed one by one.</p>');
+    parts.push(html`<p class="note">This adapter has no timestamps, so kernels were not timed one by one.</p>`);
   if (memory) {
     const kept = Object.entries(memory.kept).map(([label, bytes]): Cell[] => [label, formatBytes(bytes)]);
     parts.push(
-      `<h3>GPU memory in training</h3>`,
+      html`<h3>GPU memory in training</h3>`,
       table(
         ['', 'bytes'],
         [
@@ -198,19 +249,19 @@ function performanceSections(run: Run, { training, peak }: Analysis): string {
       ),
     );
   }
-  return parts.join('\n');
+  return html`${parts}`;
 }
 
 const giga = (value: number): string => formatNumber(Number((value / 1e9).toPrecision(3)));
 
-function familyTable({ families, images }: Profile, peak: Analysis['peak']): string {
+function familyTable({ families, images }: Profile, peak: Analysis['peak']): Html {
   const total = families.reduce((sum, { ms }) => sum + ms, 0);
   const flops = families.reduce((sum, family) => sum + family.flops, 0);
   const rows = families.map(({ family, dispatches, ms, flops, bytes }): Cell[] => {
     const [rate, traffic] = [(1000 * flops) / ms, (1000 * bytes) / ms];
     return [
       family,
-      { html: `<span class="bar" style="width:${((100 * ms) / families[0].ms).toFixed(1)}px"></span>` },
+      html`<svg class="bar" width="${((100 * ms) / families[0].ms).toFixed(1)}"></svg>`,
       ms.toFixed(2),
       percent(ms / total),
       dispatches,
@@ -223,5 +274,6 @@ function familyTable({ families, images }: Profile, peak: Analysis['peak']): str
   const titles = ['family', '', 'ms', 'of the step', 'dispatches', 'GFLOP/s', 'of peak', 'GB/s', 'of peak'];
   const rate = (1000 * flops) / total;
   const note = `${images} images, ${(flops / 1e9).toFixed(2)} GFLOP in ${total.toFixed(1)} ms on the GPU: ${giga(rate)} GFLOP/s${peak ? `, ${percent(rate / peak.flops)} of the peak` : ''}. FLOP and bytes are what the formulas need; more than the peak of memory traffic means that caches served it.`;
-  return `${table(titles, rows)}<p class="note">${escape(note)}</p>`;
+  return html`${table(titles, rows)}
+    <p class="note">${note}</p>`;
 }

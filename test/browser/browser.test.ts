@@ -14,6 +14,13 @@ import { findChromium, launchChromium } from '../support/chromium.ts';
 import { uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
 
+declare global {
+  interface Window {
+    /** Calls of the browser's decoder. */
+    decoded?: number;
+  }
+}
+
 const chromium = findChromium();
 const title = chromium ? 'the page in Chromium' : 'THE PAGE IS NOT TESTED: no Chromium here (apt-get install chromium)';
 
@@ -79,6 +86,38 @@ describe.runIf(chromium !== null)(title, () => {
     // Two adapters sum 12 blocks in f32 in different orders: a few 1e-5 on logits of up to about 10.
     expect(error).toBeLessThan(1e-4);
     expect(await page.locator('#result canvas').count()).toBe(3);
+  });
+
+  it('refuses what is no photo before a decoder sees it', async () => {
+    await page.evaluate(() => {
+      const decode = window.createImageBitmap.bind(window) as (...args: unknown[]) => Promise<ImageBitmap>;
+      window.decoded = 0;
+      window.createImageBitmap = (...args: unknown[]) => {
+        window.decoded!++;
+        return decode(...args);
+      };
+    });
+    const png = await toPng({ width: 8, height: 8, data: new Uint8Array(192) });
+    const large = Buffer.from(png);
+    large.writeUInt32BE(60_000, 16);
+    large.writeUInt32BE(60_000, 20);
+    const svg = Buffer.from(
+      '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>alert(1)</script></svg>',
+    );
+    const told: string[] = [];
+    for (const buffer of [svg, large, png.subarray(0, 60)]) {
+      await page.setInputFiles('#file', { name: 'photo.png', mimeType: 'image/png', buffer });
+      await page.waitForFunction(() => window.deit.idle && document.querySelector('#status')!.textContent.includes('photo.png')); // prettier-ignore
+      told.push((await page.textContent('#status'))!);
+      await page.evaluate(() => void (document.querySelector('#status')!.textContent = ''));
+    }
+    expect(told[0]).toContain('SVG');
+    expect(told[1]).toContain('60000 x 60000');
+    expect(told[2]).toContain('cannot be decoded');
+    // The last alone: a header is sound, and what follows is cut short.
+    expect(await page.evaluate(() => window.decoded)).toBe(1);
+    // The page shows the errors on its console, for whoever looks there.
+    problems.splice(0, 3);
   });
 
   it('trains: the loss falls', async () => {

@@ -11,7 +11,7 @@ import { attentionMaps, attentionRollout } from '../../deit/report/attention.ts'
 import { align, chartFigures, thin } from '../../deit/report/charts.ts';
 import { differingSettings, renderComparison } from '../../deit/report/compare.ts';
 import { heatColor, overlay, tile } from '../../deit/report/heat.ts';
-import { page } from '../../deit/report/html.ts';
+import { html, renderPage } from '../../deit/report/html.ts';
 import { pageAssets, readRun, writeReport } from '../../deit/report/node/run-files.ts';
 import { uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
@@ -175,15 +175,38 @@ describe('curves', () => {
   });
 
   it('cannot break out of the page', () => {
-    const html = chartFigures(
-      [{ title: '<b>', xLabel: '</script>', x: [1], series: [{ label: '<', values: [1] }] }],
-      'c',
+    const chart = { title: '<b>', xLabel: '</script><!--\u2028&', x: [1], series: [{ label: '<', values: [1] }] };
+    const text = chartFigures([chart], 'c').toString();
+    expect(text).not.toContain('<b>');
+    expect(text.match(/<\/script>/g)).toHaveLength(1);
+    // The script reads what was written, and nothing in it ends the element or begins a comment or a line.
+    const data = /<script[^>]*>(.*?)<\/script>/s.exec(text)![1];
+    expect(data).not.toMatch(/[<>&\u2028]/);
+    expect(JSON.parse(data)).toMatchObject({ xLabel: chart.xLabel, series: [{ label: '<' }] });
+  });
+});
+
+describe('a template of HTML', () => {
+  it('escapes what is put into it, in texts and in attributes, and what only looks like HTML', () => {
+    const text = `&<>"'\``;
+    const escaped = '&#38;&#60;&#62;&#34;&#39;&#96;';
+    expect(html`<i title="${text}">${text}</i>`.toString()).toBe(`<i title="${escaped}">${escaped}</i>`);
+    expect(html`${['<a>', html`<b>${1}</b>`, null]}`.toString()).toBe('&#60;a&#62;<b>1</b>');
+    const parsed = JSON.parse('{"markup": "<b>", "text": "<b>", "html": "<b>"}') as string;
+    expect(html`${parsed}`.toString()).toBe('[object Object]');
+  });
+
+  it('shows control characters and overrides of the direction of text as unreadable', () => {
+    expect(html`${'a\0b\u001bc\u202egpj\u2069\nd\te'}`.toString()).toBe('a\ufffdb\ufffdc\ufffdgpj\ufffd\nd\te');
+  });
+
+  it('lets in nothing but the scripts and styles of the page', () => {
+    const text = renderPage('"</title>', html``, { styles: [], scripts: [{ text: 'f()', sha256: 'x' }] });
+    expect(text.match(/<\/title>/g)).toHaveLength(1);
+    const policy = /Content-Security-Policy" content="([^"]*)"/.exec(text)![1].replaceAll('&#39;', "'");
+    expect(policy).toBe(
+      "default-src 'none'; script-src 'sha256-x'; style-src 'none'; img-src data:; base-uri 'none'; form-action 'none'",
     );
-    expect(html).not.toContain('<b>');
-    expect(html.match(/<\/script>/g)).toHaveLength(1);
-    const whole = page({ title: '"</title>', body: '', styles: [], scripts: ['"</script>"'] });
-    expect(whole.match(/<\/title>/g)).toHaveLength(1);
-    expect(whole.match(/<\/script>/g)).toHaveLength(1);
   });
 });
 

@@ -11,25 +11,14 @@ import sharp from 'sharp';
 import type { Sharp } from 'sharp';
 import { DeitError } from '../../../engine/index.ts';
 import type { DecodedImage, RgbImage } from '../dataset.ts';
+import { firstFrame, flattenGif } from '../gif-frame.ts';
+import { formatOf } from '../image-format.ts';
+import type { ReadFormat } from '../image-format.ts';
+import { checkFileBytes, checkSize, decodeLimits } from '../image-limits.ts';
 import { READ_FORMATS } from './file-names.ts';
 import { decodeBmp, readBmpHeader } from './formats/bmp.ts';
-import { firstFrame, flattenGif } from './formats/gif.ts';
 import { decodeNetpbm, readNetpbmHeader } from './formats/netpbm.ts';
-import { formatOf } from './formats/sniff.ts';
-import type { ReadFormat } from './formats/sniff.ts';
 import { isDeepGreyTiff, oddTiff, readTiffTags } from './formats/tiff.ts';
-
-/** What an image must be like to be decoded; the rest is refused before its pixels are. */
-export const decodeLimits = {
-  /** Pixels of the shorter side at least, of the longer side at most. */
-  minSide: 4,
-  maxSide: 16_384,
-  /** 192 MB of RGB. */
-  maxPixels: 64 * 2 ** 20,
-  /** Longer side over shorter side: bounds what resizing the shorter side makes of the longer one. */
-  maxAspect: 64,
-  maxFileBytes: 256 * 2 ** 20,
-} as const;
 
 const DEEP_GREY = '16-bit grey, of which the high byte is taken (Pillow cuts values at 255)';
 
@@ -51,13 +40,7 @@ async function readImageFile(path: string, root?: string): Promise<Buffer> {
     if (root !== undefined) await checkInside(path, root);
     const { size, isFile } = await stat(path).then((s) => ({ size: s.size, isFile: s.isFile() }));
     if (!isFile) throw new DeitError('file-unreadable', 'This is not a regular file.', { where: path });
-    if (size > decodeLimits.maxFileBytes) {
-      throw new DeitError('bad-data', 'An image file is too large.', {
-        where: path,
-        expected: `at most ${decodeLimits.maxFileBytes} bytes`,
-        found: `${size} bytes`,
-      });
-    }
+    checkFileBytes(path, size);
     return await readFile(path);
   } catch (cause) {
     if (cause instanceof DeitError) throw cause;
@@ -167,20 +150,6 @@ const notRead = (name: string, found: string): DeitError =>
     found,
     fix: 'Convert the image, or let unreadable images be skipped.',
   });
-
-function checkSize(name: string, width: number, height: number): void {
-  const { minSide, maxSide, maxPixels, maxAspect } = decodeLimits;
-  const [shorter, longer] = [Math.min(width, height), Math.max(width, height)];
-  const isUsable =
-    shorter >= minSide && longer <= maxSide && width * height <= maxPixels && longer <= shorter * maxAspect;
-  if (isUsable) return;
-  throw new DeitError('bad-data', 'The size of an image is outside what can be used.', {
-    where: name,
-    expected: `sides from ${minSide} to ${maxSide}, at most ${maxPixels} pixels and ${maxAspect} times as long as wide`,
-    found: `${width} x ${height}`,
-    fix: 'Resize or remove the image, or let unusable images be skipped.',
-  });
-}
 
 /** Pillow's CMYK to RGB: white less black less ink, products divided by 255 and rounded. */
 function cmykToRgb(cmyk: Uint8Array): Uint8Array {

@@ -1,11 +1,12 @@
 /** Runs from their folders, and reports into them. Node only. */
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { basename, join, resolve } from 'node:path';
 import { writeFileAtomically } from '../../../engine/node.ts';
 import { assetPath } from '../../data/node/index.ts';
 import { renderReport } from '../render.ts';
-import type { PageAssets } from '../render.ts';
+import type { PageAsset, PageAssets } from '../html.ts';
 import { METRICS, readMetrics } from '../../train/node/metrics-file.ts';
 import { Sampled, StepAverages } from '../downsample.ts';
 import { evaluationOf, stepOf } from '../lines.ts';
@@ -44,12 +45,17 @@ async function readFigures(folder: string): Promise<Pick<Run, 'steps' | 'evaluat
 /** Styles and scripts that go into every page, so that it needs no network. */
 export async function pageAssets(): Promise<PageAssets> {
   const uplot = (file: string): string => createRequire(import.meta.url).resolve(`uplot/dist/${file}`);
-  const read = (paths: readonly string[]): Promise<string[]> =>
-    Promise.all(paths.map((path) => readFile(path, 'utf8')));
+  const read = (paths: readonly string[]): Promise<PageAsset[]> => Promise.all(paths.map(readAsset));
   return {
     styles: await read([uplot('uPlot.min.css'), assetPath('report', 'report.css')]),
     scripts: await read([uplot('uPlot.iife.min.js'), assetPath('report', 'charts.js')]),
   };
+}
+
+async function readAsset(path: string): Promise<PageAsset> {
+  // As the browser will have it when it computes the hash: without carriage returns, and not ended by its own text.
+  const text = (await readFile(path, 'utf8')).replaceAll('\r\n', '\n').replace(/<\/(?=script|style)/gi, '<\\/');
+  return { text, sha256: createHash('sha256').update(text).digest('base64') };
 }
 
 /** Writes `report.html` and `metrics.csv` of a run, by default into its folder, and returns the path of the report. */

@@ -1,5 +1,5 @@
 /** GIF: the first frame, and what decoders disagree on: pixels that it leaves transparent or does not cover. Browser-safe. */
-import type { RgbImage } from '../../dataset.ts';
+import type { RgbImage } from './dataset.ts';
 
 export interface GifFrame {
   readonly left: number;
