@@ -1,4 +1,5 @@
-import { SingleBar } from 'cli-progress';
+import { MultiBar } from 'cli-progress';
+import type { SingleBar } from 'cli-progress';
 
 /** Seconds as `4:05` or `1:02:09`. */
 export function formatDuration(seconds: number): string {
@@ -13,26 +14,61 @@ export const percent = (share: number): string => `${(100 * share).toFixed(1)} %
 /** Lines between updates when the output is no terminal. */
 const PLAIN_LINES = 20;
 
-/** A live line on a terminal, and a plain line now and then elsewhere. Writes to standard error. */
+/** The bar on the terminal, if there is one. */
+let live: MultiBar | null = null;
+
+/** Writes a line to standard error: in place of the live bar, which is then drawn again below it. */
+export function tell(line: string): void {
+  if (!live) {
+    process.stderr.write(`${line}\n`);
+    return;
+  }
+  live.log(`${line}\n`);
+  live.update();
+}
+
+/** Takes the live bar down, whatever becomes of what it showed. */
+export function endProgress(): void {
+  live?.stop();
+  live = null;
+}
+
+// The cursor comes back, however the process ends.
+process.once('exit', endProgress);
+
+/**
+ * A live line on a terminal, and a plain line now and then elsewhere. Writes to standard error. `text` is shown until the first
+ * update.
+ */
 export class Progress {
   private readonly bar: SingleBar | null;
+  private readonly shown: MultiBar | null;
   private printed = -1;
 
   constructor(
     private readonly label: string,
     private total: number,
     first = 0,
+    text = '',
   ) {
-    this.bar = process.stderr.isTTY
-      ? new SingleBar({
+    endProgress();
+    // One bar in a MultiBar, which has a place for messages.
+    live = process.stderr.isTTY
+      ? new MultiBar({
           format: `${label} {bar} {value}/{total} {text}`,
           barsize: 20,
           hideCursor: true,
           stream: process.stderr,
           autopadding: true,
+          // Signals are for the commands; the bar is cut to the terminal's width here, so that messages may wrap.
+          gracefulExit: false,
+          linewrap: true,
+          forceRedraw: true,
         })
       : null;
-    this.bar?.start(total, first, { text: '' });
+    this.shown = live;
+    this.bar = live?.create(total, first, { text }) ?? null;
+    if (!this.bar && text) tell(`${label} ${first}/${total} ${text}`);
   }
 
   /** The number of steps has become known. */
@@ -49,10 +85,10 @@ export class Progress {
     const line = Math.floor((value / this.total) * PLAIN_LINES);
     if (line === this.printed && value < this.total) return;
     this.printed = line;
-    process.stderr.write(`${this.label} ${value}/${this.total} ${text}\n`);
+    tell(`${this.label} ${value}/${this.total} ${text}`);
   }
 
   stop(): void {
-    this.bar?.stop();
+    if (this.shown === live) endProgress();
   }
 }

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
-import { DeitError } from '../../engine/index.ts';
+import { DeitError, nearestName } from '../../engine/index.ts';
 import { assetPath } from '../data/node/index.ts';
 import { parseAssignment, parseRecipe, resolveRecipe } from '../recipe/resolve.ts';
 import type { Overrides } from '../recipe/resolve.ts';
@@ -49,7 +49,12 @@ async function readRecipe(nameOrFile: string): Promise<{ name: string; overrides
   const file = isShipped ? assetPath('recipes', `${nameOrFile}.json`) : nameOrFile;
   const expected = `a file, or one of ${shipped.join(', ')}`;
   if (!existsSync(file)) {
-    throw new DeitError('unknown-name', 'There is no recipe of this name, nor a file.', { found: file, expected });
+    const near = nearestName(nameOrFile, shipped);
+    throw new DeitError('unknown-name', 'There is no recipe of this name, nor a file.', {
+      found: file,
+      expected,
+      fix: near && `did you mean ${near}?`,
+    });
   }
   const text = await readFile(file, 'utf8').catch((cause: Error) => {
     throw new DeitError('file-unreadable', 'The recipe cannot be read.', {

@@ -1,6 +1,7 @@
 import { createEngine } from '../../engine/node.ts';
 import type { Engine } from '../../engine/node.ts';
 import { DeitError } from '../../engine/index.ts';
+import { endProgress, tell } from './progress.ts';
 import { styled } from './style.ts';
 
 /** Options that every command takes. */
@@ -15,9 +16,7 @@ export async function withEngine<Result>(
   options: GlobalOptions & { seed?: number; quiet?: boolean },
   work: (engine: Engine, say: (line: string) => void) => Promise<Result>,
 ): Promise<Result> {
-  const say = (line: string): void => {
-    if (!options.quiet) process.stderr.write(`${line}\n`);
-  };
+  const say = options.quiet ? (): void => undefined : tell;
   const engine = await createEngine({
     adapter: options.adapter,
     seed: options.seed,
@@ -29,6 +28,7 @@ export async function withEngine<Result>(
     if (advice) say(styled('dim', `  faster: ${advice}`));
     return await work(engine, say);
   } finally {
+    endProgress();
     engine.close();
   }
 }

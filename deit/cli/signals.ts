@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { basename } from 'node:path';
+import { tell } from './progress.ts';
 
 /** What was caught; `exitCode` is what a shell reports of a program that the signal ends: 128 + its number. */
 export interface Caught {
@@ -23,7 +24,7 @@ export function onSignals(stop: AbortController, { quiet = false } = {}): Caught
       }
       if (name === 'SIGHUP' && isUnderNohup()) return;
       caught.exitCode = exitCode;
-      if (!quiet) process.stderr.write('\nfinishing the step and saving; once more to end at once\n');
+      if (!quiet) tell('\nfinishing the step and saving; once more to end at once');
       stop.abort();
     };
     process.on(name, listener);

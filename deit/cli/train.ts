@@ -15,7 +15,7 @@ import type { TrainResult, TrainedRun } from '../train/node/training-run.ts';
 import { microBatch } from '../train/setup.ts';
 import type { Role } from '../train/setup.ts';
 import { openRunOver } from './open-run.ts';
-import { Progress, formatDuration, percent } from './progress.ts';
+import { Progress, formatDuration, percent, tell as tellTerminal } from './progress.ts';
 import { describeTimes } from '../parallel/rank-times.ts';
 import { bindingAdvice, onRanks } from './ranks.ts';
 import type { TrainOptions } from './recipe-options.ts';
@@ -31,9 +31,7 @@ export const train = (options: TrainOptions): Promise<void> =>
 async function trainOn(ranks: Communicator, options: TrainOptions): Promise<void> {
   // Rank 0 speaks for all.
   const quiet = ranks.rank > 0;
-  const tell = (line: string): void => {
-    if (!quiet) process.stderr.write(`${line}\n`);
-  };
+  const tell = quiet ? (): void => undefined : tellTerminal;
   const opened = await openRunOver(ranks, options);
   if ('finished' in opened) {
     tell(`this run is finished, and is left as it is: deit report ${quoted(opened.finished.runFolder)} shows it`);
@@ -99,7 +97,7 @@ class ConsoleReporter implements Reporter {
   constructor(readonly say: (line: string) => void) {}
 
   begin(role: Role, steps: number, firstStep: number): void {
-    this.bar = new Progress(role.padEnd(7), steps, firstStep);
+    this.bar = new Progress(role.padEnd(7), steps, firstStep, 'compiling kernels, then the first step');
   }
 
   step(_role: Role, progress: StepProgress): void {

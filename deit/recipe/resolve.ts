@@ -27,10 +27,20 @@ export function resolveRecipe(...layers: readonly Overrides[]): Recipe {
   return recipe as Recipe;
 }
 
+/** What may be meant: settings of that name in any section, or else the one with the nearest name, with its section or without. */
+function nearSettings(name: string): string[] {
+  const last = (setting: string): string => setting.slice(setting.lastIndexOf('.') + 1);
+  const exact = settingNames.filter((setting) => last(setting).toLowerCase() === last(name).toLowerCase());
+  if (exact.length > 0) return exact;
+  if (name.includes('.')) return [nearestName(name, settingNames)].filter((near) => near !== undefined);
+  const near = nearestName(name, settingNames.map(last));
+  return settingNames.filter((setting) => last(setting) === near);
+}
+
 function checkSetting(name: string, value: SettingValue): string | null {
   if (!Object.hasOwn(settings, name)) {
-    const near = nearestName(name, settingNames);
-    return `there is no setting "${name}"${near ? ` (did you mean "${near}"?)` : ''}`;
+    const near = nearSettings(name);
+    return `there is no setting "${name}"${near.length > 0 ? ` (did you mean ${near.map((one) => `"${one}"`).join(' or ')}?)` : ''}`;
   }
   const setting: Setting = settings[name as SettingName];
   const found = `${name} is ${JSON.stringify(value)}`;

@@ -4,6 +4,7 @@ import { create, globals } from 'webgpu';
 import { DeitError } from '../../kernels/lib/errors.ts';
 import { isSoftwareAdapter } from '../gpu/context.ts';
 import type { FoundAdapter } from '../gpu/context.ts';
+import { stderrFilter } from './native-stderr.ts';
 import { embeddedSwiftShader } from './swiftshader.ts';
 import type { SwiftShader } from './swiftshader.ts';
 
@@ -66,8 +67,9 @@ async function request(flags: string[]): Promise<GPUAdapter | null> {
     instances.get(key) ??
     create([...flags, 'disable-dawn-features=timestamp_quantization', `enable-dawn-features=${HIDDEN}`]);
   instances.set(key, gpu);
+  const withoutNoise = await stderrFilter();
   try {
-    return await gpu.requestAdapter({ powerPreference: 'high-performance' });
+    return await withoutNoise(() => gpu.requestAdapter({ powerPreference: 'high-performance' }));
   } catch {
     return null;
   }
