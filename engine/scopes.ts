@@ -32,8 +32,11 @@ export class ScopeStack {
     this.endUndoable();
     const { storages, leaves } = this.scopes.pop()!;
     // What was kept is lost all the same if the outer scope throws.
-    this.scopes.at(-1)?.storages.push(...storages.filter(({ kept }) => kept));
-    for (const storage of storages) if (!storage.kept) storage.expired = 'ended';
+    const outer = this.scopes.at(-1)?.storages;
+    for (const storage of storages) {
+      if (storage.kept) outer?.push(storage);
+      else storage.expired = 'ended';
+    }
     for (const leaf of leaves) if (leaf.grad?.storage.expired) leaf.grad = null;
   }
 
@@ -50,7 +53,8 @@ export class ScopeStack {
   /** All went well: from here on the work around it answers for the changes. */
   endUndoable(): void {
     const journal = this.journals.pop()!;
-    this.journals.at(-1)?.push(...journal);
+    const outer = this.journals.at(-1);
+    if (outer) for (const change of journal) outer.push(change);
   }
 
   /** Takes the changes back, the last one first. */

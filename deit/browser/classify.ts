@@ -19,14 +19,16 @@ export interface Opened {
   readonly model: Classifier;
   readonly imageSize: number;
   readonly classes: readonly string[];
+  /** What was done to the weights when they were loaded, one sentence each. */
+  readonly notes: readonly string[];
 }
 
 /** Builds a model and loads a safetensors file into it. */
 export function openModel(engine: Engine, spec: string, bytes: Uint8Array, classes: readonly string[]): Opened {
   const model = createModel(engine, spec);
-  loadWeights(model, stateValues(parseSafetensors(bytes, spec).tensors), { source: spec });
+  const { notes } = loadWeights(model, stateValues(parseSafetensors(bytes, spec).tensors), { source: spec });
   model.eval();
-  return { model, imageSize: describeModel(spec).imageSize, classes };
+  return { model, imageSize: describeModel(spec).imageSize, classes, notes };
 }
 
 /** The photo as the model takes it: [3, size, size], normalised. */

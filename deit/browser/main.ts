@@ -69,9 +69,10 @@ async function start(): Promise<void> {
   const bytes = await fetchBytes(`${SHIPPED}.safetensors`, (share) =>
     say(`loading DeiT-Ti: ${Math.round(100 * share)} %`),
   );
-  const page = new Page(engine, openModel(engine, SHIPPED, bytes, names));
+  const shipped = openModel(engine, SHIPPED, bytes, names);
+  const page = new Page(engine, shipped);
   page.listen();
-  say('ready: drop a photo, or train');
+  say(['ready: drop a photo, or train', ...shipped.notes].join('; '));
 }
 
 class Page {
@@ -177,7 +178,7 @@ class Page {
           const share = (value: number | null): number | null => (value === null ? null : 100 * value);
           accuracy.add(step, [held.class, held.distillation, held.average].map(share));
           const { training } = model;
-          this.trained = { model: model.eval(), imageSize: 32, classes: cifar10Classes };
+          this.trained = { model: model.eval(), imageSize: 32, classes: cifar10Classes, notes: [] };
           await classify(this.engine, this.trained, watched, byId('watched', HTMLElement));
           model.train(training);
         },

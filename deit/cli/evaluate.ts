@@ -24,6 +24,9 @@ interface EvaluateOptions extends GlobalOptions, HeldOutOptions, ModelOptions {
 
 /** Up to so many classes are listed one by one, with their confusions. */
 const LISTED = 30;
+/** Up to so many the JSON has the whole table of confusions, and always so many of the most frequent mistakes. */
+const MOST_IN_TABLE = 200;
+const MOST_MISTAKES = 1000;
 
 /** `deit evaluate`: how every head does on the held-out images of a data set, or on all of one that is not divided. */
 export async function evaluate(options: EvaluateOptions): Promise<void> {
@@ -60,8 +63,6 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
       for (const line of sources.problems.lines()) say(line);
       if (options.json) {
         const perClass = tally.perClass().map((scores, index) => ({ class: index, name: names[index], ...scores }));
-        const { classes, confusion } = tally;
-        const rows = Array.from({ length: classes }, (_, c) => [...confusion.subarray(c * classes, (c + 1) * classes)]);
         const report = {
           model: spec,
           data: sources.name,
@@ -71,7 +72,8 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
           accuracy: tally.accuracy(),
           heads: tally.heads(),
           perClass,
-          confusion: rows,
+          confusion: tally.classes <= MOST_IN_TABLE ? tally.confusion() : null,
+          mistakes: tally.mistakes().slice(0, MOST_MISTAKES),
         };
         process.stdout.write(`${JSON.stringify(report)}\n`);
       }
@@ -94,16 +96,20 @@ function print(tally: Tally, names: readonly string[], say: (line: string) => vo
     line('distillation head', distillation);
     line('average of both', average);
   }
-  const { classes, confusion } = tally;
   const rows = tally.perClass().flatMap((scores, c) => (scores.images > 0 ? [{ ...scores, c }] : []));
-  if (rows.length > LISTED) return;
+  if (rows.length > LISTED) {
+    const most = tally.mistakes().slice(0, LISTED);
+    if (most.length > 0) say('\n  most frequent mistakes');
+    for (const { truth, answer, images } of most) say(`  ${String(images).padStart(6)}  ${names[truth]} taken for ${names[answer]}`); // prettier-ignore
+    return;
+  }
   const width = Math.max(...rows.map(({ c }) => names[c].length));
+  const mistakes = tally.mistakes();
   say(`\n  ${'class'.padEnd(width)}  images  recall   precision  taken for`);
   for (const { c, images, recall, precision } of rows) {
-    const others = [...confusion.subarray(c * classes, (c + 1) * classes).entries()]
-      .filter(([other, count]) => other !== c && count > 0)
-      .sort(([, a], [, b]) => b - a)
-      .map(([other, count]) => `${names[other]} ${count}`);
+    const others = mistakes.flatMap(({ truth, answer, images: count }) =>
+      truth === c ? [`${names[answer]} ${count}`] : [],
+    );
     const share = (value: number | null): string => (value === null ? '-' : percent(value)).padStart(7);
     say(
       `  ${names[c].padEnd(width)}  ${String(images).padStart(6)}  ${share(recall)}  ${share(precision)}  ${others.slice(0, 5).join(', ')}`,

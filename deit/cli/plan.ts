@@ -1,5 +1,5 @@
 import { formatBytes } from '../../engine/index.ts';
-import { openSources } from '../train/node/sources.ts';
+import { openSources, tellData } from '../train/node/sources.ts';
 import { describeModel } from '../models/registry.ts';
 import { planTraining, refuseUnfit } from '../train/training-plan.ts';
 import { withEngine } from './session.ts';
@@ -11,6 +11,7 @@ export async function plan(options: TrainOptions): Promise<void> {
   const { name, recipe } = await recipeOf(options);
   await withEngine({ ...options, seed: recipe['run.seed'] }, async (engine, say) => {
     const sources = await openSources(recipe, describeModel(recipe['model.name']).imageSize);
+    tellData(sources.notes, say);
     const found = await planTraining(engine, recipe, sources.classes.length, { search: true }).finally(() =>
       sources.close(),
     );

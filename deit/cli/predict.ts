@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline/promises';
 import { DeitError, PhiloxStream, Purpose } from '../../engine/index.ts';
 import { makeTransform } from '../data/index.ts';
+import type { RgbImage } from '../data/index.ts';
 import { collectImages, decodeImage, READ_FORMATS } from '../data/node/index.ts';
 import { ForwardPass } from '../forward-pass.ts';
 import { averageLogits, likeliest } from '../logits.ts';
@@ -34,11 +35,11 @@ export async function predict(paths: readonly string[], options: PredictOptions)
     const still = new PhiloxStream(0, Purpose.augment);
     const names = classNames(card, model.classes, say);
     const pass = new ForwardPass(engine, model, 1, imageSize);
+    const pixels = new Float32Array(3 * imageSize * imageSize);
     let skipped = 0;
-    for (const file of files) {
-      const pixels = new Float32Array(3 * imageSize * imageSize);
+    for (const { file, decoded } of decodedAhead(files)) {
       try {
-        transform(await decodeImage(file), still, pixels, 0);
+        transform(await decoded, still, pixels, 0);
       } catch (error) {
         if (!(error instanceof DeitError) || options.unreadable === 'fatal') throw error;
         say(`skipped ${file}: ${error.message.split('\n')[0]}`);
@@ -50,6 +51,27 @@ export async function predict(paths: readonly string[], options: PredictOptions)
     }
     if (skipped > 0) say(`${skipped} of ${files.length} images were skipped`);
   });
+}
+
+/** Images that are decoded while those before them are classified. */
+const AHEAD = 4;
+
+interface Decoded {
+  readonly file: string;
+  readonly decoded: Promise<RgbImage>;
+}
+
+/** Images in order, decoded some ahead of their turn. */
+function* decodedAhead(files: readonly string[]): Generator<Decoded> {
+  const ahead: Decoded[] = [];
+  for (const file of files) {
+    const decoded = decodeImage(file);
+    // What cannot be decoded is told when its turn comes.
+    decoded.catch(() => undefined);
+    ahead.push({ file, decoded });
+    if (ahead.length > AHEAD) yield ahead.shift()!;
+  }
+  yield* ahead;
 }
 
 /**

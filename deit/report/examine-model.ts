@@ -65,8 +65,9 @@ export async function analyzeModel(options: AnalysisOptions): Promise<ModelAnaly
     const heads = await Promise.all(passes.map((pass) => pass.run(batch.images, nameOf)));
     const own = heads[heads.length - 1];
     const logits = [...(teacher ? [heads[0].cls] : []), own.cls, ...(own.dist ? [own.dist, averageLogits(own)] : [])];
-    logits.forEach((values, p) => given[p + 1].push(...argmaxRows(values, classes.length)));
-    given[0].push(...batch.labels.slice(0, batch.size));
+    // One by one: a batch may hold more than a call takes arguments.
+    logits.forEach((values, p) => argmaxRows(values, classes.length).forEach((answer) => given[p + 1].push(answer)));
+    for (let row = 0; row < batch.size; row++) given[0].push(batch.labels[row]);
     tokenCosine ??= await cosineByLayer(engine, student, batch, imageSize);
     // Samples are spread evenly over the batches.
     const wanted = Math.ceil((SAMPLES * (batch.number + 1)) / source.batchesPerEpoch);

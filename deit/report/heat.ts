@@ -43,8 +43,8 @@ export function overlay(photo: RgbImage, map: ArrayLike<number>, side: number): 
 /** The map, from 0 to 1, at the size of a photo. */
 function stretch(map: ArrayLike<number>, side: number, width: number, height: number): Float32Array {
   const values = Array.from(map);
-  const least = Math.min(...values);
-  const range = Math.max(...values) - least || 1;
+  const least = values.reduce((a, b) => Math.min(a, b));
+  const range = values.reduce((a, b) => Math.max(a, b)) - least || 1;
   const grey = new Uint8Array(3 * side * side);
   for (let i = 0; i < side * side; i++) grey.fill(Math.round((255 * (values[i] - least)) / range), 3 * i, 3 * i + 3);
   const large = resize({ width: side, height: side, data: grey }, width, height, 'bicubic');

@@ -103,7 +103,7 @@ function modelSections(model: ModelAnalysis): Html {
   const { names, accuracy, images } = model;
   const heads = names.slice(1).map((name, i): Cell[] => [name, percent(accuracy[i + 1])]);
   const apart = model.disagreement;
-  const most = Math.max(...apart.flat(), 1e-9);
+  const most = apart.flat().reduce((a, b) => Math.max(a, b), 1e-9);
   const shade = (row: number, column: number): number => apart[row][column] / most;
   const cosine = model.tokenCosine && {
     title: 'Cosine of class and distillation token, by block',

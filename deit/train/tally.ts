@@ -30,6 +30,13 @@ export interface ClassScores {
   readonly precision: number | null;
 }
 
+/** Images of one class that were taken for another. */
+export interface Mistake {
+  readonly truth: number;
+  readonly answer: number;
+  readonly images: number;
+}
+
 class Sums {
   top1 = 0;
   top5 = 0;
@@ -61,8 +68,12 @@ class Sums {
 /** Adds up, image by image, what the logits of each head say. Averages of both heads are those of their logits. */
 export class Tally {
   images = 0;
-  /** Images by true class (rows) and by class of the largest averaged logit (columns), [classes * classes]. */
-  readonly confusion: Uint32Array;
+  /** Images of each class, those taken for it, and those rightly. */
+  private readonly own: Uint32Array;
+  private readonly taken: Uint32Array;
+  private readonly right: Uint32Array;
+  /** Mistaken images by `truth * classes + answer`: of 10,000 classes few pairs occur. */
+  private readonly mistaken = new Map<number, number>();
   private readonly cls = new Sums();
   private readonly dist = new Sums();
   private readonly average = new Sums();
@@ -71,7 +82,7 @@ export class Tally {
     readonly classes: number,
     private readonly distilled: boolean,
   ) {
-    this.confusion = new Uint32Array(classes * classes);
+    [this.own, this.taken, this.right] = [0, 1, 2].map(() => new Uint32Array(classes));
   }
 
   /** Takes in a batch: logits [B, classes] of each head, and as many labels as there are images. */
@@ -85,7 +96,10 @@ export class Tally {
       if (other) this.dist.add(other, label);
       this.average.add(average, label);
       const [found] = argmaxRows(average, this.classes);
-      this.confusion[label * this.classes + found]++;
+      this.own[label]++;
+      this.taken[found]++;
+      if (found === label) this.right[label]++;
+      else this.count(label * this.classes + found);
       this.images++;
     }
   }
@@ -125,14 +139,34 @@ export class Tally {
   }
 
   perClass(): ClassScores[] {
-    const { classes, confusion } = this;
     const share = (part: number, whole: number): number | null => (whole === 0 ? null : part / whole);
-    return Array.from({ length: classes }, (_, c) => {
-      const row = confusion.subarray(c * classes, (c + 1) * classes);
-      const images = row.reduce((a, b) => a + b, 0);
-      let taken = 0;
-      for (let other = 0; other < classes; other++) taken += confusion[other * classes + c];
-      return { images, recall: share(row[c], images), precision: share(row[c], taken) };
+    return Array.from(this.own, (images, c) => ({
+      images,
+      recall: share(this.right[c], images),
+      precision: share(this.right[c], this.taken[c]),
+    }));
+  }
+
+  /** Which classes were taken for which others, the most frequent first, equals in the order of the classes. */
+  mistakes(): Mistake[] {
+    const { classes } = this;
+    return [...this.mistaken]
+      .sort(([a, imagesA], [b, imagesB]) => imagesB - imagesA || a - b)
+      .map(([pair, images]) => ({ truth: Math.floor(pair / classes), answer: pair % classes, images }));
+  }
+
+  /** Images by true class (rows) and class of the largest averaged logit (columns). A table of classes x classes numbers. */
+  confusion(): number[][] {
+    const rows = Array.from(this.right, (right, c) => {
+      const row = new Array<number>(this.classes).fill(0);
+      row[c] = right;
+      return row;
     });
+    for (const { truth, answer, images } of this.mistakes()) rows[truth][answer] = images;
+    return rows;
+  }
+
+  private count(pair: number): void {
+    this.mistaken.set(pair, (this.mistaken.get(pair) ?? 0) + 1);
   }
 }

@@ -7,7 +7,7 @@ export function argmaxReference({ outer, reduce, inner }: ArgmaxProblem, x: Arra
   eachRow({ outer, width: reduce, inner }, (row, number) => {
     const values = row.map((i) => x[i]);
     const nan = values.findIndex(Number.isNaN);
-    y[number] = nan >= 0 ? nan : values.indexOf(Math.max(...values));
+    y[number] = nan >= 0 ? nan : values.indexOf(values.reduce((a, b) => Math.max(a, b)));
   });
   return y;
 }

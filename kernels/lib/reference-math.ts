@@ -17,7 +17,7 @@ export function eachRow({ outer, width, inner }: RowShape, each: (row: number[],
 
 /** The logarithm of the softmax of a row of logits divided by the temperature tau, the maximum subtracted. */
 export function logSoftmaxOfRow(row: readonly number[], tau = 1): number[] {
-  const m = Math.max(...row);
+  const m = row.reduce((a, b) => Math.max(a, b), -Infinity);
   const logSum = Math.log(sum(row.map((z) => Math.exp((z - m) / tau))));
   return row.map((z) => (z - m) / tau - logSum);
 }

@@ -79,7 +79,7 @@ export abstract class Optimizer {
     this.groups = groups;
     const groupOf: number[] = [];
     this.parameters = groups.flatMap(({ parameters }, group) => {
-      groupOf.push(...parameters.map(() => group));
+      for (let i = 0; i < parameters.length; i++) groupOf.push(group);
       return parameters;
     });
     const tensors = this.parameters.map(([, parameter]) => parameter);

@@ -1,11 +1,11 @@
 /** How the folders of a data set are understood. Expectations are those of the data sets that people have; no image is decoded. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { splitOf } from '../../deit/data/node/layout.ts';
 import { openData, openPart } from '../../deit/data/node/open.ts';
-import { defaultRecipe, settings } from '../../deit/recipe/settings.ts';
+import { defaultRecipe } from '../../deit/recipe/settings.ts';
 import { leftOutOfEpochs } from '../../deit/train/setup.ts';
 
 let base: string;
@@ -227,27 +227,6 @@ describe('small sets', () => {
     ]);
     expect(leftOutOfEpochs(recipe(30), 60)).toEqual([]);
     expect(leftOutOfEpochs(recipe(64), 2400)).toEqual([]);
-  });
-});
-
-describe('advice', () => {
-  it('names only settings that there are', () => {
-    const folder = new URL('../../deit/data/', import.meta.url);
-    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
-    const named = files.flatMap(
-      (name) =>
-        readFileSync(new URL(name, folder), 'utf8').match(/(?<![\w./])data\.[a-z][A-Za-z]+(?==|[).,:; '`])/g) ?? [],
-    );
-    const messages = new Set(
-      named.filter((name) => !['data.length', 'data.set', 'data.subarray', 'data.fill', 'data.slice'].includes(name)),
-    );
-    expect(messages).toContain('data.links');
-    expect(
-      [...messages].filter(
-        (name) =>
-          !Object.hasOwn(settings, name) && !/^data\.(train|val|buffer|byteOffset|byteLength|at|entries)$/.test(name),
-      ),
-    ).toEqual([]);
   });
 });
 

@@ -39,6 +39,13 @@ describe('recipes that ship', () => {
     },
   );
 
+  it.each(shippedRecipes())('%s has as many classes as the data', (name) => {
+    const recipe = shipped(name);
+    for (const model of [recipe['model.name'], recipe['teacher.model']]) {
+      expect(model ?? '').not.toMatch(/num_classes|classes=/);
+    }
+  });
+
   it("are the paper's Table 9 for ImageNet", () => {
     // arXiv 2012.12877 v2, Table 9, column DeiT-B; erasing, mixup and cutmix as in the released code's defaults.
     const table: Partial<Recipe> = {

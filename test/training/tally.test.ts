@@ -37,12 +37,38 @@ describe('the tally of an evaluation', () => {
     const hot = (c: number): number[] => [0, 1, 2].map((i) => (i === c ? 1 : 0));
     const found = [0, 0, 1, 1, 1];
     for (const [i, label] of [0, 0, 0, 1, 1].entries()) tally.add(Float32Array.from(hot(found[i])), null, [label]);
-    expect([...tally.confusion]).toEqual([2, 1, 0, 0, 2, 0, 0, 0, 0]);
+    expect(tally.confusion()).toEqual([
+      [2, 1, 0],
+      [0, 2, 0],
+      [0, 0, 0],
+    ]);
+    expect(tally.mistakes()).toEqual([{ truth: 0, answer: 1, images: 1 }]);
     expect(tally.perClass()).toEqual([
       { images: 3, recall: 2 / 3, precision: 1 },
       { images: 2, recall: 1, precision: 2 / 3 },
       { images: 0, recall: null, precision: null },
     ]);
+  });
+
+  it('of very many classes has no table of all pairs', () => {
+    const classes = 100_000;
+    const tally = new Tally(classes, false);
+    const logits = new Float32Array(classes);
+    for (const [label, found] of [
+      [7, 9],
+      [7, 9],
+      [99_999, 99_998],
+      [5, 5],
+    ]) {
+      logits.fill(0)[found] = 1;
+      tally.add(logits, null, [label]);
+    }
+    expect(tally.mistakes()).toEqual([
+      { truth: 7, answer: 9, images: 2 },
+      { truth: 99_999, answer: 99_998, images: 1 },
+    ]);
+    expect(tally.perClass()[5]).toEqual({ images: 1, recall: 1, precision: 1 });
+    expect(tally.accuracy().average).toBe(0.25);
   });
 
   it('takes NaN for no class at all', () => {

@@ -75,7 +75,7 @@ export function readCard(metadata: ReadonlyMap<string, string>, path: string): M
   }
   throw new DeitError('file-corrupt', "The checkpoint's description of its model cannot be read.", {
     where: path,
-    fix: 'name the model with --model; the tensors may still be good',
+    fix: `restore the file from a copy; a later version may have written it; without ${JSON.stringify(KEY)} in its metadata the tensors are read for the model that --model names`,
   });
 }
 
