@@ -15,7 +15,13 @@ export { syncFolder, writeFileAtomically } from './node/atomic-file.ts';
 export { packageRoot, packageVersion } from './node/package.ts';
 export { defaultTunerCache, tune } from './node/tuner-cache.ts';
 export type { CachedTuneOptions } from './node/tuner-cache.ts';
-export { readSafetensors, readSafetensorsFile, writeSafetensors } from './node/safetensors-files.ts';
+export {
+  readSafetensors,
+  readSafetensorsFile,
+  readSafetensorsHeader,
+  writeSafetensors,
+} from './node/safetensors-files.ts';
+export type { HeaderCheck } from './node/safetensors-files.ts';
 
 /** Part of the free memory that a software adapter may use. */
 const SHARE_OF_FREE = 0.8;

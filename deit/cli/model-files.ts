@@ -1,11 +1,12 @@
 import { DeitError, readSafetensors, toFloat32 } from '../../engine/node.ts';
-import type { Engine, StoredTensor } from '../../engine/node.ts';
+import type { Engine, Shape, StoredTensor } from '../../engine/node.ts';
 import type { StateValue } from '../../nn/index.ts';
 import type { Classifier } from '../models/classifier.ts';
 import { createModel, describeModel } from '../models/registry.ts';
 import { loadModel, openCheckpoint } from '../train/node/checkpoint.ts';
 import type { ModelCard } from '../train/node/model-card.ts';
 import { expectFiniteInput } from '../non-finite.ts';
+import { MOST_IMAGES } from './session.ts';
 
 export interface OpenedModel {
   readonly model: Classifier;
@@ -31,7 +32,7 @@ export async function openModel(
   say: (line: string) => void,
   overrides: { dropPath?: number } = {},
 ): Promise<OpenedModel> {
-  const opened = await openCheckpoint(weights, { ema });
+  const opened = await openCheckpoint(weights, { ema, model: spec });
   const { card } = opened;
   const name = spec ?? card?.model;
   if (name === undefined) {
@@ -47,19 +48,26 @@ export async function openModel(
 
 /** Images [B, 3, H, W] of an input file, checked to fit the model and to be finite. */
 export async function readImages(path: string, spec: string) {
-  const { tensors } = await readSafetensors(path);
-  const stored = named(tensors, 'images', path);
   const { imageSize } = describeModel(spec);
-  const [, channels, height, width] = stored.shape;
-  if (stored.shape.length !== 4 || channels !== 3 || height !== imageSize || width !== imageSize) {
-    throw new DeitError('shape-mismatch', 'The images do not fit the model.', {
-      where: `${path}, tensor images`,
-      expected: `[B, 3, ${imageSize}, ${imageSize}]`,
-      found: `[${stored.shape.join(', ')}]`,
-      fix: 'resize the images, or give the model another img_size',
-    });
-  }
+  const { tensors } = await readSafetensors(path, ({ entries }) => {
+    // Before gigabytes are read.
+    const images = entries.find(({ name }) => name === 'images');
+    if (images) expectImages(images.shape, imageSize, path);
+  });
+  const stored = named(tensors, 'images', path);
   return { images: finite(stored, path, 'images').data as Float32Array, shape: stored.shape, tensors };
+}
+
+function expectImages(shape: Shape, imageSize: number, path: string): void {
+  const [batch, channels, height, width] = shape;
+  const isOfModel = shape.length === 4 && channels === 3 && height === imageSize && width === imageSize;
+  if (isOfModel && batch <= MOST_IMAGES) return;
+  throw new DeitError('shape-mismatch', 'The images do not fit the model.', {
+    where: `${path}, tensor images`,
+    expected: `[B, 3, ${imageSize}, ${imageSize}] with B up to ${MOST_IMAGES}`,
+    found: `[${shape.join(', ')}]`,
+    fix: 'resize the images or divide the file, or give the model another img_size',
+  });
 }
 
 /** The tensor of this name in a file, or an error that lists what there is. */

@@ -63,6 +63,9 @@ export function parseNumber(text: string, option: string, { least, most, whole =
   throw new DeitError('bad-config', `${option} takes ${kind}${from}.`, { found: text });
 }
 
-/** Images at a time, given as an option. More would need arrays that no machine holds. */
+/** Images at a time. More would need arrays that no machine holds. */
+export const MOST_IMAGES = 4096;
+
+/** Images at a time, given as an option. */
 export const parseBatchSize = (text: string): number =>
-  parseNumber(text, '--batch-size', { least: 1, most: 4096, whole: true });
+  parseNumber(text, '--batch-size', { least: 1, most: MOST_IMAGES, whole: true });

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { DeitError } from '../../kernels/lib/errors.ts';
 import { parseStrictJson } from '../json.ts';
 import { LENGTH_BYTES, cutTensors, headerLength, parseHeader, safetensorsPieces } from '../safetensors.ts';
-import type { Safetensors, StoredTensor } from '../safetensors.ts';
+import type { Safetensors, SafetensorsHeader, StoredTensor } from '../safetensors.ts';
 import { writeFileAtomically } from './atomic-file.ts';
 import { DataChecksum, hasChecksums, verifyChecksums, withChecksums, withoutChecksums } from './checksums.ts';
 
@@ -26,29 +26,48 @@ const unreadable = (path: string, cause: unknown): DeitError =>
         cause,
       });
 
+/** Looks at the header of a file before its data is read, and throws where it is not wanted. */
+export type HeaderCheck = (header: SafetensorsHeader) => void;
+
 /**
  * Reads one file; the tensors are views of one buffer. Checksums that the file carries are verified, and left out of its
- * metadata. Throws `file-unreadable` or `file-corrupt`.
+ * metadata. Throws `file-unreadable`, `file-corrupt`, or what `check` throws.
  */
-export async function readSafetensorsFile(path: string): Promise<Safetensors> {
+export const readSafetensorsFile = (path: string, check?: HeaderCheck): Promise<Safetensors> =>
+  withHeader(path, async (file, header, { start, length }) => {
+    check?.(header);
+    const checksum = hasChecksums(header.metadata) ? new DataChecksum() : null;
+    const data = await readFully(file, start, length, checksum);
+    if (checksum) verifyChecksums(header.metadata, header.entries, checksum.digest(), path);
+    return cutTensors({ ...header, metadata: withoutChecksums(header.metadata) }, data);
+  });
+
+/** What one file holds, without its data. Throws `file-unreadable` or `file-corrupt`. */
+export const readSafetensorsHeader = (path: string): Promise<SafetensorsHeader> =>
+  withHeader(path, (_, header) => Promise.resolve(header));
+
+type OpenFile = Awaited<ReturnType<typeof open>>;
+
+/** Opens a file, reads its header, and hands both to `use`, with where the data begins and how long it is. */
+async function withHeader<Result>(
+  path: string,
+  use: (file: OpenFile, header: SafetensorsHeader, data: { start: number; length: number }) => Promise<Result>,
+): Promise<Result> {
   const file = await open(path, 'r').catch((cause: unknown) => Promise.reject(unreadable(path, cause)));
   try {
     const fileBytes = (await file.stat()).size;
-    const start = await readFully(file, 0, Math.min(LENGTH_BYTES, fileBytes));
-    const pickle = PICKLES.some((magic) => magic.every((byte, i) => start[i] === byte));
+    const begin = await readFully(file, 0, Math.min(LENGTH_BYTES, fileBytes));
+    const pickle = PICKLES.some((magic) => magic.every((byte, i) => begin[i] === byte));
     if (pickle) {
       throw new DeitError('file-corrupt', 'This is a PyTorch pickle, which can run code and is not read.', {
         where: path,
         fix: 'convert it in Python: safetensors.torch.save_file(torch.load(path, weights_only=True)["model"], out)',
       });
     }
-    const length = headerLength(start, fileBytes, path);
-    const dataBytes = fileBytes - LENGTH_BYTES - length;
-    const header = parseHeader(await readFully(file, LENGTH_BYTES, length), dataBytes, path);
-    const checksum = hasChecksums(header.metadata) ? new DataChecksum() : null;
-    const data = await readFully(file, LENGTH_BYTES + length, dataBytes, checksum);
-    if (checksum) verifyChecksums(header.metadata, header.entries, checksum.digest(), path);
-    return cutTensors({ ...header, metadata: withoutChecksums(header.metadata) }, data);
+    const start = LENGTH_BYTES + headerLength(begin, fileBytes, path);
+    const length = fileBytes - start;
+    const header = parseHeader(await readFully(file, LENGTH_BYTES, start - LENGTH_BYTES), length, path);
+    return await use(file, header, { start, length });
   } catch (cause) {
     throw unreadable(path, cause);
   } finally {
@@ -59,12 +78,7 @@ export async function readSafetensorsFile(path: string): Promise<Safetensors> {
 /** Bytes that are read, and summed, at a time. */
 const CHUNK = 2 ** 24;
 
-async function readFully(
-  file: Awaited<ReturnType<typeof open>>,
-  position: number,
-  length: number,
-  checksum: DataChecksum | null = null,
-) {
+async function readFully(file: OpenFile, position: number, length: number, checksum: DataChecksum | null = null) {
   const bytes = new Uint8Array(length);
   for (let at = 0; at < length;) {
     const { bytesRead } = await file.read(bytes, at, Math.min(length - at, CHUNK), position + at);
@@ -77,20 +91,21 @@ async function readFully(
 
 /**
  * Reads a checkpoint: a .safetensors file, the index of several shards (`*.index.json`), or a folder that holds
- * `model.safetensors` or its index. Every problem of an index is listed in one `file-corrupt`.
+ * `model.safetensors` or its index. Every problem of an index is listed in one `file-corrupt`. `check` sees the header of each
+ * file before its data is read.
  */
-export async function readSafetensors(path: string): Promise<Safetensors> {
+export async function readSafetensors(path: string, check?: HeaderCheck): Promise<Safetensors> {
   const found = await stat(path).catch((cause: unknown) => Promise.reject(unreadable(path, cause)));
   if (found.isDirectory()) {
     const index = join(path, INDEX);
-    return (await exists(index)) ? readShards(index) : readSafetensorsFile(join(path, WHOLE));
+    return (await exists(index)) ? readShards(index, check) : readSafetensorsFile(join(path, WHOLE), check);
   }
-  return path.endsWith('.json') ? readShards(path) : readSafetensorsFile(path);
+  return path.endsWith('.json') ? readShards(path, check) : readSafetensorsFile(path, check);
 }
 
 const exists = async (path: string): Promise<boolean> => (await stat(path).catch(() => null)) !== null;
 
-async function readShards(indexPath: string): Promise<Safetensors> {
+async function readShards(indexPath: string, check?: HeaderCheck): Promise<Safetensors> {
   const weightMap = parseIndex(await readFile(indexPath), indexPath);
   const folder = dirname(indexPath);
   const problems: string[] = [];
@@ -101,7 +116,7 @@ async function readShards(indexPath: string): Promise<Safetensors> {
       problems.push(`${JSON.stringify(shard)} is not a file in the folder of the index`);
       continue;
     }
-    const content = await readSafetensorsFile(path);
+    const content = await readSafetensorsFile(path, check);
     for (const [key, value] of content.metadata) all.metadata.set(key, value);
     for (const [name, tensor] of content.tensors) {
       if (weightMap.get(name) === shard) all.tensors.set(name, tensor);

@@ -18,6 +18,7 @@ import { MODEL_FILES, findWeights } from './find-weights.ts';
 import { cardMetadata, readCard } from './model-card.ts';
 import type { ModelCard } from './model-card.ts';
 import { isCheckpoint, parseCheckpoint } from './run-state.ts';
+import { refuseOversized } from './size-check.ts';
 
 /** Writes a model under timm's names, with its card. All numbers must be finite. In F16, floats are rounded to nearest; none may be beyond 65,504. */
 export async function saveModel(
@@ -42,18 +43,27 @@ export interface OpenedWeights {
   readonly note: string | null;
 }
 
+export interface OpenOptions {
+  readonly ema?: boolean;
+  readonly model?: string | null;
+}
+
 /**
  * Opens weights by what a user calls them: `shipped`, a file (also a training checkpoint), a run folder, a folder of checkpoints
  * or of the Hugging Face hub. With `ema`, the moving average: that of the checkpoint or the run, or the one beside the file.
- * Throws `file-unreadable` or `file-corrupt`.
+ * What holds far more than `model` (name with options; default: what it says itself) is not read. Throws `file-unreadable`,
+ * `file-corrupt` or `state-mismatch`.
  */
-export async function openCheckpoint(pathOrName: string, { ema = false } = {}): Promise<OpenedWeights> {
+export async function openCheckpoint(
+  pathOrName: string,
+  { ema = false, model }: OpenOptions = {},
+): Promise<OpenedWeights> {
   const { path, note } = await findWeights(pathOrName, ema);
   if (isModelFolder(path)) {
     if (ema) throw noAverage(path);
-    return { path, note, ...(await openModelFolder(path)) };
+    return { path, note, ...(await openModelFolder(path, refuseOversized)) };
   }
-  const file = await readSafetensors(path);
+  const file = await readSafetensors(path, refuseOversized(path, model));
   if (isCheckpoint(file)) {
     const checkpoint = parseCheckpoint(file, path);
     const tensors = checkpoint.part(ema ? 'ema' : 'model');
@@ -64,13 +74,17 @@ export async function openCheckpoint(pathOrName: string, { ema = false } = {}): 
   if (!ema || card?.measured?.average) return { path, tensors: file.tensors, card, note };
   const beside = join(dirname(path), MODEL_FILES.average);
   if (path === beside || !existsSync(beside)) throw noAverage(path);
-  return openCheckpoint(beside, { ema });
+  return openCheckpoint(beside, { ema, model });
 }
 
 /** The same on several ranks: rank 0 opens them, and the others get what is in them. */
-export async function openCheckpointOver(ranks: Communicator, pathOrName: string): Promise<OpenedWeights> {
-  if (ranks.size === 1) return openCheckpoint(pathOrName);
-  const own = ranks.rank === 0 ? await openCheckpoint(pathOrName) : null;
+export async function openCheckpointOver(
+  ranks: Communicator,
+  pathOrName: string,
+  model: string,
+): Promise<OpenedWeights> {
+  if (ranks.size === 1) return openCheckpoint(pathOrName, { model });
+  const own = ranks.rank === 0 ? await openCheckpoint(pathOrName, { model }) : null;
   const about = await shareValue(ranks, own && { path: own.path, card: own.card, note: own.note });
   const { tensors } = await shareTensors(ranks, own && { tensors: own.tensors, metadata: new Map() });
   return { ...about!, tensors };

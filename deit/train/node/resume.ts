@@ -121,7 +121,7 @@ async function startWeights(
   const weights = recipe['model.weights'];
   if (!weights) return null;
   const before = checkpoint?.position.role === 'student' ? checkpoint.inputs?.start : null;
-  if (!before || existsSync(before.path)) return identifyWeights(weights);
+  if (!before || existsSync(before.path)) return identifyWeights(weights, recipe['model.name']);
   say(`${before.path}, from which the student started, is not there any more; its checkpoint has all it needs`);
   return before;
 }
@@ -132,7 +132,7 @@ async function teacherWeights(
   checkpoint: ReadCheckpoint | null,
 ): Promise<WeightsIdentity | null> {
   if (recipe['distillation.type'] === 'none') return null;
-  if (recipe['teacher.weights']) return identifyWeights(recipe['teacher.weights']);
+  if (recipe['teacher.weights']) return identifyWeights(recipe['teacher.weights'], recipe['teacher.model']);
   return checkpoint?.position.role === 'student' ? ownTeacher(folder) : null;
 }
 

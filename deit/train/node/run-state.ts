@@ -8,6 +8,7 @@ import { parseInputs } from './inputs.ts';
 import type { RunInputs } from './inputs.ts';
 import { cardMetadata, readCard } from './model-card.ts';
 import type { ModelCard } from './model-card.ts';
+import { refuseOversized } from './size-check.ts';
 
 /** Everything that a training step changes. With the recipe and the step number it is all that a run consists of. */
 export interface Trained {
@@ -172,7 +173,7 @@ export async function latestCheckpoint(
 }
 
 const readCheckpoint = async (path: string): Promise<ReadCheckpoint> =>
-  parseCheckpoint(await readSafetensors(path), path);
+  parseCheckpoint(await readSafetensors(path, refuseOversized(path)), path);
 
 /** Whether a file is a checkpoint of a run, not one of a model alone. */
 export const isCheckpoint = ({ metadata }: Safetensors): boolean => metadata.has(KEY);

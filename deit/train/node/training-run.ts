@@ -151,7 +151,7 @@ class TrainingRun {
       const model = studentOf(engine, recipe, spec);
       // A student that goes on has its weights from its checkpoint.
       if (recipe['model.weights'] && this.checkpoint?.position.role !== 'student') {
-        const opened = await openCheckpointOver(ranks, recipe['model.weights']);
+        const opened = await openCheckpointOver(ranks, recipe['model.weights'], spec);
         const { classes } = sources;
         loadModel(model, opened, { classes, newHead: true, posEmbed: recipe['model.posEmbed'] }, this.say);
       }
@@ -278,7 +278,7 @@ class TrainingRun {
       const classes = this.classesOfTeacher(sources, isTrained);
       loadModel(
         model,
-        await openCheckpointOver(ranks, weights),
+        await openCheckpointOver(ranks, weights, spec),
         { classes, posEmbed: recipe['model.posEmbed'] },
         this.say,
       );

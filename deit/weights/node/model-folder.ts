@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DeitError, readSafetensors } from '../../../engine/node.ts';
-import type { StoredTensor } from '../../../engine/node.ts';
+import type { HeaderCheck, StoredTensor } from '../../../engine/node.ts';
 import { describeModel } from '../../models/registry.ts';
 import type { ModelCard } from '../../train/node/model-card.ts';
 import { isObject, modelOfConfig } from '../huggingface-config.ts';
@@ -23,9 +23,12 @@ export function isModelFolder(path: string): boolean {
 
 /**
  * The tensors of such a folder, under its library's names, and a card made of its configuration. Throws `file-unreadable`,
- * `file-corrupt`, or `bad-config` for models and preparations that do not exist here.
+ * `file-corrupt`, what `check` throws, or `bad-config` for models and preparations that do not exist here.
  */
-export async function openModelFolder(path: string): Promise<{ tensors: Map<string, StoredTensor>; card: ModelCard }> {
+export async function openModelFolder(
+  path: string,
+  check?: (path: string, model: string) => HeaderCheck,
+): Promise<{ tensors: Map<string, StoredTensor>; card: ModelCard }> {
   const where = join(path, CONFIG);
   const config = readJson(where);
   const named = modelOfConfig(config, where);
@@ -40,7 +43,7 @@ export async function openModelFolder(path: string): Promise<{ tensors: Map<stri
       fix: 'weights of other formats (pytorch_model.bin) are not read: save them as safetensors with transformers or timm',
     });
   }
-  const { tensors } = await readSafetensors(weights);
+  const { tensors } = await readSafetensors(weights, check?.(weights, model));
   return {
     tensors,
     card: { model, classes: named.classes ?? [], imageSize, cropPct, interpolation, preparation, data },
