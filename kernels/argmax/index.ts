@@ -1,89 +1,26 @@
 /**
  * y[o, i] = the first r at which x[o, r, i] is largest, as i32, for x [outer, reduce, inner] in f32. NaN counts as
- * larger than everything, as in PyTorch. Long rows of neighbouring elements take a workgroup each on a GPU; otherwise
- * one invocation finds one result.
+ * larger than everything, as in PyTorch. Nothing is kept, and there is no gradient. Cost: a comparison an element; each is read
+ * once. Long rows of neighbouring elements take a workgroup each on a GPU; otherwise one invocation finds one result.
+ * `deit kernel argmax` shows the kernels.
  */
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
-import { input, launch, output, require, splitRows, u32 } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
-import { orderWgsl } from '../lib/math.ts';
+import { plain } from '../lib/plain.ts';
+import { kernelOf } from '../lib/variant.ts';
+import { argmaxPlain } from './plain.ts';
+import { checked } from './problem.ts';
+import type { ArgmaxProblem } from './problem.ts';
+import { argmaxSerial, argmaxWorkgroup, fitsWorkgroup } from './searches.ts';
 
-export interface ArgmaxProblem {
-  outer: number;
-  reduce: number;
-  inner: number;
-}
-
-const WORKGROUP = 64;
+export type { ArgmaxProblem } from './problem.ts';
 
 /** Bindings x, y. */
-export const argmax: Kernel<ArgmaxProblem> = ({ outer, reduce, inner }, device) => {
-  require(outer > 0 && reduce > 0 && inner > 0, 'argmax', 'no empty dimension', { outer, reduce, inner });
-  const shared = inner === 1 && reduce >= WORKGROUP && !device.cpu;
-  return splitRows(outer, { x: reduce * inner * 4, y: inner * 4 }, device, 'argmax').map(({ rows, ranges }) => {
-    const results = rows * inner;
-    const groups = shared ? results : ceilDiv(results, WORKGROUP);
-    return launch({
-      name: `argmax/${shared ? 'workgroup' : 'serial'}`,
-      bindings: [input('x', 'u32'), output('y', 'i32')],
-      uniforms: { results: u32(results), reduce: u32(reduce), inner: u32(inner) },
-      ranges,
-      wgsl: shared ? sharedWgsl : serialWgsl,
-      grid: foldGrid(groups, device),
-      cost: { flops: rows * reduce * inner, bytes: 4 * (rows * reduce * inner + results) },
-    });
-  });
-};
-
-const head = /* wgsl */ `
-${linearWorkgroupWgsl}
-${orderWgsl}
-`;
-const entry = /* wgsl */ `
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-`;
-
-const serialWgsl = /* wgsl */ `${head}${entry}
-  let result = linear_workgroup(workgroup, workgroups) * ${WORKGROUP}u + lane;
-  if (result >= params.results) { return; }
-  let at = result / params.inner * params.reduce * params.inner + result % params.inner;
-  var best = order(x[at]);
-  var best_index = 0u;
-  for (var r = 1u; r < params.reduce; r++) {
-    let candidate = order(x[at + r * params.inner]);
-    if (candidate > best) { best = candidate; best_index = r; }
-  }
-  y[result] = i32(best_index);
-}`;
-
-const sharedWgsl = /* wgsl */ `${head}
-var<workgroup> values: array<u32, ${WORKGROUP}>;
-var<workgroup> indices: array<u32, ${WORKGROUP}>;
-${entry}
-  let result = linear_workgroup(workgroup, workgroups);
-  if (result >= params.results) { return; }
-  let at = result * params.reduce;
-  // Every lane has at least one element, and keeps the first of its largest.
-  var best = order(x[at + lane]);
-  var best_index = lane;
-  for (var r = lane + ${WORKGROUP}u; r < params.reduce; r += ${WORKGROUP}u) {
-    let candidate = order(x[at + r]);
-    if (candidate > best) { best = candidate; best_index = r; }
-  }
-  values[lane] = best;
-  indices[lane] = best_index;
-  for (var width = ${WORKGROUP / 2}u; width > 0u; width >>= 1u) {
-    workgroupBarrier();
-    if (lane < width) {
-      let value = values[lane + width];
-      let index = indices[lane + width];
-      if (value > values[lane] || (value == values[lane] && index < indices[lane])) {
-        values[lane] = value;
-        indices[lane] = index;
-      }
-    }
-  }
-  if (lane == 0u) { y[result] = i32(indices[0]); }
-}`;
+export const argmax = kernelOf<ArgmaxProblem>('argmax', checked, [
+  {
+    name: 'workgroup',
+    fits: fitsWorkgroup,
+    use: (_problem, device) => (device.cpu ? 'named' : 'default'),
+    launches: argmaxWorkgroup,
+  },
+  { name: 'serial', fits: () => true, launches: argmaxSerial },
+  plain(({ outer, reduce, inner }) => 4 * outer * reduce * inner, argmaxPlain),
+]);

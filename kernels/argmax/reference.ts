@@ -1,5 +1,5 @@
 import { eachRow } from '../lib/reference-math.ts';
-import type { ArgmaxProblem } from './index.ts';
+import type { ArgmaxProblem } from './problem.ts';
 
 /** The place of the first NaN of each row, or of the first of its largest elements. */
 export function argmaxReference({ outer, reduce, inner }: ArgmaxProblem, x: ArrayLike<number>): number[] {

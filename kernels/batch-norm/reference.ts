@@ -1,5 +1,5 @@
 import { sum } from '../lib/reference-math.ts';
-import type { BatchNormProblem } from './index.ts';
+import type { BatchNormProblem } from './problem.ts';
 
 type Numbers = ArrayLike<number>;
 

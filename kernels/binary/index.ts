@@ -6,9 +6,9 @@
  * propagate NaN and split the gradient in half where the operands are equal.
  * Source: the derivatives in PyTorch's tools/autograd/derivatives.yaml.
  */
-import { broadcastMap } from '../lib/broadcast.ts';
+import { broadcastSpec } from '../lib/broadcast.ts';
 import type { BroadcastOperand } from '../lib/broadcast.ts';
-import type { Kernel } from '../lib/kernel.ts';
+import { pointwise } from '../lib/elementwise.ts';
 import { isNanWgsl, logWgsl, powWgsl } from '../lib/math.ts';
 
 type Operand = 'a' | 'b';
@@ -107,28 +107,32 @@ export interface BinaryProblem {
 }
 
 /** Bindings a_data, b_data (where they are tensors), y_data. */
-export const binaryForward: Kernel<BinaryProblem> = ({ op, shape, a, b }, device) => {
+export const binaryForward = pointwise<BinaryProblem>('binary.forward', ({ op, shape, a, b }) => {
   const formula: Formula = binaryFormulas[op];
-  return broadcastMap(
-    {
-      name: `${op}.forward`,
-      shape,
-      operands: { a, b },
-      functions: formula.functions,
-      formula: formula.forward,
-      flops: formula.flops,
-    },
-    device,
-  );
-};
+  return broadcastSpec({
+    name: `${op}.forward`,
+    shape,
+    operands: { a, b },
+    functions: formula.functions,
+    formula: formula.forward,
+    flops: formula.flops,
+  });
+});
 
 /** Bindings dy_data, those of a_data and b_data that the side's formula uses, and y_data, which is the gradient. */
-export const binaryGradient: Kernel<BinaryProblem & { side: 0 | 1 }> = ({ op, shape, a, b, side }, device) => {
-  const { functions, gradients }: Formula = binaryFormulas[op];
-  const { formula, uses, flops } = gradients[side];
-  const operands = Object.fromEntries(uses.map((name) => [name, name === 'a' ? a : b]));
-  return broadcastMap(
-    { name: `${op}.backward`, shape, operands: { dy: { shape }, ...operands }, functions, formula, flops },
-    device,
-  );
-};
+export const binaryGradient = pointwise<BinaryProblem & { side: 0 | 1 }>(
+  'binary.backward',
+  ({ op, shape, a, b, side }) => {
+    const { functions, gradients }: Formula = binaryFormulas[op];
+    const { formula, uses, flops } = gradients[side];
+    const operands = Object.fromEntries(uses.map((name) => [name, name === 'a' ? a : b]));
+    return broadcastSpec({
+      name: `${op}.backward`,
+      shape,
+      operands: { dy: { shape }, ...operands },
+      functions,
+      formula,
+      flops,
+    });
+  },
+);

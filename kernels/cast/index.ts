@@ -2,9 +2,8 @@
  * y = x in another element type, n elements. Floats become integers by dropping the fraction, saturated at the range;
  * what exceeds f16 becomes infinite. f16 needs the device's feature.
  */
-import { elementwise } from '../lib/elementwise.ts';
+import { pointwise } from '../lib/elementwise.ts';
 import { input, output, require } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
 
 export type CastType = 'f32' | 'f16' | 'i32' | 'u32';
 
@@ -17,19 +16,16 @@ export interface CastProblem {
 const VECTOR = { f32: 'vec4f', f16: 'vec4h', i32: 'vec4i', u32: 'vec4u' } as const;
 
 /** Bindings x, y. */
-export const cast: Kernel<CastProblem> = ({ n, from, to }, device) => {
+export const cast = pointwise<CastProblem>('cast', ({ n, from, to }, device) => {
   require(n > 0, 'cast', 'at least one element', n);
   const half = from === 'f16' || to === 'f16';
   require(!half || device.f16, 'cast', 'a device with f16', { from, to });
-  return elementwise(
-    {
-      name: `cast/${from}-${to}`,
-      n,
-      bindings: [input('x', VECTOR[from]), output('y', VECTOR[to])],
-      enables: half ? ['f16'] : [],
-      body: `y[i] = ${VECTOR[to]}(x[i]);`,
-      flopsPerElement: 1,
-    },
-    device,
-  );
-};
+  return {
+    name: `cast/${from}-${to}`,
+    n,
+    bindings: [input('x', VECTOR[from]), output('y', VECTOR[to])],
+    enables: half ? ['f16'] : [],
+    body: `y[i] = ${VECTOR[to]}(x[i]);`,
+    flopsPerElement: 1,
+  };
+});

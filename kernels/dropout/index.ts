@@ -4,9 +4,8 @@
  *
  * Nothing is kept for the backward pass: the gradient is the same kernel on dy, which draws the same words.
  */
-import { elementwise } from '../lib/elementwise.ts';
+import { pointwise } from '../lib/elementwise.ts';
 import { f32, input, output, require } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
 import { drawUniforms, drawWgsl } from '../lib/philox.ts';
 import type { Draw } from '../lib/philox.ts';
 
@@ -19,21 +18,18 @@ export interface DropoutProblem extends Draw {
 }
 
 /** Bindings x, y, step. */
-export const dropout: Kernel<DropoutProblem> = ({ n, rate, ...draw }, device) => {
+export const dropout = pointwise<DropoutProblem>('dropout', ({ n, rate, ...draw }) => {
   require(n > 0 && rate >= 0 && rate <= 1, 'dropout', 'elements, and a rate from 0 to 1', { n, rate });
-  return elementwise(
-    {
-      name: 'dropout',
-      n,
-      bindings: [input('x', 'vec4f'), output('y', 'vec4f')],
-      shared: [input('step', 'u32')],
-      uniforms: { ...drawUniforms(draw), rate: f32(rate), scale: f32(keptScale(rate)) },
-      functions: drawWgsl,
-      body: `let words = draw(i + params.first_vector);
+  return {
+    name: 'dropout',
+    n,
+    bindings: [input('x', 'vec4f'), output('y', 'vec4f')],
+    shared: [input('step', 'u32')],
+    uniforms: { ...drawUniforms(draw), rate: f32(rate), scale: f32(keptScale(rate)) },
+    functions: drawWgsl,
+    body: `let words = draw(i + params.first_vector);
       let u = vec4f(uniform01(words.x), uniform01(words.y), uniform01(words.z), uniform01(words.w));
       y[i] = select(vec4f(0.0), x[i] * params.scale, u >= vec4f(params.rate));`,
-      flopsPerElement: 1,
-    },
-    device,
-  );
-};
+    flopsPerElement: 1,
+  };
+});

@@ -4,10 +4,9 @@
  *
  *     y[64 places[b] + i] = x[64 b + i]        unless places[b] is 2^32 - 1, for tensors that are not wanted
  */
-import { elementwise } from '../lib/elementwise.ts';
+import { pointwise } from '../lib/elementwise.ts';
 import { BLOCK_ELEMENTS } from '../lib/flat-update.ts';
 import { input, output, require } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
 
 /** `places` entry of a block that is left out. */
 export const LEFT_OUT = 0xffffffff;
@@ -15,22 +14,19 @@ export const LEFT_OUT = 0xffffffff;
 const BLOCK_VECTORS = BLOCK_ELEMENTS / 4;
 
 /** Bindings x, places (u32, one a block), y. */
-export const halfCopy: Kernel<{ readonly n: number }> = ({ n }, device) => {
+export const halfCopy = pointwise<{ readonly n: number }>('half_copy', ({ n }, device) => {
   require(n > 0 && n % BLOCK_ELEMENTS === 0, 'half_copy', 'n is a positive multiple of 64', n);
   require(device.f16, 'half_copy', 'a device with f16', device.f16);
-  return elementwise(
-    {
-      name: 'half_copy',
-      n,
-      bindings: [input('x', 'vec4f')],
-      shared: [input('places', 'u32'), output('y', 'vec4h')],
-      enables: ['f16'],
-      body: /* wgsl */ `
+  return {
+    name: 'half_copy',
+    n,
+    bindings: [input('x', 'vec4f')],
+    shared: [input('places', 'u32'), output('y', 'vec4h')],
+    enables: ['f16'],
+    body: /* wgsl */ `
       let vector = i + params.first_vector;
       let place = places[vector / ${BLOCK_VECTORS}u];
       if (place != ${LEFT_OUT}u) { y[place * ${BLOCK_VECTORS}u + vector % ${BLOCK_VECTORS}u] = vec4h(x[i]); }`,
-      flopsPerElement: 0,
-    },
-    device,
-  );
-};
+    flopsPerElement: 0,
+  };
+});

@@ -9,9 +9,8 @@
  * The tanh form is PyTorch's 0.5 x (1 + tanh(u)) written without the cancellation, and without a built-in that is allowed
  * to be off by hundreds of units in the last place. Backward needs x. Gradients are written.
  */
-import { elementwise } from '../lib/elementwise.ts';
+import { pointwise } from '../lib/elementwise.ts';
 import { input, output } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
 
 export type GeluApproximation = 'none' | 'tanh';
 
@@ -72,31 +71,23 @@ fn slope(x: vec4f) -> vec4f {
 export const geluWgsl = (approximate: GeluApproximation): string => (approximate === 'tanh' ? tanhWgsl : exactWgsl);
 
 /** Bindings: x, y, all of n elements. */
-export const geluForward: Kernel<GeluProblem> = ({ n, approximate, half }, device) =>
-  elementwise(
-    {
-      name: `gelu.forward/${approximate}`,
-      n,
-      bindings: [input('x', 'vec4f'), output('y', 'vec4f')],
-      half: half ? ['x', 'y'] : [],
-      functions: geluWgsl(approximate),
-      body: 'let value = x[i]; y[i] = value * gate(value);',
-      flopsPerElement: approximate === 'tanh' ? 10 : 20,
-    },
-    device,
-  );
+export const geluForward = pointwise<GeluProblem>('gelu.forward', ({ n, approximate, half }) => ({
+  name: `gelu.forward/${approximate}`,
+  n,
+  bindings: [input('x', 'vec4f'), output('y', 'vec4f')],
+  half: half ? ['x', 'y'] : [],
+  functions: geluWgsl(approximate),
+  body: 'let value = x[i]; y[i] = value * gate(value);',
+  flopsPerElement: approximate === 'tanh' ? 10 : 20,
+}));
 
 /** Bindings: x, dy, dx, all of n elements. */
-export const geluBackward: Kernel<GeluProblem> = ({ n, approximate, half }, device) =>
-  elementwise(
-    {
-      name: `gelu.backward/${approximate}`,
-      n,
-      bindings: [input('x', 'vec4f'), input('dy', 'vec4f'), output('dx', 'vec4f')],
-      half: half ? ['x', 'dy', 'dx'] : [],
-      functions: geluWgsl(approximate),
-      body: 'dx[i] = dy[i] * slope(x[i]);',
-      flopsPerElement: approximate === 'tanh' ? 15 : 26,
-    },
-    device,
-  );
+export const geluBackward = pointwise<GeluProblem>('gelu.backward', ({ n, approximate, half }) => ({
+  name: `gelu.backward/${approximate}`,
+  n,
+  bindings: [input('x', 'vec4f'), input('dy', 'vec4f'), output('dx', 'vec4f')],
+  half: half ? ['x', 'dy', 'dx'] : [],
+  functions: geluWgsl(approximate),
+  body: 'dx[i] = dy[i] * slope(x[i]);',
+  flopsPerElement: approximate === 'tanh' ? 15 : 26,
+}));

@@ -9,10 +9,9 @@
  *           channel, a factor a sample);
  *   strided anything else, up to six dimensions after merging neighbours.
  */
-import type { DeviceProfile } from './device.ts';
-import { elementwise } from './elementwise.ts';
+import type { ElementwiseSpec } from './elementwise.ts';
 import { input, output, require } from './kernel.ts';
-import type { Binding, Launch } from './kernel.ts';
+import type { Binding } from './kernel.ts';
 
 /** A tensor by its shape, or a number by its f32 bits (so that NaN, infinities and -0 survive JSON). */
 export type BroadcastOperand = { readonly shape: readonly number[] } | { readonly bits: number };
@@ -33,7 +32,7 @@ export interface BroadcastSpec {
 
 const MAX_RANK = 6;
 
-export function broadcastMap(spec: BroadcastSpec, device: DeviceProfile): Launch[] {
+export function broadcastSpec(spec: BroadcastSpec): ElementwiseSpec {
   const names = Object.keys(spec.operands);
   const tensors = names.flatMap((name) => {
     const operand = spec.operands[name];
@@ -87,19 +86,16 @@ export function broadcastMap(spec: BroadcastSpec, device: DeviceProfile): Launch
       reads.push(`let ${name} = read_${name}(4u * (i + params.first_vector));`);
     }
   });
-  return elementwise(
-    {
-      name: spec.name,
-      n,
-      bindings: [...split, output('y_data', 'vec4f')],
-      shared,
-      uniforms,
-      functions: functions.join('\n'),
-      body: `${reads.join('\n      ')}\n      y_data[i] = ${spec.formula};`,
-      flopsPerElement: spec.flops,
-    },
-    device,
-  );
+  return {
+    name: spec.name,
+    n,
+    bindings: [...split, output('y_data', 'vec4f')],
+    shared,
+    uniforms,
+    functions: functions.join('\n'),
+    body: `${reads.join('\n      ')}\n      y_data[i] = ${spec.formula};`,
+    flopsPerElement: spec.flops,
+  };
 }
 
 /**

@@ -37,6 +37,9 @@ export function channelLayout({ channels, plane }: ChannelShape): ChannelLayout 
   return { along: 'nothing', element: 'f32', unit: 'f32', units: channels, items: plane };
 }
 
+/** Bytes of a tensor [batch, channels, plane] in f32. */
+export const tensorBytes = ({ batch, channels, plane }: ChannelShape): number => 4 * batch * channels * plane;
+
 /** Bytes of one image in the binding `array`. */
 const imageBytes = ({ channels, plane, half }: ChannelShape, array: string): number =>
   bytesOfElement(half, array) * channels * plane;

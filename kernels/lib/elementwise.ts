@@ -2,12 +2,16 @@ import { ceilDiv, CPU_LANES, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { bytesOfElement, inHalf } from './f16-storage.ts';
 import { launch, splitRows, u32 } from './kernel.ts';
-import type { Binding, Launch, Uniforms } from './kernel.ts';
+import type { Binding, Cost, Launch, Uniforms } from './kernel.ts';
+import { perInvocation, plain } from './plain.ts';
+import { kernelOf } from './variant.ts';
+import type { VariantKernel } from './variant.ts';
 
 const vectorBytes = (binding: Binding, half?: readonly string[]): number =>
   4 * (/vec4(h|<f16>)/.test(binding.type) ? 2 : bytesOfElement(half, binding.name));
 
-const GRANULE = 4;
+/** Elements of a vector. */
+const VECTOR = 4;
 
 /** How vectors are shared out: a workgroup takes `workgroup` x `turns` of them, in turns of a vector an invocation. */
 interface Share {
@@ -52,7 +56,7 @@ export interface ElementwiseSpec {
  * coalesce. Tensors are padded to 16 bytes, hence no scalar tail. Split where a binding would be too large.
  */
 export function elementwise(spec: ElementwiseSpec, device: DeviceProfile): Launch[] {
-  const vectors = ceilDiv(spec.n, GRANULE);
+  const vectors = ceilDiv(spec.n, VECTOR);
   const bytesPerRow = Object.fromEntries(
     spec.bindings.map((binding) => [binding.name, vectorBytes(binding, spec.half)]),
   );
@@ -75,14 +79,49 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   ${device.cpu ? cpuLoop(spec.body) : gpuLoop(spec.body)}
 }`,
       grid: foldGrid(ceilDiv(rows, workgroup * turns), device),
-      cost: {
-        flops: spec.flopsPerElement * rows * GRANULE,
-        bytes: rows * Object.values(bytesPerRow).reduce((sum, bytes) => sum + bytes, 0),
-      },
+      cost: costOf(spec, rows),
     });
   });
   return inHalf(launches, spec.half);
 }
+
+const costOf = ({ flopsPerElement, bindings, half }: ElementwiseSpec, vectors: number): Cost => ({
+  flops: flopsPerElement * vectors * VECTOR,
+  bytes: vectors * bindings.reduce((sum, binding) => sum + vectorBytes(binding, half), 0),
+});
+
+/** The same as a lesson: one invocation a vector, and no loop. */
+export function elementwisePlain(spec: ElementwiseSpec, device: DeviceProfile): Launch[] {
+  const { name, bindings, shared = [], uniforms, enables, functions, body, half } = spec;
+  const vectors = ceilDiv(spec.n, VECTOR);
+  const kernel = perInvocation(
+    {
+      name: `${name}/plain`,
+      bindings: [...bindings, ...shared],
+      uniforms: { first_vector: u32(0), ...uniforms },
+      enables,
+      functions,
+      count: vectors,
+      body,
+      cost: costOf(spec, vectors),
+    },
+    device,
+  );
+  return inHalf([kernel], half);
+}
+
+/**
+ * A kernel that computes each element for itself. The formula is the body of its specification; the variants differ in how
+ * vectors are shared out: `strided`, several an invocation, or `plain`, one each.
+ */
+export const pointwise = <Problem>(
+  id: string,
+  spec: (problem: Problem, device: DeviceProfile) => ElementwiseSpec,
+): VariantKernel<Problem> =>
+  kernelOf<Problem, ElementwiseSpec>(id, spec, [
+    { name: 'strided', fits: () => true, launches: elementwise },
+    plain(({ n }) => 4 * n, elementwisePlain),
+  ]);
 
 /** A constant number of turns, for the compiler to unroll: their loads are then under way together. */
 const gpuLoop = (body: string): string => /* wgsl */ `

@@ -19,6 +19,9 @@ const VECTOR: Types = { F: 'vec4f', U: 'vec4u', I: 'vec4i', S: '4' };
 
 const both = (snippet: (types: Types) => string): string => snippet(SCALAR) + snippet(VECTOR);
 
+/** WGSL: the most negative number, where a search for a maximum starts. */
+export const LOWEST = '-0x1.fffffep+127f';
+
 /** `is_nan(x)`, `is_nan4(x)`: by bit pattern. */
 export const isNanWgsl = both(
   ({ F, U, S }) => /* wgsl */ `

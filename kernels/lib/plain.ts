@@ -1,6 +1,6 @@
 import { ceilDiv, foldGrid } from './device.ts';
 import type { DeviceProfile } from './device.ts';
-import { launch } from './kernel.ts';
+import { launch, u32 } from './kernel.ts';
 import type { Launch, LaunchSpec } from './kernel.ts';
 import type { Variant } from './variant.ts';
 
@@ -21,6 +21,8 @@ export const plain = <Problem>(
 });
 
 export interface PerInvocationSpec extends Omit<LaunchSpec, 'wgsl' | 'grid'> {
+  /** WGSL functions that the body calls. */
+  readonly functions?: string;
   /** Invocations. */
   readonly count: number;
   /** Statements of invocation number `i`. */
@@ -28,15 +30,19 @@ export interface PerInvocationSpec extends Omit<LaunchSpec, 'wgsl' | 'grid'> {
 }
 
 /** One launch in which invocation number i, below `count`, executes `body`. */
-export const perInvocation = ({ count, body, ...spec }: PerInvocationSpec, device: DeviceProfile): Launch =>
+export const perInvocation = (
+  { count, functions = '', body, ...spec }: PerInvocationSpec,
+  device: DeviceProfile,
+): Launch =>
   launch({
     ...spec,
-    wgsl: /* wgsl */ `
+    uniforms: { count: u32(count), ...spec.uniforms },
+    wgsl: /* wgsl */ `${functions}
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
   // A grid of more workgroups than one dimension takes is folded into two.
   let i = id.y * workgroups.x * 64u + id.x;
-  if (i >= ${count}u) { return; }
+  if (i >= params.count) { return; }
   ${body.trim()}
 }`,
     grid: foldGrid(ceilDiv(count, 64), device),

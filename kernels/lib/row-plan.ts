@@ -140,9 +140,3 @@ export const rowVariants = <Problem>(
     use: (problem, device) => use(shapeOf(problem), device),
     launches: (problem, device) => launches(problem, plan(shapeOf(problem), device, caching)!, device),
   }));
-
-/** The plan that the heuristic takes, for kernels without variants of their own. */
-export function planRows(shape: RowShape, device: DeviceProfile, caching: Caching = false): RowPlan {
-  const usual = VARIANTS.filter(({ use }) => use(shape, device) === 'default');
-  return usual.map(({ plan }) => plan(shape, device, caching)).find((plan) => plan !== null)!;
-}

@@ -8,9 +8,10 @@
  * `holdStep`: norm[1], the number of non-finite gradient elements, which keeps an optimizer from updating, becomes
  * norm[1] + halt[0]; halt[0] becomes the same if it is to hold up all later steps too, else 0.
  */
-import { elementwise } from '../lib/elementwise.ts';
+import { pointwise } from '../lib/elementwise.ts';
 import { input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
+import type { VariantKernel } from '../lib/variant.ts';
 
 const F32_EXPONENT = '0x7f800000u';
 
@@ -30,33 +31,29 @@ interface Conditions {
   readonly upper: string;
 }
 
-const counting =
-  (name: string, { single, lower, upper }: Conditions): Kernel<CountProblem> =>
-  ({ n, k, half }, device) => {
+const counting = (name: string, { single, lower, upper }: Conditions): VariantKernel<CountProblem> =>
+  pointwise<CountProblem>(name, ({ n, k, half }) => {
     const test = (value: string, index: string): string => /* wgsl */ `
         if (${index} < params.elements && (${value})) {
           atomicAdd(&found[2u * params.k], 1u);
           atomicMax(&found[2u * params.k + 1u], 0xffffffffu - (${index}));
         }`;
     const tests = half ? test(lower, '2u * number') + test(upper, '2u * number + 1u') : test(single, 'number');
-    return elementwise(
-      {
-        name: half ? `${name}/f16` : name,
-        n: half ? Math.ceil(n / 2) : n,
-        bindings: [input('x', 'vec4u')],
-        shared: [output('found', 'atomic<u32>')],
-        uniforms: { elements: u32(n), k: u32(k) },
-        body: /* wgsl */ `
+    return {
+      name: half ? `${name}/f16` : name,
+      n: half ? Math.ceil(n / 2) : n,
+      bindings: [input('x', 'vec4u')],
+      shared: [output('found', 'atomic<u32>')],
+      uniforms: { elements: u32(n), k: u32(k) },
+      body: /* wgsl */ `
       for (var c = 0u; c < 4u; c++) {
         let word = x[i][c];
         let number = (i + params.first_vector) * 4u + c;
         ${tests}
       }`,
-        flopsPerElement: 1,
-      },
-      device,
-    );
-  };
+      flopsPerElement: 1,
+    };
+  });
 
 export const countNonFinite = counting('count_non_finite', {
   single: `(word & ${F32_EXPONENT}) == ${F32_EXPONENT}`,

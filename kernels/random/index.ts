@@ -6,9 +6,8 @@
  *
  * y has n elements. No gradient.
  */
-import { elementwise } from '../lib/elementwise.ts';
+import { pointwise } from '../lib/elementwise.ts';
 import { f32, input, output, require } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
 import { logWgsl } from '../lib/math.ts';
 import { drawUniforms, drawWgsl } from '../lib/philox.ts';
 import type { Draw } from '../lib/philox.ts';
@@ -18,11 +17,12 @@ export interface RandomFillProblem extends Draw {
 }
 
 /** Bindings y, step. */
-export const randomUniform: Kernel<RandomFillProblem & { low: number; high: number }> = (problem, device) => {
-  const { n, low, high, ...draw } = problem;
-  require(n > 0 && Number.isFinite(high - low), 'randomUniform', 'elements, and finite bounds', { n, low, high });
-  return elementwise(
-    {
+export const randomUniform = pointwise<RandomFillProblem & { low: number; high: number }>(
+  'random_uniform',
+  (problem) => {
+    const { n, low, high, ...draw } = problem;
+    require(n > 0 && Number.isFinite(high - low), 'randomUniform', 'elements, and finite bounds', { n, low, high });
+    return {
       name: 'randomUniform',
       n,
       bindings: [output('y', 'vec4f')],
@@ -33,10 +33,9 @@ export const randomUniform: Kernel<RandomFillProblem & { low: number; high: numb
       let u = vec4f(uniform01(words.x), uniform01(words.y), uniform01(words.z), uniform01(words.w));
       y[i] = params.low + params.range * u;`,
       flopsPerElement: 2,
-    },
-    device,
-  );
-};
+    };
+  },
+);
 
 /**
  * `cos_turn(word)`: the cosine of the angle word / 2^32 turns, from the word itself: the quadrant exactly, the rest in
@@ -55,21 +54,20 @@ fn cos_turn(word: u32) -> f32 {
 `;
 
 /** Bindings y, step. */
-export const randomNormal: Kernel<RandomFillProblem & { mean: number; std: number }> = (problem, device) => {
+export const randomNormal = pointwise<RandomFillProblem & { mean: number; std: number }>('random_normal', (problem) => {
   const { n, mean, std, ...draw } = problem;
   require(n > 0 && Number.isFinite(mean) && Number.isFinite(std), 'randomNormal', 'elements, finite mean and std', {
     n,
     mean,
     std,
   });
-  return elementwise(
-    {
-      name: 'randomNormal',
-      n,
-      bindings: [output('y', 'vec4f')],
-      shared: [input('step', 'u32')],
-      uniforms: { ...drawUniforms(draw), mean: f32(mean), deviation: f32(std) },
-      functions: /* wgsl */ `
+  return {
+    name: 'randomNormal',
+    n,
+    bindings: [output('y', 'vec4f')],
+    shared: [input('step', 'u32')],
+    uniforms: { ...drawUniforms(draw), mean: f32(mean), deviation: f32(std) },
+    functions: /* wgsl */ `
 ${drawWgsl}
 ${logWgsl}
 ${cosTurnWgsl}
@@ -78,13 +76,11 @@ fn normal(radius_word: u32, angle_word: u32) -> f32 {
   return sqrt(max(-2.0 * accurate_log(u), 0.0)) * cos_turn(angle_word);
 }
 `,
-      body: `let block = 2u * (i + params.first_vector);
+    body: `let block = 2u * (i + params.first_vector);
       let a = draw(block);
       let b = draw(block + 1u);
       let z = vec4f(normal(a.x, a.y), normal(a.z, a.w), normal(b.x, b.y), normal(b.z, b.w));
       y[i] = params.mean + params.deviation * z;`,
-      flopsPerElement: 50,
-    },
-    device,
-  );
-};
+    flopsPerElement: 50,
+  };
+});

@@ -6,9 +6,11 @@
  *   place    y[offset + sum_d i_d stride_d] = x[i0, i1, ...]        x contiguous; the rest of y is left alone
  *   pad      y[o, r, c] = x[o, r - top, c - left], or 0 outside x
  */
-import { elementwise } from '../lib/elementwise.ts';
+import { elementwise, elementwisePlain, pointwise } from '../lib/elementwise.ts';
+import type { ElementwiseSpec } from '../lib/elementwise.ts';
 import { i32, input, output, require, u32 } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
+import { plain } from '../lib/plain.ts';
+import { kernelOf } from '../lib/variant.ts';
 import { transposeInner } from './transpose.ts';
 
 /** Dimensions of the contiguous side, outermost first, with strides into the other side, in elements. */
@@ -73,51 +75,56 @@ fn address(index: u32) -> u32 {
   };
 }
 
-/** Bindings x, y. */
-export const gather: Kernel<StridedProblem> = (problem, device) => {
-  const transposed = transposeInner({ dims: mergeStrided(problem.dims), offset: problem.offset }, device);
-  if (transposed) return transposed;
+function gatherSpec(problem: StridedProblem): ElementwiseSpec {
   const { n, vector, uniforms, functions } = addressing(problem, 'gather');
-  return elementwise(
-    {
-      name: `gather/${vector ? 'vector' : 'word'}`,
-      n,
-      bindings: [output('y', 'vec4u')],
-      shared: [input('x', vector ? 'vec4u' : 'u32')],
-      uniforms,
-      functions,
-      body: vector
-        ? 'y[i] = x[address(i + params.first_vector)];'
-        : `let e = 4u * (i + params.first_vector);
+  return {
+    name: `gather/${vector ? 'vector' : 'word'}`,
+    n,
+    bindings: [output('y', 'vec4u')],
+    shared: [input('x', vector ? 'vec4u' : 'u32')],
+    uniforms,
+    functions,
+    body: vector
+      ? 'y[i] = x[address(i + params.first_vector)];'
+      : `let e = 4u * (i + params.first_vector);
       y[i] = vec4u(x[address(e)], x[address(e + 1u)], x[address(e + 2u)], x[address(e + 3u)]);`,
-      flopsPerElement: 0,
-    },
-    device,
-  );
-};
+    flopsPerElement: 0,
+  };
+}
 
 /** Bindings x, y. */
-export const place: Kernel<StridedProblem> = (problem, device) => {
+export const gather = kernelOf<StridedProblem>('gather', ({ dims, offset }) => ({ dims: mergeStrided(dims), offset }), [
+  {
+    name: 'transpose',
+    fits: (problem, device) => transposeInner(problem, device) !== null,
+    launches: (problem, device) => transposeInner(problem, device)!,
+  },
+  { name: 'strided', fits: () => true, launches: (problem, device) => elementwise(gatherSpec(problem), device) },
+  plain(
+    ({ dims }) => 4 * dims.reduce((n, { size }) => n * size, 1),
+    (problem, device) => elementwisePlain(gatherSpec(problem), device),
+  ),
+]);
+
+/** Bindings x, y. */
+export const place = pointwise<StridedProblem>('place', (problem) => {
   const { n, vector, uniforms, functions } = addressing(problem, 'place');
   const word = (k: number) => `if (e + ${k}u < params.n) { y[address(e + ${k}u)] = value[${k}]; }`;
-  return elementwise(
-    {
-      name: `place/${vector ? 'vector' : 'word'}`,
-      n,
-      bindings: [input('x', 'vec4u')],
-      shared: [output('y', vector ? 'vec4u' : 'u32')],
-      uniforms,
-      functions,
-      body: vector
-        ? 'y[address(i + params.first_vector)] = x[i];'
-        : `let value = x[i];
+  return {
+    name: `place/${vector ? 'vector' : 'word'}`,
+    n,
+    bindings: [input('x', 'vec4u')],
+    shared: [output('y', vector ? 'vec4u' : 'u32')],
+    uniforms,
+    functions,
+    body: vector
+      ? 'y[address(i + params.first_vector)] = x[i];'
+      : `let value = x[i];
       let e = 4u * (i + params.first_vector);
       ${[0, 1, 2, 3].map(word).join('\n      ')}`,
-      flopsPerElement: 0,
-    },
-    device,
-  );
-};
+    flopsPerElement: 0,
+  };
+});
 
 export interface PadProblem {
   outer: number;
@@ -131,7 +138,7 @@ export interface PadProblem {
 }
 
 /** Bindings x, y. */
-export const pad: Kernel<PadProblem> = ({ outer, rows, columns, left, right, top, bottom }, device) => {
+export const pad = pointwise<PadProblem>('pad', ({ outer, rows, columns, left, right, top, bottom }) => {
   require(Math.min(left, right, top, bottom) >= 0, 'pad', 'no negative padding', { left, right, top, bottom });
   const width = columns + left + right;
   const height = rows + top + bottom;
@@ -139,21 +146,20 @@ export const pad: Kernel<PadProblem> = ({ outer, rows, columns, left, right, top
   const vector = [columns, left, right].every((size) => size % 4 === 0);
   const unit = vector ? 4 : 1;
   const type = vector ? 'vec4u' : 'u32';
-  return elementwise(
-    {
-      name: `pad/${vector ? 'vector' : 'word'}`,
-      n: outer * width * height,
-      bindings: [output('y', 'vec4u')],
-      shared: [input('x', type)],
-      uniforms: {
-        rows: u32(rows),
-        columns: u32(columns / unit),
-        height: u32(height),
-        width: u32(width / unit),
-        left: u32(left / unit),
-        top: u32(top),
-      },
-      functions: /* wgsl */ `
+  return {
+    name: `pad/${vector ? 'vector' : 'word'}`,
+    n: outer * width * height,
+    bindings: [output('y', 'vec4u')],
+    shared: [input('x', type)],
+    uniforms: {
+      rows: u32(rows),
+      columns: u32(columns / unit),
+      height: u32(height),
+      width: u32(width / unit),
+      left: u32(left / unit),
+      top: u32(top),
+    },
+    functions: /* wgsl */ `
 fn padded(index: u32) -> ${type} {
   // Left of or above x, the unsigned difference is large.
   let column = index % params.width - params.left;
@@ -163,12 +169,10 @@ fn padded(index: u32) -> ${type} {
   return x[(line / params.height * params.rows + row) * params.columns + column];
 }
 `,
-      body: vector
-        ? 'y[i] = padded(i + params.first_vector);'
-        : `let e = 4u * (i + params.first_vector);
+    body: vector
+      ? 'y[i] = padded(i + params.first_vector);'
+      : `let e = 4u * (i + params.first_vector);
       y[i] = vec4u(padded(e), padded(e + 1u), padded(e + 2u), padded(e + 3u));`,
-      flopsPerElement: 0,
-    },
-    device,
-  );
-};
+    flopsPerElement: 0,
+  };
+});

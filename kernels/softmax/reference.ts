@@ -1,5 +1,5 @@
 import { eachRow, logSoftmaxOfRow, sum } from '../lib/reference-math.ts';
-import type { SoftmaxProblem } from './index.ts';
+import type { SoftmaxProblem } from './problem.ts';
 
 /** Softmax or its logarithm in float64, and the gradient of x for the gradient dy of the result. */
 export function softmaxReference(problem: SoftmaxProblem, x: ArrayLike<number>, dy: ArrayLike<number>) {

@@ -6,9 +6,8 @@
  * nothing) and writes dx = dy f'(x). Non-finite values follow PyTorch: NaN stays NaN, relu(NaN) included.
  * Source: the derivatives in PyTorch's tools/autograd/derivatives.yaml.
  */
-import { elementwise } from '../lib/elementwise.ts';
+import { pointwise } from '../lib/elementwise.ts';
 import { input, output, require, u32 } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
 import { floatBits } from '../lib/broadcast.ts';
 import { expWgsl, expm1Wgsl, isNanWgsl, log1pWgsl, logWgsl, rectified, sinWgsl, tanhWgsl } from '../lib/math.ts';
 
@@ -183,40 +182,34 @@ function parametersOf({ parameters = {}, let: first }: Formula, given?: readonly
 }
 
 /** Bindings x, y. */
-export const unaryForward: Kernel<UnaryProblem> = ({ op, n, parameters }, device) => {
+export const unaryForward = pointwise<UnaryProblem>('unary.forward', ({ op, n, parameters }) => {
   require(n > 0, `${op}.forward`, 'at least one element', n);
   const formula: Formula = unaryFormulas[op];
   const { uniforms, lets } = parametersOf(formula, parameters);
-  return elementwise(
-    {
-      name: `${op}.forward`,
-      n,
-      bindings: [input('x_data', 'vec4f'), output('y_data', 'vec4f')],
-      functions: formula.functions,
-      uniforms,
-      body: `let x = x_data[i]; ${lets}y_data[i] = ${formula.forward};`,
-      flopsPerElement: formula.flops[0],
-    },
-    device,
-  );
-};
+  return {
+    name: `${op}.forward`,
+    n,
+    bindings: [input('x_data', 'vec4f'), output('y_data', 'vec4f')],
+    functions: formula.functions,
+    uniforms,
+    body: `let x = x_data[i]; ${lets}y_data[i] = ${formula.forward};`,
+    flopsPerElement: formula.flops[0],
+  };
+});
 
 /** Bindings dy_data, kept (unless nothing is kept), dx_data. */
-export const unaryBackward: Kernel<UnaryProblem> = ({ op, n, parameters }, device) => {
+export const unaryBackward = pointwise<UnaryProblem>('unary.backward', ({ op, n, parameters }) => {
   require(n > 0, `${op}.backward`, 'at least one element', n);
   const formula: Formula = unaryFormulas[op];
   const { uniforms, lets } = parametersOf(formula, parameters);
   const kept = formula.keeps === null ? [] : [input('kept', 'vec4f')];
-  return elementwise(
-    {
-      name: `${op}.backward`,
-      n,
-      bindings: [input('dy_data', 'vec4f'), ...kept, output('dx_data', 'vec4f')],
-      functions: formula.functions,
-      uniforms,
-      body: `let dy = dy_data[i]; ${formula.keeps ? `let ${formula.keeps} = kept[i];` : ''} ${lets}dx_data[i] = ${formula.backward};`,
-      flopsPerElement: formula.flops[1],
-    },
-    device,
-  );
-};
+  return {
+    name: `${op}.backward`,
+    n,
+    bindings: [input('dy_data', 'vec4f'), ...kept, output('dx_data', 'vec4f')],
+    functions: formula.functions,
+    uniforms,
+    body: `let dy = dy_data[i]; ${formula.keeps ? `let ${formula.keeps} = kept[i];` : ''} ${lets}dx_data[i] = ${formula.backward};`,
+    flopsPerElement: formula.flops[1],
+  };
+});

@@ -14,12 +14,15 @@ const withoutSpace = (code: string): string => code.replaceAll(/\s/g, '');
 function* rendered(device: DeviceProfile): Generator<{ what: string; launches: Launch[] }> {
   for (const [name, { sizes, options, backward }] of Object.entries(catalog)) {
     const problem: Readonly<Record<string, Field>> = { ...options, ...sizes };
-    const problems = 'half' in options && device.f16 ? [problem, { ...problem, half: true }] : [problem];
+    const halved = ['half', 'f16'].find((option) => option in options);
+    const problems = halved && device.f16 ? [problem, { ...problem, [halved]: true }] : [problem];
     for (const own of problems) {
       for (const pass of backward ? (['forward', 'backward'] as const) : (['forward'] as const)) {
         if (name === 'f16_copy' && !device.f16) continue;
         for (const kernel of kernelsOf(name, own, pass)) {
           yield { what: `${name}, ${pass}, ${JSON.stringify(own)}`, launches: kernel.launches(device) };
+          if (!kernel.variants.includes('plain')) continue;
+          yield { what: `${name}, ${pass}, plain`, launches: kernel.launches(device, 'plain') };
         }
       }
     }
@@ -94,6 +97,15 @@ describe('deit kernel', () => {
     expect(gpu).not.toContain('subgroupMatrixMultiplyAccumulate');
     expect((await ran(...cores)).out).toContain('subgroupMatrixMultiplyAccumulate');
     expect((await ran('kernel', 'layer_norm', '--backward')).out).toContain('binding 3: dx, read_write');
+  });
+
+  it('shows the plain variant, which needs no feature of a device', async () => {
+    const { out } = await ran('kernel', 'softmax', '--variant', 'plain', '--device', 'any');
+    expect(out).toContain('// softmax.forward/plain\n');
+    expect(out).toContain('\n    s += accurate_exp(');
+    expect((await ran('kernel')).out).toMatch(
+      /^softmax .*\n.*\n.*\n {2}forward: cached, subgroup, workgroup, invocation, plain$/m,
+    );
   });
 
   it.each([

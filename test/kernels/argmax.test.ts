@@ -4,8 +4,8 @@ import { argmaxReference } from '../../kernels/argmax/reference.ts';
 import { uniform } from '../support/close.ts';
 import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
 
-describe.each(PROFILES)('argmax on $name', ({ claims }) => {
-  const device = useEngineAs(claims);
+describe.each(PROFILES)('argmax on $name', ({ claims, variant }) => {
+  const device = useEngineAs(claims, variant);
 
   it('takes the first of equals, and NaN', async () => {
     const rows = [

@@ -54,8 +54,8 @@ const expectedOf = ({ shape, ...operands }: Given, mode: Mode, dy: ArrayLike<num
     { ...operands, dy },
   );
 
-describe.each(PROFILES)('batchNorm on $name', ({ claims }) => {
-  const engine = useEngineAs(claims);
+describe.each(PROFILES)('batchNorm on $name', ({ claims, variant }) => {
+  const engine = useEngineAs(claims, variant);
 
   it.each(casesFor(claims.maxBindingSize))('$name', async (c) => {
     for (const mode of MODES) {

@@ -84,8 +84,8 @@ describe.each(BINARY_CASES)('$op', ({ op, f, derivatives, positive }) => {
   });
 });
 
-describe.each(PROFILES)('broadcasting on $name', ({ claims }) => {
-  const other = useEngineAs(claims);
+describe.each(PROFILES)('broadcasting on $name', ({ claims, variant }) => {
+  const other = useEngineAs(claims, variant);
   it('reads a row, a factor a sample and a strided operand alike', async () => {
     // Large enough to be split where bindings are small.
     const shape = [12, 40, 96];

@@ -5,8 +5,8 @@ import { LOSS_CASES } from '../cases/losses.ts';
 import { labelsOf } from '../support/losses.ts';
 import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
 
-describe.each(PROFILES)('countCorrect on $name', ({ claims }) => {
-  const engine = useEngineAs(claims);
+describe.each(PROFILES)('countCorrect on $name', ({ claims, variant }) => {
+  const engine = useEngineAs(claims, variant);
   const cases = LOSS_CASES.filter(({ width }) => width * 4 * 64 <= (claims.maxBindingSize ?? Infinity));
 
   it('top-k hits', async () => {

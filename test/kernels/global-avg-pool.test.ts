@@ -10,8 +10,8 @@ import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
 // Sums of up to a few thousand f32 numbers in pieces, relative to a sum that is smaller than its terms together.
 const TOLERANCE = 1e-5;
 
-describe.each(PROFILES)('globalAvgPool on $name', ({ claims }) => {
-  const engine = useEngineAs(claims);
+describe.each(PROFILES)('globalAvgPool on $name', ({ claims, variant }) => {
+  const engine = useEngineAs(claims, variant);
 
   const images = casesFor(claims.maxBindingSize).filter(({ shape }) => shape.length === 4);
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import * as ops from '../../engine/node.ts';
+import { reduceReference } from '../../kernels/reduce/reference.ts';
 import { columnSum, columnSumScratch } from '../../kernels/reduce/index.ts';
 import { REDUCE_CASES } from '../cases/reduce.ts';
 import { indices, product, ravel } from '../support/arrays.ts';
@@ -14,8 +15,8 @@ const engine = useEngine();
 const keptShape = (shape: readonly number[], dims: readonly number[] | undefined): number[] =>
   shape.map((size, d) => (!dims || dims.includes(d) || dims.includes(d - shape.length) ? 1 : size));
 
-describe.each(PROFILES)('reductions on $name', ({ claims }) => {
-  const device = useEngineAs(claims);
+describe.each(PROFILES)('reductions on $name', ({ claims, variant }) => {
+  const device = useEngineAs(claims, variant);
 
   it.each(REDUCE_CASES)('$shape over $dims', async ({ shape, dims }) => {
     const x = uniform(product(shape), 1);
@@ -74,6 +75,27 @@ describe.each(PROFILES)('reductions on $name', ({ claims }) => {
     const x = device().full([n], 0.1);
     expectClose([await ops.sum(x).item()], [n * Math.fround(0.1)], 1e-6);
   });
+
+  it.each(['sum', 'amax'] as const)(
+    '%s of the middle dimension, and its gradient, are those of the reference',
+    async (op) => {
+      for (const [outer, width, inner] of [
+        [1, 1, 1],
+        [3, 700, 1],
+        [5, 33, 7],
+        [2, 64, 12],
+      ]) {
+        // Of few values, so that there are ties.
+        const x = uniform(outer * width * inner, 4, 8).map(Math.round);
+        const operands = [{ shape: [outer, width, inner], data: x }];
+        const found = await differentiate(device(), operands, (t) => ops[op](t, 1));
+        const expected = reduceReference({ op, outer, reduce: width, inner }, x, found.dy);
+        // Sums of small integers are exact; a gradient that ties share is one division.
+        expect(Array.from(found.y)).toEqual(Array.from(expected.y));
+        expectClose(found.gradients[0], expected.dx, 1e-7);
+      }
+    },
+  );
 
   it('amax lets NaN win, and knows infinities', async () => {
     const x = Float32Array.from({ length: 3 * 40 }, (_, i) =>

@@ -11,8 +11,8 @@ import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
 // Sums of up to a few thousand f32 numbers, each a few roundings of 6e-8, that grow with the square root at most.
 const TOLERANCE = 1e-6;
 
-describe.each(PROFILES)('softmax on $name', ({ claims }) => {
-  const engine = useEngineAs(claims);
+describe.each(PROFILES)('softmax on $name', ({ claims, variant }) => {
+  const engine = useEngineAs(claims, variant);
   // Chunks of a ragged width start at multiples of 64 rows.
   const fits = ({ shape }: RowCase) => shape.at(-1)! * 4 * 64 <= (claims.maxBindingSize ?? Infinity);
   const cases = ROW_CASES.filter(fits);

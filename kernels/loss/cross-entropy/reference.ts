@@ -1,5 +1,5 @@
 import { softTargetReference } from '../soft-target-cross-entropy/reference.ts';
-import type { CrossEntropyProblem } from './index.ts';
+import type { CrossEntropyProblem } from './problem.ts';
 
 /** The targets [rows, width] of labels, smoothed as PyTorch does it: eps is spread over all classes. */
 export const smoothedTargets = ({ width, smoothing }: CrossEntropyProblem, labels: readonly number[]): number[] =>

@@ -1,13 +1,13 @@
 import { argmaxReference } from '../../argmax/reference.ts';
 import { crossEntropyReference } from '../cross-entropy/reference.ts';
 import { softTargetReference } from '../soft-target-cross-entropy/reference.ts';
-import type { DistilledCrossEntropyProblem } from './index.ts';
+import type { DistilledBackwardProblem } from './problem.ts';
 
 type Numbers = ArrayLike<number>;
 
 /** Hard distillation in float64, and the gradients of both heads. `target` is labels, or a distribution. */
 export function distilledReference(
-  { rows, width, target: kind, smoothing, alpha }: DistilledCrossEntropyProblem & { alpha: number },
+  { rows, width, target: kind, smoothing, alpha }: DistilledBackwardProblem,
   { cls, dist, target, teacher }: { cls: Numbers; dist: Numbers; target: Numbers; teacher: Numbers },
 ) {
   const own =

@@ -1,9 +1,9 @@
 import { eachRow, logSoftmaxOfRow } from '../../lib/reference-math.ts';
-import type { KlProblem } from './index.ts';
+import type { KlBackwardProblem } from './problem.ts';
 
 /** Soft distillation in float64, and the gradient of the student's logits. */
 export function klReference(
-  { rows, width, tau, divisor }: KlProblem & { divisor: number },
+  { rows, width, tau, divisor }: KlBackwardProblem,
   student: ArrayLike<number>,
   teacher: ArrayLike<number>,
 ) {

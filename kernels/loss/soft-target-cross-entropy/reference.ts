@@ -1,5 +1,5 @@
 import { eachRow, logSoftmaxOfRow, sum } from '../../lib/reference-math.ts';
-import type { SoftTargetProblem } from './index.ts';
+import type { SoftTargetProblem } from './problem.ts';
 
 /** Mean over rows of -sum(t log softmax(z)) in float64, and its gradient. A class whose target is 0 adds nothing. */
 export function softTargetReference(

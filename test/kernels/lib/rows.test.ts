@@ -1,5 +1,23 @@
 import { describe, expect, it } from 'vitest';
-import { planRows } from '../../../kernels/lib/row-plan.ts';
+import type { DeviceProfile } from '../../../kernels/lib/device.ts';
+import { rowVariants } from '../../../kernels/lib/row-plan.ts';
+import type { Caching, RowPlan, RowShape } from '../../../kernels/lib/row-plan.ts';
+import { choose } from '../../../kernels/lib/variant.ts';
+
+/** The plan of the variant that is chosen. */
+function planRows(shape: RowShape, device: DeviceProfile, caching: Caching = false): RowPlan {
+  const plans: RowPlan[] = [];
+  const variants = rowVariants<RowShape>(
+    (own) => own,
+    caching,
+    (_shape, plan) => {
+      plans.push(plan);
+      return [];
+    },
+  );
+  choose(variants, shape, device).launches(shape, device);
+  return plans[0];
+}
 
 describe('the plan for rows', () => {
   const gpu = { cpu: false, subgroupSize: 32 };

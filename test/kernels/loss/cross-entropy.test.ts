@@ -7,8 +7,8 @@ import { leaf } from '../../support/engine.ts';
 import { expectLoss, labelsOf } from '../../support/losses.ts';
 import { PROFILES, useEngineAs } from '../../support/device-profiles.ts';
 
-describe.each(PROFILES)('crossEntropy on $name', ({ claims }) => {
-  const engine = useEngineAs(claims);
+describe.each(PROFILES)('crossEntropy on $name', ({ claims, variant }) => {
+  const engine = useEngineAs(claims, variant);
   const cases = LOSS_CASES.filter(({ width }) => width * 4 * 64 <= (claims.maxBindingSize ?? Infinity));
 
   it('cross-entropy with labels, plain and smoothed', async () => {

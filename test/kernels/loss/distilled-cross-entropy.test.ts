@@ -49,8 +49,8 @@ async function check(
   }
 }
 
-describe.each(PROFILES)('both heads of a distilled model on $name', ({ claims }) => {
-  const engine = useEngineAs(claims);
+describe.each(PROFILES)('both heads of a distilled model on $name', ({ claims, variant }) => {
+  const engine = useEngineAs(claims, variant);
   const cases = LOSS_CASES.filter(({ width }) => width * 4 * 64 <= (claims.maxBindingSize ?? Infinity));
 
   it.each(cases)('$name', async ({ rows, width, logits, other }) => {

@@ -1,0 +1,25 @@
+import { chunkCount, reduceParts } from '../lib/channels.ts';
+import type { ChannelShape } from '../lib/channels.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+
+/** Forward in training, backward, and backward without the input gradient. */
+export type Pass = 'forward' | 'backward' | 'sums';
+
+/**
+ * How a pass is cut. A pass of one chunk a channel is one kernel, which sums and then sweeps once more to write y or dx;
+ * otherwise the chunks' sums go through the tensor `partial`.
+ */
+export function chunksOf({ batch, channels, plane, half }: ChannelShape, pass: Pass, device: DeviceProfile) {
+  const arrays = { forward: ['x', 'y'], backward: ['x', 'dy', 'dx'], sums: ['x', 'dy'] }[pass];
+  const parts = reduceParts({ batch, channels, plane, half }, arrays, device, `batch_norm.${pass}`);
+  const chunks = chunkCount(parts);
+  // x, dy, mean, rstd, weight, bias, dweight, dbias and dx are the most bindings of one kernel.
+  const fused = pass !== 'sums' && chunks === 1 && device.maxStorageBuffers >= 9;
+  return { parts, chunks, fused };
+}
+
+/** Elements of the tensor `partial` of a pass: 0 where it is not needed. */
+export function batchNormPartialSize(shape: ChannelShape, pass: Pass, device: DeviceProfile): number {
+  const { chunks, fused } = chunksOf(shape, pass, device);
+  return fused ? 0 : 3 * shape.channels * chunks;
+}

@@ -1,0 +1,44 @@
+import type { ChannelShape } from '../lib/channels.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { inHalf } from '../lib/f16-storage.ts';
+import { input, output, u32 } from '../lib/kernel.ts';
+import type { Launch } from '../lib/kernel.ts';
+import { perInvocation } from '../lib/plain.ts';
+
+/** One invocation a mean. */
+export function forwardPlain({ batch, channels, plane, half }: ChannelShape, device: DeviceProfile): Launch[] {
+  const kernel = perInvocation(
+    {
+      name: 'global_avg_pool.forward/plain',
+      bindings: [input('x'), output('y')],
+      uniforms: { plane: u32(plane) },
+      count: batch * channels,
+      body: /* wgsl */ `
+  var sum = 0.0;
+  for (var p = 0u; p < params.plane; p++) { sum += x[i * params.plane + p]; }
+  y[i] = sum / f32(params.plane);`,
+      cost: { flops: batch * channels * plane, bytes: 4 * batch * channels * plane },
+    },
+    device,
+  );
+  return inHalf([kernel], half);
+}
+
+/** One invocation an element. */
+export function gradientPlain(
+  { batch, channels, plane, half, pending }: ChannelShape & { pending: boolean },
+  device: DeviceProfile,
+): Launch[] {
+  const kernel = perInvocation(
+    {
+      name: 'global_avg_pool.gradient/plain',
+      bindings: [input('dy'), ...(pending ? [input('pending')] : []), output('dx')],
+      uniforms: { plane: u32(plane) },
+      count: batch * channels * plane,
+      body: `dx[i] = dy[i / params.plane] / f32(params.plane)${pending ? ' + pending[i]' : ''};`,
+      cost: { flops: batch * channels * plane, bytes: (pending ? 8 : 4) * batch * channels * plane },
+    },
+    device,
+  );
+  return inHalf([kernel], half);
+}
