@@ -182,13 +182,16 @@ export function likeness(name: string): string {
 
 function mismatch(match: Match, where: string | undefined): DeitError {
   const near = match.missing.length > 0 ? nearestName(match.missing[0], match.spare) : undefined;
+  const isAmbiguous = match.missing.length === 0 && match.ambiguous.length > 0;
   return new DeitError('class-mismatch', 'The classes of the data are not those of the weights.', {
     where,
     expected: 'all or some of the classes that the weights have, by name',
     found: sides(match).join('\n    '),
     fix: near
       ? `is "${match.missing[0]}" meant to be "${near}"?`
-      : 'name the classes of the data as the weights do, or fine-tune the model on this data',
+      : isAmbiguous
+        ? `"${match.ambiguous[0]}" is the name of several classes: name its folder by what tells them apart, for ImageNet by WordNet ids`
+        : 'name the classes of the data as the weights do, or fine-tune the model on this data',
   });
 }
 
