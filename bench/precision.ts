@@ -17,7 +17,7 @@ import {
   resolveRecipe,
 } from '../deit/node.ts';
 import type { Overrides } from '../deit/node.ts';
-import { openModel } from '../deit/cli/model-files.ts';
+import { buildModel } from '../deit/train/node/open-model.ts';
 import { makeTransform } from '../deit/data/index.ts';
 import { VisionTransformer } from '../deit/models/deit.ts';
 import { planTraining } from '../deit/train/training-plan.ts';
@@ -49,7 +49,7 @@ for (const overrides of PLANS) await comparePlans(engine, overrides);
 engine.close();
 
 async function compareLogits(gpu: Engine, path: string, count: number): Promise<void> {
-  const { model, spec } = await openModel(gpu, { weights: 'shipped' }, () => undefined);
+  const { model, spec } = await buildModel(gpu, { weights: 'shipped' }, () => undefined);
   if (!(model instanceof VisionTransformer)) throw new Error('the shipped model is a DeiT');
   const { imageSize, classes } = describeModel(spec);
   const { card } = await openCheckpoint('shipped');

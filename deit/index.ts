@@ -2,7 +2,11 @@
 export * from './data/index.ts';
 export { distillationLoss } from './distillation.ts';
 export type { Distillation, Losses, Target } from './distillation.ts';
+export { ImageModel } from './image-model.ts';
+export type { Answer, ImageModelParts } from './image-model.ts';
 export * from './models/index.ts';
+export { openModel } from './open-model.ts';
+export type { OpenModelOptions } from './open-model.ts';
 export { nestRecipe, parseAssignment, parseRecipe, resolveRecipe } from './recipe/resolve.ts';
 export type { Overrides } from './recipe/resolve.ts';
 export { defaultRecipe, settingNames, settings } from './recipe/settings.ts';

@@ -1,8 +1,9 @@
 /** The tensor engine, for browsers; `deit-webgpu/engine` resolves to node.ts in Node, which adds the choice of adapter. */
+import { DeitError } from '../kernels/lib/errors.ts';
 import { Engine } from './engine.ts';
 import type { EngineOptions } from './options.ts';
 import { browserAdapter, browserAdvice } from './gpu/browser.ts';
-import { openContext } from './gpu/context.ts';
+import { openContext, ownContext } from './gpu/context.ts';
 import './methods.ts';
 
 export { DeitError, errorCatalogue, nearestName } from '../kernels/lib/errors.ts';
@@ -51,8 +52,17 @@ export { f32, i32, input, launch, output, u32 } from '../kernels/lib/kernel.ts';
 export type { Kernel, Launch } from '../kernels/lib/kernel.ts';
 export { elementwise } from '../kernels/lib/elementwise.ts';
 
-/** Opens an engine on the browser's WebGPU adapter. */
-export async function createBrowserEngine(options: EngineOptions = {}): Promise<Engine> {
+/** Opens an engine on the browser's WebGPU adapter, or on the adapter or device that is given. Throws `no-adapter`. */
+export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
+  const { adapter: given } = options;
+  if (typeof given === 'object') return new Engine(await ownContext(given), options);
+  if (given !== undefined) {
+    throw new DeitError('bad-argument', 'In browsers an adapter has no name.', {
+      where: 'createEngine, adapter',
+      expected: 'a GPUAdapter, a GPUDevice, or nothing',
+      found: given,
+    });
+  }
   const adapter = await browserAdapter();
   return new Engine(await openContext({ adapter, choice: 'browser', advice: browserAdvice(adapter) }), options);
 }

@@ -1,9 +1,8 @@
 import { freemem } from 'node:os';
 import { Engine } from './engine.ts';
 import type { EngineOptions } from './options.ts';
-import { openContext } from './gpu/context.ts';
+import { openContext, ownContext } from './gpu/context.ts';
 import { chooseAdapter } from './node/adapter.ts';
-import type { AdapterChoice } from './node/adapter.ts';
 import { installPolling } from './node/polling.ts';
 
 export * from './index.ts';
@@ -31,13 +30,15 @@ const defaultBudget = (software: boolean): number | undefined =>
   software ? Math.floor(SHARE_OF_FREE * (process.availableMemory?.() ?? freemem())) : undefined;
 
 /**
- * Opens an engine in Node: on a GPU if there is one, else on a software adapter. Close it and the process can end.
+ * Opens an engine in Node: on a GPU if there is one, else on a software adapter, or on what is given. Close it and the process can end.
  * Throws `no-adapter` with what to install where none can be had.
  */
-export async function createEngine(options: EngineOptions & { adapter?: AdapterChoice } = {}): Promise<Engine> {
+export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
   const stopPolling = installPolling();
   try {
-    const context = await openContext(await chooseAdapter(options.adapter));
+    const { adapter } = options;
+    const context =
+      typeof adapter === 'object' ? await ownContext(adapter) : await openContext(await chooseAdapter(adapter));
     const debug = options.debug ?? process.env.DEIT_DEBUG === '1';
     const memoryBudget = options.memoryBudget ?? defaultBudget(context.report.software);
     return new Engine(context, { ...options, memoryBudget, debug, onClose: stopPolling });

@@ -1,6 +1,11 @@
 import type { VariantChoices } from './variants.ts';
 
 export interface EngineOptions {
+  /**
+   * The GPU: an adapter or a device of one's own, the latter with the features and limits that it was opened with. In Node also
+   * `auto`, `swiftshader` or part of an adapter's name. Default: the best there is.
+   */
+  adapter?: string | GPUAdapter | GPUDevice | undefined;
   /** Seed of every random draw. */
   seed?: number;
   /** Most bytes of GPU memory that the engine may allocate. */

@@ -1,5 +1,5 @@
 /** The page: finds the adapter, classifies photos, trains on the CIFAR-10 sample. */
-import { DeitError, createBrowserEngine } from '../../engine/index.ts';
+import { DeitError, createEngine } from '../../engine/index.ts';
 import type { Engine } from '../../engine/index.ts';
 import { cifar10Classes } from '../data/index.ts';
 import type { RgbImage } from '../data/index.ts';
@@ -7,7 +7,7 @@ import { classify, openModel } from './classify.ts';
 import type { Opened } from './classify.ts';
 import { byId, element, fetchBytes } from './dom.ts';
 import { LiveChart } from './live-chart.ts';
-import { decodePhoto } from './photo.ts';
+import { decodePhoto } from '../data/photo.ts';
 import { openSample, trainInPage } from './train.ts';
 import type { Cifar } from './train.ts';
 
@@ -51,7 +51,7 @@ function attempt(action: () => Promise<void>): void {
 async function start(): Promise<void> {
   let engine: Engine;
   try {
-    engine = await createBrowserEngine();
+    engine = await createEngine();
   } catch (error) {
     if (!(error instanceof DeitError)) throw error;
     byId('without-webgpu', HTMLElement).hidden = false;

@@ -15,8 +15,8 @@ import { pageAssets } from '../report/node/run-files.ts';
 import { toDataUrl, toPng } from '../report/node/pictures.ts';
 import { attentionFigures, attentionNote } from '../report/render.ts';
 import { classNames } from '../train/node/class-names.ts';
-import { evaluationOf } from '../train/node/model-card.ts';
-import { openModel } from './model-files.ts';
+import { evaluationOf } from '../weights/model-card.ts';
+import { buildModel } from '../train/node/open-model.ts';
 import type { ModelOptions } from './model-files.ts';
 import { percent } from './progress.ts';
 import { withEngine } from './session.ts';
@@ -32,7 +32,7 @@ const SIDE = 224;
 /** `deit attention`: where the class and distillation tokens look, as pictures over the photo. */
 export async function attention(file: string, options: AttentionOptions): Promise<void> {
   await withEngine(options, async (engine, say) => {
-    const { model, spec, card } = await openModel(engine, options, say);
+    const { model, spec, card } = await buildModel(engine, options, say);
     asTransformer(model).eval();
     const { imageSize } = describeModel(spec);
     const pixels = new Float32Array(3 * imageSize * imageSize);

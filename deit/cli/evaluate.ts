@@ -3,13 +3,13 @@ import { describeModel } from '../models/registry.ts';
 import { resolveRecipe } from '../recipe/resolve.ts';
 import { Evaluator } from '../train/evaluate.ts';
 import { headClasses } from '../train/node/class-names.ts';
-import { evaluationOf } from '../train/node/model-card.ts';
+import { evaluationOf } from '../weights/model-card.ts';
 import { openMeasured, tellData } from '../train/node/sources.ts';
 import type { HeadScores, Tally } from '../train/tally.ts';
 import { heldOutImages } from './held-out.ts';
 import type { HeldOutOptions } from './held-out.ts';
 import { alignClasses } from '../weights/classes.ts';
-import { openModel } from './model-files.ts';
+import { buildModel } from '../train/node/open-model.ts';
 import type { ModelOptions } from './model-files.ts';
 import { percent } from './progress.ts';
 import { parseBatchSize, parseNumber, withEngine } from './session.ts';
@@ -33,7 +33,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
   const batchSize = parseBatchSize(options.batchSize);
   // The seed is that of the held-out images; evaluation draws nothing.
   await withEngine({ ...options, seed: 0 }, async (engine, say) => {
-    const { model, spec, card } = await openModel(engine, options, say);
+    const { model, spec, card } = await buildModel(engine, options, say);
     const measured = heldOutImages(card, options);
     const recipe = resolveRecipe(measured.recipe, {
       'data.unreadable': options.unreadable,

@@ -5,9 +5,9 @@ import { writeOnnxFile } from '../export/node/onnx-file.ts';
 import type { Classifier } from '../models/classifier.ts';
 import { describeModel } from '../models/registry.ts';
 import { saveModel } from '../train/node/checkpoint.ts';
-import type { ModelCard } from '../train/node/model-card.ts';
+import type { ModelCard } from '../weights/model-card.ts';
 import { knownClasses } from '../train/node/class-names.ts';
-import { openModel } from './model-files.ts';
+import { buildModel } from '../train/node/open-model.ts';
 import type { ModelOptions } from './model-files.ts';
 import { withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
@@ -45,7 +45,7 @@ export async function exportModel(options: ExportOptions): Promise<void> {
     });
   }
   await withEngine(options, async (engine, say) => {
-    const { model, spec, card } = await openModel(engine, options, say);
+    const { model, spec, card } = await buildModel(engine, options, say);
     const described: ModelCard = {
       cropPct: 0.875,
       interpolation: 'bicubic',

@@ -8,7 +8,8 @@ import { distillationLoss } from '../distillation.ts';
 import type { Distillation, Target } from '../distillation.ts';
 import { explainNonFinite, firstNonFinite } from '../non-finite.ts';
 import type { TensorFileOptions } from './logits.ts';
-import { finite, floats, named, openModel, readImages } from './model-files.ts';
+import { finite, floats, named, readImages } from './model-files.ts';
+import { buildModel } from '../train/node/open-model.ts';
 import { parseNumber, withEngine } from './session.ts';
 
 interface GradientOptions extends TensorFileOptions {
@@ -45,7 +46,7 @@ export async function gradients(options: GradientOptions): Promise<void> {
         say(`note: ${flag} has no effect with --distillation ${distillation.type}`);
       }
     }
-    const { model, spec } = await openModel(engine, options, say, { dropPath });
+    const { model, spec } = await buildModel(engine, options, say, { dropPath });
     const { images: pixels, shape, tensors } = await readImages(input, spec);
     const given = (name: string): StateValue => floats(named(tensors, name, input));
     const targets = targetsOf(tensors, { input, smoothing, classes: model.classes });

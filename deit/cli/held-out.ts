@@ -4,7 +4,7 @@ import { DeitError } from '../../engine/index.ts';
 import { sampleName } from '../data/node/index.ts';
 import { resolveRecipe } from '../recipe/resolve.ts';
 import type { Recipe } from '../recipe/settings.ts';
-import type { HeldOut, ModelCard } from '../train/node/model-card.ts';
+import type { HeldOut, ModelCard } from '../weights/model-card.ts';
 import { absolutePath } from '../train/node/paths.ts';
 import { parseNumber } from './session.ts';
 

@@ -3,7 +3,8 @@ import type { StoredTensor } from '../../engine/node.ts';
 import { ForwardPass } from '../forward-pass.ts';
 import { averageLogits } from '../logits.ts';
 import type { HostLogits } from '../logits.ts';
-import { openModel, readImages } from './model-files.ts';
+import { readImages } from './model-files.ts';
+import { buildModel } from '../train/node/open-model.ts';
 import { withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 
@@ -21,7 +22,7 @@ const AT_ONCE = 64;
 /** `deit logits`: evaluation output for given images, as safetensors. */
 export async function logits(options: TensorFileOptions): Promise<void> {
   await withEngine(options, async (engine, say) => {
-    const { model, spec } = await openModel(engine, options, say);
+    const { model, spec } = await buildModel(engine, options, say);
     const { images, shape } = await readImages(options.input, spec);
     const pass = new ForwardPass(engine, model, Math.min(shape[0], AT_ONCE), shape[2]);
     const size = images.length / Math.max(1, shape[0]);

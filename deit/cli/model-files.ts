@@ -1,19 +1,9 @@
 import { DeitError, readSafetensors, toFloat32 } from '../../engine/node.ts';
-import type { Engine, Shape, StoredTensor } from '../../engine/node.ts';
+import type { Shape, StoredTensor } from '../../engine/node.ts';
 import type { StateValue } from '../../nn/index.ts';
-import type { Classifier } from '../models/classifier.ts';
-import { createModel, describeModel } from '../models/registry.ts';
-import { loadModel, openCheckpoint } from '../train/node/checkpoint.ts';
-import type { ModelCard } from '../train/node/model-card.ts';
+import { describeModel } from '../models/registry.ts';
 import { expectFiniteInput } from '../non-finite.ts';
 import { MOST_IMAGES } from './session.ts';
-
-export interface OpenedModel {
-  readonly model: Classifier;
-  /** Name with options. */
-  readonly spec: string;
-  readonly card: ModelCard | null;
-}
 
 /** Options of the commands that take a model. */
 export interface ModelOptions {
@@ -23,27 +13,6 @@ export interface ModelOptions {
   readonly model?: string;
   /** The moving average of the weights. */
   readonly ema?: boolean;
-}
-
-/** Builds the model that the options, or else the weights themselves, name, and loads the weights into it. */
-export async function openModel(
-  engine: Engine,
-  { weights, model: spec, ema }: ModelOptions,
-  say: (line: string) => void,
-  overrides: { dropPath?: number } = {},
-): Promise<OpenedModel> {
-  const opened = await openCheckpoint(weights, { ema, model: spec });
-  const { card } = opened;
-  const name = spec ?? card?.model;
-  if (name === undefined) {
-    throw new DeitError('bad-config', 'The checkpoint does not say which model it is of.', {
-      where: weights,
-      fix: 'name it, for example --model deit_tiny_patch16_224',
-    });
-  }
-  const model = createModel(engine, name, overrides);
-  loadModel(model, opened, {}, say);
-  return { model, spec: name, card };
 }
 
 /** Images [B, 3, H, W] of an input file, checked to fit the model and to be finite. */

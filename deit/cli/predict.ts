@@ -7,8 +7,8 @@ import { ForwardPass } from '../forward-pass.ts';
 import { averageLogits, likeliest } from '../logits.ts';
 import { describeModel } from '../models/registry.ts';
 import { classNames } from '../train/node/class-names.ts';
-import { evaluationOf } from '../train/node/model-card.ts';
-import { openModel } from './model-files.ts';
+import { evaluationOf } from '../weights/model-card.ts';
+import { buildModel } from '../train/node/open-model.ts';
 import type { ModelOptions } from './model-files.ts';
 import { percent } from './progress.ts';
 import { withEngine } from './session.ts';
@@ -28,7 +28,7 @@ export async function predict(paths: readonly string[], options: PredictOptions)
   const { files, leftOut } = await namedImages(paths);
   await withEngine(options, async (engine, say) => {
     if (leftOut) say(`left out: ${leftOut}`);
-    const { model, spec, card } = await openModel(engine, options, say);
+    const { model, spec, card } = await buildModel(engine, options, say);
     const { imageSize } = describeModel(spec);
     const transform = makeTransform(evaluationOf(card, imageSize));
     // The evaluation transform draws nothing.

@@ -20,6 +20,8 @@ export interface Classifier extends Module {
   precision: Precision;
   /** Images [B, 3, H, W], normalised, to the logits of every head, in training and in evaluation mode alike. */
   heads(images: Tensor): Logits;
+  /** Images [B, 3, H, W], normalised, to the vectors that the class head classifies, [B, D]. For `ImageModel.embed` alone. */
+  embed?(images: Tensor): Tensor;
   /** Layers for one image [C, H, W], and what they cost. */
   describe(image: Shape): LayerShapes;
 }

@@ -143,18 +143,34 @@ export class VisionTransformer extends Module implements Classifier {
     });
   }
 
-  private classify(features: Tensor): Logits {
+  /** The tokens that the heads see, normed, one [B, D] each. */
+  private headTokens(features: Tensor): Tensor[] {
     const prefix = prefixTokens(this.config);
     // The norm works token by token: only those that the heads see need it.
     const tokens = this.norm.forward(slice(features, 1, 0, prefix));
-    const token = (index: number): Tensor => {
+    return Array.from({ length: prefix }, (_, index) => {
       const one = prefix === 1 ? tokens : slice(tokens, 1, index, index + 1);
       return reshape(one, [features.shape[0], this.config.width]);
-    };
+    });
+  }
+
+  private classify(features: Tensor): Logits {
+    const [cls, dist] = this.headTokens(features);
     return {
-      cls: to(this.head.forward(token(0)), 'f32'),
-      dist: this.headDist ? to(this.headDist.forward(token(1)), 'f32') : null,
+      cls: to(this.head.forward(cls), 'f32'),
+      dist: this.headDist ? to(this.headDist.forward(dist), 'f32') : null,
     };
+  }
+
+  /**
+   * Images [B, C, H, W], normalised, to [B, D]: the class token after the last norm, or with a distillation token the mean of both.
+   * timm's `forward_head(forward_features(x), pre_logits=True)`.
+   */
+  embed(images: Tensor): Tensor {
+    return this.precisely(images, () => {
+      const [cls, dist] = this.headTokens(this.encode(images));
+      return to(dist ? mul(add(cls, dist), 0.5) : cls, 'f32');
+    });
   }
 
   /** Layers for one image [C, H, W], and what they cost. */

@@ -7,5 +7,5 @@ export type { Classifier, Logits } from './classifier.ts';
 export { RegNetY } from './regnety.ts';
 export { regnetyConfig } from './regnety-config.ts';
 export type { RegNetYConfig } from './regnety-config.ts';
-export { createModel, describeModel, modelNames, summarizeModel } from './registry.ts';
-export type { ModelOverrides, ModelFacts } from './registry.ts';
+export { createModel, describeModel, modelNames, registerModel, summarizeModel } from './registry.ts';
+export type { ModelFacts, ModelOverrides, OwnModel, OwnModelConfig } from './registry.ts';

@@ -64,6 +64,47 @@ function register<Config extends object>(family: ModelFamily<Config>): void {
 register(deitFamily);
 register(regnetyFamily);
 
+/** What a model of one's own is built for. */
+export interface OwnModelConfig {
+  readonly imageSize: number;
+  readonly inChans: number;
+  readonly classes: number;
+}
+
+export interface OwnModel {
+  /** Square images of this many pixels a side; `img_size` of the name wins. */
+  readonly imageSize: number;
+  /** Default 1000; `num_classes` of the name, and the classes of the data, win. */
+  readonly classes?: number;
+  /** Whether `heads` gives logits of a distillation head. Default false. */
+  readonly distilled?: boolean;
+  readonly create: (engine: Engine, config: OwnModelConfig) => Classifier;
+}
+
+/**
+ * Gives a model of one's own a name, under which everything in this process takes it: `createModel`, `model.name` and
+ * `teacher.model` of recipes, checkpoints, `openModel`. Throws `bad-argument` for a name that is taken or has spaces.
+ */
+export function registerModel(name: string, { imageSize, classes = 1000, distilled = false, create }: OwnModel): void {
+  if (!/^[\w.-]+$/.test(name) || entries.has(name)) {
+    throw new DeitError('bad-argument', 'A model needs a name of its own, of letters, digits, dots and dashes.', {
+      where: 'registerModel',
+      found: name,
+    });
+  }
+  register<OwnModelConfig>({
+    models: { [name]: {} },
+    options: {
+      imageSize: ['img_size', 'image_size'],
+      inChans: ['in_chans'],
+      classes: ['num_classes', 'classes'],
+    },
+    config: (options) => ({ imageSize, inChans: 3, classes, ...options }),
+    create,
+    facts: (config) => ({ ...config, distilled }),
+  });
+}
+
 /** All names that `createModel` takes. */
 export const modelNames = (): string[] => [...entries.keys()];
 

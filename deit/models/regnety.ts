@@ -177,6 +177,11 @@ export class RegNetY extends Module implements Classifier {
     );
   }
 
+  /** Images [B, C, H, W], normalised, to the means of the last features, [B, width]. */
+  embed(images: Tensor): Tensor {
+    return to(globalAvgPool(this.features(images)), 'f32');
+  }
+
   /** Images [B, C, H, W], normalised, to logits [B, classes]. */
   forward(images: Tensor): Tensor {
     return inPrecision(this.precision, images.engine, () =>

@@ -21,6 +21,8 @@ export interface GpuContext {
   readonly profile: DeviceProfile;
   readonly report: AdapterReport;
   readonly limits: GPUSupportedLimits;
+  /** Whether the device is somebody else's, which outlives the engine. */
+  readonly isForeign: boolean;
   /** Another device on the same driver, to compile on beside this one; null where that gains nothing. */
   readonly openSecondDevice: (() => Promise<GPUDevice>) | null;
 }
@@ -90,19 +92,37 @@ export async function openContext({ adapter, choice, advice, again }: FoundAdapt
     });
   }
   const { info } = adapter;
+  const openSecondDevice = async (): Promise<GPUDevice> => {
+    const other = await again?.();
+    if (!other) throw new DeitError('no-adapter', 'The adapter is not to be had a second time.');
+    return requestDevice(other);
+  };
+  const context = contextOf(device, info, choice, advice);
+  return again && compilesLate(info) ? { ...context, openSecondDevice } : context;
+}
+
+/** Of a device or an adapter that the caller has: the device stays the caller's, the one device of an adapter is opened here. */
+export async function ownContext(given: GPUAdapter | GPUDevice): Promise<GpuContext> {
+  if ('requestDevice' in given) return openContext({ adapter: given, choice: 'given', advice: null });
+  if (!('createComputePipeline' in given)) {
+    throw new DeitError('bad-argument', 'An engine works on a GPUAdapter or a GPUDevice.', {
+      where: 'createEngine, adapter',
+      found: String(given),
+    });
+  }
+  // Browsers of before 2025 do not say of a device what it runs on.
+  const info = given.adapterInfo ?? ({ vendor: '', architecture: '', device: '', description: 'given device' } as GPUAdapterInfo); // prettier-ignore
+  return { ...contextOf(given, info, 'given', null), isForeign: true };
+}
+
+function contextOf(device: GPUDevice, info: GPUAdapterInfo, choice: string, advice: string | null): GpuContext {
   const software = isSoftwareAdapter(info);
-  const limits = device.limits;
+  const { limits } = device;
   return {
     device,
     limits,
-    openSecondDevice:
-      again && compilesLate(info)
-        ? async () => {
-            const other = await again();
-            if (!other) throw new DeitError('no-adapter', 'The adapter is not to be had a second time.');
-            return requestDevice(other);
-          }
-        : null,
+    isForeign: false,
+    openSecondDevice: null,
     report: {
       name: info.description || info.device || info.architecture || 'unnamed adapter',
       vendor: info.vendor,

@@ -5,7 +5,7 @@ import type { BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildSite } from '../../deit/browser/build.ts';
 import { serveFolder } from '../../deit/browser/serve.ts';
-import { openModel } from '../../deit/cli/model-files.ts';
+import { buildModel } from '../../deit/train/node/open-model.ts';
 import { evaluationPipeline, makeTransform } from '../../deit/data/index.ts';
 import type { RgbImage } from '../../deit/data/index.ts';
 import { toPng } from '../../deit/report/node/pictures.ts';
@@ -74,7 +74,7 @@ describe.runIf(chromium !== null)(title, () => {
     await page.waitForFunction(() => window.deit.logits !== undefined && window.deit.idle, null, { timeout: 60_000 });
     const found = await page.evaluate(() => window.deit.logits!);
 
-    const { model } = await openModel(engine(), { weights: 'shipped' }, () => undefined);
+    const { model } = await buildModel(engine(), { weights: 'shipped' }, () => undefined);
     model.eval();
     const pixels = new Float32Array(3 * 224 * 224);
     makeTransform(evaluationPipeline({ imageSize: 224 }))(photo, new PhiloxStream(0, Purpose.augment), pixels, 0);

@@ -1,6 +1,6 @@
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
-import { examinePhoto } from '../../deit/browser/photo.ts';
+import { examinePhoto } from '../../deit/data/photo.ts';
 
 const photo = sharp({ create: { width: 40, height: 30, channels: 3, background: 'red' } });
 

@@ -9,7 +9,7 @@ import { writeHuggingFaceFolder } from '../../deit/export/node/huggingface-folde
 import { createModel } from '../../deit/models/registry.ts';
 import { VisionTransformer } from '../../deit/models/deit.ts';
 import { openCheckpoint } from '../../deit/train/node/checkpoint.ts';
-import type { ModelCard } from '../../deit/train/node/model-card.ts';
+import type { ModelCard } from '../../deit/weights/model-card.ts';
 import { loadWeights } from '../../deit/weights/index.ts';
 import { saveState, stateValues } from '../../nn/index.ts';
 import { expectClose } from '../support/close.ts';

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import * as ort from 'onnxruntime-web';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DeitError, storeFloats } from '../../engine/index.ts';
-import { openModel } from '../../deit/cli/model-files.ts';
+import { buildModel } from '../../deit/train/node/open-model.ts';
 import { writeOnnxFile } from '../../deit/export/node/onnx-file.ts';
 import { messageType } from '../../deit/export/node/proto.ts';
 import { onnxModel } from '../../deit/export/onnx.ts';
@@ -93,7 +93,7 @@ describe('models as ONNX', () => {
   });
 
   it('the shipped model gives the same logits as here, to 1e-5', async () => {
-    const { model, spec } = await openModel(engine(), { weights: 'shipped' }, () => undefined);
+    const { model, spec } = await buildModel(engine(), { weights: 'shipped' }, () => undefined);
     const { images, shape, logits: expected, drift } = shippedCrops();
     const one = images.subarray(0, images.length / shape[0]);
     const run = await exported(model, spec, shape[2], { dtype: 'f32', heads: 'average' });

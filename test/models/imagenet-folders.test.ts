@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { describe, expect, it } from 'vitest';
 import { headClasses, imagenetClasses } from '../../deit/train/node/class-names.ts';
-import type { ModelCard } from '../../deit/train/node/model-card.ts';
+import type { ModelCard } from '../../deit/weights/model-card.ts';
 import { alignClasses } from '../../deit/weights/classes.ts';
 import { deit, lastJson } from '../support/command.ts';
 

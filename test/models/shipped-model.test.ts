@@ -1,6 +1,6 @@
 /** The pretrained model that ships, against timm in float64 with the same f16 weights. */
 import { describe, expect, it } from 'vitest';
-import { openModel } from '../../deit/cli/model-files.ts';
+import { buildModel } from '../../deit/train/node/open-model.ts';
 import { classNames, imagenetClasses } from '../../deit/train/node/class-names.ts';
 import { useEngine } from '../support/engine.ts';
 import { relativeError } from '../support/close.ts';
@@ -10,7 +10,7 @@ describe('the shipped DeiT-Ti', () => {
   const engine = useEngine();
 
   it('gives the logits that timm computes in float64', async () => {
-    const { model, spec } = await openModel(engine(), { weights: 'shipped' }, () => undefined);
+    const { model, spec } = await buildModel(engine(), { weights: 'shipped' }, () => undefined);
     expect(spec).toBe('deit_tiny_patch16_224');
     expect(model.numParameters()).toBe(5_717_416);
     const { images, shape, logits, drift } = shippedCrops();
@@ -22,7 +22,7 @@ describe('the shipped DeiT-Ti', () => {
   });
 
   it('names its classes itself, by the list that serves other ImageNet checkpoints too', async () => {
-    const { card } = await openModel(engine(), { weights: 'shipped' }, () => undefined);
+    const { card } = await buildModel(engine(), { weights: 'shipped' }, () => undefined);
     const names = imagenetClasses();
     expect(names).toHaveLength(1000);
     expect(new Set(names).size).toBe(1000);

@@ -1,4 +1,7 @@
 import { execFile } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 
@@ -31,5 +34,23 @@ describe('examples', () => {
     expect(parameters).toBe(9 * (3 * 16 + 16 * 32 + 32 * 64) + 2 * (16 + 32 + 64) + 64 * 10 + 10);
     expect([teacherLosses.length, studentLosses.length]).toEqual([12, 12]);
     expect(mean(studentLosses.slice(-4))).toBeLessThan(IGNORANCE);
+  });
+
+  it('photos: names and vectors of the files that it is given', async () => {
+    const { answers, vectors } = await run('photos', 'deit/report/report.png');
+    const [[best]] = answers as unknown as { name: string; probability: number }[][];
+    // A screenshot of a report: ImageNet has a class for it.
+    expect(best.name).toBe('website');
+    expect(vectors.map((vector) => (vector as unknown as number[]).length)).toEqual([192]);
+  });
+
+  it("custom run: a student and a teacher of one's own, with all files of a run", async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'deit-custom-'));
+    const result = await run('custom-run', join(folder, 'run'), '4');
+    expect(result.steps).toBe(4);
+    expect(readdirSync(join(folder, 'run'))).toEqual(
+      expect.arrayContaining(['metrics.jsonl', 'result.json', 'student.safetensors', 'teacher.safetensors']),
+    );
+    rmSync(folder, { recursive: true });
   });
 });

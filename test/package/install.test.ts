@@ -22,13 +22,14 @@ const program = `import { createEngine, matmul } from 'deit-webgpu/engine';
 import type { Engine, Tensor } from 'deit-webgpu/engine';
 import { AdamW, Linear, decayGroups } from 'deit-webgpu/nn';
 import { createModel } from 'deit-webgpu/deit';
+import { createEngine as sameEngine, openModel } from 'deit-webgpu';
 
 const engine: Engine = await createEngine({ seed: 1 });
 const x: Tensor = engine.tensor([1, 2, 3, 4], [2, 2]);
 const layer = new Linear(engine, 2, 3);
 const optimizer = new AdamW(decayGroups(layer.namedParameters(), 0.05), { betas: [0.9, 0.999], eps: 1e-8 });
 const model = createModel(engine, 'deit_tiny_distilled_patch16_224 img_size=32 depth=1 num_classes=10');
-console.log(JSON.stringify({ product: [...(await matmul(x, x).read())], distilled: model.distilled, norm: optimizer.norm !== undefined }));
+console.log(JSON.stringify({ product: [...(await matmul(x, x).read())], distilled: model.distilled, norm: optimizer.norm !== undefined, root: sameEngine === createEngine && typeof openModel === 'function' }));
 engine.close();
 `;
 
@@ -99,6 +100,6 @@ describe('the package, installed in an empty folder', () => {
       throw new Error((error as { stdout: string }).stdout);
     });
     const { stdout } = await promisify(execFile)(process.execPath, ['use.mjs'], { cwd: folder });
-    expect(JSON.parse(stdout)).toEqual({ product: [7, 10, 15, 22], distilled: true, norm: true });
+    expect(JSON.parse(stdout)).toEqual({ product: [7, 10, 15, 22], distilled: true, norm: true, root: true });
   });
 });

@@ -2,8 +2,8 @@
 import { packageVersion, writeFileAtomically } from '../../../engine/node.ts';
 import { saveState } from '../../../nn/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
-import { evaluationOf } from '../../train/node/model-card.ts';
-import type { ModelCard } from '../../train/node/model-card.ts';
+import { evaluationOf } from '../../weights/model-card.ts';
+import type { ModelCard } from '../../weights/model-card.ts';
 import { OPSET } from '../onnx-graph.ts';
 import { onnxModel } from '../onnx.ts';
 import type { OnnxOptions } from '../onnx.ts';

@@ -15,8 +15,8 @@ import { isModelFolder, openModelFolder } from '../../weights/node/model-folder.
 import { toF16 } from '../../weights/to-f16.ts';
 import { headClasses } from './class-names.ts';
 import { MODEL_FILES, findWeights } from './find-weights.ts';
-import { cardMetadata, readCard } from './model-card.ts';
-import type { ModelCard } from './model-card.ts';
+import { cardMetadata, readCard } from '../../weights/model-card.ts';
+import type { ModelCard } from '../../weights/model-card.ts';
 import { isCheckpoint, parseCheckpoint } from './run-state.ts';
 import { refuseOversized } from './size-check.ts';
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { assetPath } from '../../data/node/index.ts';
 import { likeness, numbered } from '../../weights/classes.ts';
 import type { HeadClasses } from '../../weights/classes.ts';
-import type { ModelCard } from './model-card.ts';
+import type { ModelCard } from '../../weights/model-card.ts';
 
 const IMAGENET = 1000;
 

@@ -6,8 +6,8 @@ import { readTensors, saveState, stateValues } from '../../../nn/index.ts';
 import type { Ema, Module, Optimizer } from '../../../nn/index.ts';
 import { parseInputs } from './inputs.ts';
 import type { RunInputs } from './inputs.ts';
-import { cardMetadata, readCard } from './model-card.ts';
-import type { ModelCard } from './model-card.ts';
+import { cardMetadata, readCard } from '../../weights/model-card.ts';
+import type { ModelCard } from '../../weights/model-card.ts';
 import { refuseOversized } from './size-check.ts';
 
 /** Everything that a training step changes. With the recipe and the step number it is all that a run consists of. */

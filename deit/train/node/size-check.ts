@@ -2,7 +2,7 @@
 import { DeitError, formatBytes, formatShape } from '../../../engine/node.ts';
 import type { HeaderCheck } from '../../../engine/node.ts';
 import { summarizeModel } from '../../models/registry.ts';
-import { readCard } from './model-card.ts';
+import { readCard } from '../../weights/model-card.ts';
 
 /** Bytes for each number of a model: a checkpoint has model, moving average and two moments of the optimizer in f32. */
 const EACH = 4 * 4;

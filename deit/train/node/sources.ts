@@ -11,7 +11,7 @@ import type { Dataset, EvaluationPipeline, Split, TrainingPipeline } from '../..
 import type { LoaderOptions, OpenedPart, ReadDataOptions, SplitOptions } from '../../data/node/index.ts';
 import type { Share } from '../../parallel/slices.ts';
 import type { Recipe } from '../../recipe/settings.ts';
-import type { HeldOut } from './model-card.ts';
+import type { HeldOut } from '../../weights/model-card.ts';
 
 /** The data of a run: loaders over the training and the validation images, on shared worker threads. */
 export interface Sources extends MeasuredSources {

@@ -22,7 +22,7 @@ import type { Length, StepProgress } from '../train-steps.ts';
 import { openCheckpoint, saveModel } from './checkpoint.ts';
 import { MODEL_FILES } from './find-weights.ts';
 import type { RunInputs } from './inputs.ts';
-import type { ModelCard } from './model-card.ts';
+import type { ModelCard } from '../../weights/model-card.ts';
 import type { RunFolder } from './run-folder.ts';
 import { listCheckpoints, saveCheckpoint } from './run-state.ts';
 import type { ReadCheckpoint, Trained } from './run-state.ts';

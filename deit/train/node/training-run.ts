@@ -19,7 +19,7 @@ import { headClasses } from './class-names.ts';
 import { MODEL_FILES } from './find-weights.ts';
 import { identifyWeights } from './inputs.ts';
 import type { RunInputs } from './inputs.ts';
-import type { ModelCard } from './model-card.ts';
+import type { ModelCard } from '../../weights/model-card.ts';
 import { absolutePath } from './paths.ts';
 import { DataListing } from './data-listing.ts';
 import { cutMetrics, findCheckpointOver, settleInputs } from './resume.ts';

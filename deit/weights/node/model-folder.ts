@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { DeitError, readSafetensors } from '../../../engine/node.ts';
 import type { HeaderCheck, StoredTensor } from '../../../engine/node.ts';
 import { describeModel } from '../../models/registry.ts';
-import type { ModelCard } from '../../train/node/model-card.ts';
+import type { ModelCard } from '../model-card.ts';
 import { isObject, modelOfConfig } from '../huggingface-config.ts';
 import type { Json } from '../huggingface-config.ts';
 import { preparationOfProcessor, preparationOfTimm } from '../huggingface-preprocessing.ts';

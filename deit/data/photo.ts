@@ -1,10 +1,10 @@
 /** A photo that somebody gives to the page: its first bytes and its size are looked at before a decoder sees it. */
 import { imageDimensionsFromData } from 'image-dimensions';
 import { DeitError } from '../../engine/index.ts';
-import type { RgbImage } from '../data/index.ts';
-import { firstFrame } from '../data/gif-frame.ts';
-import { formatOf } from '../data/image-format.ts';
-import { checkFileBytes, checkSize } from '../data/image-limits.ts';
+import type { RgbImage } from './dataset.ts';
+import { firstFrame } from './gif-frame.ts';
+import { formatOf } from './image-format.ts';
+import { checkFileBytes, checkSize } from './image-limits.ts';
 
 /** What is decoded here: of the formats that the `deit` command reads, those that every browser does. */
 const TYPES: Readonly<Partial<Record<string, string>>> = {

@@ -1,7 +1,7 @@
-/** What a file of weights says of its model and of the run that made it. Node only. */
-import { DeitError } from '../../../engine/index.ts';
-import { evaluationPipeline } from '../../data/index.ts';
-import type { EvaluationPipeline } from '../../data/index.ts';
+/** What a file of weights says of its model and of the run that made it. */
+import { DeitError } from '../../engine/index.ts';
+import { evaluationPipeline } from '../data/index.ts';
+import type { EvaluationPipeline } from '../data/index.ts';
 
 /** Key of the card in the metadata of a safetensors file. */
 const KEY = 'deit-webgpu';
