@@ -51,6 +51,8 @@ export interface Ended {
   readonly stdout: string;
   readonly stderr: string;
   readonly seconds: number;
+  /** Seconds from when standard error last held this text anew to the end. */
+  sinceLast(text: string): number;
 }
 
 export interface RankOptions {
@@ -79,11 +81,20 @@ export function runRanks(
   const timer = setTimeout(() => child.kill('SIGKILL'), 1000 * seconds);
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const heard: [at: number, length: number][] = [];
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+    heard.push([performance.now(), stderr.length]);
+  });
   return new Promise((resolve) => {
     child.on('close', (code) => {
       clearTimeout(timer);
-      resolve({ code, stdout, stderr, seconds: (performance.now() - start) / 1000 });
+      const end = performance.now();
+      const sinceLast = (text: string): number => {
+        const [at = start] = heard.find(([, length]) => length > stderr.lastIndexOf(text)) ?? [];
+        return (end - at) / 1000;
+      };
+      resolve({ code, stdout, stderr, seconds: (end - start) / 1000, sinceLast });
     });
   });
 }

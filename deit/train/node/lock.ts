@@ -41,7 +41,12 @@ interface Owner {
 export interface LockOptions {
   /** How long an owner on another machine is watched for signs of life. */
   readonly watchMs?: number;
+  /** How long the lock is tried for: an owner that was killed takes a moment to be gone. Default 0. */
+  readonly patienceMs?: number;
 }
+
+/** Milliseconds between tries. */
+const RETRY_MS = 20;
 
 /**
  * Makes this process the only owner of `folder` until the returned function is called. The lock is the operating system's
@@ -49,13 +54,19 @@ export interface LockOptions {
  * taking over, and neither process numbers that are used again nor containers that number processes by themselves matter.
  * Throws `file-unwritable` where the folder has another owner.
  */
-export function lockFolder(folder: string, { watchMs = WATCH_MS }: LockOptions = {}): () => void {
+export function lockFolder(folder: string, { watchMs = WATCH_MS, patienceMs = 0 }: LockOptions = {}): () => void {
   const path = join(folder, LOCK);
+  const last = performance.now() + patienceMs;
   for (;;) {
     const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o666);
     try {
       const granted = tryLockFile(fd);
       if (granted === null) return markFolder(folder, fd);
+      if (!granted && performance.now() < last) {
+        closeSync(fd);
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS);
+        continue;
+      }
       if (!granted) throw refusal(folder, readOwner(fd));
       // An owner that ended in between has removed the file: what was locked is no longer the one that others will find.
       if (!isAt(fd, path)) {

@@ -8,6 +8,9 @@ import { METRICS, MetricsFile } from './metrics-file.ts';
 import type { MetricsLine } from './metrics-file.ts';
 import { CHECKPOINTS } from './run-state.ts';
 
+/** Milliseconds that a run which was killed is given to be gone. */
+const GOING_MS = 3000;
+
 /** Files of a run that has made no step. */
 const BEGINNING = ['config.json', 'adapter.json', 'variants.json', METRICS];
 
@@ -72,7 +75,8 @@ export class RunFolder {
     }
     return new RunFolder(
       path,
-      attempt(path, () => lockFolder(path)),
+      // A launcher ends before the last of its ranks is gone.
+      attempt(path, () => lockFolder(path, { patienceMs: GOING_MS })),
     );
   }
 
