@@ -2,7 +2,8 @@ import eslint from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist/', 'node_modules/', 'runs/', 'site/'] },
+  // AssemblyScript has TypeScript's syntax, but types of its own.
+  { ignores: ['dist/', 'node_modules/', 'runs/', 'site/', 'deit/data/wasm/assembly/'] },
   eslint.configs.recommended,
   {
     files: ['**/*.ts'],

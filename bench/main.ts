@@ -1,6 +1,7 @@
 /**
  * `npm run bench [filter]` measures kernels and models; `npm run bench -- --peers [libraries] [cases]` compares with other
- * libraries on the same adapter; `npm run bench -- --peers-tables FILE` shows and draws a comparison that was written.
+ * libraries on the same adapter; `npm run bench -- --peers-tables FILE` shows and draws a comparison that was written;
+ * `npm run bench -- --data FOLDER` measures the data pipeline.
  */
 const [first, ...rest] = process.argv.slice(2);
 if (first === '--peers') {
@@ -9,6 +10,9 @@ if (first === '--peers') {
 } else if (first === '--peers-tables') {
   const { showComparison } = await import('./peers/compare.ts');
   showComparison(rest[0]);
+} else if (first === '--data') {
+  const { benchData } = await import('./data/main.ts');
+  await benchData(rest);
 } else {
   const { benchKernelsAndModels } = await import('./kernels-and-models.ts');
   await benchKernelsAndModels(first);

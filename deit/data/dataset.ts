@@ -6,7 +6,9 @@ export interface RgbImage {
   width: number;
   height: number;
   /** width * height * 3 bytes. */
-  data: Uint8Array;
+  readonly data: Uint8Array;
+  /** A rectangle of whole pixels inside the image, where that is less work than all of it: of a file still to be decoded. */
+  part?(rect: { left: number; top: number; width: number; height: number }): RgbImage;
 }
 
 /** A picture from a file. */

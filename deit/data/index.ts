@@ -3,6 +3,7 @@ export * from './affine.ts';
 export * from './augment-ops.ts';
 export * from './cifar.ts';
 export * from './color-jitter.ts';
+export * from './crop.ts';
 export * from './dataset.ts';
 export * from './mixing.ts';
 export * from './pipeline.ts';

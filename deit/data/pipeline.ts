@@ -7,6 +7,7 @@ import type { PhiloxStream } from '../../engine/index.ts';
 import { fillColor } from './augment-ops.ts';
 import { jitterColors } from './color-jitter.ts';
 import type { ColorJitter } from './color-jitter.ts';
+import { crop } from './crop.ts';
 import type { RgbImage } from './dataset.ts';
 import { applyAugment, parseAugment } from './rand-augment.ts';
 import { deitErasing, eraseRandomly } from './random-erasing.ts';
@@ -14,7 +15,6 @@ import type { RandomErasing } from './random-erasing.ts';
 import { resize } from './resize.ts';
 import type { Interpolation } from './resize.ts';
 import {
-  crop,
   evaluationCrop,
   flipHorizontal,
   imagenetNormalization,
@@ -25,6 +25,7 @@ import {
   writeChw,
 } from './transforms.ts';
 import type { EvaluationOptions, Normalization } from './transforms.ts';
+import { inKernelMemory, keptImage } from './wasm/memory.ts';
 
 /** Evaluation: resize, centre crop, normalize. No draws. */
 export interface EvaluationPipeline extends EvaluationOptions {
@@ -92,12 +93,13 @@ export function makeTransform(pipeline: Pipeline): Transform {
   checkPipeline(pipeline);
   const tables = normalizationTables(pipeline.normalization);
   if (pipeline.kind === 'evaluation') {
-    return (image, _draws, out, offset) => writeChw(evaluationCrop(image, pipeline), tables, out, offset);
+    return (image, _draws, out, offset) =>
+      inKernelMemory(() => writeChw(evaluationCrop(image, pipeline), tables, out, offset));
   }
   const augment = makeAugment(pipeline);
   const { imageSize, erasing } = pipeline;
   return (image, draws, out, offset) => {
-    writeChw(augment(image, draws), tables, out, offset);
+    inKernelMemory(() => writeChw(augment(image, draws), tables, out, offset));
     if (erasing) eraseRandomly(out, offset, imageSize, imageSize, erasing, draws);
   };
 }
@@ -106,12 +108,13 @@ export function makeTransform(pipeline: Pipeline): Transform {
 export function makeAugment(pipeline: TrainingPipeline): (image: RgbImage, draws: PhiloxStream) => RgbImage {
   const policy = pipeline.autoAugment === null ? null : parseAugment(pipeline.autoAugment);
   const context = { fill: fillColor(pipeline.normalization.mean), interpolation: pipeline.interpolation };
-  return (image, draws) => {
-    const cropped = cropRandomly(image, pipeline, draws);
-    const flipped = draws.uniform() < pipeline.flipProbability ? flipHorizontal(cropped) : cropped;
-    if (policy) return applyAugment(policy, flipped, context, draws);
-    return pipeline.colorJitter ? jitterColors(flipped, pipeline.colorJitter, draws) : flipped;
-  };
+  return (image, draws) =>
+    keptImage(() => {
+      const cropped = cropRandomly(image, pipeline, draws);
+      const flipped = draws.uniform() < pipeline.flipProbability ? flipHorizontal(cropped) : cropped;
+      if (policy) return applyAugment(policy, flipped, context, draws);
+      return pipeline.colorJitter ? jitterColors(flipped, pipeline.colorJitter, draws) : flipped;
+    });
 }
 
 function cropRandomly(image: RgbImage, pipeline: TrainingPipeline, draws: PhiloxStream): RgbImage {

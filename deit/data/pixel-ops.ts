@@ -3,6 +3,7 @@
  * torchvision's adjust_hue (sources: Pillow ImageOps.py, ImageEnhance.py, Blend.c, Filter.c, Convert.c). Browser-safe.
  */
 import type { RgbImage } from './dataset.ts';
+import { addressOf, allocate, bytesAt, keptImage, kernels, newImage, wordsAt } from './wasm/memory.ts';
 
 type Table = Uint8Array;
 
@@ -10,27 +11,25 @@ const table = (value: (level: number) => number): Table => Uint8Array.from({ len
 const clip = (value: number): number => (value < 0 ? 0 : value > 255 ? 255 : value);
 
 /** Every channel through its table (one table: the same for all three). */
-function lookUp(image: RgbImage, tables: readonly Table[]): RgbImage {
-  const data = new Uint8Array(image.data.length);
-  for (let channel = 0; channel < 3; channel++) {
-    const lut = tables[channel % tables.length];
-    for (let i = channel; i < data.length; i += 3) data[i] = lut[image.data[i]];
-  }
-  return { ...image, data };
-}
+const lookUp = (image: RgbImage, tables: readonly Table[]): RgbImage =>
+  newImage(image.width, image.height, (out) => {
+    const at = allocate(3 * 256);
+    for (let channel = 0; channel < 3; channel++) bytesAt(at + channel * 256, 256).set(tables[channel % tables.length]);
+    kernels().lookUp(addressOf(image), out, image.width * image.height, at);
+  });
 
-/** Counts of the 256 levels of one channel. */
-function histogram(image: RgbImage, channel: number): Uint32Array {
-  const counts = new Uint32Array(256);
-  for (let i = channel; i < image.data.length; i += 3) counts[image.data[i]]++;
-  return counts;
+/** A table for each channel, made from the counts of its 256 levels. */
+function perChannel(image: RgbImage, make: (counts: Uint32Array) => Table): RgbImage {
+  return keptImage(() => {
+    const at = allocate(3 * 256 * 4);
+    kernels().histogram(addressOf(image), image.width * image.height, at);
+    const counts = new Uint32Array(wordsAt(at, 3 * 256));
+    return lookUp(
+      image,
+      [0, 1, 2].map((channel) => make(counts.subarray(channel * 256, channel * 256 + 256))),
+    );
+  });
 }
-
-const perChannel = (image: RgbImage, make: (counts: Uint32Array) => Table): RgbImage =>
-  lookUp(
-    image,
-    [0, 1, 2].map((channel) => make(histogram(image, channel))),
-  );
 
 const identity = table((level) => level);
 
@@ -73,80 +72,47 @@ export const solarizeAdd = (image: RgbImage, amount: number): RgbImage =>
 export const posterize = (image: RgbImage, bits: number): RgbImage =>
   bits >= 8 ? image : lookUp(image, [table((level) => level & ~((1 << (8 - bits)) - 1) & 255)]);
 
-/** Luma as Pillow rounds it: (19595 R + 38470 G + 7471 B + 2^15) / 2^16. */
-const luma = (data: Uint8Array, i: number): number =>
-  (data[i] * 19595 + data[i + 1] * 38470 + data[i + 2] * 7471 + 0x8000) >> 16;
-
-/**
- * degenerate + factor (image - degenerate) in single precision, clipped and truncated; `degenerate` gives the byte at an
- * index of the image's data.
- */
-function blend(image: RgbImage, factor: number, degenerate: (i: number) => number): RgbImage {
+/** degenerate + factor (image - degenerate) in single precision, clipped and truncated, where `degenerate` is one level. */
+function blendWith(image: RgbImage, factor: number, degenerate: number): RgbImage {
   const alpha = Math.fround(factor);
-  const data = new Uint8Array(image.data.length);
-  for (let i = 0; i < data.length; i++) {
-    const from = degenerate(i);
-    data[i] = clip(Math.fround(from + Math.fround(alpha * (image.data[i] - from))));
-  }
-  return { ...image, data };
+  const blended = table((level) => clip(Math.fround(degenerate + Math.fround(alpha * (level - degenerate)))));
+  return lookUp(image, [blended]);
 }
 
-/** Saturation: 0 is grey, 1 the image itself. */
-export function adjustColor(image: RgbImage, factor: number): RgbImage {
-  const grey = new Uint8Array(image.width * image.height);
-  for (let i = 0; i < grey.length; i++) grey[i] = luma(image.data, 3 * i);
-  return blend(image, factor, (i) => grey[Math.trunc(i / 3)]);
-}
+/** Saturation: 0 is grey (luma), 1 the image itself. */
+export const adjustColor = (image: RgbImage, factor: number): RgbImage =>
+  newImage(image.width, image.height, (out) =>
+    kernels().adjustColor(addressOf(image), out, image.width * image.height, factor),
+  );
 
 /** Contrast about the mean luma: 0 is that grey, 1 the image itself. */
 export function adjustContrast(image: RgbImage, factor: number): RgbImage {
-  let sum = 0;
-  for (let i = 0; i < image.data.length; i += 3) sum += luma(image.data, i);
-  const mean = Math.trunc(sum / (image.width * image.height) + 0.5);
-  return blend(image, factor, () => mean);
+  const pixels = image.width * image.height;
+  return keptImage(() => {
+    const mean = Math.trunc(kernels().lumaSum(addressOf(image), pixels) / pixels + 0.5);
+    return blendWith(image, factor, mean);
+  });
 }
 
 /** Brightness: 0 is black, 1 the image itself. */
-export const adjustBrightness = (image: RgbImage, factor: number): RgbImage => blend(image, factor, () => 0);
+export const adjustBrightness = (image: RgbImage, factor: number): RgbImage => blendWith(image, factor, 0);
 
 /** Sharpness: 0 is smoothed by (1 1 1; 1 5 1; 1 1 1) / 13, 1 the image itself, 2 sharpened. */
-export function adjustSharpness(image: RgbImage, factor: number): RgbImage {
-  const smooth = smoothed(image);
-  return blend(image, factor, (i) => smooth[i]);
-}
-
-const edgeWeight = Math.fround(1 / 13);
-const centerWeight = Math.fround(5 / 13);
-
-/** The 3 x 3 smoothing filter in Pillow's order of single-precision sums; border pixels stay as they are. */
-function smoothed(image: RgbImage): Uint8Array {
-  const { width, height, data: source } = image;
-  const { fround } = Math;
-  const stride = width * 3;
-  const data = new Uint8Array(source); // not slice(): a Buffer's shares its memory
-  const row = (i: number, center: number): number =>
-    fround(
-      fround(fround(source[i - 3] * edgeWeight) + fround(source[i] * center)) + fround(source[i + 3] * edgeWeight),
-    );
-  for (let y = 1; y < height - 1; y++) {
-    for (let i = y * stride + 3; i < (y + 1) * stride - 3; i++) {
-      const below = fround(0.5 + row(i + stride, edgeWeight));
-      const sum = fround(fround(below + row(i, centerWeight)) + row(i - stride, edgeWeight));
-      data[i] = clip(sum);
-    }
-  }
-  return data;
-}
+export const adjustSharpness = (image: RgbImage, factor: number): RgbImage =>
+  newImage(image.width, image.height, (out) =>
+    kernels().sharpen(addressOf(image), out, image.width, image.height, factor),
+  );
 
 /** Hue shifted by `shift` (of a full turn, -0.5 to 0.5) through Pillow's 8-bit HSV. */
 export function adjustHue(image: RgbImage, shift: number): RgbImage {
   const offset = Math.trunc(shift * 255) & 255;
-  const data = new Uint8Array(image.data.length);
+  const { width, height, data: source } = image;
+  const data = new Uint8Array(source.length);
   for (let i = 0; i < data.length; i += 3) {
-    const [hue, saturation, value] = toHsv(image.data[i], image.data[i + 1], image.data[i + 2]);
+    const [hue, saturation, value] = toHsv(source[i], source[i + 1], source[i + 2]);
     data.set(fromHsv((hue + offset) & 255, saturation, value), i);
   }
-  return { ...image, data };
+  return { width, height, data };
 }
 
 function toHsv(red: number, green: number, blue: number): [number, number, number] {

@@ -2,8 +2,9 @@
  * Random erasing (Zhong et al. 2017) of a normalized image, as timm's RandomErasing. Browser-safe.
  */
 import type { PhiloxStream } from '../../engine/index.ts';
-import type { Rect } from './transforms.ts';
+import type { Rect } from './crop.ts';
 import { roundHalfEven } from './transforms.ts';
+import { allocate, floatsAt, inKernelMemory, kernels } from './wasm/memory.ts';
 
 export interface RandomErasing {
   /** Probability that an image is erased at all. */
@@ -72,11 +73,25 @@ function fill(
   mode: RandomErasing['mode'],
   draws: PhiloxStream,
 ): void {
+  const noise = mode === 'pixel' ? normals(3 * rect.width * rect.height, draws) : null;
   for (let channel = 0; channel < 3; channel++) {
     const colour = mode === 'rand' ? draws.normal() : 0;
-    for (let y = rect.top; y < rect.top + rect.height; y++) {
-      const row = offset + (channel * height + y) * width + rect.left;
-      for (let x = row; x < row + rect.width; x++) planes[x] = mode === 'pixel' ? draws.normal() : colour;
+    for (let y = 0; y < rect.height; y++) {
+      const row = offset + (channel * height + rect.top + y) * width + rect.left;
+      const drawn = (channel * rect.height + y) * rect.width;
+      if (noise) planes.set(noise.subarray(drawn, drawn + rect.width), row);
+      else planes.fill(colour, row, row + rect.width);
     }
   }
+}
+
+/** As many normal draws as `draws.normal()` would give, in f32. */
+function normals(count: number, draws: PhiloxStream): Float32Array {
+  return inKernelMemory(() => {
+    const { seed, purpose, step, stream, word } = draws.place;
+    const out = allocate(4 * count);
+    kernels().normals(seed, purpose, step, stream, word, out, count);
+    draws.skip(2 * count);
+    return new Float32Array(floatsAt(out, count));
+  });
 }

@@ -9,6 +9,9 @@
  */
 import { DeitError } from '../../engine/index.ts';
 import type { RgbImage } from './dataset.ts';
+import { crop } from './crop.ts';
+import type { Rect } from './crop.ts';
+import { addressOf, allocate, kernels, newImage, wordsAt } from './wasm/memory.ts';
 
 export type Interpolation = 'bilinear' | 'bicubic';
 
@@ -36,9 +39,10 @@ const filters: Record<Interpolation, Filter> = {
 
 /** 32 bits less 8 for the result and 2 for the overshoot of negative lobes. */
 const precisionBits = 22;
-const half = 1 << (precisionBits - 1);
+/** Weights are given to the kernels as two halves of 16 bits, of which the lower has so many. */
+const lowBits = 11;
 
-/** For every output position: first input position, number of inputs, and `stride` fixed-point weights. */
+/** For the output positions from `begin` on: first input position, number of inputs, and `stride` fixed-point weights. */
 interface Coefficients {
   first: Int32Array;
   count: Int32Array;
@@ -46,17 +50,23 @@ interface Coefficients {
   stride: number;
 }
 
-function coefficients(inputSize: number, from: number, to: number, outputSize: number, filter: Filter): Coefficients {
+function coefficients(
+  inputSize: number,
+  [from, to]: readonly [number, number],
+  outputSize: number,
+  filter: Filter,
+  [begin, end]: readonly [number, number],
+): Coefficients {
   // Pillow subtracts in single precision.
   const scale = Math.fround(to - from) / outputSize;
   const filterScale = Math.max(scale, 1);
   const support = filter.support * filterScale;
   const stride = Math.ceil(support) * 2 + 1;
-  const first = new Int32Array(outputSize);
-  const count = new Int32Array(outputSize);
-  const weights = new Int32Array(outputSize * stride);
+  const first = new Int32Array(end - begin);
+  const count = new Int32Array(end - begin);
+  const weights = new Int32Array((end - begin) * stride);
   const row = new Float64Array(stride);
-  for (let out = 0; out < outputSize; out++) {
+  for (let out = begin; out < end; out++) {
     const center = from + (out + 0.5) * scale;
     const start = Math.max(0, Math.trunc(center - support + 0.5));
     const length = Math.min(inputSize, Math.trunc(center + support + 0.5)) - start;
@@ -67,22 +77,24 @@ function coefficients(inputSize: number, from: number, to: number, outputSize: n
     }
     for (let i = 0; i < length; i++) {
       const scaled = (sum === 0 ? row[i] : row[i] / sum) * (1 << precisionBits);
-      weights[out * stride + i] = Math.trunc(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
+      weights[(out - begin) * stride + i] = Math.trunc(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
     }
-    first[out] = start;
-    count[out] = length;
+    first[out - begin] = start;
+    count[out - begin] = length;
   }
   return { first, count, weights, stride };
 }
 
-const clip8 = (fixed: number): number => {
-  const value = fixed >> precisionBits;
-  return value < 0 ? 0 : value > 255 ? 255 : value;
-};
+/** An axis that is neither scaled nor cut: each output is its input. */
+const unchanged = ([begin, end]: readonly [number, number]): Pick<Coefficients, 'first' | 'count'> => ({
+  first: Int32Array.from({ length: end - begin }, (_, i) => begin + i),
+  count: new Int32Array(end - begin).fill(1),
+});
 
 /**
- * The image (or the part of it in `box`) resized to width x height. Equal to Pillow's `resize` byte by byte.
- * Like Pillow, returns an unfiltered copy of an axis that neither changes size nor is cropped.
+ * The image (or the part of it in `box`) resized to width x height, and of that the part in `window`. Equal to Pillow's
+ * `resize` byte by byte. Like Pillow, leaves an axis unfiltered that neither changes size nor is cropped. Of the image only
+ * the pixels that the window needs are looked at, and decoded where that is still to be done.
  */
 export function resize(
   image: RgbImage,
@@ -90,82 +102,97 @@ export function resize(
   height: number,
   interpolation: Interpolation,
   box: Box = [0, 0, image.width, image.height],
+  window: Rect = { left: 0, top: 0, width, height },
 ): RgbImage {
-  checkResize(image, width, height, box);
+  checkResize(image, width, height, box, window);
   // Pillow holds the box in single precision.
   const [left, top, right, bottom] = box.map(Math.fround);
   const filter = filters[interpolation];
-  const columns = coefficients(image.width, left, right, width, filter);
-  const rows = coefficients(image.height, top, bottom, height, filter);
   const isHorizontal = width !== image.width || left !== 0 || right !== width;
   const isVertical = height !== image.height || top !== 0 || bottom !== height;
-  if (isHorizontal && isVertical) {
-    return verticalFirst(image, width, height)
-      ? resizeColumns(resizeRows(image, rows), columns)
-      : resizeRows(resizeColumns(image, columns, usedInputs(rows)), rows);
-  }
-  if (isHorizontal) return resizeColumns(image, columns);
-  if (isVertical) return resizeRows(image, rows);
-  return { ...image, data: new Uint8Array(image.data) }; // not slice(): a Buffer's shares its memory
+  const across = [window.left, window.left + window.width] as const;
+  const down = [window.top, window.top + window.height] as const;
+  const columns = isHorizontal ? coefficients(image.width, [left, right], width, filter, across) : undefined;
+  const rows = isVertical ? coefficients(image.height, [top, bottom], height, filter, down) : undefined;
+  return newImage(window.width, window.height, (out) => {
+    const used = usedRect(columns ?? unchanged(across), rows ?? unchanged(down));
+    const source = crop(image, used);
+    const from = addressOf(source);
+    const isColumnsLast = rows && columns && verticalFirst(image, width, height);
+    if (!columns && !rows) kernels().copy(from, out, window.width * window.height * 3);
+    else if (!rows) resizeColumns(from, source, columns!, used.left, out);
+    else if (!columns) resizeRows(from, source.width, rows, used.top, out);
+    else if (isColumnsLast) {
+      const between = allocate(source.width * window.height * 3);
+      resizeRows(from, source.width, rows, used.top, between);
+      resizeColumns(between, { width: source.width, height: window.height }, columns, used.left, out);
+    } else {
+      const between = allocate(window.width * source.height * 3);
+      resizeColumns(from, source, columns, used.left, between);
+      resizeRows(between, window.width, rows, used.top, out);
+    }
+  });
 }
 
 const verticalFirst = (image: RgbImage, width: number, height: number): boolean =>
   height < image.height && image.height - height > 2 * (image.width - width);
 
-/** First and last + 1 of the inputs that the coefficients read. */
-const usedInputs = ({ first, count }: Coefficients): [number, number] => [first[0], first.at(-1)! + count.at(-1)!];
+type Inputs = Pick<Coefficients, 'first' | 'count'>;
 
-/** The horizontal pass. Rows outside [top, bottom) are left unwritten, since nobody will read them. */
-function resizeColumns(image: RgbImage, c: Coefficients, [top, bottom] = [0, image.height]): RgbImage {
-  const source = image.data;
-  const width = c.first.length;
-  const data = new Uint8Array(width * image.height * 3);
-  let out = top * width * 3;
-  for (let y = top; y < bottom; y++) {
-    const line = y * image.width;
-    for (let x = 0; x < width; x++) {
-      let red = half;
-      let green = half;
-      let blue = half;
-      const weight = x * c.stride;
-      let pixel = (line + c.first[x]) * 3;
-      for (let i = 0; i < c.count[x]; i++, pixel += 3) {
-        const w = c.weights[weight + i];
-        red += source[pixel] * w;
-        green += source[pixel + 1] * w;
-        blue += source[pixel + 2] * w;
-      }
-      data[out++] = clip8(red);
-      data[out++] = clip8(green);
-      data[out++] = clip8(blue);
-    }
-  }
-  return { width, height: image.height, data };
+/** The pixels that the coefficients read. */
+function usedRect(columns: Inputs, rows: Inputs): Rect {
+  const range = ({ first, count }: Inputs): [number, number] => [first[0], first.at(-1) + count.at(-1) - first[0]];
+  const [left, width] = range(columns);
+  const [top, height] = range(rows);
+  return { left, top, width, height };
 }
 
-/** The vertical pass. */
-function resizeRows(image: RgbImage, c: Coefficients): RgbImage {
-  const source = image.data;
-  const height = c.first.length;
-  const stride = image.width * 3;
-  const data = new Uint8Array(stride * height);
-  const sums = new Int32Array(stride);
-  for (let y = 0; y < height; y++) {
-    sums.fill(half);
-    for (let i = 0; i < c.count[y]; i++) {
-      const w = c.weights[y * c.stride + i];
-      const line = (c.first[y] + i) * stride;
-      for (let x = 0; x < stride; x++) sums[x] += source[line + x] * w;
-    }
-    for (let x = 0; x < stride; x++) data[y * stride + x] = clip8(sums[x]);
-  }
-  return { width: image.width, height, data };
+function resizeColumns(
+  source: number,
+  size: Pick<RgbImage, 'width' | 'height'>,
+  columns: Coefficients,
+  begin: number,
+  out: number,
+): void {
+  const { address, pairs } = packed(columns, begin);
+  kernels().resizeColumns(source, size.width, size.height, out, columns.first.length, address, pairs);
 }
 
-function checkResize(image: RgbImage, width: number, height: number, box: Box): void {
+function resizeRows(source: number, width: number, rows: Coefficients, begin: number, out: number): void {
+  const { address, pairs } = packed(rows, begin);
+  kernels().resizeRows(source, width * 3, out, rows.first.length, address, pairs);
+}
+
+/** The coefficients as the kernels read them (wasm/assembly/resize.ts), for inputs of which `begin` is the first. */
+function packed({ first, count, weights, stride }: Coefficients, begin: number): { address: number; pairs: number } {
+  const pairs = (stride + 1) >> 1;
+  const step = 2 + 2 * pairs;
+  const address = allocate(first.length * step * 4);
+  const words = wordsAt(address, first.length * step);
+  const lowMask = (1 << lowBits) - 1;
+  for (let out = 0; out < first.length; out++) {
+    const at = out * step;
+    const own = (count[out] + 1) >> 1;
+    words[at] = first[out] - begin;
+    words[at + 1] = own;
+    for (let pair = 0; pair < own; pair++) {
+      const a = weights[out * stride + 2 * pair];
+      const b = 2 * pair + 1 < count[out] ? weights[out * stride + 2 * pair + 1] : 0;
+      words[at + 2 + 2 * pair] = ((a >> lowBits) & 0xffff) | ((b >> lowBits) << 16);
+      words[at + 3 + 2 * pair] = (a & lowMask) | ((b & lowMask) << 16);
+    }
+  }
+  return { address, pairs };
+}
+
+function checkResize(image: RgbImage, width: number, height: number, box: Box, window: Rect): void {
   const [left, top, right, bottom] = box;
   const isBoxInside = left >= 0 && top >= 0 && right <= image.width && bottom <= image.height;
-  if ([width, height].every((n) => Number.isInteger(n) && n > 0) && isBoxInside && left < right && top < bottom) return;
+  const isWindowInside =
+    window.left >= 0 && window.top >= 0 && window.left + window.width <= width && window.top + window.height <= height;
+  const isWhole = [width, height, ...(Object.values(window) as number[])].every(Number.isInteger);
+  const isFull = [width, height, window.width, window.height, right - left, bottom - top].every((n) => n > 0);
+  if (isWhole && isFull && isBoxInside && isWindowInside) return;
   throw new DeitError('bad-argument', 'An image cannot be resized like this.', {
     where: `resize of ${image.width} x ${image.height}`,
     expected: 'a positive integer size, and a box that is not empty and lies inside the image',

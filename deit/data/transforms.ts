@@ -5,8 +5,11 @@
 import { DeitError } from '../../engine/index.ts';
 import type { PhiloxStream } from '../../engine/index.ts';
 import type { RgbImage } from './dataset.ts';
+import { crop } from './crop.ts';
+import type { Rect } from './crop.ts';
 import { resize } from './resize.ts';
 import type { Interpolation } from './resize.ts';
+import { addressOf, allocate, floatsAt, inKernelMemory, kernels, newImage } from './wasm/memory.ts';
 
 /** Mean and standard deviation of red, green and blue on [0, 1]. */
 export interface Normalization {
@@ -17,38 +20,11 @@ export interface Normalization {
 /** Used by every DeiT checkpoint and by the RegNetY teachers. */
 export const imagenetNormalization: Normalization = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
-/** A rectangle of whole pixels. */
-export interface Rect {
-  left: number;
-  top: number;
-  width: number;
-  height: number;
-}
-
 /** Python's `round`: halves go to the even neighbour. */
 export function roundHalfEven(value: number): number {
   const floor = Math.floor(value);
   if (value - floor !== 0.5) return Math.round(value);
   return floor % 2 === 0 ? floor : floor + 1;
-}
-
-/** The part of the image inside `rect`, which must lie within it. */
-export function crop(image: RgbImage, rect: Rect): RgbImage {
-  const { left, top, width, height } = rect;
-  if (left < 0 || top < 0 || width < 1 || height < 1 || left + width > image.width || top + height > image.height) {
-    throw new DeitError('bad-argument', 'The rectangle to cut out does not lie inside the image.', {
-      where: `crop of ${image.width} x ${image.height}`,
-      expected: 'a rectangle inside the image, with at least one pixel',
-      found: `${width} x ${height} at (${left}, ${top})`,
-    });
-  }
-  if (width === image.width && height === image.height) return image;
-  const data = new Uint8Array(width * height * 3);
-  for (let y = 0; y < height; y++) {
-    const from = ((top + y) * image.width + left) * 3;
-    data.set(image.data.subarray(from, from + width * 3), y * width * 3);
-  }
-  return { width, height, data };
 }
 
 /** The image with `padding` black pixels on every side. */
@@ -64,37 +40,29 @@ export function pad(image: RgbImage, padding: number): RgbImage {
 }
 
 /** The image mirrored left to right. */
-export function flipHorizontal(image: RgbImage): RgbImage {
-  const { width, height } = image;
-  const data = new Uint8Array(image.data.length);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const from = (y * width + (width - 1 - x)) * 3;
-      const to = (y * width + x) * 3;
-      data[to] = image.data[from];
-      data[to + 1] = image.data[from + 1];
-      data[to + 2] = image.data[from + 2];
-    }
-  }
-  return { width, height, data };
+export const flipHorizontal = (image: RgbImage): RgbImage =>
+  newImage(image.width, image.height, (out) => kernels().flip(addressOf(image), out, image.width, image.height));
+
+/** Size of an image of which the shorter side becomes `size`, as torchvision's Resize(size): the longer one is truncated. */
+function shorterSide({ width, height }: Pick<RgbImage, 'width' | 'height'>, size: number): [number, number] {
+  const longer = Math.trunc((size * Math.max(width, height)) / Math.min(width, height));
+  return width <= height ? [size, longer] : [longer, size];
 }
 
-/** torchvision's Resize(size): the shorter side becomes `size`, the longer one is truncated. */
-export function resizeShorterSide(image: RgbImage, size: number, interpolation: Interpolation): RgbImage {
-  const { width, height } = image;
-  const isTall = width <= height;
-  const longer = Math.trunc((size * Math.max(width, height)) / Math.min(width, height));
-  return isTall ? resize(image, size, longer, interpolation) : resize(image, longer, size, interpolation);
-}
+/** torchvision's Resize(size). */
+export const resizeShorterSide = (image: RgbImage, size: number, interpolation: Interpolation): RgbImage =>
+  resize(image, ...shorterSide(image, size), interpolation);
 
 /** Where the middle of an odd number of pixels is: to the even neighbour as in torchvision, or down as in transformers. */
 export type CropRounding = 'even' | 'down';
 
 /** torchvision's CenterCrop for an image that is at least size x size, or transformers'. */
-export function centerCrop(image: RgbImage, size: number, rounding: CropRounding = 'even'): RgbImage {
+export const centerCrop = (image: RgbImage, size: number, rounding: CropRounding = 'even'): RgbImage =>
+  crop(image, centerRect(image.width, image.height, size, rounding));
+
+function centerRect(width: number, height: number, size: number, rounding: CropRounding = 'even'): Rect {
   const round = rounding === 'even' ? roundHalfEven : Math.floor;
-  const [left, top] = [round((image.width - size) / 2), round((image.height - size) / 2)];
-  return crop(image, { left, top, width: size, height: size });
+  return { left: round((width - size) / 2), top: round((height - size) / 2), width: size, height: size };
 }
 
 /** RandomCrop(size, padding) of torchvision: black border, then a uniformly placed square. */
@@ -151,12 +119,15 @@ export function normalizationTables({ mean, std }: Normalization): readonly Floa
 
 /** Writes the image as normalized planes [3, height, width] into `out` from `offset` on. */
 export function writeChw(image: RgbImage, tables: readonly Float32Array[], out: Float32Array, offset = 0): void {
-  const plane = image.width * image.height;
-  for (let channel = 0; channel < 3; channel++) {
-    const table = tables[channel];
-    const start = offset + channel * plane;
-    for (let i = 0; i < plane; i++) out[start + i] = table[image.data[3 * i + channel]];
-  }
+  const pixels = image.width * image.height;
+  inKernelMemory(() => {
+    const source = addressOf(image);
+    const levels = allocate(3 * 256 * 4);
+    const planes = allocate(3 * pixels * 4);
+    tables.forEach((table, channel) => floatsAt(levels + channel * 1024, 256).set(table));
+    kernels().planes(source, pixels, planes, levels);
+    out.set(floatsAt(planes, 3 * pixels), offset);
+  });
 }
 
 /** How a checkpoint wants its evaluation images. */
@@ -179,11 +150,9 @@ export function evaluationCrop(image: RgbImage, options: EvaluationOptions): Rgb
   const { imageSize, cropPct, interpolation } = options;
   if (isSmallAndReady(image, imageSize)) return image;
   const size = Math.floor(imageSize / cropPct);
-  const resized =
-    options.resizeMode === 'squash'
-      ? resize(image, size, size, interpolation)
-      : resizeShorterSide(image, size, interpolation);
-  return centerCrop(resized, imageSize, options.cropRounding);
+  const [width, height] = options.resizeMode === 'squash' ? [size, size] : shorterSide(image, size);
+  const window = centerRect(width, height, imageSize, options.cropRounding);
+  return resize(image, width, height, interpolation, undefined, window);
 }
 
 /** True for pictures of CIFAR's kind, which DeiT neither resizes nor crops by area. */

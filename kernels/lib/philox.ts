@@ -83,6 +83,20 @@ export class PhiloxStream {
     return this.words.pop()!;
   }
 
+  /** Where the next word is: its place in the stream, and the key and counter of its block but for the index. */
+  get place(): { word: number; seed: number; purpose: Purpose; step: number; stream: number } {
+    const { seed, purpose, step, stream } = this;
+    return { word: this.index * 4 - this.words.length, seed, purpose, step, stream };
+  }
+
+  /** Passes over words, which whoever asked for the `place` has drawn by other means. */
+  skip(words: number): void {
+    const next = this.place.word + words;
+    this.index = Math.floor(next / 4);
+    this.words = [];
+    for (let passed = 0; passed < next % 4; passed++) this.word();
+  }
+
   /** Uniform in [low, high). */
   uniform(low = 0, high = 1): number {
     return low + (high - low) * uniform01(this.word());

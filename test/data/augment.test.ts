@@ -305,6 +305,28 @@ describe('random erasing', () => {
     expect(Math.abs(squares / count - 1)).toBeLessThan(4 * Math.sqrt(2 / count));
   });
 
+  it('draws the noise that the stream would give one by one, and leaves it behind the last draw', () => {
+    for (let skipped = 0; skipped < 4; skipped++) {
+      const [stream, plain] = [draws(skipped), draws(skipped)];
+      for (const one of [stream, plain]) for (let i = 0; i < skipped; i++) one.word();
+      const planes = new Float32Array(3 * size * size);
+      eraseRandomly(planes, 0, size, size, { ...deitErasing, probability: 1 }, stream);
+      plain.uniform();
+      const rect = erasingRect(size, size, deitErasing, plain)!;
+      for (let channel = 0; channel < 3; channel++) {
+        for (let y = rect.top; y < rect.top + rect.height; y++) {
+          for (let x = rect.left; x < rect.left + rect.width; x++) {
+            const expected = plain.normal();
+            // Logarithm and cosine of two libraries, in double precision, then one rounding to single.
+            const error = Math.abs(planes[(channel * size + y) * size + x] - expected);
+            expect(error).toBeLessThan(1.2e-7 * Math.max(1, Math.abs(expected)));
+          }
+        }
+      }
+      expect(stream.word()).toBe(plain.word());
+    }
+  });
+
   it('has modes of one colour and of zeros', () => {
     for (const mode of ['rand', 'const'] as const) {
       const planes = new Float32Array(3 * size * size).fill(50);

@@ -8,7 +8,8 @@ import { cutmixBox, softTargets } from '../../deit/data/mixing.ts';
 import { deitErasing, erasingRect } from '../../deit/data/random-erasing.ts';
 import { resize } from '../../deit/data/resize.ts';
 import type { Interpolation } from '../../deit/data/resize.ts';
-import { centerCrop, crop, resizeShorterSide } from '../../deit/data/transforms.ts';
+import { crop } from '../../deit/data/crop.ts';
+import { centerCrop, resizeShorterSide } from '../../deit/data/transforms.ts';
 import { PhiloxStream, Purpose } from '../../engine/index.ts';
 import { parseSafetensors } from '../../engine/safetensors.ts';
 

@@ -8,9 +8,9 @@ import { evaluationPipeline, makeAugment, makeTransform, trainingPipeline } from
 import * as ops from '../../deit/data/pixel-ops.ts';
 import { resize } from '../../deit/data/resize.ts';
 import type { Box, Interpolation } from '../../deit/data/resize.ts';
+import { crop } from '../../deit/data/crop.ts';
 import {
   centerCrop,
-  crop,
   evaluationCrop,
   flipHorizontal,
   imagenetNormalization,

@@ -1,11 +1,12 @@
 /**
  * Image files to 8-bit RGB: the pixels that Pillow's Image.open(f).convert('RGB') gives, of the first frame or page, save
  * that EXIF orientation is applied and 16-bit grey keeps its high byte, which is noted (Pillow cuts it at 255). Alpha is
- * dropped, colour profiles are ignored, CMYK is converted by (255 - C)(255 - K) / 255 as Pillow does. JPEG, PNG, WebP, TIFF
- * and GIF are read by `sharp`, the rest as formats/ says; what would decode to other pixels is refused by name. AVIF is
+ * dropped, colour profiles are ignored, CMYK is converted by (255 - C)(255 - K) / 255 as Pillow does. The usual JPEG is read by
+ * ../jpeg.ts, other JPEG, PNG, WebP, TIFF and GIF by `sharp`, the rest as formats/ says; what would decode to other pixels is refused by name. AVIF is
  * such: libheif repeats chroma samples where Pillow's libavif interpolates. Node only.
  */
-import { realpath, readFile, stat } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { realpath } from 'node:fs/promises';
 import { isAbsolute, relative } from 'node:path';
 import sharp from 'sharp';
 import type { Sharp } from 'sharp';
@@ -15,6 +16,7 @@ import { firstFrame, flattenGif } from '../gif-frame.ts';
 import { formatOf } from '../image-format.ts';
 import type { ReadFormat } from '../image-format.ts';
 import { checkFileBytes, checkSize, decodeLimits } from '../image-limits.ts';
+import { BrokenJpeg, readJpeg } from '../jpeg.ts';
 import { READ_FORMATS } from './file-names.ts';
 import { decodeBmp, readBmpHeader } from './formats/bmp.ts';
 import { decodeNetpbm, readNetpbmHeader } from './formats/netpbm.ts';
@@ -35,13 +37,11 @@ export async function decodeImage(path: string, root?: string): Promise<DecodedI
   return decodeBytes(await readImageFile(path, root), path);
 }
 
-async function readImageFile(path: string, root?: string): Promise<Buffer> {
+/** The bytes of an image file, as for `decodeImage`. */
+export async function readImageFile(path: string, root?: string): Promise<Buffer> {
   try {
     if (root !== undefined) await checkInside(path, root);
-    const { size, isFile } = await stat(path).then((s) => ({ size: s.size, isFile: s.isFile() }));
-    if (!isFile) throw new DeitError('file-unreadable', 'This is not a regular file.', { where: path });
-    checkFileBytes(path, size);
-    return await readFile(path);
+    return readSmallFile(path);
   } catch (cause) {
     if (cause instanceof DeitError) throw cause;
     throw new DeitError('file-unreadable', 'An image file cannot be read.', {
@@ -50,6 +50,27 @@ async function readImageFile(path: string, root?: string): Promise<Buffer> {
       fix: 'Check that the file exists and may be read.',
       cause,
     });
+  }
+}
+
+/** Without a thread of libuv's in between, which takes more time than reading: decoding keeps this thread busy anyway. */
+function readSmallFile(path: string): Buffer {
+  const file = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)); // a pipe does not make it wait
+  try {
+    const info = fstatSync(file);
+    if (!info.isFile()) throw new DeitError('file-unreadable', 'This is not a regular file.', { where: path });
+    const { size } = info;
+    checkFileBytes(path, size);
+    const bytes = Buffer.allocUnsafeSlow(size);
+    let read = 0;
+    while (read < size) {
+      const got = readSync(file, bytes, read, size - read, null);
+      if (got === 0) break;
+      read += got;
+    }
+    return bytes.subarray(0, read);
+  } finally {
+    closeSync(file);
   }
 }
 
@@ -66,7 +87,34 @@ async function checkInside(path: string, root: string): Promise<void> {
 }
 
 /** Decodes the bytes of a file; `name` is what errors call it. */
-export async function decodeBytes(bytes: Uint8Array, name: string): Promise<DecodedImage> {
+export const decodeBytes = (bytes: Uint8Array, name: string): Promise<DecodedImage> =>
+  withImage(bytes, name, (image) => {
+    const { width, height, data, note } = image;
+    return note === undefined ? { width, height, data } : { width, height, data, note };
+  });
+
+/**
+ * What `use` makes of the image of a file's bytes, which is decoded as far as `use` asks for it. `use` may be called a second
+ * time, if it turned out on the way that the file is of a kind that must be decoded as a whole.
+ */
+export async function withImage<Result>(
+  bytes: Uint8Array,
+  name: string,
+  use: (image: DecodedImage) => Result,
+): Promise<Result> {
+  const jpeg = bytes[0] === 0xff && bytes[1] === 0xd8 ? readJpeg(bytes) : null;
+  if (jpeg) {
+    checkSize(name, jpeg.width, jpeg.height);
+    try {
+      return use(jpeg);
+    } catch (error) {
+      if (!(error instanceof BrokenJpeg)) throw error;
+    }
+  }
+  return use(await decodeWhole(bytes, name));
+}
+
+async function decodeWhole(bytes: Uint8Array, name: string): Promise<DecodedImage> {
   try {
     const format = formatOf(bytes);
     if (format === null) throw new Error('bytes of no image format');

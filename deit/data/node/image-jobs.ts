@@ -7,7 +7,7 @@ import { sampleStream } from '../sampler.ts';
 import type { Sample } from '../sampler.ts';
 import { cachedDecoder } from './cache.ts';
 import type { CacheOptions } from './cache.ts';
-import { decodeImage } from './decode.ts';
+import { readImageFile, withImage } from './decode.ts';
 
 /** Where the pixels of a sample come from: a file to decode, or an image at hand. */
 export type SampleSource = { path: string } | { image: RgbImage };
@@ -53,12 +53,16 @@ export async function runImageJob(job: ImageJob): Promise<ImageJobResult> {
   const images = new Float32Array(job.samples.length * size);
   const failures: ImageFailure[] = [];
   const notes: ImageJobResult['notes'] = [];
-  const decode = job.cache ? cachedDecoder(job.cache) : decodeImage;
+  const decode = job.cache && cachedDecoder(job.cache);
   for (const [position, sample] of job.samples.entries()) {
-    try {
-      const image: DecodedImage = 'image' in sample ? sample.image : await decode(sample.path, job.root);
+    const use = (image: DecodedImage): void => {
       if (image.note !== undefined) notes.push({ position, note: image.note });
       apply(image, sampleStream(job.seed, job.epoch, sample), images, position * size);
+    };
+    try {
+      if ('image' in sample) use(sample.image);
+      else if (decode) use(await decode(sample.path, job.root));
+      else await withImage(await readImageFile(sample.path, job.root), sample.path, use);
     } catch (error) {
       // A cache that cannot be written is not the image's fault.
       if (!(error instanceof DeitError) || error.code === 'file-unwritable') throw error;
