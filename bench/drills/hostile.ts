@@ -13,7 +13,7 @@ import { parseList } from '../../deit/data/node/list-file.ts';
 import { parseRecipe, resolveRecipe } from '../../deit/recipe/resolve.ts';
 import { settingNames } from '../../deit/recipe/settings.ts';
 import { latestCheckpoint, saveCheckpoint } from '../../deit/train/node/run-state.ts';
-import { bodyFrom, headerChange, jsonChanges, shallow } from './mutations.ts';
+import { bodyFrom, headerChange, jsonChanges, sealedChange, shallow } from './mutations.ts';
 import type { Change } from './mutations.ts';
 
 /** A reader of files and what it is fed with. */
@@ -136,18 +136,32 @@ async function checkpoints(folder: string): Promise<Target> {
     { role: 'student', step: 3, steps: 9, seconds: 1 },
     trained,
     engine.variants.export(),
+    {
+      card: {
+        model: 'deit_tiny_patch16_224',
+        classes: ['a', 'b'],
+        imageSize: 32,
+        cropPct: 1,
+        interpolation: 'bicubic',
+        data: 'x',
+      },
+      inputs: { data: 'f'.repeat(64), start: { path: '/a', bytes: 1, sha256: 'f'.repeat(64) }, teacher: null },
+    },
   );
   return {
     name: 'checkpoints',
     share: 14,
     seeds: [Uint8Array.from(readFileSync(path))],
-    deep: headerChange,
+    deep: sealedChange,
     async read(bytes) {
       writeFileSync(path, bytes);
       const checkpoint = await latestCheckpoint(run, () => undefined);
       sound(checkpoint !== null, 'there is no checkpoint');
       const { step, steps } = checkpoint.position;
       sound(Number.isInteger(step) && Number.isInteger(steps) && step >= 0, 'its position is no number of steps');
+      const { card, inputs } = checkpoint;
+      sound(card === null || card.classes.every((name) => typeof name === 'string'), 'a class has no name');
+      sound(inputs === null || typeof inputs.data === 'string', 'its data has no checksum');
       checkpoint.restore(trained);
       engine.flush();
     },

@@ -1,5 +1,8 @@
 /** Changes to files, of bytes and of JSON, for fast-check to draw, combine and shrink. */
 import fc from 'fast-check';
+import { DataChecksum, withChecksums, withoutChecksums } from '../../engine/node/checksums.ts';
+import { parseSafetensors, safetensorsPieces, serializeSafetensors } from '../../engine/safetensors.ts';
+import type { Safetensors } from '../../engine/safetensors.ts';
 
 export type Change = (file: Uint8Array) => Uint8Array;
 
@@ -159,3 +162,33 @@ export const headerChange: fc.Arbitrary<Change> = jsonChanges(2).map((change) =>
   size.writeBigUInt64LE(BigInt(header.length));
   return Buffer.concat([size, header, file.subarray(8 + length)]);
 });
+
+/** Changes a JSON text that the metadata of a safetensors file of ours holds: a position, a card, what a run was trained on. */
+const metadataChange: fc.Arbitrary<Change> = fc.tuple(position, jsonChanges(2)).map(([p, change]) => (file) => {
+  const { tensors, metadata } = parseSafetensors(file);
+  const texts = [...withoutChecksums(metadata)].filter(([, text]) => text.startsWith('{'));
+  const [key, text] = texts[Math.floor(p * texts.length)];
+  metadata.set(key, Buffer.from(change(Buffer.from(text))).toString());
+  return serializeSafetensors(tensors, metadata);
+});
+
+/** A changed file with the checksums of its new content, as whoever changes it on purpose would write them. */
+function resealed(file: Uint8Array): Uint8Array {
+  let content: Safetensors;
+  try {
+    content = parseSafetensors(file);
+  } catch {
+    // Refused before anybody looks at a checksum.
+    return file;
+  }
+  const { tensors, metadata } = content;
+  const checksum = new DataChecksum();
+  for (const piece of safetensorsPieces(tensors).slice(1)) checksum.add(piece);
+  const described = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
+  return serializeSafetensors(tensors, withChecksums(metadata, described, checksum.digest()));
+}
+
+/** Changes to the header or to the metadata of a checkpoint, behind which its checksums are right again. */
+export const sealedChange: fc.Arbitrary<Change> = fc
+  .oneof(headerChange, metadataChange)
+  .map((change) => (file) => resealed(change(file)));
