@@ -1,5 +1,11 @@
 import { f32, input, launch, output } from '../../engine/index.ts';
 import type { Engine, Kernel } from '../../engine/index.ts';
+import type { Communicator } from '../parallel/communicator.ts';
+import { cardOf, findCards } from '../parallel/node/cards.ts';
+import type { Card } from '../parallel/node/cards.ts';
+import { checkMpi, timeSum } from '../parallel/node/check.ts';
+import type { MpiCheck } from '../parallel/node/check.ts';
+import { onRanks } from './ranks.ts';
 import { withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
 import { styled } from './style.ts';
@@ -17,6 +23,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) { y[id.x] = params.scale * x[i
   }),
 ];
 
+interface DoctorOptions extends GlobalOptions {
+  processes?: string;
+}
+
 export interface DoctorReport {
   adapter: Engine['adapter'];
   subgroupSize: number;
@@ -24,12 +34,21 @@ export interface DoctorReport {
   dispatch: { ok: boolean; firstMs: number; roundTripMs: number };
   node: string;
   platform: string;
+  cards: readonly Card[];
+  mpi: MpiCheck;
+  /** Over all ranks; null in one process. */
+  sum: { ranks: number; bytes: number; seconds: number } | null;
 }
 
-/** `deit doctor`: finds the adapter, dispatches a kernel, checks its result, prints limits and features. */
-export async function doctor(options: GlobalOptions): Promise<void> {
-  await withEngine(options, async (engine, say) => {
-    const report = await examine(engine);
+/** `deit doctor`: finds the adapter, dispatches a kernel, checks its result, prints limits and features, GPUs and MPI. */
+export const doctor = (options: DoctorOptions): Promise<void> =>
+  onRanks(options.processes, (ranks) => doctorOn(ranks, options));
+
+async function doctorOn(ranks: Communicator, options: DoctorOptions): Promise<void> {
+  const sum = ranks.size > 1 ? { ranks: ranks.size, ...(await timeSum(ranks)) } : null;
+  const quiet = ranks.rank > 0;
+  await withEngine({ ...options, quiet }, async (engine, say) => {
+    const report: DoctorReport = { ...(await examine(engine)), cards: findCards(), mpi: await checkMpi(), sum };
     const { adapter, limits, dispatch } = report;
     const rows: [string, string][] = [
       ['node', `${report.node} on ${report.platform}`],
@@ -40,16 +59,32 @@ export async function doctor(options: GlobalOptions): Promise<void> {
       ...Object.entries(limits).map(([name, value]): [string, string] => [name, value.toLocaleString('en-US')]),
       ['first dispatch', `${dispatch.firstMs.toFixed(1)} ms (compiles)`],
       ['round trip', `${dispatch.roundTripMs.toFixed(2)} ms`],
+      ...clusterRows(report),
       ['check', dispatch.ok ? 'a kernel ran and its result is right' : 'A KERNEL RAN AND ITS RESULT IS WRONG'],
     ];
     const width = Math.max(...rows.map(([name]) => name.length));
     for (const [name, value] of rows) say(`  ${styled('bold', name.padEnd(width))}  ${value}`);
-    if (options.json) process.stdout.write(`${JSON.stringify(report)}\n`);
+    if (options.json && !quiet) process.stdout.write(`${JSON.stringify(report)}\n`);
     if (!dispatch.ok) process.exitCode = 1;
   });
 }
 
-async function examine(engine: Engine): Promise<DoctorReport> {
+/** What a training on several ranks would use here. */
+function clusterRows({ cards, mpi, sum }: DoctorReport): [string, string][] {
+  const chosen = cards.map((_, localRank) => cardOf(localRank, cards));
+  const take = (card: string | null): string => card ?? 'what is found first';
+  const rate = sum && `${(1000 * sum.seconds).toFixed(1)} ms, ${(sum.bytes / sum.seconds / 1e9).toFixed(2)} GB/s`;
+  return [
+    ['GPUs', cards.map(({ address, model }) => `${address} (${model})`).join(', ') || 'none on the PCI bus'],
+    ...chosen.map((card, localRank): [string, string] => [`local rank ${localRank}`, take(card)]),
+    ['MPI library', mpi.library ? `${mpi.library}, by its ${mpi.abi} interface` : 'none'],
+    ['MPI launcher', mpi.launcher ?? 'none'],
+    ...(mpi.problem === null ? [] : [['MPI', mpi.problem] as [string, string]]),
+    ['sum of 24 MB', sum ? `${rate} on ${sum.ranks} ranks` : 'with --processes 2, or under mpirun'],
+  ];
+}
+
+async function examine(engine: Engine): Promise<Omit<DoctorReport, 'cards' | 'mpi' | 'sum'>> {
   const values = Array.from({ length: 64 }, (_, i) => i * 0.25 - 3);
   const x = engine.tensor(values);
   const run = async (): Promise<ArrayLike<number>> => {

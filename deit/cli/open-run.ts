@@ -7,6 +7,7 @@ import { shareValue } from '../parallel/communicator.ts';
 import type { Communicator } from '../parallel/communicator.ts';
 import { shareOf, slicesFor } from '../parallel/slices.ts';
 import { nestRecipe, parseRecipe, resolveRecipe } from '../recipe/resolve.ts';
+import type { Overrides } from '../recipe/resolve.ts';
 import { settingNames } from '../recipe/settings.ts';
 import type { Recipe, SettingName } from '../recipe/settings.ts';
 import { readConfig, readRunFile } from '../train/node/run-files.ts';
@@ -96,18 +97,17 @@ export async function openRun(options: TrainOptions, processes = 1): Promise<Ope
 }
 
 /** A step has as many slices as the recipe says, or, where it leaves that open, one for each process. */
-function withSlices(recipe: Recipe, isOpen: boolean, processes: number): Recipe {
+export function withSlices(recipe: Recipe, given: Overrides, processes: number): Recipe {
   const images = recipe['data.batchSize'];
-  const slices = isOpen
-    ? slicesFor(processes, images, mixingOf(recipe, 'student') !== null)
-    : recipe['data.accumulate'];
+  const isOpen = !(SLICES in given);
+  const slices = isOpen ? slicesFor(processes, images, mixingOf(recipe, 'student') !== null) : recipe[SLICES];
   shareOf({ rank: 0, size: processes }, slices);
-  return { ...recipe, 'data.accumulate': slices };
+  return { ...recipe, [SLICES]: slices };
 }
 
 async function begin(options: TrainOptions, processes: number): Promise<OpenedRun> {
   const { name, recipe: asked, given } = await recipeOf(options);
-  const recipe = withAbsolutePaths(withSlices(asked, !(SLICES in given), processes));
+  const recipe = withAbsolutePaths(withSlices(asked, given, processes));
   const folder = RunFolder.create(name, options.output);
   try {
     const { 'deit-webgpu': version, ...versions } = currentVersions();

@@ -22,7 +22,7 @@ export function buildProgram(): Command {
     // What a command needs takes a moment to load: this says at once that something happens.
     .hook('preAction', (_program, command) => {
       // Of several ranks the first one says it.
-      const isFirst = (detectLaunch()?.rank ?? (command.opts().processes === undefined ? 0 : 1)) === 0;
+      const isFirst = (detectLaunch()?.rank ?? 0) === 0;
       if (LONG.has(command.name()) && isFirst) process.stderr.write(`deit ${packageVersion()}: ${command.name()}\n`);
     });
 
@@ -120,8 +120,16 @@ export function buildProgram(): Command {
     )
     .option('--set <key=value>', 'override one setting of the recipe; may be repeated', collect, [])
     .option('--data <path>', 'data set (same as --set data.path=...)')
+    .option('--processes <n>', 'for one of so many processes, with what they send each other')
+    .option('--bandwidth <rate>', 'of their network, in gigabits a second; default: some usual ones')
     .addOption(json())
-    .addHelpText('after', examples('deit plan --recipe deit-ti-imagenet --data imagenet --memory 8GiB'))
+    .addHelpText(
+      'after',
+      examples(
+        'deit plan --recipe deit-ti-imagenet --data imagenet --memory 8GiB',
+        'deit plan --recipe deit-ti-imagenet --processes 8 --bandwidth 25',
+      ),
+    )
     .action(async (_options, command: Command) => (await import('./plan.ts')).plan({ ...command.optsWithGlobals() }));
 
   takesModel(program.command('evaluate'))
@@ -347,7 +355,11 @@ export function buildProgram(): Command {
 
   program
     .command('doctor')
-    .description('find the adapter, run a kernel on it, check the result, print limits and features')
+    .description(
+      'find the adapter, run a kernel on it, check the result, print limits and features, GPUs and MPI; under mpirun, or ' +
+        'with --processes, time a sum over all processes',
+    )
+    .addOption(processes())
     .addOption(json())
     .action(async (_options, command: Command) =>
       (await import('./doctor.ts')).doctor({ ...command.optsWithGlobals() }),

@@ -9,7 +9,7 @@ import { describeError } from './errors.ts';
 import { parseNumber } from './session.ts';
 
 /** More processes than any machine has GPUs for. */
-const MOST_PROCESSES = 256;
+export const MOST_PROCESSES = 256;
 
 /**
  * Runs `work` on every rank of this launch, or, where `processes` is given, launches that many. An error that all ranks meet is

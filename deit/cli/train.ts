@@ -16,6 +16,7 @@ import { microBatch } from '../train/setup.ts';
 import type { Role } from '../train/setup.ts';
 import { openRunOver } from './open-run.ts';
 import { Progress, formatDuration, percent, tell as tellTerminal } from './progress.ts';
+import { cardOf, findCards } from '../parallel/node/cards.ts';
 import { describeTimes } from '../parallel/rank-times.ts';
 import { bindingAdvice, onRanks } from './ranks.ts';
 import type { TrainOptions } from './recipe-options.ts';
@@ -52,6 +53,9 @@ async function trainOn(ranks: Communicator, options: TrainOptions): Promise<void
     if (ranks.size > 1) tell(describeRanks(ranks, recipe));
     const advice = bindingAdvice(ranks);
     if (advice) tell(advice);
+    const card = ranks.size > 1 ? cardOf(ranks.localRank, findCards()) : null;
+    // Read where the adapters are first looked for.
+    if (card) process.env.DRI_PRIME = card;
     const { signal } = stop;
     const session = { ...options, seed: recipe['run.seed'], quiet };
     const trainOnce = (resuming: boolean): Promise<TrainResult> =>

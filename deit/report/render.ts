@@ -1,5 +1,6 @@
 /** A run as one HTML page. Browser-safe: styles and scripts are handed in. */
 import { formatBytes } from '../../engine/index.ts';
+import { describeTimes } from '../parallel/rank-times.ts';
 import type { Analysis, AttentionPictures, ModelAnalysis, Profile, Sample } from './analysis.ts';
 import { chartFigures } from './charts.ts';
 import { chartsOf } from './curves.ts';
@@ -73,6 +74,7 @@ function provenance(run: Run): Html {
     ['teacher', textOf(run, 'teacher.model')],
     ...parts,
     ['seed', textOf(run, 'run.seed')],
+    ['processes', run.result?.ranks ? describeTimes(run.result.ranks) : '1'],
   ];
   if (analysis?.model) rows.splice(3, 0, ['classes', classLine(analysis.model.classes)]);
   const settings = Object.entries(config.recipe).flatMap(([section, values]) =>

@@ -7,7 +7,9 @@ import type { Classifier } from '../models/classifier.ts';
 import type { Recipe } from '../recipe/settings.ts';
 import type { Batch, BatchSource } from './batches.ts';
 import { Evaluator } from './evaluate.ts';
-import { applyPrecision, distillationOf, microBatch, mixingOf, optimizerOf, studentOf } from './setup.ts';
+import { oneProcess } from '../parallel/communicator.ts';
+import { divisors, shareOf } from '../parallel/slices.ts';
+import { applyPrecision, distillationOf, microBatch, mixingOf, optimizerOf, parallelOf, studentOf } from './setup.ts';
 import { TrainStep } from './step.ts';
 
 export interface TrainingPlan {
@@ -16,7 +18,7 @@ export interface TrainingPlan {
   /** The most GPU memory at any time, and what it consists of. */
   readonly peakBytes: number;
   readonly parts: Readonly<
-    Record<'weights' | 'gradients' | 'optimizer' | 'activations' | 'teacher' | 'data' | 'other', number>
+    Record<'weights' | 'gradients' | 'optimizer' | 'activations' | 'teacher' | 'data' | 'exchange' | 'other', number>
   >;
   readonly largestBinding: { readonly bytes: number; readonly where: string };
   readonly largestBindingAllowed: number;
@@ -34,19 +36,19 @@ const MOST_BYTES = 2 ** 32;
 
 /**
  * Records the student's training and evaluation of a recipe for `classes` classes on an engine that runs nothing. Looks for
- * the largest batch if `search` is set or the one asked for does not fit. Throws `limit-exceeded` where no budget would help.
+ * the largest batch if `search` is set or the one asked for does not fit. `processes`: as one rank of so many. Throws `limit-exceeded` where no budget would help.
  */
 export async function planTraining(
   engine: Engine,
   recipe: Recipe,
   classes: number,
-  { search }: { search: boolean },
+  { search, processes = 1 }: { search: boolean; processes?: number },
 ): Promise<TrainingPlan> {
   const batch = microBatch(recipe);
-  const needs = await dryTraining(engine, recipe, classes, batch);
+  const needs = await dryTraining(engine, recipe, classes, batch, processes);
   const isFit = (at: Needs | DeitError): boolean => !(at instanceof DeitError) && at.peakBytes <= engine.memoryBudget;
   const fits = async (images: number): Promise<boolean> =>
-    isFit(images === batch ? needs : await dryTraining(engine, recipe, classes, images));
+    isFit(images === batch ? needs : await dryTraining(engine, recipe, classes, images, processes));
   // Mixing pairs the images of a batch.
   const step = mixingOf(recipe, 'student') ? 2 : 1;
   const largestBatch = search || !isFit(needs) ? await largest(fits, batch, step) : null;
@@ -93,8 +95,6 @@ export function describePlan({
   );
 }
 
-const divisors = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1).filter((d) => n % d === 0);
-
 /** The largest multiple of `step` for which `fits` holds, by doubling from `start` and bisection. */
 async function largest(fits: (n: number) => Promise<boolean>, start: number, step: number): Promise<number> {
   let low = 0;
@@ -113,10 +113,16 @@ async function largest(fits: (n: number) => Promise<boolean>, start: number, ste
 type Needs = Omit<TrainingPlan, 'batch' | 'budget' | 'largestBatch'>;
 
 /** One optimizer step and one evaluated batch; an error if a limit of the adapter is in the way. */
-async function dryTraining(engine: Engine, recipe: Recipe, classes: number, batch: number): Promise<Needs | DeitError> {
+async function dryTraining(
+  engine: Engine,
+  recipe: Recipe,
+  classes: number,
+  batch: number,
+  processes: number,
+): Promise<Needs | DeitError> {
   const dry = engine.dry();
   try {
-    return await recordTraining(dry, recipe, classes, batch);
+    return await recordTraining(dry, recipe, classes, batch, processes);
   } catch (error) {
     if (error instanceof DeitError && error.code === 'limit-exceeded') return error;
     throw error;
@@ -130,6 +136,7 @@ async function recordTraining(
   recipe: Recipe,
   classes: number,
   batch: number,
+  processes: number,
 ): Promise<Needs> {
   const { imageSize } = describeModel(recipe['model.name']);
   const bytes = 4 * batch * 3 * imageSize * imageSize;
@@ -153,6 +160,8 @@ async function recordTraining(
   const ema = decay === null ? null : new Ema(student, optimizer, decay);
   student.train(recipe['run.trainMode']);
   const accumulate = recipe['data.accumulate'];
+  // One of so many, whose collectives do nothing.
+  const ranks = { ...oneProcess, size: processes };
   const trainStep = new TrainStep({
     engine,
     student,
@@ -165,11 +174,12 @@ async function recordTraining(
     batchSize: batch,
     accumulate,
     imageSize,
+    parallel: parallelOf(recipe, ranks, engine.adapter.software),
   });
   const micro = emptyBatch(batch, imageSize);
   for (let step = 0; step < 2; step++) {
     await trainStep.run(
-      Array.from({ length: accumulate }, () => micro),
+      Array.from({ length: shareOf(ranks, accumulate).count }, () => micro),
       step,
       0,
     );
@@ -209,6 +219,8 @@ function partsOf({ kept, keptBytes, peakBytes }: MemoryReport, teacher: number):
     optimizer: of('optimizer', 'ema'),
     teacher,
     data: of('input', 'metrics'),
+    // On their way to other ranks, and back.
+    exchange: of('staging'),
     activations: peakBytes - keptBytes,
   };
   return { ...named, other: peakBytes - Object.values(named).reduce((sum, bytes) => sum + bytes, 0) };

@@ -252,8 +252,8 @@ class TrainingRun {
 
   /** States what the training will need, and refuses what does not fit before an hour has gone into it. */
   private async checkMemory({ classes }: Sources): Promise<void> {
-    const { engine, recipe, reporter } = this;
-    const plan = await planTraining(engine, recipe, classes.length, { search: false });
+    const { engine, ranks, recipe, reporter } = this;
+    const plan = await planTraining(engine, recipe, classes.length, { search: false, processes: ranks.size });
     reporter.say(`memory: ${describePlan(plan)}`);
     refuseUnfit(plan, recipe);
   }
