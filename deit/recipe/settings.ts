@@ -285,6 +285,14 @@ export const settings = {
     '--no-train-mode',
   ),
   'run.evaluateEvery': number(1, 'epochs between evaluations; 0 evaluates at the end alone', { min: 0, max: 1e5 }),
+  'run.patience': optionalInteger(
+    'end the training of the student early after this many evaluations in a row without a better held-out accuracy; the best weights are kept; null: never',
+    { min: 1, max: 1e6 },
+  ),
+  'run.tensorboard': flag(
+    false,
+    'write the figures as TensorBoard event files too, into the folder tensorboard of the run',
+  ),
   'run.checkpointEvery': integer(500, 'steps between checkpoints', { min: 1, max: MOST_STEPS }),
   'run.onSaveError': choice(['stop', 'continue'], 'stop', 'when a checkpoint cannot be written'),
   'run.nonFinite': choice(

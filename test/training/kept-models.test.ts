@@ -1,5 +1,14 @@
 /** Which models a run keeps, how they are found again, and that a run goes on only over the classes that it began with. */
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -109,4 +118,22 @@ describe('a run', () => {
     expect(err).toContain('[class-mismatch]');
     expect(err).toMatch(/\ba\b.*\bc\b|\bc\b.*\ba\b/s);
   });
+});
+
+it('ends early where patience runs out, and keeps the best', async () => {
+  // Nothing is learned, so that no evaluation after the first, at step 2, is better.
+  const still = ['optim.lr=0', 'schedule.minLr=0', 'schedule.warmupLr=0', 'run.patience=2', 'run.tensorboard=true'];
+  const { out, err } = await deit(
+    ...['train', '--json', '--recipe', path('recipe.json'), '--data', path('noise'), '--steps', '12'],
+    ...['--output', path('patient'), ...still.flatMap((setting) => ['--set', setting])],
+  );
+  const { steps, best } = lastJson<TrainResult>(out);
+  expect([steps, best?.step]).toEqual([6, 2]);
+  expect(err).toContain('ends after step 6 of 12');
+  expect(readdirSync(path('patient', 'tensorboard'))).toHaveLength(1);
+  const never = ['--set', 'run.patience=2', '--set', 'run.evaluateEvery=0', '--output', path('never')];
+  await expect(deit('train', '--data', path('noise'), '--recipe', path('recipe.json'), ...never)).rejects.toThrow(
+    'Patience',
+  );
+  expect(existsSync(path('never'))).toBe(false);
 });

@@ -6,6 +6,7 @@ import { isListing } from './data-listing.ts';
 import { LOCK, MARK, lockFolder } from './lock.ts';
 import { METRICS, MetricsFile } from './metrics-file.ts';
 import type { MetricsLine } from './metrics-file.ts';
+import { TENSORBOARD, TensorBoardFile } from './tensorboard-file.ts';
 import { CHECKPOINTS } from './run-state.ts';
 
 /** Milliseconds that a run which was killed is given to be gone. */
@@ -21,6 +22,7 @@ const BEGINNING = ['config.json', 'adapter.json', 'variants.json', METRICS];
  *     adapter.json       what it ran on, start by start
  *     variants.json      the kernel variants it computes by, if these were measured
  *     metrics.jsonl      one JSON object a line: steps and evaluations
+ *     tensorboard/       the same figures as TensorBoard reads them, if they are wanted
  *     data-*.jsonl.gz    classes and images of the data in their order, with sizes
  *     checkpoints/       the whole state of the run, to resume from
  *     student.safetensors, teacher.safetensors
@@ -30,6 +32,8 @@ const BEGINNING = ['config.json', 'adapter.json', 'variants.json', METRICS];
 export class RunFolder {
   /** Null where another rank writes. */
   private readonly metrics: MetricsFile | null;
+  /** The same figures for TensorBoard, if they are wanted. */
+  private board: TensorBoardFile | null = null;
 
   private constructor(
     readonly path: string,
@@ -95,11 +99,18 @@ export class RunFolder {
 
   appendMetrics(line: object): void {
     attempt(this.file(METRICS), () => this.metrics?.append(line));
+    attempt(this.file(TENSORBOARD), () => this.board?.append(line as MetricsLine));
+  }
+
+  /** From here on metrics are written for TensorBoard too. */
+  openTensorBoard(): void {
+    if (this.isOwn) attempt(this.file(TENSORBOARD), () => (this.board ??= new TensorBoardFile(this.file(TENSORBOARD))));
   }
 
   /** Drops what follows the last line for which `keep` says yes: steps that a resumed run makes again. */
   cutMetrics(keep: (line: MetricsLine) => boolean): void {
     attempt(this.file(METRICS), () => this.metrics?.cutAfter(keep));
+    attempt(this.file(TENSORBOARD), () => this.board?.cut(keep));
   }
 
   /** Makes the metrics durable, so that after a power cut they reach as far as the checkpoint that is written next. */
@@ -115,7 +126,9 @@ export class RunFolder {
     if (!this.metrics) return;
     const made = removeUnused && this.metrics.isEmpty && !existsSync(this.file(CHECKPOINTS)) ? this.made : null;
     this.metrics.close();
+    this.board?.close();
     if (made) {
+      rmSync(this.file(TENSORBOARD), { recursive: true, force: true });
       for (const name of readdirSync(this.path)) {
         if (BEGINNING.includes(name) || isListing(name)) rmSync(this.file(name), { force: true });
       }

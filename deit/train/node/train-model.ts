@@ -222,6 +222,13 @@ class ModelTraining {
         const { accuracy } = await this.evaluate();
         reporter.evaluated(role, step, accuracy);
         if (accuracy.average > (this.best?.accuracy ?? -1)) await this.saveBest(accuracy);
+        // As rank 0 says: after a resumption it alone knows the best so far.
+        if (recipe['run.patience'] !== null && (await shareValue(ranks, this.isOutOfPatience(evaluateEvery)))) {
+          this.steps = step;
+          const best = this.best && ` than ${(100 * this.best.accuracy).toFixed(1)} % after step ${this.best.step}`;
+          reporter.say(`${role}: ends after step ${step} of ${progress.steps}, since nothing was better${best ?? ''}`);
+          break;
+        }
       }
       if (isSaved(step)) await this.save();
     }
@@ -231,6 +238,13 @@ class ModelTraining {
       await this.save();
       throw new Interrupted(`stopped the ${role} after step ${this.done} of ${this.steps}`);
     }
+  }
+
+  /** Whether the student has been measured often enough without having become better. */
+  private isOutOfPatience(stepsBetween: number): boolean {
+    const patience = this.context.recipe['run.patience'];
+    if (patience === null || this.best === null || this.role !== 'student') return false;
+    return this.done - this.best.step >= stepsBetween * patience;
   }
 
   async finish(): Promise<TrainedModel> {

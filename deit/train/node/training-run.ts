@@ -128,6 +128,12 @@ class TrainingRun {
 
   async run(): Promise<TrainResult> {
     const { engine, ranks, recipe, folder, reporter } = this;
+    if (recipe['run.patience'] !== null && recipe['run.evaluateEvery'] === 0) {
+      throw new DeitError('bad-config', 'Patience counts evaluations, and there are none.', {
+        where: 'run.patience, run.evaluateEvery',
+        fix: 'set run.evaluateEvery to the epochs between evaluations, for example 1',
+      });
+    }
     const { imageSize } = describeModel(recipe['model.name']);
     const sources = await openSources(recipe, imageSize);
     try {
@@ -141,6 +147,7 @@ class TrainingRun {
       const inputsOf = { recipe, folder, checkpoint: this.checkpoint, allowChanged, moved };
       const inputs = folder.isOwn ? await settleInputs(inputsOf, sources, this.say) : null;
       this.inputs = (await shareValue(ranks, inputs))!;
+      if (recipe['run.tensorboard']) folder.openTensorBoard();
       if (this.options.resume) cutMetrics(folder, this.checkpoint);
       const at = this.checkpoint?.position ?? null;
       const sessions = folder.isOwn ? await recordSession(folder, at, engine.adapter, this.say) : [];
