@@ -1,7 +1,7 @@
 import { cast } from '../kernels/cast/index.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import { BLOCK_ELEMENTS } from '../kernels/lib/flat-update.ts';
-import { LEFT_OUT, halfCopy } from '../kernels/f16-copy/index.ts';
+import { LEFT_OUT, f16Copy } from '../kernels/f16-copy/index.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
 import type { DType } from './dtype.ts';
 import { expectSynchronous } from './scopes.ts';
@@ -115,7 +115,7 @@ export const operands = (ctx: Context, half: boolean, ...tensors: Tensor[]): Ten
 
 function copyPart(ctx: Context, { source, places, elements, members }: F16Part, copies: F16Copies): void {
   const y = ctx.empty([elements], 'f16');
-  ctx.run(halfCopy, { n: source.size }, { x: source, places, y });
+  ctx.run(f16Copy, { n: source.size }, { x: source, places, y });
   for (const [parameter, first] of members) {
     copies.set(parameter, new Tensor(y.engine, y.storage, parameter.shape, 'f16', y.offset + 2 * first));
   }

@@ -4,7 +4,6 @@ import type { Kernel } from '../kernels/lib/kernel.ts';
 import type { VariantKernel } from '../kernels/lib/variant.ts';
 import type { AdapterReport } from './gpu/context.ts';
 import type { DType } from './dtype.ts';
-import type { EngineOptions } from './options.ts';
 import { parseStrictJson } from './json.ts';
 import type { JsonValue } from './json.ts';
 import type { Shape } from './tensor-shape.ts';
@@ -83,7 +82,7 @@ export class VariantTable {
   constructor(
     adapter: AdapterReport,
     private readonly profile: DeviceProfile,
-    { variants: choices, variant }: EngineOptions = {},
+    { variants: choices, variant }: { variants?: VariantChoices; variant?: string } = {},
   ) {
     this.variant = variant ?? null;
     const { name, vendor, architecture, description } = adapter;

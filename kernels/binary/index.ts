@@ -5,6 +5,8 @@
  * caller sums it over the dimensions along which the operand was broadcast. As in PyTorch, maximum and minimum
  * propagate NaN and split the gradient in half where the operands are equal.
  * Source: the derivatives in PyTorch's tools/autograd/derivatives.yaml.
+ *
+ * Cost: the table's FLOP an element; memory traffic decides. `deit kernel add` shows the kernels of one of them.
  */
 import { broadcastSpec } from '../lib/broadcast.ts';
 import type { BroadcastOperand } from '../lib/broadcast.ts';

@@ -1,6 +1,6 @@
 /** Kernels of the training step that are no operators of a model: optimizers, gradient norm, checks, measurements. */
 import { collect } from '../collect/index.ts';
-import { halfCopy } from '../f16-copy/index.ts';
+import { f16Copy } from '../f16-copy/index.ts';
 import { countNonFinite, holdStep, noteLoss } from '../non-finite/index.ts';
 import { adamW } from '../optimizer/adamw/index.ts';
 import { ema } from '../optimizer/ema/index.ts';
@@ -56,7 +56,7 @@ export const trainingOperators = {
   f16_copy: operator({
     folder: 'f16-copy',
     sizes: flat,
-    forward: (p) => [of(halfCopy, p)],
+    forward: (p) => [of(f16Copy, p)],
   }),
   arithmetic_peak: operator({
     folder: 'peak',

@@ -13,6 +13,7 @@
  * where dx takes the outputs for which the divisions are whole and in range. Forward and dx are products of weights and
  * pixels (image.ts, product.ts); dweight is in weight-gradient.ts, dbias in bias-gradient.ts, the choice of a kernel in
  * variants.ts. Cost of each but the last: 2 * batch * filters * outHeight * outWidth * channels / groups * kernelHeight * kernelWidth FLOP.
+ * `deit kernel conv2d` shows the kernels.
  */
 export { channelSum, channelSumPartialSize } from './bias-gradient.ts';
 export { convForward, convForwardWays, convInputGradient, convInputGradientWays } from './image.ts';

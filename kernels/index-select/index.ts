@@ -4,6 +4,8 @@
  *
  * Gradient, written: dx[o, r, i] = sum over j with index[j] = r of dy[o, j, i]. Each invocation goes through the indices
  * in order, so that equal indices add up in a fixed order, without atomics.
+ *
+ * Cost: memory traffic forward; backward reads the whole index for each element. `deit kernel index_select` shows the kernels.
  */
 import { pointwise } from '../lib/elementwise.ts';
 import { input, output, require, u32 } from '../lib/kernel.ts';

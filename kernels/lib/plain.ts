@@ -36,13 +36,13 @@ export const perInvocation = (
 ): Launch =>
   launch({
     ...spec,
-    uniforms: { count: u32(count), ...spec.uniforms },
+    uniforms: { invocations: u32(count), ...spec.uniforms },
     wgsl: /* wgsl */ `${functions}
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) workgroups: vec3u) {
   // A grid of more workgroups than one dimension takes is folded into two.
   let i = id.y * workgroups.x * 64u + id.x;
-  if (i >= params.count) { return; }
+  if (i >= params.invocations) { return; }
   ${body.trim()}
 }`,
     grid: foldGrid(ceilDiv(count, 64), device),

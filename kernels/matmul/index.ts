@@ -7,6 +7,7 @@
  * copy: stored rows are `ld` elements apart and have their elements next to each other. The sum over k runs in f32, in
  * an order that depends on the variant but not on timing. Gradients are products again, of transposed operands:
  * da = dy b^T, db = a^T dy. Cost: 2 m n k FLOP a batch index. Variants are listed in variants.ts.
+ * `deit kernel matmul` shows the kernels.
  */
 import { inHalf } from '../lib/f16-storage.ts';
 import { require } from '../lib/kernel.ts';

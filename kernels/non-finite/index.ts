@@ -7,6 +7,8 @@
  * `noteLoss`: halt[0] += 1 if loss[0] is not finite.
  * `holdStep`: norm[1], the number of non-finite gradient elements, which keeps an optimizer from updating, becomes
  * norm[1] + halt[0]; halt[0] becomes the same if it is to hold up all later steps too, else 0.
+ *
+ * No gradient. Cost: each element is read once. `deit kernel non_finite` shows the kernels.
  */
 import { pointwise } from '../lib/elementwise.ts';
 import { input, launch, output, u32 } from '../lib/kernel.ts';

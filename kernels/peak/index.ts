@@ -1,4 +1,7 @@
-/** What an adapter can do at most, arithmetic and memory: other kernels are measured against these two. No gradient. */
+/**
+ * What an adapter can do at most, arithmetic and memory: other kernels are measured against these two. No gradient. The cost is
+ * all there is to them. `deit kernel arithmetic_peak` and `deit kernel bandwidth_peak` show the kernels.
+ */
 import { f32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
 import { range } from '../lib/unroll.ts';

@@ -5,6 +5,9 @@
  *   gather   y[i0, i1, ...] = x[offset + sum_d i_d stride_d]        y contiguous of the sizes given
  *   place    y[offset + sum_d i_d stride_d] = x[i0, i1, ...]        x contiguous; the rest of y is left alone
  *   pad      y[o, r, c] = x[o, r - top, c - left], or 0 outside x
+ *
+ * Gradients are such moves again. Cost: each element is read and written once. `deit kernel transpose` and `deit kernel pad` show
+ * kernels.
  */
 import { elementwise, elementwisePlain, pointwise } from '../lib/elementwise.ts';
 import type { ElementwiseSpec } from '../lib/elementwise.ts';

@@ -6,6 +6,8 @@
  * patches [B, n, D], cls and dist [D], pos [N, D], y [B, N, D] with N = n + prefix, prefix 1 or 2. Nothing is saved. The
  * gradient of the patches is a part of dy; those of pos, cls and dist are sums over the batch (cls and dist have the
  * sums of rows 0 and 1). All gradients are written, in batch order.
+ *
+ * Cost: one addition an element; memory traffic decides. `deit kernel assemble_tokens` shows the kernels.
  */
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import { input, launch, output, require, splitRows, u32 } from '../lib/kernel.ts';

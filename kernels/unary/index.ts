@@ -5,6 +5,8 @@
  * Shapes: all of n elements, f32. Backward reads what the table says forward keeps (its input x, its output y, or
  * nothing) and writes dx = dy f'(x). Non-finite values follow PyTorch: NaN stays NaN, relu(NaN) included.
  * Source: the derivatives in PyTorch's tools/autograd/derivatives.yaml.
+ *
+ * Cost: the table's FLOP an element; memory traffic decides. `deit kernel exp` shows the kernels of one of them.
  */
 import { pointwise } from '../lib/elementwise.ts';
 import { input, output, require, u32 } from '../lib/kernel.ts';

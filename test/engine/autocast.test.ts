@@ -221,7 +221,7 @@ describe('autocast', () => {
     const forward = () => parameters.reduce((h, p, i) => linear(h, p, i === 0 ? bias : null), tx);
     const castsOf = (work: () => void): number => {
       let casts = 0;
-      gpu.observe(({ kernel }) => (casts += Number(/cast|half_copy/.test(kernel))), work);
+      gpu.observe(({ kernel }) => (casts += Number(/cast|f16_copy/.test(kernel))), work);
       return casts;
     };
     const before = await numbers(autocast(gpu, forward));

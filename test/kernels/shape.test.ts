@@ -131,28 +131,6 @@ describe('moving elements', () => {
       (index) => [0, index.slice(lead).map((i, d) => (shape[d] === 1 ? 0 : i))],
     );
   });
-
-  it.each([
-    { shape: [6], dim: 0, index: [5, 0, 0, 3] },
-    { shape: [4, 5, 8], dim: 1, index: [2, 2, 4] },
-    { shape: [4, 5, 3], dim: -2, index: [0, 4, 4, 4, 1, 2] },
-    { shape: [7, 3], dim: 0, index: [6] },
-  ])('indexSelect $shape along $dim', async ({ shape, dim, index }) => {
-    const d = dim < 0 ? dim + shape.length : dim;
-    const list = engine().tensor(index, [index.length], 'i32').keep();
-    const result = shape.map((size, k) => (k === d ? index.length : size));
-    await expectMoved(
-      [operand(shape)],
-      (x) => ops.indexSelect(x, dim, list),
-      result,
-      (at) => [0, at.map((i, k) => (k === d ? index[i] : i))],
-    );
-  });
-
-  it('an index out of range gives NaN, not another row', async () => {
-    const y = ops.indexSelect(engine().tensor([1, 2, 3]), 0, engine().tensor([3, 1, -1], [3], 'i32'));
-    expect(Array.from(await y.read())).toEqual([NaN, 2, NaN]);
-  });
 });
 
 describe('views', () => {

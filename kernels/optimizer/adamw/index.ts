@@ -9,6 +9,8 @@
  * One dispatch over flat buffers of all parameters (lib/flat-update.ts). What varies with the step or the group comes from
  * `hyper`: one vector a group of [1 - lr * decay, lr / (1 - beta1^s), sqrt(1 - beta2^s), scale of the gradient], which
  * the host computes in double precision. `parameters`, `m` and `v` are updated in place.
+ *
+ * Cost: 15 FLOP and 28 bytes a parameter. `deit kernel adamw` shows the kernel.
  */
 import { flatUpdate } from '../../lib/flat-update.ts';
 import type { ClipProblem } from '../../lib/flat-update.ts';

@@ -6,6 +6,8 @@
  * a vector are summed apart, so at most a few hundred terms meet in one accumulator: the error is a few units in the
  * last place. Non-finite elements are found by their exponent bits (compilers may assume that there are none) and left
  * out of the sum; if the sum itself overflows, that counts as one more.
+ *
+ * Cost: 2 FLOP an element, which is read once. `deit kernel grad_norm` shows the kernels.
  */
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../../lib/device.ts';
 import type { DeviceProfile } from '../../lib/device.ts';

@@ -13,6 +13,8 @@
  * with the scale that the gradient was made with. Faults are what no smaller scale will mend: losses that were not finite
  * (`halt`, see non-finite), and gradients that were not even though the scale was at most 1. halt becomes their number if
  * they are to hold up all later steps too, else 0.
+ *
+ * Cost: one dispatch of one invocation. `deit kernel grad_scaler` shows the kernel.
  */
 import { ceilDiv } from '../../lib/device.ts';
 import { f32, input, launch, output, require, u32 } from '../../lib/kernel.ts';

@@ -1,0 +1,30 @@
+import { describe, it } from 'vitest';
+import { accumulate, sumOf } from '../../kernels/accumulate/index.ts';
+import { expectClose, uniform } from '../support/close.ts';
+import { useEngine } from '../support/engine.ts';
+import { halfTensor, halfTests, numbers, rounded } from '../support/f16.ts';
+
+const engine = useEngine();
+const withHalf = halfTests(engine);
+const add = (a: Float32Array, b: Float32Array): Float32Array => a.map((value, i) => Math.fround(value + b[i]));
+
+describe.each(accumulate.variants)('sums of gradients, variant %s', (variant) => {
+  it.each([1, 7, 1030])('of %i elements: in place, and as a new tensor', async (n) => {
+    const gpu = engine();
+    const [a, b] = [uniform(n, 1), uniform(n, 2)];
+    const [total, sum, source] = [gpu.tensor(a), gpu.empty([n]), gpu.tensor(b)];
+    gpu.run('test', accumulate, { n, variant }, { total, source });
+    gpu.run('test', sumOf, { n, variant }, { a: gpu.tensor(a), b: source, sum });
+    // One addition in f32, rounded as the host rounds it.
+    expectClose(await total.read(), add(a, b), 0);
+    expectClose(await sum.read(), add(a, b), 0);
+  });
+
+  withHalf('in f16: added in f32, and rounded once', async () => {
+    const gpu = engine();
+    const [a, b] = [rounded(uniform(33, 1)), rounded(uniform(33, 2))];
+    const total = halfTensor(gpu, a, [33]);
+    gpu.run('test', accumulate, { n: 33, half: true, variant }, { total, source: halfTensor(gpu, b, [33]) });
+    expectClose(await numbers(total), rounded(add(a, b)), 0);
+  });
+});

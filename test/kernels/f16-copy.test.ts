@@ -1,0 +1,30 @@
+import { expect, it } from 'vitest';
+import { LEFT_OUT, f16Copy } from '../../kernels/f16-copy/index.ts';
+import { uniform } from '../support/close.ts';
+import { useEngine } from '../support/engine.ts';
+import { halfTests, numbers, rounded } from '../support/f16.ts';
+
+const engine = useEngine();
+const withHalf = halfTests(engine);
+
+for (const variant of f16Copy.variants) {
+  withHalf(`blocks go where they are wanted, rounded to f16, variant ${variant}`, async () => {
+    const gpu = engine();
+    const x = uniform(4 * 64, 1, 100);
+    // 1e6 is beyond f16.
+    x[0] = 1e6;
+    const places = gpu.tensor(Uint32Array.of(2, LEFT_OUT, 0, 1), [4], 'u32');
+    const y = gpu.tensor(new Uint16Array(4 * 64), [4 * 64], 'f16');
+    gpu.run('test', f16Copy, { n: x.length, variant }, { x: gpu.tensor(x), places, y });
+    const block = (b: number): number[] => Array.from(rounded(x.slice(64 * b, 64 * (b + 1))));
+    const zeros = new Array<number>(64).fill(0);
+    expect(Array.from(await numbers(y))).toEqual([...block(2), ...block(3), ...block(0), ...zeros]);
+    expect((await numbers(y))[128]).toBe(Infinity);
+  });
+}
+
+it('takes whole blocks, on a device with f16', () => {
+  const device = { ...engine().profile, f16: true };
+  expect(() => f16Copy({ n: 65 }, device)).toThrow(/positive multiple of 64/);
+  expect(() => f16Copy({ n: 64 }, { ...device, f16: false })).toThrow(/a device with f16/);
+});
