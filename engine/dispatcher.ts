@@ -1,6 +1,6 @@
 import type { DeviceProfile } from '../kernels/lib/device.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
-import type { Kernel, Launch, Scratch } from '../kernels/lib/kernel.ts';
+import type { Access, Allocation, Kernel, Launch } from '../kernels/lib/kernel.ts';
 import { LaunchTable } from './gpu/launches.ts';
 import type { Region } from './gpu/commands.ts';
 import type { Recorder } from './gpu/recorder.ts';
@@ -18,7 +18,8 @@ export class Dispatcher {
   constructor(
     private readonly recorder: Recorder,
     private readonly profile: DeviceProfile,
-    private readonly allocate: (scratch: Scratch) => Tensor,
+    private readonly allocate: (scratch: Allocation) => Tensor,
+    private readonly placeholder: (access: Access) => Tensor,
   ) {
     this.launches = new LaunchTable(profile);
   }
@@ -58,8 +59,9 @@ export class Dispatcher {
     const tensors: Record<string, Tensor> = { ...operands };
     for (const launch of launches) {
       for (const [name, scratch] of Object.entries(launch.workspace)) tensors[name] ??= this.allocate(scratch);
-      const regions = launch.bindings.map(({ name }) => {
-        const tensor = tensors[launch.tensors[name] ?? name];
+      const regions = launch.bindings.map(({ name, access }) => {
+        const given = tensors[launch.tensors[name] ?? name] as Tensor | undefined;
+        const tensor = given ?? (launch.unused.includes(name) ? this.placeholder(access) : undefined);
         if (!tensor) throw new DeitError('bad-argument', `The kernel ${launch.name} was given no tensor "${name}".`);
         const { storage, offset, size } = tensor.region;
         const range = launch.ranges[name];

@@ -49,7 +49,7 @@ export class Engine implements TensorEngine {
   readonly step: Tensor;
   /** @internal */
   readonly placeholders: { readonly input: Tensor; readonly output: Tensor };
-  /** Ways to compute that were chosen by measurement; empty unless asked for. */
+  /** Variants that were chosen by measurement; empty unless asked for. */
   readonly variants: VariantTable;
   /** What passes between host and GPU in the middle of recorded steps. */
   readonly staging: Staging;
@@ -71,8 +71,11 @@ export class Engine implements TensorEngine {
     this.memoryBudget = options.memoryBudget ?? Infinity;
     this.recorder = new Recorder(context, this.memoryBudget, options.debug ?? false, (cause) => this.explain(cause));
     this.work = new Work(this.recorder);
-    this.dispatcher = new Dispatcher(this.recorder, context.profile, ({ elements, dtype }) =>
-      this.empty([elements], dtype),
+    this.dispatcher = new Dispatcher(
+      this.recorder,
+      context.profile,
+      ({ elements, dtype }) => this.empty([elements], dtype),
+      (access) => (access === 'read' ? this.placeholders.input : this.placeholders.output),
     );
     this.transfers = new Transfers(this.recorder);
     this.staging = new Staging(context.device, this.recorder.pool, this.recorder);
@@ -304,7 +307,7 @@ export class Engine implements TensorEngine {
   ): void {
     this.work.throwIfClosed();
     this.expectOwn(op, ...Object.values(tensors));
-    const variant = this.variants.preferred(kernel, problem);
+    const variant = this.variants.find(kernel, problem);
     this.dispatcher.run(op, kernel, variant === null ? problem : { ...problem, variant }, tensors);
     this.work.flushIfLong();
   }

@@ -15,7 +15,7 @@ export interface EngineOptions {
    * Slow. In Node the environment variable DEIT_DEBUG=1 switches it on.
    */
   debug?: boolean;
-  /** Ways to compute chosen on this device before: see `tune`. Without them, and until `tune`, heuristics choose. */
+  /** Variants of kernels chosen on this device before: see `tune`. Without them, and until `tune`, heuristics choose. */
   variants?: VariantChoices;
   /** Name of the variant by which kernels compute that have it, where it fits: `plain` for the straightforward ones. */
   variant?: string;

@@ -1,4 +1,5 @@
 import { DeitError } from '../kernels/lib/errors.ts';
+import type { Allocation } from '../kernels/lib/kernel.ts';
 import { Purpose } from '../kernels/lib/philox.ts';
 import type { Engine } from './engine.ts';
 import { sub } from './ops/binary.ts';
@@ -7,48 +8,48 @@ import { randomUniform } from './ops/random.ts';
 import { sum } from './ops/reduce.ts';
 import { square } from './ops/unary.ts';
 import type { Tensor } from './tensor.ts';
-import type { Asked, Trial, Way } from './variants.ts';
+import type { Asked } from './variants.ts';
 
 export interface TuneOptions {
-  /** Seconds after which no further way is measured; 30 if left out. What was not reached keeps its usual way. */
+  /** Seconds after which no further variant is measured; 30 if left out. What was not reached keeps its default. */
   seconds?: number;
-  /** Most ways of a problem that are measured, the usual one among them; 8 if left out. */
-  ways?: number;
+  /** Most variants of a problem that are measured, the default among them; 8 if left out. */
+  variants?: number;
   /** A clock in milliseconds. */
   now?: () => number;
   /** Milliseconds that the GPU takes for what `record` records; by timestamps where the adapter has them, else by the clock. */
-  time?: (record: () => void, way: Way) => Promise<number>;
+  time?: (record: () => void, variant: string) => Promise<number>;
 }
 
-/** What one way took. */
-export interface MeasuredWay {
+/** What one variant took. */
+export interface MeasuredVariant {
   readonly name: string;
   /** Milliseconds; null where it was given up: it does not compile, or its results differ. */
   readonly ms: number | null;
 }
 
-/** One problem, measured: the usual way first. */
+/** One problem, measured: the default first. */
 export interface Measured {
   readonly what: string;
   /** How often the work has it. */
   readonly count: number;
-  readonly ways: readonly MeasuredWay[];
-  readonly chosen: MeasuredWay & { readonly ms: number };
-  readonly usual: MeasuredWay & { readonly ms: number };
+  readonly variants: readonly MeasuredVariant[];
+  readonly chosen: MeasuredVariant & { readonly ms: number };
+  readonly usual: MeasuredVariant & { readonly ms: number };
 }
 
 export interface TuningReport {
   readonly measured: readonly Measured[];
-  /** Problems whose way was known before. */
+  /** Problems whose variant was known before. */
   readonly known: number;
   /** Problems that the time or the memory did not suffice for. */
   readonly left: number;
   readonly seconds: number;
 }
 
-/** A way has to take less than this part of the usual one's time to replace it: in the median, and at its best. */
+/** A variant has to take less than this part of the default's time to replace it: in the median, and at its best. */
 const CLEARLY = 0.95;
-/** Ways slower than the fastest by this factor are not measured again. */
+/** Variants slower than the fastest by this factor are not measured again. */
 const HOPELESS = 1.3;
 const ROUNDS = 5;
 /** Samples shorter than this are repeated runs: timestamps may be coarse. */
@@ -58,9 +59,9 @@ const MOST_RUNS = 64;
 const NEGLIGIBLE = 0.001;
 
 /**
- * Measures, on this adapter, the ways to compute each problem of `work` for which none has been chosen, and has the
+ * Measures, on this adapter, the variants for each problem of `work` for which none has been chosen, and has the
  * engine use the fastest from then on. `work` records a forward pass, or forward and backward, of which nothing is run;
- * or it is what `engine.variants.collect` found. Ways whose results differ from the usual one's by more than rounding are
+ * or it is what `engine.variants.collect` found. Variants whose results differ from the default's by more than rounding are
  * not chosen. Heaviest problems come first, until the time is up.
  */
 export async function tune(
@@ -72,8 +73,8 @@ export async function tune(
   const start = now();
   const deadline = start + 1000 * (options.seconds ?? 30);
   const asked = typeof work === 'function' ? await engine.variants.collect(() => engine.compile(work)) : work;
-  const several = asked.filter(({ tunable, problem }) => tunable.ways(problem, engine.profile).length > 1);
-  const weight = ({ tunable, problem, count }: Asked): number => count * tunable.flops(problem);
+  const several = asked.filter(({ kernel, problem }) => kernel.candidates(problem, engine.profile).length > 1);
+  const weight = ({ kernel, problem, count }: Asked): number => count * kernel.tuning!.flops(problem);
   const least = NEGLIGIBLE * several.reduce((total, one) => total + weight(one), 0);
   const open = several.filter((one) => !engine.variants.has(one.key) && weight(one) >= least);
   open.sort((one, other) => weight(other) - weight(one));
@@ -100,7 +101,7 @@ export function describeTuning({ measured, known, left, seconds }: TuningReport)
   const gain = better.length > 0 ? total(({ usual }) => usual.ms) / total(({ chosen }) => chosen.ms) : 1;
   const notes = [
     `${measured.length} problems measured in ${seconds.toFixed(1)} s`,
-    `${better.length} faster in another way${better.length > 0 ? ` (${gain.toFixed(2)}x on all that were measured)` : ''}`,
+    `${better.length} faster by another variant${better.length > 0 ? ` (${gain.toFixed(2)}x on all that were measured)` : ''}`,
     ...(known > 0 ? [`${known} known before`] : []),
     ...(left > 0 ? [`${left} left as they are: the time or the memory was up`] : []),
   ];
@@ -110,31 +111,43 @@ export function describeTuning({ measured, known, left, seconds }: TuningReport)
 /** Null if time or memory ran out before there was an answer. */
 async function measure(
   engine: Engine,
-  { tunable, problem, count }: Asked,
+  { kernel, problem, count }: Asked,
   options: TuneOptions,
   isOver: () => boolean,
 ): Promise<Measured | null> {
+  const tuning = kernel.tuning!;
   const scratch: Tensor[] = [];
-  const ways = tunable.ways(problem, engine.profile).slice(0, options.ways ?? 8);
+  const variants = kernel.candidates(problem, engine.profile).slice(0, options.variants ?? 8);
+  const make = ({ elements, dtype = 'f32' }: Allocation): Tensor => {
+    const tensor = engine.empty([elements], dtype).keep('tuner');
+    const draw = { low: -1, high: 1, stream: scratch.length, purpose: Purpose.init };
+    engine.scope(() => engine.copy(to(randomUniform(engine, [elements], draw), dtype), tensor));
+    scratch.push(tensor);
+    return tensor;
+  };
   try {
-    const trial = tunable.trial(engine, problem, (shape, dtype = 'f32') => {
-      const tensor = engine.empty(shape, dtype).keep('tuner');
-      const draw = { low: -1, high: 1, stream: scratch.length, purpose: Purpose.init };
-      engine.scope(() => engine.copy(to(randomUniform(engine, shape, draw), dtype), tensor));
-      scratch.push(tensor);
-      return tensor;
-    });
-    const times = await race(engine, trial, ways, scratch, options, isOver);
+    const tensors = Object.fromEntries(
+      Object.entries(tuning.tensors(problem)).map(([name, allocation]) => [name, make(allocation)]),
+    );
+    const trial: Trial = {
+      record: (variant) => engine.run('tune', kernel, { ...problem, variant }, tensors),
+      results: tuning.results.filter((name) => name in tensors).map((name) => tensors[name]),
+      tolerance: tuning.tolerance(problem),
+    };
+    const times = await race(engine, trial, variants, scratch, options, isOver);
     if (!times) return null;
-    const named = ways.map(({ name }, i): MeasuredWay => ({ name, ms: times[i].length > 0 ? median(times[i]) : null }));
-    const usual = { name: ways[0].name, ms: median(times[0]) };
+    const named = variants.map((name, i): MeasuredVariant => ({
+      name,
+      ms: times[i].length > 0 ? median(times[i]) : null,
+    }));
+    const usual = { name: variants[0], ms: median(times[0]) };
     let chosen = usual;
     times.forEach((own, i) => {
       if (own.length < ROUNDS || Math.min(...own) >= CLEARLY * Math.min(...times[0])) return;
       const ms = median(own);
-      if (ms < CLEARLY * usual.ms && ms < chosen.ms) chosen = { name: ways[i].name, ms };
+      if (ms < CLEARLY * usual.ms && ms < chosen.ms) chosen = { name: variants[i], ms };
     });
-    return { what: tunable.describe(problem), count, ways: named, usual, chosen };
+    return { what: tuning.describe(problem), count, variants: named, usual, chosen };
   } catch (error) {
     if (error instanceof DeitError && error.code === 'out-of-memory') return null;
     throw error;
@@ -145,11 +158,18 @@ async function measure(
   }
 }
 
-/** Samples of every way in milliseconds (of a hopeless one a single one), none where it does not compile or differs; null if time ran out. */
+interface Trial {
+  /** Records the problem computed by one variant. */
+  readonly record: (variant: string) => void;
+  readonly results: readonly Tensor[];
+  readonly tolerance: number;
+}
+
+/** Samples of every variant in milliseconds (of a hopeless one a single one), none where it does not compile or differs; null if time ran out. */
 async function race(
   engine: Engine,
-  trial: Trial<Way>,
-  ways: readonly Way[],
+  trial: Trial,
+  variants: readonly string[],
   scratch: Tensor[],
   options: TuneOptions,
   isOver: () => boolean,
@@ -163,11 +183,11 @@ async function race(
   };
   const before = trial.results.map(copyOf);
   let expected: Tensor[] = [];
-  const times: number[][] = ways.map(() => []);
+  const times: number[][] = variants.map(() => []);
   let fastest = Infinity;
-  for (const [i, way] of ways.entries()) {
+  for (const [i, variant] of variants.entries()) {
     if (isOver()) return null;
-    const record = (): void => engine.noGrad(() => trial.record(way));
+    const record = (): void => engine.noGrad(() => trial.record(variant));
     if (await engine.compile(record)) continue;
     engine.scope(() => {
       trial.results.forEach((tensor, j) => engine.copy(before[j], tensor));
@@ -176,25 +196,25 @@ async function race(
     if (i === 0) expected = trial.results.map(copyOf);
     // NaN is no small difference.
     else if (!((await difference(engine, trial.results, expected)) <= trial.tolerance)) continue;
-    times[i].push(await time(record, way));
+    times[i].push(await time(record, variant));
     fastest = Math.min(fastest, times[i][0]);
   }
   const runs = Math.max(1, Math.min(MOST_RUNS, Math.ceil(SAMPLE_MS / fastest)));
-  const hopeful = ways.flatMap((way, i) =>
-    i === 0 || times[i][0] <= HOPELESS * fastest ? [{ way, own: times[i] }] : [],
+  const hopeful = variants.flatMap((variant, i) =>
+    i === 0 || times[i][0] <= HOPELESS * fastest ? [{ variant, own: times[i] }] : [],
   );
   if (hopeful.length === 1) return times;
   // The first one was to sort out by.
   for (const { own } of hopeful) own.pop();
   // In turns, so that what else the machine does meets all alike.
   for (let round = 0; round < ROUNDS; round++) {
-    for (const { way, own } of hopeful) {
+    for (const { variant, own } of hopeful) {
       if (isOver()) return null;
       const record = (): void =>
         engine.noGrad(() => {
-          for (let run = 0; run < runs; run++) trial.record(way);
+          for (let run = 0; run < runs; run++) trial.record(variant);
         });
-      own.push((await time(record, way)) / runs);
+      own.push((await time(record, variant)) / runs);
     }
   }
   return times;

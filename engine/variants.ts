@@ -1,54 +1,24 @@
+import { attentionForward, attentionKeyValueGradient, attentionQueryGradient } from '../kernels/attention/index.ts';
+import { convForward, convInputGradient, convWeightGradient } from '../kernels/conv2d/index.ts';
+import { matmul } from '../kernels/matmul/index.ts';
 import type { DeviceProfile } from '../kernels/lib/device.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
 import type { VariantKernel } from '../kernels/lib/variant.ts';
 import type { AdapterReport } from './gpu/context.ts';
-import type { DType } from './dtype.ts';
 import { parseStrictJson } from './json.ts';
 import type { JsonValue } from './json.ts';
-import type { Shape } from './tensor-shape.ts';
-import type { Tensor, TensorEngine } from './tensor.ts';
 
 declare module './tensor.ts' {
   interface TensorEngine {
-    /** Ways to compute that were chosen by measurement; empty unless asked for. */
+    /** Variants that were chosen by measurement; empty unless asked for. */
     readonly variants: VariantTable;
   }
 }
 
-/** One way to compute a problem. */
-export interface Way {
-  readonly name: string;
-}
-
-/** A computation for which there are several ways, among which the tuner may choose. */
-export interface Tunable<Problem extends object, Chosen extends Way> {
-  readonly name: string;
-  /** All ways that give the result on a device, the usual one first, then likelier winners first. */
-  ways(problem: Problem, device: DeviceProfile): readonly Chosen[];
-  /** Floating point operations. */
-  flops(problem: Problem): number;
-  /** For people. */
-  describe(problem: Problem): string;
-  /** Makes operands with `uniform`, and tells how the problem is computed on them. */
-  trial(engine: TensorEngine, problem: Problem, uniform: (shape: Shape, dtype?: DType) => Tensor): Trial<Chosen>;
-}
-
-export interface Trial<Chosen extends Way> {
-  /** Records the problem computed in one way. */
-  record(way: Chosen): void;
-  /** What that wrote. */
-  readonly results: readonly Tensor[];
-  /** Largest difference between two ways in units of the results' Euclidean norm, by rounding alone. */
-  readonly tolerance: number;
-}
-
-/** The tolerance of sums of k terms of both signs, in any order: some 2^-24 times the square root of k, relative to the norm. */
-export const roundingOfSums = (k: number): number => 2 ** -24 * (16 + 2 * Math.sqrt(k));
-
 /** A problem that work asked a choice for. */
 export interface Asked {
-  readonly tunable: Tunable<object, Way>;
+  readonly kernel: VariantKernel<object>;
   readonly problem: object;
   readonly key: string;
   /** How often. */
@@ -56,8 +26,8 @@ export interface Asked {
 }
 
 /**
- * Ways chosen by measurement, as plain data for files: those of one device, by problem. They mean nothing on another
- * device, whose engine leaves them aside.
+ * Variants chosen by measurement, as plain data for files: those of one device, by kernel and problem. They mean nothing on
+ * another device, whose engine leaves them aside.
  */
 export interface VariantChoices {
   /** Adapter, driver and what kernels know of the device. */
@@ -65,26 +35,37 @@ export interface VariantChoices {
   readonly choices: Readonly<Record<string, string>>;
 }
 
+/** The kernels that are tuned. */
+const TUNED = [
+  matmul,
+  attentionForward,
+  attentionQueryGradient,
+  attentionKeyValueGradient,
+  convForward,
+  convInputGradient,
+  convWeightGradient,
+];
+
 /**
- * Which way each problem is computed, where that has been measured (see `tune`); empty unless choices were brought in.
+ * Which variant computes each problem, where that has been measured (see `tune`); empty unless choices were brought in.
  * Work recorded before a choice keeps what it was recorded with.
  */
 export class VariantTable {
   /** Adapter, driver, and what kernels know of the device. */
   readonly device: string;
   private readonly names = new Map<string, string>();
-  /** By key, what the names stand for; null where a name stands for nothing (any more). */
-  private readonly found = new Map<string, Way | null>();
+  /** By key, the chosen variant; null where no variant of the name takes the problem (any more). */
+  private readonly found = new Map<string, string | null>();
   private asked: Map<string, Asked> | null = null;
   /** See `EngineOptions.variant`. */
-  private readonly variant: string | null;
+  private readonly wanted: string | null;
 
   constructor(
     adapter: AdapterReport,
     private readonly profile: DeviceProfile,
     { variants: choices, variant }: { variants?: VariantChoices; variant?: string } = {},
   ) {
-    this.variant = variant ?? null;
+    this.wanted = variant ?? null;
     const { name, vendor, architecture, description } = adapter;
     this.device = JSON.stringify([name, vendor, architecture, description, profile]);
     if (choices) this.replace(choices);
@@ -94,29 +75,32 @@ export class VariantTable {
     return this.names.size;
   }
 
-  /** The variant that the engine's options want, if the kernel has it and it takes the problem. */
-  preferred<Problem extends object>(kernel: Kernel<Problem>, problem: Problem): string | null {
-    const { variant, profile } = this;
-    if (variant === null || !('variants' in kernel) || 'variant' in problem) return null;
-    return (kernel as VariantKernel<Problem>).has(variant, problem, profile) ? variant : null;
+  /** How many choices are of kernels or variants that there are not: those of another version. They are not used. */
+  get unknown(): number {
+    const exists = ([key, name]: [string, string]): boolean =>
+      TUNED.some(({ id, variants }) => key.startsWith(`${id} `) && variants.includes(name));
+    return [...this.names].filter((choice) => !exists(choice)).length;
   }
 
-  /** The way chosen for a problem, or null to take the usual one. */
-  find<Problem extends object, Chosen extends Way>(tunable: Tunable<Problem, Chosen>, problem: Problem): Chosen | null {
-    if (this.names.size === 0 && !this.asked) return null;
-    const key = `${tunable.name} ${JSON.stringify(problem)}`;
+  /** The variant for a problem that the engine's options want, or that was chosen; null for the default. */
+  find<Problem extends object>(kernel: Kernel<Problem> | VariantKernel<Problem>, problem: Problem): string | null {
+    if (!('variants' in kernel) || 'variant' in problem) return null;
+    const { wanted, profile } = this;
+    if (wanted !== null && kernel.has(wanted, problem, profile)) return wanted;
+    if (!kernel.tuning || (this.names.size === 0 && !this.asked)) return null;
+    const key = `${kernel.id} ${JSON.stringify(problem)}`;
     if (this.asked) {
       const count = (this.asked.get(key)?.count ?? 0) + 1;
-      this.asked.set(key, { tunable, problem, key, count });
+      this.asked.set(key, { kernel: kernel as unknown as VariantKernel<object>, problem, key, count });
     }
     const name = this.names.get(key);
     if (name === undefined) return null;
-    let way = this.found.get(key);
-    if (way === undefined) {
-      way = tunable.ways(problem, this.profile).find((candidate) => candidate.name === name) ?? null;
-      this.found.set(key, way);
+    let variant = this.found.get(key);
+    if (variant === undefined) {
+      variant = kernel.has(name, problem, profile) ? name : null;
+      this.found.set(key, variant);
     }
-    return way as Chosen | null;
+    return variant;
   }
 
   has(key: string): boolean {
@@ -141,9 +125,9 @@ export class VariantTable {
     return [...asked.values()];
   }
 
-  /** Chooses, for a problem that was asked for, the way of this name, if there is one (any more). */
-  adopt({ tunable, problem, key }: Asked, name: string): boolean {
-    const exists = tunable.ways(problem, this.profile).some((way) => way.name === name);
+  /** Chooses, for a problem that was asked for, the variant of this name, if there is one (any more). */
+  adopt({ kernel, problem, key }: Asked, name: string): boolean {
+    const exists = kernel.has(name, problem, this.profile);
     if (exists) this.choose(key, name);
     return exists;
   }

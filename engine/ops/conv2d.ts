@@ -1,12 +1,17 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
-import { channelSum, channelSumPartialSize, convOutput } from '../../kernels/conv2d/index.ts';
-import type { ConvProblem } from '../../kernels/conv2d/index.ts';
+import {
+  channelSum,
+  convForward,
+  convInputGradient,
+  convOutput,
+  convWeightGradient,
+} from '../../kernels/conv2d/index.ts';
+import type { ConvProblem, ConvTensor } from '../../kernels/conv2d/index.ts';
 import { expectFloat, operands, operandType } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { to } from './cast.ts';
-import { convPass } from './conv2d-passes.ts';
 
 export interface ConvOptions {
   /** Pixels from one output to the next, both ways; 1 if left out. */
@@ -23,6 +28,12 @@ interface Attributes {
   readonly dtype: 'f32' | 'f16';
 }
 
+/** The problem of a pass, with its tensors (or their gradients) that are f16. */
+function inStorage(problem: ConvProblem, tensors: Readonly<Record<ConvTensor, Tensor>>): ConvProblem {
+  const f16 = (['x', 'weight', 'y'] as const).filter((name) => tensors[name].dtype === 'f16');
+  return f16.length > 0 ? { ...problem, f16 } : problem;
+}
+
 const convOp = defineOp<Attributes>({
   name: 'conv2d',
   half: true,
@@ -30,21 +41,29 @@ const convOp = defineOp<Attributes>({
     const { problem, dtype } = ctx.attributes;
     const [x, weight] = operands(ctx, dtype === 'f16', inputs[0]!, inputs[1]!);
     const y = ctx.empty([problem.batch, problem.filters, ...convOutput(problem)], dtype);
-    convPass(ctx, 'forward', problem, { x, weight, y, bias: inputs[2] });
+    const own = { ...inStorage(problem, { x, weight, y }), bias: inputs[2] !== null };
+    const bias = inputs[2] && { bias: inputs[2] };
+    ctx.run(convForward, own, { source: x, weight, target_image: y, ...bias });
     ctx.save(x, weight);
     return [y];
   },
   backward(ctx, [dy]) {
     const { problem, dtype } = ctx.attributes;
     const [x, weight] = ctx.saved;
-    if (ctx.needs(0)) convPass(ctx, 'inputGradient', problem, { x: ctx.gradient(0), weight, y: dy! });
-    if (ctx.needs(1)) convPass(ctx, 'weightGradient', problem, { x, weight: ctx.gradient(1), y: dy! });
+    if (ctx.needs(0)) {
+      const dx = ctx.gradient(0);
+      const own = inStorage(problem, { x: dx, weight, y: dy! });
+      ctx.run(convInputGradient, own, { source: dy!, weight, target_image: dx });
+    }
+    if (ctx.needs(1)) {
+      const dw = ctx.gradient(1);
+      ctx.run(convWeightGradient, inStorage(problem, { x, weight: dw, y: dy! }), { x, dy: dy!, dw });
+    }
     if (ctx.needs(2)) {
       const { batch, filters: channels } = problem;
       const [height, width] = convOutput(problem);
       const shape = { batch, channels, plane: height * width, ...(dtype === 'f16' && { half: ['dy'] }) };
-      const partial = ctx.empty([channelSumPartialSize(shape, x.engine.profile)]);
-      ctx.run(channelSum, shape, { dy: dy!, partial, dbias: ctx.gradient(2) });
+      ctx.run(channelSum, shape, { dy: dy!, dbias: ctx.gradient(2) });
     }
   },
 });

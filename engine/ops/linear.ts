@@ -1,7 +1,7 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import { geluForward } from '../../kernels/gelu/index.ts';
 import type { Epilogue, MatmulProblem } from '../../kernels/matmul/index.ts';
-import { columnSum, columnSumScratch } from '../../kernels/reduce/index.ts';
+import { columnSum } from '../../kernels/reduce/index.ts';
 import { expectFloat, operands } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { ForwardContext } from '../op.ts';
@@ -10,7 +10,7 @@ import type { Shape } from '../tensor-shape.ts';
 import type { BackwardContext } from '../tape.ts';
 import { Tensor } from '../tensor.ts';
 import { to } from './cast.ts';
-import { halves, product } from './product.ts';
+import { f16Of, product } from './product.ts';
 import type { ProductTensors } from './product.ts';
 
 interface Sizes {
@@ -42,7 +42,7 @@ function project(
     b: { ld: k, transposed: true },
     y: { ld: n },
     epilogue,
-    ...halves(half, y.dtype),
+    ...f16Of(half, y.dtype),
   };
   product(ctx, problem, { a: x, b: weight, y, ...others });
   return y;
@@ -65,7 +65,7 @@ function inputGradient(
     b: { ld: k, transposed: false },
     y: { ld: k },
     epilogue: { geluGradient: pre !== undefined, gelu: activated !== undefined },
-    ...halves(half, dx.dtype),
+    ...f16Of(half, dx.dtype),
   };
   product(ctx, problem, { a: dy, b: weight, y: dx, pre, activated });
 }
@@ -82,8 +82,7 @@ function parameterGradients(
   if (!ctx.needs(weight)) {
     if (!ctx.needs(bias)) return;
     const sum = { rows: m, columns: n, half };
-    const [partial0, partial1] = columnSumScratch(sum, dy.engine.profile).map((size) => ctx.empty([size]));
-    ctx.run(columnSum, sum, { x: dy, y: ctx.gradient(bias), partial0, partial1 });
+    ctx.run(columnSum, sum, { x: dy, y: ctx.gradient(bias) });
     return;
   }
   const rowSums = ctx.needs(bias);
@@ -95,7 +94,7 @@ function parameterGradients(
     b: { ld: k, transposed: false },
     y: { ld: k },
     rowSums,
-    ...halves(half, 'f32'),
+    ...f16Of(half, 'f32'),
   };
   const row_sums = rowSums ? ctx.gradient(bias) : undefined;
   product(ctx, problem, { a: dy, b: x, y: ctx.gradient(weight), row_sums });

@@ -5,7 +5,7 @@ import { broadcastShapes, formatShape, numel } from '../tensor-shape.ts';
 import type { Shape } from '../tensor-shape.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
-import { halves, product } from './product.ts';
+import { f16Of, product } from './product.ts';
 
 export interface MatmulOptions {
   /** The first operand is given as [..., k, m]. */
@@ -52,7 +52,7 @@ const matmulOp = defineOp<Attributes>({
       b: { ld: b.shape.at(-1)!, transposed: ctx.attributes.transposeB },
       y: { ld: n },
       batch: axes(batch, strides.a, strides.b, strides.y),
-      ...halves(half, y.dtype),
+      ...f16Of(half, y.dtype),
     };
     product(ctx, problem, { a, b, y });
     ctx.save(a, b);
@@ -89,7 +89,7 @@ const matmulOp = defineOp<Attributes>({
       const da = ctx.gradient(0);
       product(
         ctx,
-        { ...problem, ...halves(half, da.dtype) },
+        { ...problem, ...f16Of(half, da.dtype) },
         { a: transposeA ? b : dy!, b: transposeA ? dy! : b, y: da },
       );
     }
@@ -117,7 +117,7 @@ const matmulOp = defineOp<Attributes>({
       const db = ctx.gradient(1);
       product(
         ctx,
-        { ...problem, ...halves(half, db.dtype) },
+        { ...problem, ...f16Of(half, db.dtype) },
         { a: transposeB ? dy! : a, b: transposeB ? a : dy!, y: db },
       );
     }

@@ -1,10 +1,5 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
-import {
-  patchEmbedForward,
-  patchEmbedImage,
-  patchEmbedWeight,
-  patchEmbedWeightParts,
-} from '../../kernels/patch-embed/index.ts';
+import { patchEmbedForward, patchEmbedImage, patchEmbedWeight } from '../../kernels/patch-embed/index.ts';
 import type { PatchEmbedProblem } from '../../kernels/patch-embed/index.ts';
 import { expectFloat, operands } from '../autocast.ts';
 import { defineOp } from '../op.ts';
@@ -17,8 +12,8 @@ const patchEmbedOp = defineOp<PatchEmbedProblem>({
   name: 'patchEmbed',
   half: true,
   forward(ctx, inputs) {
-    const { batch, gridHeight, gridWidth, width, half } = ctx.attributes;
-    const [x, w] = operands(ctx, half !== undefined, inputs[0]!, inputs[1]!);
+    const { batch, gridHeight, gridWidth, width, f16 } = ctx.attributes;
+    const [x, w] = operands(ctx, f16 !== undefined, inputs[0]!, inputs[1]!);
     const y = ctx.empty([batch, gridHeight * gridWidth, width]);
     ctx.run(patchEmbedForward, ctx.attributes, { x, w, bias: inputs[2]!, y });
     ctx.save(x, w);
@@ -29,16 +24,10 @@ const patchEmbedOp = defineOp<PatchEmbedProblem>({
     const problem = ctx.attributes;
     if (ctx.needs(0)) {
       const dx = ctx.gradient(0);
-      const half = problem.half && dx.dtype === 'f16' ? [...problem.half, 'dx' as const] : problem.half;
-      ctx.run(patchEmbedImage, { ...problem, half }, { w, dy: dy!, dx });
+      const f16 = problem.f16 && dx.dtype === 'f16' ? [...problem.f16, 'dx' as const] : problem.f16;
+      ctx.run(patchEmbedImage, { ...problem, f16 }, { w, dy: dy!, dx });
     }
-    if (ctx.needs(1)) {
-      const parts = patchEmbedWeightParts(problem, x.engine.profile);
-      const dw = ctx.gradient(1);
-      const partials = parts === 1 ? dw : ctx.empty([parts, dw.size]);
-      ctx.run(patchEmbedWeight, problem, { x, dy: dy!, partials });
-      if (parts > 1) reduceInto(ctx, 'sum', partials, [true, false], dw);
-    }
+    if (ctx.needs(1)) ctx.run(patchEmbedWeight, problem, { x, dy: dy!, dw: ctx.gradient(1) });
     if (ctx.needs(2)) reduceInto(ctx, 'sum', dy!, [true, true, false], ctx.gradient(2));
   },
 });
@@ -75,7 +64,7 @@ export function patchEmbed(image: Tensor, weight: Tensor, bias: Tensor): Tensor 
     gridWidth: wide / patch,
     patch,
     width,
-    ...(image.engine.f16Copies && { half: ['x', 'w'] }),
+    ...(image.engine.f16Copies && { f16: ['x', 'w'] }),
   };
   return patchEmbedOp([image, to(weight, 'f32'), to(bias, 'f32')], problem)[0];
 }

@@ -1,6 +1,6 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import type { Kernel } from '../../kernels/lib/kernel.ts';
-import { reduce, reduceScratch, spread, tieGradient, tieMask } from '../../kernels/reduce/index.ts';
+import { reduce, spread, tieGradient, tieMask } from '../../kernels/reduce/index.ts';
 import type { ReduceProblem } from '../../kernels/reduce/index.ts';
 import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
@@ -60,12 +60,7 @@ export function reduceInto(
     if (last && divisor !== 1) problem.divisor = divisor;
     if (from.dtype === 'f16') problem.half = true;
     const to = last ? y : ctx.empty([problem.outer * problem.inner]);
-    const [first, second] = reduceScratch(problem, x.engine.profile);
-    const scratch = {
-      ...(first > 0 ? { partial0: ctx.empty([first]) } : {}),
-      ...(second > 0 ? { partial1: ctx.empty([second]) } : {}),
-    };
-    ctx.run(reduce, problem, { x: from, y: to, ...scratch });
+    ctx.run(reduce, problem, { x: from, y: to });
     from = to;
   }
 }

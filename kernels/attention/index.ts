@@ -1,90 +1,69 @@
 /**
- * Softmax attention of every head on the fused projection (timm's `Attention`), without a matrix of weights in memory:
+ * Softmax attention of every head on the fused projection (timm's `Attention`), without a matrix of probabilities in memory:
  *
- *     s_ij = q_i . k_j / sqrt(d)        w_ij = exp(s_ij - m_i) / l_i        y_i = sum_j w_ij v_j
+ *     s_ij = q_i . k_j / sqrt(d)        p_ij = exp(s_ij - m_i) / l_i        y_i = sum_j p_ij v_j
  *
  * qkv [B, N, 3, H, d] (queries, keys, values, each head by head), y [B, N, H, d]. m_i is a score near the largest of
- * row i and l_i the sum of exp(s_ij - m_i): a reference that is only moved when a score exceeds it by more than
- * `HEADROOM` (problem.ts; `HALF_HEADROOM` where exp is rounded to f16 for the next product), so that exp neither overflows nor loses
+ * row i and l_i the sum of exp(s_ij - m_i): a running max that is only raised when a score exceeds it by more than `HEADROOM`
+ * (problem.ts; `F16_HEADROOM` where exp is rounded to f16 for the next product), so that exp neither overflows nor loses
  * what matters (Milakov and Gimelshein, 2018, with a lazy maximum).
  *
- * Kept for the backward pass: qkv, y and stats [B, H, N, 2] = (m_i, 1 / l_i). Weights are computed again there:
+ * Kept for the backward pass: qkv, y and stats [B, H, N, 2] = (m_i, 1 / l_i). Probabilities are computed again there:
  *
- *     delta_i = dy_i . y_i              ds_ij = w_ij (dy_i . v_j - delta_i)
- *     dq_i = sum_j ds_ij k_j / sqrt(d)  dk_j = sum_i ds_ij q_i / sqrt(d)    dv_j = sum_i w_ij dy_i
+ *     delta_i = dy_i . y_i              ds_ij = p_ij (dy_i . v_j - delta_i)
+ *     dq_i = sum_j ds_ij k_j / sqrt(d)  dk_j = sum_i ds_ij q_i / sqrt(d)    dv_j = sum_i p_ij dy_i
  *
  * (Dao et al., 2022.) Gradients are written, into one tensor laid out like qkv. Every sum has one order, so that results
  * do not vary between runs.
  *
  * Cost: 4 N^2 d FLOP a head forward, 14 N^2 d backward. `deit kernel attention` shows the kernels.
  */
-import { hasSubgroups } from '../lib/device.ts';
-import type { DeviceProfile } from '../lib/device.ts';
 import { inHalf } from '../lib/f16-storage.ts';
-import type { Kernel } from '../lib/kernel.ts';
-import { matrixSide } from './matrices.ts';
+import { plain } from '../lib/plain.ts';
+import { kernelOf } from '../lib/variant.ts';
+import type { Variant } from '../lib/variant.ts';
+import { attentionPlain } from './plain.ts';
 import { checkAttention } from './problem.ts';
-import type { AttentionPart, AttentionProblem, AttentionVariant } from './problem.ts';
-import { forwardSubgroup, keyValueGradientSubgroup, otherRows, queryGradientSubgroup } from './subgroup.ts';
-import {
-  forwardSubgroupMatrix,
-  keyValueGradientSubgroupMatrix,
-  queryGradientSubgroupMatrix,
-} from './subgroup-matrix.ts';
-import { forwardWorkgroup, keyValueGradientWorkgroup, queryGradientWorkgroup } from './workgroup.ts';
+import type { AttentionPart, AttentionProblem } from './problem.ts';
+import { subgroupVariants } from './subgroup.ts';
+import { subgroupMatrix } from './subgroup-matrix.ts';
+import { attentionTuning } from './tuning.ts';
+import { workgroup } from './workgroup.ts';
 
-export type { AttentionPart, AttentionProblem, AttentionVariant } from './problem.ts';
+export type { AttentionProblem } from './problem.ts';
 
-/** What an f16 problem has as f16. */
-const HALVES = ['qkv', 'y', 'dy', 'dqkv'];
+/** Bindings that are f16 in an f16 problem. */
+const F16 = ['qkv', 'y', 'dy', 'dqkv'];
 
-/** The variant for tensors that no subgroup matrices take. */
-const plainVariant = (device: DeviceProfile): AttentionVariant =>
-  device.cpu && hasSubgroups(device) ? 'subgroup' : 'workgroup';
+const inStorage = (variant: Variant<AttentionProblem>): Variant<AttentionProblem> => ({
+  ...variant,
+  launches: (problem, device) => inHalf(variant.launches(problem, device), problem.f16 ? F16 : undefined),
+});
 
-const usualVariant = (problem: AttentionProblem, device: DeviceProfile): AttentionVariant =>
-  matrixSide(problem, device) === null ? plainVariant(device) : 'subgroup_matrix';
+/** Bytes of qkv. */
+const largestTensor = ({ batch, tokens, heads, width, f16 }: AttentionProblem): number =>
+  (f16 ? 2 : 4) * 3 * batch * tokens * heads * width;
 
-const choose =
-  (
-    subgroup: Kernel<AttentionProblem>,
-    subgroupMatrix: Kernel<AttentionProblem>,
-    workgroup: Kernel<AttentionProblem>,
-  ): Kernel<AttentionProblem> =>
-  (problem, device) => {
-    checkAttention(problem);
-    const variant = problem.variant ?? usualVariant(problem, device);
-    const others = variant === 'subgroup_matrix' ? subgroupMatrix : subgroup;
-    const kernel = variant === 'workgroup' ? workgroup : others;
-    return inHalf(kernel(problem, device), problem.half ? HALVES : undefined);
-  };
+/** The variants of a part, in order of preference. */
+const variants = (part: AttentionPart): Variant<AttentionProblem>[] => {
+  const [subgroup, ...otherRows] = subgroupVariants(part);
+  return [
+    subgroupMatrix(part),
+    subgroup,
+    workgroup(part),
+    ...otherRows,
+    plain(largestTensor, attentionPlain(part)),
+  ].map(inStorage);
+};
 
-/** Every variant of a part that is worth measuring for a problem on a device, the usual one first. */
-export function attentionVariants(
-  part: AttentionPart,
-  problem: AttentionProblem,
-  device: DeviceProfile,
-): AttentionVariant[] {
-  const usual = [...new Set([usualVariant(problem, device), plainVariant(device)])];
-  if (!hasSubgroups(device)) return usual;
-  const cuts = otherRows(problem, device, part).map((rows): AttentionVariant => `subgroup:${rows}`);
-  // On a processor, barriers between lanes are hopeless, and slow to compile.
-  return device.cpu ? [...usual, ...cuts] : [...usual, 'subgroup', ...cuts];
-}
+const kernel = (name: string, part: AttentionPart) =>
+  kernelOf(`attention.${name}`, checkAttention, variants(part), attentionTuning(part));
 
 /** y and stats [B, H, N, 2] from qkv: see above. */
-export const attentionForward = choose(forwardSubgroup, forwardSubgroupMatrix, forwardWorkgroup);
+export const attentionForward = kernel('forward', 'forward');
 
 /** The queries' part of dqkv, and delta [B, H, N], from qkv, y, dy and stats. */
-export const attentionQueryGradient = choose(
-  queryGradientSubgroup,
-  queryGradientSubgroupMatrix,
-  queryGradientWorkgroup,
-);
+export const attentionQueryGradient = kernel('query_gradient', 'query');
 
 /** The keys' and values' parts of dqkv, from qkv, dy, stats and delta. */
-export const attentionKeyValueGradient = choose(
-  keyValueGradientSubgroup,
-  keyValueGradientSubgroupMatrix,
-  keyValueGradientWorkgroup,
-);
+export const attentionKeyValueGradient = kernel('key_value_gradient', 'keyValue');

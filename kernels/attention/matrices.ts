@@ -11,28 +11,28 @@ import type { AttentionProblem } from './problem.ts';
 /** Rows of a workgroup, and tokens that they meet at a time. */
 export const TILE = 32;
 /** Elements by which rows in workgroup memory are longer than they need to be. */
-const HALF_PADDING = 8;
-const FULL_PADDING = 4;
-/** Elements between the rows of scores (f32) and of weights (f16). */
-const SCORES = TILE + FULL_PADDING;
-const WEIGHTS = TILE + HALF_PADDING;
-/** Score of a token past the end: exp of it is zero, whatever the reference. */
+const F16_PADDING = 8;
+const F32_PADDING = 4;
+/** Elements between the rows of scores (f32) and of probabilities (f16). */
+const SCORES = TILE + F32_PADDING;
+const PROBABILITIES = TILE + F16_PADDING;
+/** Score of a token past the end: exp of it is zero, whatever the running max. */
 export const MASKED = '-1e38';
 
 /** Elements of TILE rows of this length: the last one needs no padding. */
 const elements = (length: number, padding: number): number => TILE * (length + padding) - padding;
 
-/** Bytes of workgroup memory: both stages, scores, weights, and a flag. */
+/** Bytes of workgroup memory: both stages, scores, probabilities, and a flag. */
 const bytesOf = (width: number): number =>
-  2 * 2 * elements(width, HALF_PADDING) + 4 * elements(TILE, FULL_PADDING) + 2 * elements(TILE, HALF_PADDING) + 16;
+  2 * 2 * elements(width, F16_PADDING) + 4 * elements(TILE, F32_PADDING) + 2 * elements(TILE, F16_PADDING) + 16;
 
 /**
  * Side of the matrices for a problem, or null where this variant cannot take it: f16 tensors, and heads that are whole
  * matrices, on a device that multiplies square matrices of f16 into f32 and whose subgroups give every row of one a lane.
  */
-export function matrixSide({ width, half }: AttentionProblem, device: DeviceProfile): number | null {
+export function matrixSide({ width, f16 }: AttentionProblem, device: DeviceProfile): number | null {
   const { subgroupSize, maxInvocationsPerWorkgroup, maxWorkgroupStorage } = device;
-  if (!half || subgroupSize === 0 || bytesOf(width) > maxWorkgroupStorage) return null;
+  if (!f16 || subgroupSize === 0 || bytesOf(width) > maxWorkgroupStorage) return null;
   const sides = squareMatrices(device).filter(
     (side) =>
       side % 4 === 0 &&
@@ -62,16 +62,16 @@ export class Matrices {
     this.lanes = subgroupSize / side;
     this.threads = (subgroupSize * TILE) / side;
     this.parts = width / 4;
-    this.stride = width + HALF_PADDING;
+    this.stride = width + F16_PADDING;
   }
 
   get workgroupMemory(): string {
-    const stage = elements(this.width, HALF_PADDING);
+    const stage = elements(this.width, F16_PADDING);
     return /* wgsl */ `
 var<workgroup> first_stage: array<f16, ${stage}>;
 var<workgroup> second_stage: array<f16, ${stage}>;
-var<workgroup> scores: array<f32, ${elements(TILE, FULL_PADDING)}>;
-var<workgroup> weights: array<f16, ${elements(TILE, HALF_PADDING)}>;`;
+var<workgroup> scores: array<f32, ${elements(TILE, F32_PADDING)}>;
+var<workgroup> probabilities: array<f16, ${elements(TILE, F16_PADDING)}>;`;
   }
 
   /** Where a lane works in the workgroup's tile, which begins at the row `origin`. */
@@ -83,7 +83,7 @@ let row_here = block + subgroup_lane / ${this.lanes}u;
 let row = origin + row_here;
 let part = subgroup_lane % ${this.lanes}u;
 let scores_row = row_here * ${SCORES}u;
-let weights_row = row_here * ${WEIGHTS}u;`;
+let probabilities_row = row_here * ${PROBABILITIES}u;`;
   }
 
   private type(kind: 'left' | 'right' | 'result'): string {
@@ -102,8 +102,8 @@ let weights_row = row_here * ${WEIGHTS}u;`;
     return `subgroupMatrixLoad<${this.type(kind)}, ${order}>(&${array}, ${at}, ${stride}u)`;
   }
 
-  /** Brings TILE tokens from `base` on to the stages: `first` and `second` are their vectors e of the head in memory. */
-  bring(base: string, first: string, second = ''): string {
+  /** Loads TILE tokens from `base` on into the stages: `first` and `second` are their vectors e of the head in memory. */
+  loadTile(base: string, first: string, second = ''): string {
     const stages = [
       ['first', first],
       ['second', second],
@@ -157,23 +157,28 @@ for (var column = 0u; column < ${TILE}u; column += ${this.side}u) {
 workgroupBarrier();`;
   }
 
-  /** sums += weights . tokens of a stage. */
+  /** sums += probabilities . tokens of a stage. */
   add(sums: string, stage: string): string {
     return /* wgsl */ `
 for (var column = 0u; column < ${TILE}u; column += ${this.side}u) {
-  let weight = ${this.load('left', 'weights', `block * ${WEIGHTS}u + column`, WEIGHTS)};
+  let probability = ${this.load('left', 'probabilities', `block * ${PROBABILITIES}u + column`, PROBABILITIES)};
   ${lines(this.count, (e) => {
     const token = this.load('right', stage, `column * ${this.stride}u + ${e * this.side}u`, this.stride);
-    return `let token_${e} = ${token}; ${sums}_${e} = subgroupMatrixMultiplyAccumulate(weight, token_${e}, ${sums}_${e});`;
+    return `let token_${e} = ${token}; ${sums}_${e} = subgroupMatrixMultiplyAccumulate(probability, token_${e}, ${sums}_${e});`;
   })}
 }`;
   }
 
   /** The lane's own scores: `line` knows the number of each, its token of the tile, and its places. */
-  each(line: (i: number, token: string, score: string, weight: string) => string): string {
+  each(line: (i: number, token: string, score: string, probability: string) => string): string {
     return lines(TILE / this.lanes, (i) => {
       const column = `part + ${i * this.lanes}u`;
-      return line(i, `base + ${column}`, `scores[scores_row + ${column}]`, `weights[weights_row + ${column}]`);
+      return line(
+        i,
+        `base + ${column}`,
+        `scores[scores_row + ${column}]`,
+        `probabilities[probabilities_row + ${column}]`,
+      );
     });
   }
 

@@ -1,7 +1,7 @@
 import type { DeviceProfile } from '../lib/device.ts';
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
-import { f32, require, splitRows, u32 } from '../lib/kernel.ts';
-import type { Cost, RowChunk, Uniforms } from '../lib/kernel.ts';
+import { f32, input, output, require, splitRows, u32 } from '../lib/kernel.ts';
+import type { Binding, Cost, RowChunk, Uniforms } from '../lib/kernel.ts';
 
 /** Sizes and storage of an attention: see index.ts. */
 export interface AttentionProblem {
@@ -11,43 +11,91 @@ export interface AttentionProblem {
   /** Width d of a head. */
   readonly width: number;
   /** qkv, y and their gradients are f16 in memory; stats and delta are f32 as ever. */
-  readonly half?: boolean;
-  /** The variant to use instead of the usual one. */
-  readonly variant?: AttentionVariant;
+  readonly f16?: boolean;
 }
-
-/** After the colon rows a lane, where that is not left to the variant. */
-export type AttentionVariant = 'subgroup' | `subgroup:${number}` | 'subgroup_matrix' | 'workgroup';
 
 /** The forward pass, and the two kernels of the backward pass. */
 export type AttentionPart = 'forward' | 'query' | 'keyValue';
 
+/** What is the same in all variants of a part: its name, what it binds, and its products of N x N x d a head. */
+export interface PartSpec {
+  readonly name: string;
+  /** Bindings of vectors or scalars like qkv. */
+  readonly bindings: (element: string) => Binding[];
+  readonly products: number;
+}
+
+const givenKeys = (element: string): Binding[] => [
+  input('qkv', element),
+  input('dy', element),
+  input('stats', 'vec2f'),
+];
+
+/** `key` and `value` are `keyValue` in two kernels. */
+export const PARTS = {
+  forward: {
+    name: 'forward',
+    bindings: (element) => [input('qkv', element), output('y', element), output('stats', 'vec2f')],
+    products: 2,
+  },
+  query: {
+    name: 'query_gradient',
+    bindings: (element) => [
+      input('qkv', element),
+      input('y', element),
+      input('dy', element),
+      input('stats', 'vec2f'),
+      output('dqkv', element),
+      output('delta'),
+    ],
+    products: 3,
+  },
+  keyValue: {
+    name: 'key_value_gradient',
+    bindings: (element) => [...givenKeys(element), input('delta'), output('dqkv', element)],
+    products: 4,
+  },
+  value: {
+    name: 'value_gradient',
+    bindings: (element) => [...givenKeys(element), output('dqkv', element)],
+    products: 2,
+  },
+  key: {
+    name: 'key_gradient',
+    bindings: (element) => [...givenKeys(element), input('delta'), output('dqkv', element)],
+    products: 3,
+  },
+} satisfies Record<string, PartSpec>;
+
 /** exp(60) is 1e26: sums of it stay finite, and what it hides is below the last bit. */
 export const HEADROOM = 60;
 /** exp(10) is 22026: within f16, which ends at 65504. */
-export const HALF_HEADROOM = 10;
+export const F16_HEADROOM = 10;
 
-export function checkAttention({ batch, tokens, heads, width }: AttentionProblem): void {
+/** The problem itself, if it is one. */
+export function checkAttention(problem: AttentionProblem): AttentionProblem {
+  const { batch, tokens, heads, width } = problem;
   const sizes = [batch, tokens, heads, width];
   require(sizes.every((size) => Number.isInteger(size) && size > 0), 'attention', 'positive sizes', sizes);
+  return problem;
 }
 
 /** Elements loaded and stored together: four where a head is a whole number of vectors. */
-export interface Granule {
+export interface HeadVectors {
   readonly lanes: 1 | 4;
   readonly element: 'f32' | 'vec4f';
-  /** Granules of a head. */
+  /** Vectors (or scalars) of a head. */
   readonly parts: number;
 }
 
-export const granuleOf = ({ width }: AttentionProblem): Granule =>
+export const headVectors = ({ width }: AttentionProblem): HeadVectors =>
   width % 4 === 0 ? { lanes: 4, element: 'vec4f', parts: width / 4 } : { lanes: 1, element: 'f32', parts: width };
 
-/** Sizes in granules; a workgroup takes `rows` rows of one head of one image. */
+/** Sizes in vectors of a head; a workgroup takes `rows` rows of one head of one image. */
 export function attentionUniforms(problem: AttentionProblem, images: number, rows: number): Uniforms {
   const { tokens, heads, width } = problem;
   const tiles = ceilDiv(tokens, rows);
-  const { parts } = granuleOf(problem);
+  const { parts } = headVectors(problem);
   return {
     tokens: u32(tokens),
     heads: u32(heads),
@@ -67,7 +115,7 @@ export const attentionGrid = (
   device: DeviceProfile,
 ) => foldGrid(images * heads * ceilDiv(tokens, rows), device);
 
-/** Where a workgroup works: `own(workgroup)`, with the first granules of its head in each tensor. */
+/** Where a workgroup works: `own(workgroup)`, with the first vectors of its head in each tensor. */
 export const ownWgsl = /* wgsl */ `
 ${linearWorkgroupWgsl}
 struct Own { tile: u32, q: u32, k: u32, v: u32, y: u32, stats: u32 }
@@ -84,8 +132,8 @@ fn own(workgroup: u32) -> Own {
 
 /** Runs of images that fit the device's bindings, by the names of the bindings that advance with them. */
 export function imageChunks(problem: AttentionProblem, names: readonly string[], device: DeviceProfile): RowChunk[] {
-  const { batch, tokens, heads, width, half } = problem;
-  const rows = (half ? 2 : 4) * tokens * heads * width;
+  const { batch, tokens, heads, width, f16 } = problem;
+  const rows = (f16 ? 2 : 4) * tokens * heads * width;
   const bytes: Record<string, number> = {
     qkv: 3 * rows,
     dqkv: 3 * rows,
@@ -99,13 +147,9 @@ export function imageChunks(problem: AttentionProblem, names: readonly string[],
 }
 
 /** Cost of `products` matrix products of N x N x d a head. */
-export function attentionCost(
-  { tokens, heads, width, half }: AttentionProblem,
-  images: number,
-  products: number,
-): Cost {
+export function attentionCost({ tokens, heads, width, f16 }: AttentionProblem, images: number, products: number): Cost {
   return {
     flops: images * heads * (2 * products * width + 6) * tokens * tokens,
-    bytes: (half ? 2 : 4) * images * heads * tokens * width * (products + 2),
+    bytes: (f16 ? 2 : 4) * images * heads * tokens * width * (products + 2),
   };
 }

@@ -1,10 +1,19 @@
 import type { DeviceProfile } from '../lib/device.ts';
-import { input, launch, output, require } from '../lib/kernel.ts';
-import type { Binding, Launch } from '../lib/kernel.ts';
+import { launch, require } from '../lib/kernel.ts';
+import type { Launch } from '../lib/kernel.ts';
+import type { Variant } from '../lib/variant.ts';
 import { range } from '../lib/unroll.ts';
 import { MASKED, Matrices, matrixSide, TILE } from './matrices.ts';
-import { attentionCost, attentionGrid, attentionUniforms, HALF_HEADROOM, imageChunks, ownWgsl } from './problem.ts';
-import type { AttentionProblem } from './problem.ts';
+import {
+  attentionCost,
+  attentionGrid,
+  attentionUniforms,
+  F16_HEADROOM,
+  imageChunks,
+  ownWgsl,
+  PARTS,
+} from './problem.ts';
+import type { AttentionPart, AttentionProblem, PartSpec } from './problem.ts';
 
 /*
  * For GPUs with subgroup matrices (tensor cores): f16 operands, f32 sums. A workgroup owns TILE rows of a head (queries, or
@@ -13,16 +22,16 @@ import type { AttentionProblem } from './problem.ts';
  *
  * The tokens that the rows meet pass through workgroup memory, TILE at a time, those past the end as zeros. The product of
  * rows and tokens is laid out in `scores`, where each row is minded by the same few lanes throughout: they mask, take
- * exponentials and sums in f32, and put what the next product takes, rounded to f16, in `weights`. Scores of tokens past
+ * exponentials and sums in f32, and put what the next product takes, rounded to f16, in `probabilities`. Scores of tokens past
  * the end are as good as minus infinity; rows past the end are computed and not stored.
  *
- *     forward   scores = Q K^T   weights = exp(s - m)                              O  += weights V
- *     query     scores = Q K^T, then dY V^T                     weights = ds       dQ += weights K
- *     keyValue  scores = K Q^T                                  weights = w        dV += weights dY
- *               scores = V dY^T                                 weights = ds       dK += weights Q
+ *     forward   scores = Q K^T   probabilities = exp(s - m)     O  += probabilities V
+ *     query     scores = Q K^T, then dY V^T                     probabilities = ds   dQ += probabilities K
+ *     keyValue  scores = K Q^T                                  probabilities = p    dV += probabilities dY
+ *               scores = V dY^T                                 probabilities = ds   dK += probabilities Q
  *
- * The rounding of weights (2^-11 at most, of each) is what results have beyond the other variants' error. As exp(HEADROOM)
- * exceeds f16, the reference m moves sooner here, by HALF_HEADROOM; after a row's first tokens that is still rare, so that
+ * The rounding of probabilities (2^-11 at most, of each) is what results have beyond the other variants' error. As exp(HEADROOM)
+ * exceeds f16, the running max m grows sooner here, by F16_HEADROOM; after a row's first tokens that is still rare, so that
  * sums, which lanes can only reach through workgroup memory, seldom leave their registers.
  *
  * Rows in workgroup memory are longer than they need to be, so that those of a matrix begin in different banks, and
@@ -32,10 +41,7 @@ import type { AttentionProblem } from './problem.ts';
  * them.
  */
 
-interface Spec {
-  name: string;
-  bindings: readonly Binding[];
-  products: number;
+interface Spec extends PartSpec {
   /** Workgroup memory of its own. */
   memory?: string;
   body(code: Matrices): string;
@@ -45,12 +51,13 @@ function launches(problem: AttentionProblem, device: DeviceProfile, spec: Spec):
   const side = matrixSide(problem, device);
   require(side !== null, 'attention/subgroup_matrix', 'f16, and heads of whole matrices that the device has', problem);
   const code = new Matrices(problem.width, side, device.subgroupSize);
-  const names = spec.bindings.map(({ name }) => name);
+  const bindings = spec.bindings('vec4f');
+  const names = bindings.map(({ name }) => name);
   return imageChunks(problem, names, device).map(({ rows: images, ranges }) =>
     launch({
       name: `attention.${spec.name}/subgroup_matrix_${problem.width}`,
       enables: ['f16', 'subgroups', 'chromium_experimental_subgroup_matrix'],
-      bindings: spec.bindings,
+      bindings,
       uniforms: attentionUniforms(problem, images, TILE),
       ranges,
       wgsl: /* wgsl */ `
@@ -75,7 +82,7 @@ ${spec.body(code)}
   );
 }
 
-/** How many of the tokens that it meets have a weight in the lane's row. */
+/** How many of the tokens that it meets have a probability in the lane's row. */
 const ROW_TOKENS = 'let row_tokens = select(0u, params.tokens, row < params.tokens);';
 
 /** Vectors of a token in memory. */
@@ -83,44 +90,41 @@ const OF_TOKEN = {
   query: 'qkv[at.q + token * params.row_stride + e]',
   key: 'qkv[at.k + token * params.row_stride + e]',
   value: 'qkv[at.v + token * params.row_stride + e]',
-  up: 'dy[at.y + token * y_stride + e]',
+  dy: 'dy[at.y + token * y_stride + e]',
 };
 
-/** Bindings qkv, y, stats. */
-export function forwardSubgroupMatrix(problem: AttentionProblem, device: DeviceProfile): Launch[] {
+function forwardSubgroupMatrix(problem: AttentionProblem, device: DeviceProfile): Launch[] {
   return launches(problem, device, {
-    name: 'forward',
-    bindings: [input('qkv', 'vec4f'), output('y', 'vec4f'), output('stats', 'vec2f')],
-    products: 2,
-    memory: '// The tokens at which the reference of some row moved last.\nvar<workgroup> moved_at: atomic<u32>;',
+    ...PARTS.forward,
+    memory: '// The tokens at which the running max of some row grew last.\nvar<workgroup> grew_at: atomic<u32>;',
     body: (code) => /* wgsl */ `
-${code.bring('origin', OF_TOKEN.query)}
+${code.loadTile('origin', OF_TOKEN.query)}
 ${code.own('q', 'first_stage')}
 ${code.zeros('o')}
 var m = ${MASKED};
-// Of the lane's own weights until the end.
+// Of the lane's own probabilities until the end.
 var l = 0.0;
 for (var base = 0u; base < params.tokens; base += ${TILE}u) {
-  ${code.bring('base', OF_TOKEN.key, OF_TOKEN.value)}
+  ${code.loadTile('base', OF_TOKEN.key, OF_TOKEN.value)}
   ${code.scores('q', 'first_stage')}
   ${code.each((i, token, score) => `let s_${i} = select(${MASKED}, ${score} * params.scale, ${token} < params.tokens);`)}
   var most = s_0;
   ${code.each((i) => `most = max(most, s_${i});`)}
   ${code.overRow('most', (other) => `max(most, ${other})`)}
-  var moved = 1.0;
-  if (most > m + ${HALF_HEADROOM}.0) {
-    moved = exp(m - most);
+  var rescale = 1.0;
+  if (most > m + ${F16_HEADROOM}.0) {
+    rescale = exp(m - most);
     m = most;
-    l *= moved;
-    atomicMax(&moved_at, base);
+    l *= rescale;
+    atomicMax(&grew_at, base);
   }
-  ${code.each((i, _token, _score, weight) => `let w_${i} = exp(s_${i} - m); l += w_${i}; ${weight} = f16(w_${i});`)}
-  // Rare after the first tokens: what was summed with the old reference is scaled.
-  if (workgroupUniformLoad(&moved_at) == base && base > 0u) {
+  ${code.each((i, _token, _score, probability) => `let p_${i} = exp(s_${i} - m); l += p_${i}; ${probability} = f16(p_${i});`)}
+  // Rare after the first tokens: what was summed with the old maximum is rescaled.
+  if (workgroupUniformLoad(&grew_at) == base && base > 0u) {
     ${code.through(
       'o',
       range(4)
-        .map((j) => `scores[place + ${j}u] *= moved;`)
+        .map((j) => `scores[place + ${j}u] *= rescale;`)
         .join(' '),
       true,
     )}
@@ -134,37 +138,27 @@ if (row < params.tokens && part == 0u) { stats[at.stats + row] = vec2f(m, invers
   });
 }
 
-/** Bindings qkv, y, dy, stats, dqkv (the part of the queries), delta [B, H, N] (written, for the keys). */
-export function queryGradientSubgroupMatrix(problem: AttentionProblem, device: DeviceProfile): Launch[] {
+function queryGradientSubgroupMatrix(problem: AttentionProblem, device: DeviceProfile): Launch[] {
   return launches(problem, device, {
-    name: 'query_gradient',
-    bindings: [
-      input('qkv', 'vec4f'),
-      input('y', 'vec4f'),
-      input('dy', 'vec4f'),
-      input('stats', 'vec2f'),
-      output('dqkv', 'vec4f'),
-      output('delta'),
-    ],
-    products: 3,
+    ...PARTS.query,
     body: (code) => /* wgsl */ `
-${code.bring('origin', OF_TOKEN.query, OF_TOKEN.up)}
+${code.loadTile('origin', OF_TOKEN.query, OF_TOKEN.dy)}
 ${code.own('q', 'first_stage')}
-${code.own('g', 'second_stage')}
+${code.own('dy_row', 'second_stage')}
 ${code.zeros('dq')}
 let token = min(row, params.tokens - 1);
-let reference = stats[at.stats + token];
+let row_stats = stats[at.stats + token];
 ${ROW_TOKENS}
 var delta_i = 0.0;
-for (var e = part; e < params.parts; e += ${code.lanes}u) { delta_i += dot(${OF_TOKEN.up}, y[at.y + token * y_stride + e]); }
+for (var e = part; e < params.parts; e += ${code.lanes}u) { delta_i += dot(${OF_TOKEN.dy}, y[at.y + token * y_stride + e]); }
 ${code.overRow('delta_i', (other) => `delta_i + ${other}`)}
 for (var base = 0u; base < params.tokens; base += ${TILE}u) {
-  ${code.bring('base', OF_TOKEN.key, OF_TOKEN.value)}
+  ${code.loadTile('base', OF_TOKEN.key, OF_TOKEN.value)}
   ${code.scores('q', 'first_stage')}
-  ${code.each((i, met, score) => `let w_${i} = select(0.0, exp(${score} * params.scale - reference.x) * reference.y, ${met} < row_tokens);`)}
+  ${code.each((i, met, score) => `let p_${i} = select(0.0, exp(${score} * params.scale - row_stats.x) * row_stats.y, ${met} < row_tokens);`)}
   workgroupBarrier();
-  ${code.scores('g', 'second_stage')}
-  ${code.each((i, _met, score, weight) => `${weight} = f16(w_${i} * (${score} - delta_i));`)}
+  ${code.scores('dy_row', 'second_stage')}
+  ${code.each((i, _met, score, probability) => `${probability} = f16(p_${i} * (${score} - delta_i));`)}
   workgroupBarrier();
   ${code.add('dq', 'first_stage')}
 }
@@ -173,39 +167,30 @@ if (row < params.tokens && part == 0u) { delta[at.stats + row] = delta_i; }`,
   });
 }
 
-/** Bindings qkv, dy, stats, delta, dqkv (the parts of keys and values). */
-export function keyValueGradientSubgroupMatrix(problem: AttentionProblem, device: DeviceProfile): Launch[] {
+function keyValueGradientSubgroupMatrix(problem: AttentionProblem, device: DeviceProfile): Launch[] {
   return launches(problem, device, {
-    name: 'key_value_gradient',
-    bindings: [
-      input('qkv', 'vec4f'),
-      input('dy', 'vec4f'),
-      input('stats', 'vec2f'),
-      input('delta'),
-      output('dqkv', 'vec4f'),
-    ],
-    products: 4,
+    ...PARTS.keyValue,
     body: (code) => /* wgsl */ `
-${code.bring('origin', OF_TOKEN.key, OF_TOKEN.value)}
+${code.loadTile('origin', OF_TOKEN.key, OF_TOKEN.value)}
 ${code.own('k', 'first_stage')}
 ${code.own('v', 'second_stage')}
 ${code.zeros('dk')}
 ${code.zeros('dv')}
 ${ROW_TOKENS}
 for (var base = 0u; base < params.tokens; base += ${TILE}u) {
-  ${code.bring('base', OF_TOKEN.query, OF_TOKEN.up)}
+  ${code.loadTile('base', OF_TOKEN.query, OF_TOKEN.dy)}
   ${code.scores('k', 'first_stage')}
   ${code.each(
-    (i, query, score, weight) => /* wgsl */ `
+    (i, query, score, probability) => /* wgsl */ `
   let query_${i} = at.stats + min(${query}, params.tokens - 1);
-  let reference_${i} = stats[query_${i}];
-  let w_${i} = select(0.0, exp(${score} * params.scale - reference_${i}.x) * reference_${i}.y, ${query} < row_tokens);
-  ${weight} = f16(w_${i});`,
+  let stats_${i} = stats[query_${i}];
+  let p_${i} = select(0.0, exp(${score} * params.scale - stats_${i}.x) * stats_${i}.y, ${query} < row_tokens);
+  ${probability} = f16(p_${i});`,
   )}
   workgroupBarrier();
   ${code.add('dv', 'second_stage')}
   ${code.scores('v', 'second_stage')}
-  ${code.each((i, _query, score, weight) => `${weight} = f16(w_${i} * (${score} - delta[query_${i}]));`)}
+  ${code.each((i, _query, score, probability) => `${probability} = f16(p_${i} * (${score} - delta[query_${i}]));`)}
   workgroupBarrier();
   ${code.add('dk', 'first_stage')}
 }
@@ -213,3 +198,13 @@ ${code.store('dk', 'dqkv[at.k + row * params.row_stride + e]', ' * params.scale'
 ${code.store('dv', 'dqkv[at.v + row * params.row_stride + e]')}`,
   });
 }
+
+export const subgroupMatrix = (part: AttentionPart): Variant<AttentionProblem> => ({
+  name: 'subgroup_matrix',
+  fits: (problem, device) => matrixSide(problem, device) !== null,
+  launches: {
+    forward: forwardSubgroupMatrix,
+    query: queryGradientSubgroupMatrix,
+    keyValue: keyValueGradientSubgroupMatrix,
+  }[part],
+});

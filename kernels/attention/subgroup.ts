@@ -1,18 +1,20 @@
 import type { DeviceProfile } from '../lib/device.ts';
-import { ceilDiv } from '../lib/device.ts';
-import { input, launch, output, u32 } from '../lib/kernel.ts';
-import type { Binding, Launch } from '../lib/kernel.ts';
+import { ceilDiv, hasSubgroups } from '../lib/device.ts';
+import { launch, u32 } from '../lib/kernel.ts';
+import type { Launch } from '../lib/kernel.ts';
+import type { Variant } from '../lib/variant.ts';
 import { lines, range } from '../lib/unroll.ts';
 import {
   attentionCost,
   attentionGrid,
   attentionUniforms,
-  granuleOf,
+  headVectors,
   HEADROOM,
   imageChunks,
   ownWgsl,
+  PARTS,
 } from './problem.ts';
-import type { AttentionPart, AttentionProblem } from './problem.ts';
+import type { AttentionPart, AttentionProblem, PartSpec } from './problem.ts';
 
 /*
  * For software adapters (see ../matmul/subgroup-rows.ts for what is dear there). A lane owns a few rows (queries, or keys for
@@ -29,10 +31,8 @@ const MAX_UNROLLED: Readonly<Record<AttentionPart, number>> = { forward: 320, qu
 const TOKEN_COST = 2.7;
 const MAX_ROWS = 8;
 
-/** Rows a lane owns, if the variant does not say: least work including rows past the end, within what can be unrolled. */
-function rowsALane({ tokens, width, variant }: AttentionProblem, lanes: number, most: number): number {
-  const wanted = variant?.split(':')[1];
-  if (wanted !== undefined) return Number(wanted);
+/** The rows a lane of least work, including rows past the end, within what can be unrolled. */
+function bestRows({ tokens, width }: AttentionProblem, lanes: number, most: number): number {
   let best = 1;
   let least = Infinity;
   for (let rows = 1; rows <= MAX_ROWS && (rows === 1 || rows * width <= most); rows++) {
@@ -42,12 +42,30 @@ function rowsALane({ tokens, width, variant }: AttentionProblem, lanes: number, 
   return best;
 }
 
-/** Rows a lane besides the usual number that are worth measuring. */
-export function otherRows(problem: AttentionProblem, device: DeviceProfile, part: AttentionPart): number[] {
-  const usual = rowsALane(problem, device.subgroupSize, MAX_UNROLLED[part]);
-  return range(MAX_ROWS)
-    .map((i) => i + 1)
-    .filter((rows) => rows !== usual && rows * problem.width <= 1.25 * MAX_UNROLLED[part]);
+/** The variant of a part with the best number of rows a lane, and those with other numbers of them. */
+export function subgroupVariants(part: AttentionPart): Variant<AttentionProblem>[] {
+  const best = (problem: AttentionProblem, { subgroupSize }: DeviceProfile): number =>
+    bestRows(problem, subgroupSize, MAX_UNROLLED[part]);
+  const launchesOf = { forward: forwardSubgroup, query: queryGradientSubgroup, keyValue: keyValueGradientSubgroup }[
+    part
+  ];
+  return [
+    {
+      name: 'subgroup',
+      fits: (_problem, device) => hasSubgroups(device),
+      use: (_problem, device) => (device.cpu ? 'default' : 'tuned'),
+      launches: (problem, device) => launchesOf(problem, device, best(problem, device)),
+    },
+    ...range(MAX_ROWS).map((i): Variant<AttentionProblem> => {
+      const rows = i + 1;
+      return {
+        name: `subgroup_${rows}`,
+        fits: (problem, device) => hasSubgroups(device) && rows * problem.width <= 1.25 * MAX_UNROLLED[part],
+        use: (problem, device) => (rows === best(problem, device) ? 'named' : 'tuned'),
+        launches: (problem, device) => launchesOf(problem, device, rows),
+      };
+    }),
+  ];
 }
 
 /** The WGSL of one kernel's parts, for heads of this width and rows a lane. */
@@ -64,20 +82,20 @@ class Unrolled {
     readonly lanes: number,
     readonly rows: number,
   ) {
-    const granule = granuleOf(problem);
-    this.parts = granule.parts;
-    this.vector = granule.lanes === 4;
-    this.element = granule.element;
+    const vector = headVectors(problem);
+    this.parts = vector.parts;
+    this.vector = vector.lanes === 4;
+    this.element = vector.element;
     this.loads = ceilDiv(this.parts, lanes);
-    this.components = range(granule.lanes);
+    this.components = range(vector.lanes);
   }
 
-  /** Before the loop: the granule that this lane loads, past the end the last one. */
+  /** Before the loop: the vector that this lane loads, past the end the last one. */
   get lanesParts(): string {
     return lines(this.loads, (g) => `let part${g} = min(${g * this.lanes}u + lane, ${this.parts - 1}u);`);
   }
 
-  /** Loads of one token from `tensor`, whose granules of the head begin at `base`. */
+  /** Loads of one token from `tensor`, whose vectors of the head begin at `base`. */
   load(name: string, tensor: string, base: string): string {
     return lines(this.loads, (g) => `let ${name}${g} = ${tensor}[${base} + part${g}];`);
   }
@@ -122,7 +140,7 @@ ${lines(width, (e) => {
     return `${array}${j}[${r * this.parts + part}]`;
   }
 
-  /** Multiplies the granule i of `array` by `factor`. */
+  /** Multiplies the vector i of `array` by `factor`. */
   scale(array: string, factor: string): string {
     return this.components.map((j) => `${array}${j}[i] *= ${factor};`).join(' ');
   }
@@ -131,7 +149,7 @@ ${lines(width, (e) => {
     return lines(this.rows, line);
   }
 
-  /** A loop over the own rows and their granules, not unrolled: `body` knows r, row, e (granule) and at (element). */
+  /** A loop over the own rows and their vectors, not unrolled: `body` knows r, row, e (vector) and at (element). */
   overRows(before: string, body: string, guard = false): string {
     return /* wgsl */ `
 for (var r = 0u; r < params.rows; r++) {
@@ -146,7 +164,7 @@ for (var r = 0u; r < params.rows; r++) {
 }`;
   }
 
-  /** Spreads the granule `x` over granule i of `array`. */
+  /** Spreads the vector `x` over vector i of `array`. */
   fill(array: string, x: string): string {
     return this.components.map((j) => `${array}${j}[i] = ${x}${this.vector ? `[${j}]` : ''};`).join(' ');
   }
@@ -157,24 +175,20 @@ for (var r = 0u; r < params.rows; r++) {
   }
 }
 
-interface Spec {
-  name: string;
-  bindings: readonly Binding[];
-  most: number;
-  products: number;
+interface Spec extends PartSpec {
   body(code: Unrolled): string;
 }
 
-function launches(problem: AttentionProblem, device: DeviceProfile, spec: Spec): Launch[] {
+function launches(problem: AttentionProblem, device: DeviceProfile, rows: number, spec: Spec): Launch[] {
   const lanes = device.subgroupSize;
-  const rows = rowsALane(problem, lanes, spec.most);
+  const bindings = spec.bindings(headVectors(problem).element);
   const code = new Unrolled(problem, lanes, rows);
-  const names = spec.bindings.map(({ name }) => name);
+  const names = bindings.map(({ name }) => name);
   return imageChunks(problem, names, device).map(({ rows: images, ranges }) =>
     launch({
       name: `attention.${spec.name}/subgroup_${problem.width}x${rows}`,
       enables: ['subgroups'],
-      bindings: spec.bindings,
+      bindings,
       // The loops that must not be unrolled take their bounds from here.
       uniforms: { ...attentionUniforms(problem, images, lanes * rows), rows: u32(rows) },
       ranges,
@@ -195,82 +209,66 @@ ${spec.body(code)}
   );
 }
 
-/** Bindings qkv, y, stats. */
-export function forwardSubgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
-  const { element } = granuleOf(problem);
-  return launches(problem, device, {
-    name: 'forward',
-    bindings: [input('qkv', element), output('y', element), output('stats', 'vec2f')],
-    most: MAX_UNROLLED.forward,
-    products: 2,
+function forwardSubgroup(problem: AttentionProblem, device: DeviceProfile, rows: number): Launch[] {
+  return launches(problem, device, rows, {
+    ...PARTS.forward,
     body: (code) => /* wgsl */ `
 ${code.array('q', 'o')}
-var moved: array<f32, ${code.rows}>;
+var rescale: array<f32, ${code.rows}>;
 ${code.overRows('', `let x = qkv[at.q + row * params.row_stride + e] * params.scale; ${code.fill('q', 'x')}`)}
 ${code.each((r) => `var m_${r} = -1e38; var l_${r} = 0.0;`)}
 for (var token = 0u; token < params.tokens; token++) {
 ${code.load('key', 'qkv', 'at.k + token * params.row_stride')}
 ${code.load('value', 'qkv', 'at.v + token * params.row_stride')}
 ${code.dots('s', 'q', 'key')}
-// Rare: the reference of a row moves, and what was summed with the old one is scaled.
+// Rare: the running max of a row grows, and what was summed with the old one is rescaled.
 if (subgroupAny(${range(code.rows)
       .map((r) => `s_${r} > m_${r} + ${HEADROOM}.0`)
       .join(' || ')})) {
-${code.each((r) => `let m${r} = max(m_${r}, s_${r}); moved[${r}] = exp(m_${r} - m${r}); m_${r} = m${r}; l_${r} *= moved[${r}];`)}
+${code.each((r) => `let m${r} = max(m_${r}, s_${r}); rescale[${r}] = exp(m_${r} - m${r}); m_${r} = m${r}; l_${r} *= rescale[${r}];`)}
   for (var r = 0u; r < params.rows; r++) {
-    for (var e = 0u; e < params.parts; e++) { let i = r * ${code.parts} + e; ${code.scale('o', 'moved[r]')} }
+    for (var e = 0u; e < params.parts; e++) { let i = r * ${code.parts} + e; ${code.scale('o', 'rescale[r]')} }
   }
 }
-${code.each((r) => `let w_${r} = exp(s_${r} - m_${r}); l_${r} += w_${r};`)}
-${code.add('o', 'w', 'value', true)}
+${code.each((r) => `let p_${r} = exp(s_${r} - m_${r}); l_${r} += p_${r};`)}
+${code.add('o', 'p', 'value', true)}
 }
-${code.each((r) => `moved[${r}] = 1.0 / l_${r};`)}
-var reference: array<f32, ${code.rows}>;
-${code.each((r) => `reference[${r}] = m_${r};`)}
+${code.each((r) => `rescale[${r}] = 1.0 / l_${r};`)}
+var running_max: array<f32, ${code.rows}>;
+${code.each((r) => `running_max[${r}] = m_${r};`)}
 ${code.overRows(
-  'stats[at.stats + row] = vec2f(reference[r], moved[r]);',
-  `y[at.y + row * params.heads * params.parts + e] = ${code.gather('o')} * moved[r];`,
+  'stats[at.stats + row] = vec2f(running_max[r], rescale[r]);',
+  `y[at.y + row * params.heads * params.parts + e] = ${code.gather('o')} * rescale[r];`,
   true,
 )}`,
   });
 }
 
-/** Bindings qkv, y, dy, stats, dqkv (the part of the queries), delta [B, H, N] (written, for the keys). */
-export function queryGradientSubgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
-  const { element, lanes } = granuleOf(problem);
-  return launches(problem, device, {
-    name: 'query_gradient',
-    bindings: [
-      input('qkv', element),
-      input('y', element),
-      input('dy', element),
-      input('stats', 'vec2f'),
-      output('dqkv', element),
-      output('delta'),
-    ],
-    most: MAX_UNROLLED.query,
-    products: 3,
+function queryGradientSubgroup(problem: AttentionProblem, device: DeviceProfile, rows: number): Launch[] {
+  const { lanes } = headVectors(problem);
+  return launches(problem, device, rows, {
+    ...PARTS.query,
     body: (code) => /* wgsl */ `
-${code.array('q', 'g', 'dq')}
-var reference: array<vec2f, ${code.rows}>;
+${code.array('q', 'dy_row', 'dq')}
+var row_stats: array<vec2f, ${code.rows}>;
 var deltas: array<f32, ${code.rows}>;
 ${code.overRows(
-  'reference[r] = stats[at.stats + row]; var sum = 0.0;',
+  'row_stats[r] = stats[at.stats + row]; var sum = 0.0;',
   `let x = qkv[at.q + row * params.row_stride + e] * params.scale;
 let place = at.y + row * params.heads * params.parts + e;
-let up = dy[place];
-sum += ${lanes === 4 ? 'dot(up, y[place])' : 'up * y[place]'};
+let dy_here = dy[place];
+sum += ${lanes === 4 ? 'dot(dy_here, y[place])' : 'dy_here * y[place]'};
 deltas[r] = sum;
 ${code.fill('q', 'x')}
-${code.fill('g', 'up')}`,
+${code.fill('dy_row', 'dy_here')}`,
 )}
-${code.each((r) => `let m_${r} = reference[${r}].x; let inverse_${r} = reference[${r}].y; let delta_${r} = deltas[${r}];`)}
+${code.each((r) => `let m_${r} = row_stats[${r}].x; let inverse_${r} = row_stats[${r}].y; let delta_${r} = deltas[${r}];`)}
 for (var token = 0u; token < params.tokens; token++) {
 ${code.load('key', 'qkv', 'at.k + token * params.row_stride')}
 ${code.load('value', 'qkv', 'at.v + token * params.row_stride')}
 ${code.dots('s', 'q', 'key')}
-${code.dots('dw', 'g', 'value')}
-${code.each((r) => `let ds_${r} = exp(s_${r} - m_${r}) * inverse_${r} * (dw_${r} - delta_${r});`)}
+${code.dots('dp', 'dy_row', 'value')}
+${code.each((r) => `let ds_${r} = exp(s_${r} - m_${r}) * inverse_${r} * (dp_${r} - delta_${r});`)}
 ${code.add('dq', 'ds', 'key', false)}
 }
 ${code.overRows(
@@ -281,20 +279,9 @@ ${code.overRows(
   });
 }
 
-/** Bindings qkv, dy, stats, delta, dqkv (the parts of keys and values). */
-export function keyValueGradientSubgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
-  const { element } = granuleOf(problem);
-  return launches(problem, device, {
-    name: 'key_value_gradient',
-    bindings: [
-      input('qkv', element),
-      input('dy', element),
-      input('stats', 'vec2f'),
-      input('delta'),
-      output('dqkv', element),
-    ],
-    most: MAX_UNROLLED.keyValue,
-    products: 4,
+function keyValueGradientSubgroup(problem: AttentionProblem, device: DeviceProfile, rows: number): Launch[] {
+  return launches(problem, device, rows, {
+    ...PARTS.keyValue,
     body: (code) => /* wgsl */ `
 ${code.array('k', 'v', 'dk', 'dv')}
 ${code.overRows(
@@ -314,12 +301,12 @@ let m = subgroupShuffle(own_stats.x, token - first);
 let inverse = subgroupShuffle(own_stats.y, token - first);
 let delta_i = subgroupShuffle(own_delta, token - first);
 ${code.load('query', 'qkv', 'at.q + token * params.row_stride')}
-${code.load('up', 'dy', 'at.y + token * params.heads * params.parts')}
+${code.load('dy_token', 'dy', 'at.y + token * params.heads * params.parts')}
 ${code.dots('s', 'k', 'query')}
-${code.dots('dw', 'v', 'up')}
-${code.each((r) => `let w_${r} = exp(s_${r} - m) * inverse; let ds_${r} = w_${r} * (dw_${r} - delta_i);`)}
+${code.dots('dp', 'v', 'dy_token')}
+${code.each((r) => `let p_${r} = exp(s_${r} - m) * inverse; let ds_${r} = p_${r} * (dp_${r} - delta_i);`)}
 ${code.add('dk', 'ds', 'query', false)}
-${code.add('dv', 'w', 'up', false)}
+${code.add('dv', 'p', 'dy_token', false)}
 }
 }
 ${code.overRows(

@@ -1,21 +1,24 @@
+import { hasSubgroups } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { input, launch, output } from '../lib/kernel.ts';
-import type { Binding, Launch } from '../lib/kernel.ts';
+import { launch } from '../lib/kernel.ts';
+import type { Launch } from '../lib/kernel.ts';
+import type { Variant } from '../lib/variant.ts';
 import { lines } from '../lib/unroll.ts';
 import {
   attentionCost,
   attentionGrid,
   attentionUniforms,
-  granuleOf,
+  headVectors,
   HEADROOM,
   imageChunks,
   ownWgsl,
+  PARTS,
 } from './problem.ts';
-import type { AttentionProblem, Granule } from './problem.ts';
+import type { AttentionPart, AttentionProblem, HeadVectors, PartSpec } from './problem.ts';
 
 /*
  * For GPUs, and for devices without subgroups of a fixed size. An invocation owns one row (a query, or a key for its
- * gradients) in registers; the workgroup brings the tokens that the rows meet to workgroup memory, a few at a time, where
+ * gradients) in registers; the workgroup loads the tokens that the rows meet into workgroup memory, a few at a time, where
  * all invocations read the same address at once. The gradients of keys and of values are two kernels, so that an
  * invocation's rows fit its registers.
  */
@@ -24,10 +27,7 @@ const ROWS = 64;
 /** Bytes of workgroup memory for one operand's tokens: with two, half of what every device has. */
 const STAGE_BYTES = 4096;
 
-interface Spec {
-  name: string;
-  bindings: readonly Binding[];
-  products: number;
+interface Spec extends PartSpec {
   body: string;
 }
 
@@ -35,16 +35,17 @@ const tokensStaged = ({ width }: AttentionProblem): number =>
   Math.max(1, Math.min(64, Math.floor(STAGE_BYTES / 4 / width)));
 
 function launches(problem: AttentionProblem, device: DeviceProfile, spec: Spec): Launch[] {
-  const { element, parts } = granuleOf(problem);
+  const { element, parts } = headVectors(problem);
   const staged = tokensStaged(problem);
+  const bindings = spec.bindings(element);
   return imageChunks(
     problem,
-    spec.bindings.map(({ name }) => name),
+    bindings.map(({ name }) => name),
     device,
   ).map(({ rows: images, ranges }) =>
     launch({
       name: `attention.${spec.name}/workgroup_${problem.width}`,
-      bindings: spec.bindings,
+      bindings,
       uniforms: attentionUniforms(problem, images, ROWS),
       ranges,
       wgsl: /* wgsl */ `
@@ -68,9 +69,9 @@ ${spec.body}
   );
 }
 
-/** A loop over all tokens; for each, `body` sees it as the granules stage[place + e] of both stages. */
+/** A loop over all tokens; for each, `body` sees it as the vectors stage[place + e] of both stages. */
 function overTokens(problem: AttentionProblem, first: string, second: string, body: string): string {
-  const { parts } = granuleOf(problem);
+  const { parts } = headVectors(problem);
   const staged = tokensStaged(problem);
   return /* wgsl */ `
 for (var base = 0u; base < params.tokens; base += ${staged}) {
@@ -90,48 +91,46 @@ for (var base = 0u; base < params.tokens; base += ${staged}) {
 }`;
 }
 
-const product = ({ lanes }: Granule, a: string, b: string): string => (lanes === 4 ? `dot(${a}, ${b})` : `${a} * ${b}`);
+const product = ({ lanes }: HeadVectors, a: string, b: string): string =>
+  lanes === 4 ? `dot(${a}, ${b})` : `${a} * ${b}`;
 
 /** let `into` = own . token */
-const dots = (granule: Granule, into: string, own: string, stage: string): string =>
-  `var ${into} = 0.0;\n${lines(granule.parts, (e) => `${into} += ${product(granule, `${own}${e}`, `${stage}[place + ${e}]`)};`)}`;
+const dots = (head: HeadVectors, into: string, own: string, stage: string): string =>
+  `var ${into} = 0.0;\n${lines(head.parts, (e) => `${into} += ${product(head, `${own}${e}`, `${stage}[place + ${e}]`)};`)}`;
 
-const add = ({ parts }: Granule, own: string, factor: string, stage: string): string =>
+const add = ({ parts }: HeadVectors, own: string, factor: string, stage: string): string =>
   lines(parts, (e) => `${own}${e} += ${factor} * ${stage}[place + ${e}];`);
 
-const load = ({ parts }: Granule, own: string, from: string, times = ''): string =>
+const load = ({ parts }: HeadVectors, own: string, from: string, times = ''): string =>
   lines(parts, (e) => `let ${own}${e} = ${from} + ${e}]${times};`);
 
-const zeros = ({ parts, element }: Granule, own: string): string =>
+const zeros = ({ parts, element }: HeadVectors, own: string): string =>
   lines(parts, (e) => `var ${own}${e} = ${element}();`);
 
-const store = ({ parts }: Granule, to: string, own: string, times = ''): string =>
+const store = ({ parts }: HeadVectors, to: string, own: string, times = ''): string =>
   `if (wanted < params.tokens) {\n${lines(parts, (e) => `${to} + ${e}] = ${own}${e}${times};`)}\n}`;
 
 const STAGED = {
   key: 'qkv[at.k + staged_token * params.row_stride + e]',
   value: 'qkv[at.v + staged_token * params.row_stride + e]',
   query: 'qkv[at.q + staged_token * params.row_stride + e]',
-  up: 'dy[at.y + staged_token * y_stride + e]',
+  dy: 'dy[at.y + staged_token * y_stride + e]',
 };
 const OWN = {
   query: 'qkv[at.q + row * params.row_stride',
   key: 'qkv[at.k + row * params.row_stride',
   value: 'qkv[at.v + row * params.row_stride',
-  up: 'dy[at.y + row * y_stride',
+  dy: 'dy[at.y + row * y_stride',
 };
 
-/** Bindings qkv, y, stats. */
-export function forwardWorkgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
-  const granule = granuleOf(problem);
-  const { element, parts } = granule;
+function forwardWorkgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
+  const head = headVectors(problem);
+  const { parts } = head;
   return launches(problem, device, {
-    name: 'forward',
-    bindings: [input('qkv', element), output('y', element), output('stats', 'vec2f')],
-    products: 2,
+    ...PARTS.forward,
     body: /* wgsl */ `
-${load(granule, 'q', OWN.query, ' * params.scale')}
-${zeros(granule, 'o')}
+${load(head, 'q', OWN.query, ' * params.scale')}
+${zeros(head, 'o')}
 var m = -1e38;
 var l = 0.0;
 ${overTokens(
@@ -139,105 +138,96 @@ ${overTokens(
   STAGED.key,
   STAGED.value,
   /* wgsl */ `
-${dots(granule, 's', 'q', 'first_stage')}
-// Rare: the reference moves, and what was summed with the old one is scaled.
+${dots(head, 's', 'q', 'first_stage')}
+// Rare: the running max grows, and what was summed with the old one is rescaled.
 if (s > m + ${HEADROOM}.0) {
-  let moved = exp(m - s);
+  let rescale = exp(m - s);
   m = s;
-  l *= moved;
-  ${lines(parts, (e) => `o${e} *= moved;`)}
+  l *= rescale;
+  ${lines(parts, (e) => `o${e} *= rescale;`)}
 }
-let w = exp(s - m);
-l += w;
-${add(granule, 'o', 'w', 'second_stage')}`,
+let p = exp(s - m);
+l += p;
+${add(head, 'o', 'p', 'second_stage')}`,
 )}
 let inverse = 1.0 / l;
-${store(granule, 'y[at.y + row * y_stride', 'o', ' * inverse')}
+${store(head, 'y[at.y + row * y_stride', 'o', ' * inverse')}
 if (wanted < params.tokens) { stats[at.stats + row] = vec2f(m, inverse); }`,
   });
 }
 
-/** Bindings qkv, y, dy, stats, dqkv (the part of the queries), delta [B, H, N] (written, for the keys). */
-export function queryGradientWorkgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
-  const granule = granuleOf(problem);
-  const { element, parts } = granule;
+function queryGradientWorkgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
+  const head = headVectors(problem);
+  const { parts } = head;
   return launches(problem, device, {
-    name: 'query_gradient',
-    bindings: [
-      input('qkv', element),
-      input('y', element),
-      input('dy', element),
-      input('stats', 'vec2f'),
-      output('dqkv', element),
-      output('delta'),
-    ],
-    products: 3,
+    ...PARTS.query,
     body: /* wgsl */ `
-${load(granule, 'q', OWN.query, ' * params.scale')}
-${load(granule, 'g', OWN.up)}
-${zeros(granule, 'dq')}
-let reference = stats[at.stats + row];
+${load(head, 'q', OWN.query, ' * params.scale')}
+${load(head, 'dy_row', OWN.dy)}
+${zeros(head, 'dq')}
+let row_stats = stats[at.stats + row];
 var delta_i = 0.0;
-${lines(parts, (e) => `delta_i += ${product(granule, `g${e}`, `y[at.y + row * y_stride + ${e}]`)};`)}
+${lines(parts, (e) => `delta_i += ${product(head, `dy_row${e}`, `y[at.y + row * y_stride + ${e}]`)};`)}
 ${overTokens(
   problem,
   STAGED.key,
   STAGED.value,
   /* wgsl */ `
-${dots(granule, 's', 'q', 'first_stage')}
-${dots(granule, 'dw', 'g', 'second_stage')}
-let ds = exp(s - reference.x) * reference.y * (dw - delta_i);
-${add(granule, 'dq', 'ds', 'first_stage')}`,
+${dots(head, 's', 'q', 'first_stage')}
+${dots(head, 'dp', 'dy_row', 'second_stage')}
+let ds = exp(s - row_stats.x) * row_stats.y * (dp - delta_i);
+${add(head, 'dq', 'ds', 'first_stage')}`,
 )}
-${store(granule, 'dqkv[at.q + row * params.row_stride', 'dq', ' * params.scale')}
+${store(head, 'dqkv[at.q + row * params.row_stride', 'dq', ' * params.scale')}
 if (wanted < params.tokens) { delta[at.stats + row] = delta_i; }`,
   });
 }
 
-/** Bindings qkv, dy, stats, delta, dqkv (the parts of keys and values). */
-export function keyValueGradientWorkgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
-  const granule = granuleOf(problem);
-  const { element } = granule;
-  const shared = [input('qkv', element), input('dy', element), input('stats', 'vec2f')];
+function keyValueGradientWorkgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
+  const head = headVectors(problem);
   const values = launches(problem, device, {
-    name: 'value_gradient',
-    bindings: [...shared, output('dqkv', element)],
-    products: 2,
+    ...PARTS.value,
     body: /* wgsl */ `
-${load(granule, 'k', OWN.key, ' * params.scale')}
-${zeros(granule, 'dv')}
+${load(head, 'k', OWN.key, ' * params.scale')}
+${zeros(head, 'dv')}
 ${overTokens(
   problem,
   STAGED.query,
-  STAGED.up,
+  STAGED.dy,
   /* wgsl */ `
-${dots(granule, 's', 'k', 'first_stage')}
-let reference = stats[at.stats + token];
-let w = exp(s - reference.x) * reference.y;
-${add(granule, 'dv', 'w', 'second_stage')}`,
+${dots(head, 's', 'k', 'first_stage')}
+let row_stats = stats[at.stats + token];
+let p = exp(s - row_stats.x) * row_stats.y;
+${add(head, 'dv', 'p', 'second_stage')}`,
 )}
-${store(granule, 'dqkv[at.v + row * params.row_stride', 'dv')}`,
+${store(head, 'dqkv[at.v + row * params.row_stride', 'dv')}`,
   });
   const keys = launches(problem, device, {
-    name: 'key_gradient',
-    bindings: [...shared, input('delta'), output('dqkv', element)],
-    products: 3,
+    ...PARTS.key,
     body: /* wgsl */ `
-${load(granule, 'k', OWN.key, ' * params.scale')}
-${load(granule, 'v', OWN.value)}
-${zeros(granule, 'dk')}
+${load(head, 'k', OWN.key, ' * params.scale')}
+${load(head, 'v', OWN.value)}
+${zeros(head, 'dk')}
 ${overTokens(
   problem,
   STAGED.query,
-  STAGED.up,
+  STAGED.dy,
   /* wgsl */ `
-${dots(granule, 's', 'k', 'first_stage')}
-${dots(granule, 'dw', 'v', 'second_stage')}
-let reference = stats[at.stats + token];
-let ds = exp(s - reference.x) * reference.y * (dw - delta[at.stats + token]);
-${add(granule, 'dk', 'ds', 'first_stage')}`,
+${dots(head, 's', 'k', 'first_stage')}
+${dots(head, 'dp', 'v', 'second_stage')}
+let row_stats = stats[at.stats + token];
+let ds = exp(s - row_stats.x) * row_stats.y * (dp - delta[at.stats + token]);
+${add(head, 'dk', 'ds', 'first_stage')}`,
 )}
-${store(granule, 'dqkv[at.k + row * params.row_stride', 'dk', ' * params.scale')}`,
+${store(head, 'dqkv[at.k + row * params.row_stride', 'dk', ' * params.scale')}`,
   });
   return [...values, ...keys];
 }
+
+export const workgroup = (part: AttentionPart): Variant<AttentionProblem> => ({
+  name: 'workgroup',
+  fits: () => true,
+  // On a processor with subgroups, barriers between lanes are hopeless, and slow to compile.
+  use: (_problem, device) => (device.cpu && hasSubgroups(device) ? 'named' : 'default'),
+  launches: { forward: forwardWorkgroup, query: queryGradientWorkgroup, keyValue: keyValueGradientWorkgroup }[part],
+});

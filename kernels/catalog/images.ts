@@ -21,35 +21,35 @@ export const imageOperators = {
   matmul: operator({
     folder: 'matmul',
     sizes: { m: 197, n: 192, k: 192 },
-    options: { transposeA: false, transposeB: false, bias: false, gelu: false, residual: false, scale: 1, half: false },
-    forward: ({ m, n, k, transposeA, transposeB, bias, gelu, residual, scale, half }) => [
+    options: { transposeA: false, transposeB: false, bias: false, gelu: false, residual: false, scale: 1, f16: false },
+    forward: ({ m, n, k, transposeA, transposeB, bias, gelu, residual, scale, f16 }) => [
       of(matmul, {
         ...{ m, n, k, scale, epilogue: { bias, gelu, residual }, y: { ld: n } },
         a: stored(k, m, transposeA),
         b: stored(n, k, transposeB),
-        half: half ? ['a', 'b', 'y'] : undefined,
+        f16: f16 ? ['a', 'b', 'y'] : undefined,
       }),
     ],
-    backward: ({ m, n, k, transposeA, transposeB, half }) => [
+    backward: ({ m, n, k, transposeA, transposeB, f16 }) => [
       // da = dy b^T, db = a^T dy.
       of(matmul, {
         ...{ m, n: k, k: n, y: { ld: k } },
         a: stored(n, m, false),
         b: stored(k, n, !transposeB),
-        half: half ? ['a', 'b', 'y'] : undefined,
+        f16: f16 ? ['a', 'b', 'y'] : undefined,
       }),
       of(matmul, {
         ...{ m: k, n, k: m, y: { ld: n } },
         a: stored(m, k, !transposeA),
         b: stored(n, m, false),
-        half: half ? ['a', 'b', 'y'] : undefined,
+        f16: f16 ? ['a', 'b', 'y'] : undefined,
       }),
     ],
   }),
   attention: operator({
     folder: 'attention',
     sizes: { batch: 1, tokens: 197, heads: 3, width: 64 },
-    options: { half: false },
+    options: { f16: false },
     forward: (p) => [of(attentionForward, p)],
     backward: (p) => [of(attentionQueryGradient, p), of(attentionKeyValueGradient, p)],
   }),

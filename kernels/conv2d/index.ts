@@ -11,13 +11,90 @@
  *     dbias[o] = sum over b, p, q of dy[b, o, p, q]
  *
  * where dx takes the outputs for which the divisions are whole and in range. Forward and dx are products of weights and
- * pixels (image.ts, product.ts); dweight is in weight-gradient.ts, dbias in bias-gradient.ts, the choice of a kernel in
- * variants.ts. Cost of each but the last: 2 * batch * filters * outHeight * outWidth * channels / groups * kernelHeight * kernelWidth FLOP.
+ * pixels (image-passes.ts, image-product.ts); dweight is in weight-gradient.ts, dbias in bias-gradient.ts. Variants are the
+ * tiles of an invocation (tiles.ts), and plain.ts. Cost of each but the last: 2 * batch * filters * outHeight * outWidth * channels / groups * kernelHeight * kernelWidth FLOP.
  * `deit kernel conv2d` shows the kernels.
  */
-export { channelSum, channelSumPartialSize } from './bias-gradient.ts';
-export { convForward, convForwardWays, convInputGradient, convInputGradientWays } from './image.ts';
+import type { DeviceProfile } from '../lib/device.ts';
+import { plain } from '../lib/plain.ts';
+import { kernelOf } from '../lib/variant.ts';
+import type { Variant } from '../lib/variant.ts';
+import { forwardProducts, gradientProducts } from './image-passes.ts';
+import { convProduct, usualTiling } from './image-product.ts';
+import type { ConvProduct } from './image-product.ts';
+import { forwardPlain, inputGradientPlain, weightGradientPlain } from './plain.ts';
+import { checkConv, convOutput } from './problem.ts';
+import type { ConvProblem } from './problem.ts';
+import { MOST_COLUMNS, MOST_VECTORS, tileVariants } from './tiles.ts';
+import { forwardTuning, inputGradientTuning, weightGradientTuning } from './tuning.ts';
+import { usualWeightTiling, weightGradient } from './weight-gradient.ts';
+
+export { channelSum } from './bias-gradient.ts';
 export { convOutput } from './problem.ts';
 export type { ConvProblem, ConvTensor } from './problem.ts';
-export type { ConvWay } from './variants.ts';
-export { convPartialSize, convWeightGradient, convWeightGradientWays } from './weight-gradient.ts';
+
+/** Bytes of the larger image. */
+function largestTensor(p: ConvProblem): number {
+  const [height, width] = convOutput(p);
+  return 4 * p.batch * Math.max(p.channels * p.height * p.width, p.filters * height * width);
+}
+
+/** A pass that writes an image, as its variants see it: the accesses of all its products are the same. */
+interface ImagePass<Problem> {
+  readonly problem: Problem;
+  readonly products: readonly ConvProduct[];
+}
+
+const imagePass =
+  <Problem extends ConvProblem>(products: (problem: Problem, device: DeviceProfile) => ConvProduct[]) =>
+  (problem: Problem, device: DeviceProfile): ImagePass<Problem> => ({
+    problem,
+    products: products(checkConv(problem), device),
+  });
+
+const imageVariants = <Problem extends ConvProblem>(
+  plainLaunches: Variant<Problem>['launches'],
+): Variant<ImagePass<Problem>>[] => [
+  ...tileVariants<ImagePass<Problem>>({
+    usual: ({ products }, device) => usualTiling(products[0], device),
+    rows: ({ products }) => products[0].rows,
+    most: MOST_VECTORS,
+    launches: ({ products }, tiling, device) => products.flatMap((product) => convProduct(product, tiling, device)),
+  }),
+  plain(
+    ({ problem }) => largestTensor(problem),
+    ({ problem }, device) => plainLaunches(problem, device),
+  ),
+];
+
+/** Bindings source (x), weight, target_image (y), and bias if it has one. */
+export const convForward = kernelOf(
+  'conv2d.forward',
+  imagePass<ConvProblem & { bias: boolean }>(forwardProducts),
+  imageVariants(forwardPlain),
+  forwardTuning,
+);
+
+/** Bindings source (dy), weight, target_image (dx). */
+export const convInputGradient = kernelOf(
+  'conv2d.input_gradient',
+  imagePass<ConvProblem>(gradientProducts),
+  imageVariants(inputGradientPlain),
+  inputGradientTuning,
+);
+
+/** Bindings x, dy, dw. */
+export const convWeightGradient = kernelOf<ConvProblem>(
+  'conv2d.weight_gradient',
+  checkConv,
+  [
+    ...tileVariants<ConvProblem>({
+      usual: usualWeightTiling,
+      rows: (p) => p.filters / p.groups,
+      most: MOST_COLUMNS,
+      launches: weightGradient,
+    }),
+    plain(largestTensor, weightGradientPlain),
+  ],
+  weightGradientTuning,
+);

@@ -1,4 +1,3 @@
-import type { ConvWay } from './variants.ts';
 import { ceilDiv } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { bytesOfElement } from '../lib/f16-storage.ts';
@@ -21,9 +20,7 @@ export interface ConvProblem {
   readonly padding: number;
   readonly groups: number;
   /** Tensors that are f16 in memory; sums are f32 all the same. */
-  readonly half?: readonly ConvTensor[];
-  /** How the kernel that is asked for is put together; the usual way if left out. */
-  readonly way?: ConvWay;
+  readonly f16?: readonly ConvTensor[];
 }
 
 /** Height and width of the result. */
@@ -36,8 +33,8 @@ export function convOutput(p: ConvProblem): [height: number, width: number] {
 export function imageBytes(p: ConvProblem): { readonly x: number; readonly y: number } {
   const [height, width] = convOutput(p);
   return {
-    x: bytesOfElement(p.half, 'x') * p.channels * p.height * p.width,
-    y: bytesOfElement(p.half, 'y') * p.filters * height * width,
+    x: bytesOfElement(p.f16, 'x') * p.channels * p.height * p.width,
+    y: bytesOfElement(p.f16, 'y') * p.filters * height * width,
   };
 }
 
@@ -46,16 +43,19 @@ export const splitImages = (p: ConvProblem, device: DeviceProfile, kernel: strin
   splitRows(p.batch, imageBytes(p), device, kernel);
 
 /** Bindings that are f16, of those that hold these tensors. */
-export const halfBindings = ({ half = [] }: ConvProblem, bound: Readonly<Record<string, ConvTensor>>): string[] =>
-  Object.keys(bound).filter((binding) => half.includes(bound[binding]));
+export const f16Bindings = ({ f16 = [] }: ConvProblem, bound: Readonly<Record<string, ConvTensor>>): string[] =>
+  Object.keys(bound).filter((binding) => f16.includes(bound[binding]));
 
-export function requireConv(p: ConvProblem, kernel: string): void {
+/** The problem itself, if it is one. */
+export function checkConv<Problem extends ConvProblem>(p: Problem): Problem {
+  const kernel = 'conv2d';
   const positive = [p.batch, p.channels, p.filters, p.kernelHeight, p.kernelWidth, p.stride, p.groups];
   require(positive.every((n) => Number.isInteger(n) && n >= 1), kernel, 'sizes, stride and groups of at least 1', p);
   require(Number.isInteger(p.padding) && p.padding >= 0, kernel, 'padding of at least 0', p);
   require(p.channels % p.groups === 0 &&
     p.filters % p.groups === 0, kernel, 'groups that divide channels and filters', p);
   require(convOutput(p).every((n) => n >= 1), kernel, 'a padded image at least as large as the kernel', p);
+  return p;
 }
 
 /** Taps of one axis that reach into the source for at least one pixel; the others only ever meet padding. */

@@ -1,13 +1,13 @@
-import { convOutput, forwardTaps, halfBindings, imageBytes, requireConv, splitImages } from './problem.ts';
+import { convOutput, f16Bindings, forwardTaps, imageBytes, splitImages } from './problem.ts';
 import type { ConvProblem } from './problem.ts';
-import { convWays, mostColumns, planned, wayOf, weightTile } from './variants.ts';
-import type { ConvPlan, ConvWay, Tile, Variant } from './variants.ts';
+import { tilingName, weightTile } from './tiles.ts';
+import type { Access, Tile, Tiling } from './tiles.ts';
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { elementwise } from '../lib/elementwise.ts';
 import { inHalf } from '../lib/f16-storage.ts';
-import { i32, input, launch, output, u32 } from '../lib/kernel.ts';
-import type { Kernel, Launch } from '../lib/kernel.ts';
+import { bind, i32, input, launch, output, u32 } from '../lib/kernel.ts';
+import type { Launch } from '../lib/kernel.ts';
 import { laneRows } from './lane-rows.ts';
 import type { LaneRows } from './lane-rows.ts';
 import { range } from '../lib/unroll.ts';
@@ -19,27 +19,18 @@ import { range } from '../lib/unroll.ts';
  * registers; the long sum over images and pixels is cut into chunks where there is too little else to share out. Each
  * chunk then writes a partial result, and a second kernel adds them in order: the same result every time.
  *
- * Variants as in product.ts: `plane` and `rows` multiply whole vectors of four pixels; `pixel` (images of one
- * pixel) four source channels; `general` single pixels. Their tiles are in variants.ts.
+ * Accesses as in image-product.ts: `plane` and `rows` multiply whole vectors of four pixels; `pixel` (images of one
+ * pixel) four source channels; `general` single pixels. Their tiles are in tiles.ts.
  */
-export const convWeightGradient: Kernel<ConvProblem> = (problem, device) => {
-  requireConv(problem, 'conv2d.weight_gradient');
-  const plan = planWeightGradient(problem, device);
+export function weightGradient(problem: ConvProblem, tiling: Tiling, device: DeviceProfile): Launch[] {
+  const plan = planWeightGradient(problem, tiling, device);
   const sums = inHalf(
     plan.parts.map((part) => partial(problem, plan, part, device)),
-    halfBindings(problem, { x: 'x', dy: 'y' }),
+    f16Bindings(problem, { x: 'x', dy: 'y' }),
   );
-  return plan.direct ? sums : [...sums, ...total(problem, plan, device)];
-};
-
-/** Every way that is worth measuring, the usual one first. */
-export const convWeightGradientWays = (p: ConvProblem, device: DeviceProfile): ConvWay[] =>
-  convWays(usualPlan(p, device), p.filters / p.groups, mostColumns);
-
-/** Elements of the tensor `partial` that `convWeightGradient` works in; if 0, `partial` is dw itself. */
-export function convPartialSize(problem: ConvProblem, device: DeviceProfile): number {
-  const plan = planWeightGradient(problem, device);
-  return plan.direct ? 0 : plan.stride * plan.chunks;
+  if (plan.direct) return bind(sums, { partial: 'dw' });
+  const partials = { partial: { elements: plan.stride * plan.chunks } };
+  return [...bind(sums, {}, partials), ...total(problem, plan, device)];
 }
 
 /** A run of images, bound at once, and the chunks it is cut into. */
@@ -51,7 +42,7 @@ interface Part {
   readonly ranges: Readonly<Record<string, { offset: number; size: number } | undefined>>;
 }
 
-interface Plan extends ConvPlan {
+interface Plan extends Tiling {
   readonly lanes: LaneRows;
   readonly columns: number;
   /** What the long sum runs over, an image: vectors of pixels, rows of pixels, or the image itself. */
@@ -70,28 +61,27 @@ interface Plan extends ConvPlan {
 const LONGEST_SUM = 4096;
 
 /** Source channels, with the taps that an invocation does not take all at once. */
-function columnCount({ channels, groups, kernelHeight, kernelWidth }: ConvProblem, variant: Variant): number {
+function columnCount({ channels, groups, kernelHeight, kernelWidth }: ConvProblem, access: Access): number {
   const depth = channels / groups;
   return { plane: depth, rows: depth * kernelHeight, pixel: depth / 4, general: depth * kernelHeight * kernelWidth }[
-    variant
+    access
   ];
 }
 
-function usualPlan(p: ConvProblem, device: DeviceProfile): ConvPlan {
-  const variant = chooseVariant(p);
-  return { variant, tile: weightTile(variant, p.filters / p.groups, columnCount(p, variant), device) };
+export function usualWeightTiling(p: ConvProblem, device: DeviceProfile): Tiling {
+  const access = accessOf(p);
+  return { access, tile: weightTile(access, p.filters / p.groups, columnCount(p, access), device) };
 }
 
-function planWeightGradient(p: ConvProblem, device: DeviceProfile): Plan {
+function planWeightGradient(p: ConvProblem, { access, tile }: Tiling, device: DeviceProfile): Plan {
   const [height, width] = convOutput(p);
   const depth = p.channels / p.groups;
   const rows = p.filters / p.groups;
   const allTaps = p.kernelHeight * p.kernelWidth;
-  const { variant, tile } = planned(p.way, usualPlan(p, device), mostColumns, 'conv2d.weight_gradient');
-  const columns = columnCount(p, variant);
+  const columns = columnCount(p, access);
   const lanes = laneRows(tile.rows, device);
-  const itemsPerImage = { plane: (height * width) / 4, rows: (height * width) / 4, pixel: 1, general: height }[variant];
-  const workPerItem = variant === 'general' ? width : 1;
+  const itemsPerImage = { plane: (height * width) / 4, rows: (height * width) / 4, pixel: 1, general: height }[access];
+  const workPerItem = access === 'general' ? width : 1;
   const tiles = p.groups * ceilDiv(rows, tile.rows) * ceilDiv(columns, lanes.lanes * tile.columns);
   const wanted = ceilDiv(device.cpu ? 24 : 2048, tiles);
   const least = ceilDiv(device.cpu ? 32 : 16, workPerItem);
@@ -104,15 +94,15 @@ function planWeightGradient(p: ConvProblem, device: DeviceProfile): Plan {
     chunks += part.chunks;
     return part;
   });
-  const elements = p.filters * depth * (variant === 'pixel' ? 1 : allTaps);
+  const elements = p.filters * depth * (access === 'pixel' ? 1 : allTaps);
   const tap =
     forwardTaps(p.height, height, p.kernelHeight, p.stride, p.padding).first * p.kernelWidth +
     forwardTaps(p.width, width, p.kernelWidth, p.stride, p.padding).first;
-  const direct = chunks === 1 && (variant !== 'pixel' || allTaps === 1);
-  return { variant, tile, lanes, columns, itemsPerImage, parts, chunks, direct, stride: ceilDiv(elements, 4) * 4, tap };
+  const direct = chunks === 1 && (access !== 'pixel' || allTaps === 1);
+  return { access, tile, lanes, columns, itemsPerImage, parts, chunks, direct, stride: ceilDiv(elements, 4) * 4, tap };
 }
 
-function chooseVariant(p: ConvProblem): Variant {
+function accessOf(p: ConvProblem): Access {
   const [height, width] = convOutput(p);
   const depth = p.channels / p.groups;
   if (p.height * p.width === 1 && height * width === 1 && depth % 4 === 0) return 'pixel';
@@ -125,7 +115,7 @@ function chooseVariant(p: ConvProblem): Variant {
 /** Sums of one part of the batch, chunk by chunk. */
 function partial(p: ConvProblem, plan: Plan, part: Part, device: DeviceProfile): Launch {
   const [height, width] = convOutput(p);
-  const { variant, tile, lanes, columns } = plan;
+  const { access, tile, lanes, columns } = plan;
   const depth = p.channels / p.groups;
   const rows = p.filters / p.groups;
   const rowTiles = ceilDiv(rows, tile.rows);
@@ -135,10 +125,10 @@ function partial(p: ConvProblem, plan: Plan, part: Part, device: DeviceProfile):
   const bytes = imageBytes(p);
   const { x, y: dy } = part.ranges;
   return launch({
-    name: `conv2d.weight_gradient/${wayOf(plan)}`,
+    name: `conv2d.weight_gradient/${tilingName(plan)}`,
     bindings: [
-      input('x', variant === 'general' ? 'f32' : 'vec4f'),
-      input('dy', variant === 'plane' || variant === 'rows' ? 'vec4f' : 'f32'),
+      input('x', access === 'general' ? 'f32' : 'vec4f'),
+      input('dy', access === 'plane' || access === 'rows' ? 'vec4f' : 'f32'),
       output('partial'),
     ],
     uniforms: {
@@ -166,7 +156,7 @@ function partial(p: ConvProblem, plan: Plan, part: Part, device: DeviceProfile):
       chunk_stride: u32(plan.stride),
     },
     enables: lanes.enables,
-    wgsl: shader(variant, tile, lanes),
+    wgsl: shader(access, tile, lanes),
     grid: foldGrid(workgroups, device),
     cost: { flops: 2 * macs, bytes: part.batch * (bytes.x + bytes.y) },
     ranges: { ...(x && { x }), ...(dy && { dy }) },
@@ -177,7 +167,7 @@ function partial(p: ConvProblem, plan: Plan, part: Part, device: DeviceProfile):
 function total(p: ConvProblem, plan: Plan, device: DeviceProfile): Launch[] {
   const n = (p.filters * p.channels * p.kernelHeight * p.kernelWidth) / p.groups;
   const taps = p.kernelHeight * p.kernelWidth;
-  const expand = plan.variant === 'pixel' && taps > 1;
+  const expand = plan.access === 'pixel' && taps > 1;
   const type = expand ? 'f32' : 'vec4f';
   return elementwise(
     {
@@ -216,9 +206,9 @@ function total(p: ConvProblem, plan: Plan, device: DeviceProfile): Launch[] {
   );
 }
 
-/** Everything but the loop over the items of a chunk, which the variant supplies. */
-function shader(variant: Variant, tile: Tile, lanes: LaneRows): string {
-  const { vectorRows, sums, loop, store } = variants[variant](tile, lanes);
+/** Everything but the loop over the items of a chunk, which the access decides. */
+function shader(access: Access, tile: Tile, lanes: LaneRows): string {
+  const { vectorRows, sums, loop, store } = loops[access](tile, lanes);
   const rows = range(tile.rows);
   const plane = vectorRows ? 'params.out_plane / 4u' : 'params.out_plane';
   return /* wgsl */ `
@@ -257,7 +247,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 }`;
 }
 
-interface VariantCode {
+interface AccessCode {
   /** Whether dy is read as vectors of four pixels. */
   readonly vectorRows: boolean;
   /** Declares the sums of a row. */
@@ -270,7 +260,7 @@ const perRow = ({ rows }: Tile, code: (r: number) => string): string => range(ro
 const perColumn = ({ columns }: Tile, code: (v: number) => string): string => range(columns).map(code).join('\n  ');
 const loadRows = (lanes: LaneRows, at: string): string => lanes.load('d', (row) => `dy[${at} + ${row}]`);
 
-const variants: Readonly<Record<Variant, (tile: Tile, lanes: LaneRows) => VariantCode>> = {
+const loops: Readonly<Record<Access, (tile: Tile, lanes: LaneRows) => AccessCode>> = {
   plane: (tile, lanes) => ({
     vectorRows: true,
     sums: (r) => perColumn(tile, (v) => `var sum${r}_${v} = 0.0;`),

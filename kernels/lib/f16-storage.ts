@@ -19,13 +19,13 @@ const HALVES: Readonly<Record<string, readonly [half: string, full: string]>> = 
 export const bytesOfElement = (half: readonly string[] | undefined, name: string): number =>
   half?.includes(name) ? 2 : 4;
 
-/** The launches with those of their bindings that `names` has as f16. Ranges stay as they are: they count bytes. */
+/** The launches with those of their tensors that `names` has as f16. Ranges stay as they are: they count bytes. */
 export function inHalf(launches: readonly Launch[], names: readonly string[] | undefined): Launch[] {
   if (!names || names.length === 0) return [...launches];
   return launches.map((launch) => {
     let { code } = launch;
     const bindings = launch.bindings.map((binding) => {
-      const types = names.includes(binding.name) ? HALVES[binding.type] : undefined;
+      const types = names.includes(launch.tensors[binding.name] ?? binding.name) ? HALVES[binding.type] : undefined;
       if (!types) return binding;
       const [half, full] = types;
       const type = `array<${half}>`;

@@ -45,8 +45,8 @@ export interface BindingRange {
   readonly size: number;
 }
 
-/** Scratch memory that launches of one kernel hand on to each other. */
-export interface Scratch {
+/** Allocation memory that launches of one kernel hand on to each other. */
+export interface Allocation {
   readonly elements: number;
   /** f32 if left out. */
   readonly dtype?: 'f32' | 'f16';
@@ -64,7 +64,9 @@ export interface Launch {
   readonly cost: Cost;
   readonly ranges: Readonly<Record<string, BindingRange>>;
   /** Tensors that are no operands: whoever records the kernel allocates them for it. */
-  readonly workspace: Readonly<Record<string, Scratch>>;
+  readonly workspace: Readonly<Record<string, Allocation>>;
+  /** Bindings that this problem does not use: where there is no tensor of the name, any other may be bound. */
+  readonly unused: readonly string[];
   /** The tensor of a binding, where it is not called like the binding: see `bind`. */
   readonly tensors: Readonly<Record<string, string>>;
 }
@@ -83,7 +85,8 @@ export interface LaunchSpec {
   cost: Cost;
   ranges?: Readonly<Record<string, BindingRange>>;
   /** By binding. Launches of one kernel that name the same one share it. */
-  workspace?: Readonly<Record<string, Scratch>>;
+  workspace?: Readonly<Record<string, Allocation>>;
+  unused?: readonly string[];
 }
 
 export function launch(spec: LaunchSpec): Launch {
@@ -105,6 +108,7 @@ export function launch(spec: LaunchSpec): Launch {
     cost: spec.cost,
     ranges: spec.ranges ?? {},
     workspace: spec.workspace ?? {},
+    unused: spec.unused ?? [],
     tensors: {},
   };
 }
@@ -116,7 +120,7 @@ export function launch(spec: LaunchSpec): Launch {
 export function bind(
   launches: readonly Launch[],
   tensors: Readonly<Record<string, string>>,
-  workspace: Readonly<Record<string, Scratch>> = {},
+  workspace: Readonly<Record<string, Allocation>> = {},
 ): Launch[] {
   const of = (name: string): string => tensors[name] ?? name;
   return launches.map((launch) => ({

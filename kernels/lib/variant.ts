@@ -1,6 +1,6 @@
 import type { DeviceProfile } from './device.ts';
 import { DeitError } from './errors.ts';
-import type { Kernel, Launch } from './kernel.ts';
+import type { Allocation, Kernel, Launch } from './kernel.ts';
 
 /*
  * A kernel may be computed in several ways that give the same result but for rounding: by other tiles, with or without
@@ -33,14 +33,17 @@ export function choose<Problem>(
   problem: Problem,
   device: DeviceProfile,
   wanted?: string,
+  kernel?: string,
 ): Variant<Problem> {
   const chosen = variants.find(
     (variant) =>
-      (wanted === undefined ? useOf(variant, problem, device) === 'default' : variant.name === wanted) &&
-      variant.fits(problem, device),
+      (wanted === undefined || variant.name === wanted) &&
+      variant.fits(problem, device) &&
+      (wanted !== undefined || useOf(variant, problem, device) === 'default'),
   );
   if (chosen) return chosen;
   throw new DeitError('bad-argument', 'No such variant of a kernel fits the problem on this device.', {
+    ...(kernel !== undefined && { where: `kernel ${kernel}` }),
     expected: variants
       .filter((variant) => variant.fits(problem, device))
       .map(({ name }) => name)
@@ -62,13 +65,31 @@ export function candidates<Problem>(
   return [usual, ...others];
 }
 
-const useOf = <Problem>(variant: Variant<Problem>, problem: Problem, device: DeviceProfile): Use =>
+/** When a variant that fits is used. */
+export const useOf = <Problem>(variant: Variant<Problem>, problem: Problem, device: DeviceProfile): Use =>
   variant.use?.(problem, device) ?? 'default';
 
 /** The problem of a kernel with variants may name the one to use. */
 export interface Named {
   readonly variant?: string;
 }
+
+/** What the tuner needs to measure the variants of a kernel. */
+export interface Tuning<Problem> {
+  /** Floating point operations. */
+  readonly flops: (problem: Problem) => number;
+  /** For people. */
+  readonly describe: (problem: Problem) => string;
+  /** Every tensor that the kernel binds for a problem, by name. */
+  readonly tensors: (problem: Problem) => Readonly<Record<string, Allocation>>;
+  /** Those that it writes and that do not depend on the variant but for rounding. */
+  readonly results: readonly string[];
+  /** Largest difference between two variants, by rounding alone, in units of a result's Euclidean norm. */
+  readonly tolerance: (problem: Problem) => number;
+}
+
+/** The tolerance of sums of k terms of both signs, in any order: some 2^-24 times the square root of k, relative to the norm. */
+export const roundingOfSums = (k: number): number => 2 ** -24 * (16 + 2 * Math.sqrt(k));
 
 /** A kernel with variants. It is called like any other kernel. */
 export interface VariantKernel<Problem> {
@@ -81,6 +102,8 @@ export interface VariantKernel<Problem> {
   candidates(problem: Problem, device: DeviceProfile): string[];
   /** Whether it has a variant of this name that takes the problem. */
   has(name: string, problem: Problem, device: DeviceProfile): boolean;
+  /** null: the tuner leaves it to the heuristic. */
+  readonly tuning: Tuning<Problem> | null;
 }
 
 /**
@@ -91,13 +114,15 @@ export function kernelOf<Problem, Plan = Problem>(
   id: string,
   plan: (problem: Problem, device: DeviceProfile) => Plan,
   variants: readonly Variant<Plan>[],
+  tuning: Tuning<Problem> | null = null,
 ): VariantKernel<Problem> {
   const kernel: Kernel<Problem & Named> = (problem, device) => {
     const planned = plan(problem, device);
-    return choose(variants, planned, device, problem.variant).launches(planned, device);
+    return choose(variants, planned, device, problem.variant, id).launches(planned, device);
   };
   return Object.assign(kernel, {
     id,
+    tuning,
     variants: variants.map(({ name }) => name),
     candidates: (problem: Problem, device: DeviceProfile) =>
       candidates(variants, plan(problem, device), device).map(({ name }) => name),

@@ -48,7 +48,7 @@ fn slope1(x: f32) -> f32 { return slope(vec4f(x)).x; }
 `
     : '';
 
-export interface Spot {
+export interface EpilogueOperands {
   /** Whether the values are vec4f (else f32). */
   readonly vector: boolean;
   /** WGSL of the sum, of its index in y, and of its column in the same units. */
@@ -57,8 +57,8 @@ export interface Spot {
   readonly column: string;
 }
 
-/** Statements that take a sum to its place in y. */
-export function epilogueWgsl(epilogue: Epilogue, { vector, sum, index, column }: Spot): string {
+/** WGSL: the statements that write a sum to y. */
+export function epilogueWgsl(epilogue: Epilogue, { vector, sum, index, column }: EpilogueOperands): string {
   const [gate, slope] = vector ? ['gate', 'slope'] : ['gate1', 'slope1'];
   let value = `params.scale * ${sum}`;
   if (epilogue.bias) value += ` + bias[${column}]`;

@@ -4,21 +4,29 @@ import type { Launch } from '../lib/kernel.ts';
 import { epilogueFunctions, epilogueWgsl } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
+import type { Variant } from '../lib/variant.ts';
 
 /** An invocation computes ROWS x COLUMNS elements, a workgroup 8 x 8 times that. */
 const ROWS = 4;
 const COLUMNS = 4;
 
 /**
- * The plain variant: any size and stride on any device, no workgroup memory, no subgroups. Rows and columns past the
- * edge read the last valid one and are not stored.
+ * Any size and stride on any device, no workgroup memory, no subgroups. Rows and columns past the edge read the last valid one
+ * and are not stored. It compiles fastest, which decides for small products on a processor.
  */
-export function matmulGeneral(problem: MatmulProblem, device: DeviceProfile): Launch[] {
+export const general: Variant<MatmulProblem> = {
+  name: 'general',
+  fits: () => true,
+  use: (_problem, device) => (device.cpu ? 'default' : 'tuned'),
+  launches,
+};
+
+function launches(problem: MatmulProblem, device: DeviceProfile): Launch[] {
   const tiles = tiling(problem, 8 * ROWS, 8 * COLUMNS);
   const { epilogue = {}, rowSums = false } = problem;
   const a = problem.a.transposed ? 'a[at.a + k * params.a_ld + rows[r]]' : 'a[at.a + rows[r] * params.a_ld + k]';
   const b = problem.b.transposed ? 'b[at.b + columns[c] * params.b_ld + k]' : 'b[at.b + k * params.b_ld + columns[c]]';
-  const spot = { vector: false, sum: 'sum[r][c]', index: 'index', column: '(column + c)' };
+  const operands = { vector: false, sum: 'sum[r][c]', index: 'index', column: '(column + c)' };
   return [
     launch({
       name: 'matmul/general',
@@ -59,7 +67,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
     for (var c = 0u; c < ${COLUMNS}; c++) {
       if (column + c >= params.n) { break; }
       let index = at.y + (row + r) * params.y_ld + column + c;
-      ${epilogueWgsl(epilogue, spot)}
+      ${epilogueWgsl(epilogue, operands)}
     }
     ${rowSums ? 'if (column == 0) { row_sums[row + r] = row_sum[r]; }' : ''}
   }

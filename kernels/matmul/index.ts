@@ -6,31 +6,70 @@
  * Every operand is addressed by strides, so that transposes, heads of a fused projection and broadcast batches need no
  * copy: stored rows are `ld` elements apart and have their elements next to each other. The sum over k runs in f32, in
  * an order that depends on the variant but not on timing. Gradients are products again, of transposed operands:
- * da = dy b^T, db = a^T dy. Cost: 2 m n k FLOP a batch index. Variants are listed in variants.ts.
- * `deit kernel matmul` shows the kernels.
+ * da = dy b^T, db = a^T dy. Cost: 2 m n k FLOP a batch index. `deit kernel matmul` shows the kernels. The variants follow,
+ * in order of preference.
  */
 import { inHalf } from '../lib/f16-storage.ts';
-import { require } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
-import { planMatmul } from './batch.ts';
-import { checkMatmul } from './problem.ts';
+import { plain } from '../lib/plain.ts';
+import { kernelOf } from '../lib/variant.ts';
+import type { Variant } from '../lib/variant.ts';
+import { general } from './general.ts';
+import { packed } from './pack.ts';
+import { matmulPlain } from './plain.ts';
 import type { MatmulProblem } from './problem.ts';
-import { launchesOf } from './variants.ts';
+import { ProductPlan } from './product-plan.ts';
+import { withRowSums } from './row-sums.ts';
+import { splitK } from './split-k.ts';
+import { subgroupMatrix } from './subgroup-matrix.ts';
+import { subgroupRows } from './subgroup-rows.ts';
+import { matmulTuning } from './tuning.ts';
+import { workgroup, workgroupLarge } from './workgroup.ts';
 
-export type { BatchAxis, HalfBinding, MatmulOperand, MatmulProblem, MatmulTarget, Variant } from './problem.ts';
+export type { BatchAxis, F16Binding, MatmulOperand, MatmulProblem, MatmulTarget } from './problem.ts';
 export type { Epilogue } from './epilogue.ts';
-export { productForm, productForms, withLaid } from './forms.ts';
-export type { ProductForm } from './forms.ts';
-export { laidLength, layAlongK } from './lay-along-k.ts';
+export { packAlongK, packedLength } from './pack.ts';
 export { matmulCost } from './problem.ts';
 
+/** A variant for one launch, for all launches of a product. */
+const whole = ({ name, fits, use = () => 'default', launches }: Variant<MatmulProblem>): Variant<ProductPlan> => ({
+  name,
+  fits: ({ parts, problem }, device) =>
+    (!problem.rowSums || parts.length === 1) && parts.every((part) => fits(part, device)),
+  use: ({ parts }, device) => use(parts[0], device),
+  launches: ({ parts, problem }, device) =>
+    inHalf(
+      parts.flatMap((part) => launches(part, device)),
+      problem.f16,
+    ),
+});
+
+const tiles = [subgroupMatrix, workgroupLarge, workgroup].map(whole);
+const rows = whole(subgroupRows());
+const otherRows = [8, 4, 6, 2].map((count) => whole(subgroupRows(count)));
+const slowest = whole(general);
+const inParts = splitK([...tiles, rows, slowest]);
+
+/** In order of preference. */
+const VARIANTS: readonly Variant<ProductPlan>[] = [
+  inParts[0],
+  packed('ab', rows),
+  packed('b', rows),
+  ...tiles,
+  rows,
+  ...[inParts[0], ...tiles].map(withRowSums),
+  slowest,
+  ...otherRows,
+  ...[rows, slowest, ...otherRows, ...inParts.slice(1)].map(withRowSums),
+  ...inParts.slice(1),
+  ...otherRows.flatMap((variant) => [packed('ab', variant), packed('b', variant)]),
+  // Its launches are cut to what can be bound.
+  whole(plain(() => 0, matmulPlain)),
+];
+
 /** Bindings a, b, y, those of the epilogue, and row_sums. */
-export const matmul: Kernel<MatmulProblem> = (problem, device) => {
-  checkMatmul(problem);
-  const plan = planMatmul(problem, device);
-  require(!problem.rowSums || plan.length === 1, 'matmul', 'row sums of what one launch can bind', problem);
-  return inHalf(
-    plan.flatMap((part) => launchesOf(part, device)),
-    problem.half,
-  );
-};
+export const matmul = kernelOf(
+  'matmul',
+  (problem: MatmulProblem, device) => new ProductPlan(problem, device),
+  VARIANTS,
+  matmulTuning,
+);

@@ -21,24 +21,16 @@ export interface MatmulProblem {
   readonly epilogue?: Epilogue;
   /** Also writes row_sums[i] = sum_k a[i, k] (m elements): the bias gradient, where a is dy^T. One batch only. */
   readonly rowSums?: boolean;
-  /** Parts of the bindings, where one launch cannot bind them whole (see `planMatmul`). */
+  /** Parts of the bindings, where one launch cannot bind them whole (see product-plan.ts). */
   readonly ranges?: Readonly<Record<string, BindingRange>>;
   /**
    * Bindings that hold f16, for example a, b and y: they are converted to f32 where they are loaded, and rounded where
    * they are stored. The others hold f32; bias gradients and parts of sums always do.
    */
-  readonly half?: readonly HalfBinding[];
-  /** The variant to use instead of the one that the heuristic takes: see variants.ts. */
-  readonly variant?: Variant;
+  readonly f16?: readonly F16Binding[];
 }
 
-export type HalfBinding = 'a' | 'b' | 'y' | 'bias' | 'residual' | 'pre' | 'activated';
-
-/**
- * Ways to compute a product, by file; after a colon how many rows a lane has, where that is not left to the variant.
- */
-export type Variant =
-  'subgroup_matrix' | 'general' | 'subgroup_rows' | `subgroup_rows:${number}` | 'workgroup' | 'workgroup_large';
+export type F16Binding = 'a' | 'b' | 'y' | 'bias' | 'residual' | 'pre' | 'activated';
 
 export interface MatmulTarget {
   /** Elements from one stored row to the next. */
@@ -92,7 +84,7 @@ export const tileGrid = (tiles: Tiling, device: DeviceProfile) => foldGrid(tiles
 
 const NO_AXIS: BatchAxis = { size: 1, a: 0, b: 0, y: 0 };
 
-/** Uniforms that every variant shares; at most two batch axes (see `planMatmul`). Strides are in elements. */
+/** Uniforms that every variant shares; at most two batch axes (see product-plan.ts). Strides are in elements. */
 export function matmulUniforms(problem: MatmulProblem, tiles: Tiling): Uniforms {
   const { a, b, y, batch = [] } = problem;
   const inner = batch.at(-1) ?? NO_AXIS;
@@ -139,10 +131,9 @@ fn place(tile: u32) -> Place {
 `;
 
 export function matmulCost(problem: MatmulProblem): Cost {
-  const { m, n, k, half } = problem;
+  const { m, n, k, f16 } = problem;
   const batch = batchSize(problem);
-  const bytes =
-    bytesOfElement(half, 'a') * m * k + bytesOfElement(half, 'b') * k * n + bytesOfElement(half, 'y') * m * n;
+  const bytes = bytesOfElement(f16, 'a') * m * k + bytesOfElement(f16, 'b') * k * n + bytesOfElement(f16, 'y') * m * n;
   return { flops: 2 * m * n * k * batch, bytes: batch * bytes };
 }
 

@@ -2,14 +2,14 @@ import { ceilDiv } from '../lib/device.ts';
 import { lines, range } from '../lib/unroll.ts';
 
 /*
- * The inner part of kernels for software adapters whose lanes own rows: see subgroup-rows.ts. A lane holds a stretch of
+ * The inner part of kernels for software adapters whose lanes own rows: see subgroup-rows.ts. A lane holds a block of
  * k of its rows in `left`; `column` after column is loaded by all lanes together and multiplied with all rows.
  */
 
 /** Multiplications in the unrolled code, beyond which it falls out of the instruction cache. */
 const MAX_UNROLLED = 832;
-/** Longest stretch of k; with 8 rows, what the first-level data cache holds beside the sums. */
-const MAX_STRETCH = 104;
+/** Longest block of k; with 8 rows, what the first-level data cache holds beside the sums. */
+const MAX_BLOCK_K = 104;
 const MAX_ROWS = 8;
 /** What bringing a column to all lanes costs, in rows' worth of arithmetic. */
 const COLUMN_COST = 3;
@@ -21,8 +21,8 @@ const BUSY_TILES = 16;
 export interface RowTile {
   /** Rows a lane. */
   readonly rows: number;
-  /** Elements of k in a stretch: whole vectors, if those are loaded. */
-  readonly stretch: number;
+  /** Elements of k in a block: whole vectors, if those are loaded. */
+  readonly blockK: number;
 }
 
 /** Columns of a tile, given how many tiles there are of rows: n in equal parts, whole vectors. */
@@ -31,52 +31,52 @@ export function columnsOfTile(n: number, tilesOfRows: number): number {
   return 4 * ceilDiv(n, 4 * parts);
 }
 
-/** Elements of k in a stretch: parts of k of about the same length. */
-function stretchOf(k: number, vectors: boolean): number {
+/** Elements of k in a block: parts of k of about the same length. */
+function blockOf(k: number, vectors: boolean): number {
   const unit = vectors ? 4 : 1;
-  return unit * ceilDiv(k, unit * ceilDiv(k, MAX_STRETCH));
+  return unit * ceilDiv(k, unit * ceilDiv(k, MAX_BLOCK_K));
 }
 
 /** The most rows that a lane can own of matrices with k elements in a row. */
 export const mostRows = (k: number, vectors = true): number =>
-  Math.min(MAX_ROWS, Math.floor(MAX_UNROLLED / stretchOf(k, vectors)));
+  Math.min(MAX_ROWS, Math.floor(MAX_UNROLLED / blockOf(k, vectors)));
 
 export interface RowTileProblem {
   readonly m: number;
   readonly k: number;
   readonly lanes: number;
-  /** Whether stretches are whole vectors; yes if left out. */
+  /** Whether blocks are whole vectors; yes if left out. */
   readonly vectors?: boolean;
   /** What the rows of a lane are a multiple of; 1 if left out. */
-  readonly granule?: number;
+  readonly multiple?: number;
 }
 
 /** The tile for m rows of k elements; with rows a lane as `wanted`, or those of least work, rows past the end included. */
-export function rowTile({ m, k, lanes, vectors = true, granule = 1 }: RowTileProblem, wanted?: number): RowTile {
-  const stretch = stretchOf(k, vectors);
-  if (wanted !== undefined) return { rows: wanted, stretch };
-  let rows = granule;
+export function rowTile({ m, k, lanes, vectors = true, multiple = 1 }: RowTileProblem, wanted?: number): RowTile {
+  const blockK = blockOf(k, vectors);
+  if (wanted !== undefined) return { rows: wanted, blockK };
+  let rows = multiple;
   let least = Infinity;
-  for (let candidate = granule; candidate <= mostRows(k, vectors); candidate += granule) {
+  for (let candidate = multiple; candidate <= mostRows(k, vectors); candidate += multiple) {
     const work = ceilDiv(m, lanes * candidate) * (candidate + COLUMN_COST);
     if (work <= least) [rows, least] = [candidate, work];
   }
-  return { rows, stretch };
+  return { rows, blockK };
 }
 
 export interface RowProducts {
-  /** Arrays that hold a stretch of each row and the row's sums, by column, and this lane's parts of a column's stretch. */
+  /** Arrays that cache a block of each row and the row's sums, by column, and this lane's parts of a column's block. */
   readonly declarations: string;
   /**
-   * Holds the stretch that starts at `k`: `load(r)` is WGSL for what row (or vector of rows) `r` has `e` elements into it;
+   * Caches the block that starts at `k`: `load(r)` is WGSL for what row (or vector of rows) `r` has `e` elements into it;
    * `step` follows each.
    */
-  hold(load: (r: number) => string, step?: string): string;
-  /** Adds what is held of each row to its element of the array `sums`. */
+  cacheRows(load: (r: number) => string, step?: string): string;
+  /** Adds what is cached of each row to its element of the array `sums`. */
   sumRows(sums: string): string;
   /**
-   * For the stretch that starts at `k`: a loop over `width` columns that adds to sums. `load(part)` is WGSL for what lies
-   * `part` vectors (or elements) into the stretch of the current `column`.
+   * For the block that starts at `k`: a loop over `width` columns that adds to sums. `load(part)` is WGSL for what lies
+   * `part` vectors (or elements) into the block of the current `column`.
    */
   multiply(load: (part: string) => string): string;
   /** A loop over the columns c ... c + 3 and the rows r of the results, whose sums are `four`. */
@@ -98,11 +98,11 @@ export interface RowProductsOptions {
  * by one, and compiling that takes time with the square of their number in an array.
  */
 export function rowProducts(
-  { rows, stretch }: RowTile,
+  { rows, blockK }: RowTile,
   lanes: number,
   { columns, vectors = { rows: 'along', columns: true } }: RowProductsOptions,
 ): RowProducts {
-  const parts = vectors.columns ? stretch / 4 : stretch;
+  const parts = vectors.columns ? blockK / 4 : blockK;
   const loads = ceilDiv(parts, lanes);
   const element = (k: number): string => {
     const part = vectors.columns ? Math.floor(k / 4) : k;
@@ -120,22 +120,22 @@ export function rowProducts(
   };
   return {
     declarations: /* wgsl */ `
-${lines(rows, (r) => `var left${r}: array<f32, ${stretch}>; var sums${r}: array<f32, ${columns}>;`)}
+${lines(rows, (r) => `var left${r}: array<f32, ${blockK}>; var sums${r}: array<f32, ${columns}>;`)}
 ${lines(loads, (g) => `let part${g} = min(${g * lanes}u + lane, ${parts - 1}u);`)}`,
-    hold: (load, step = '') => /* wgsl */ `
-for (var e = 0u; e < params.stretch; e += ${vectors.rows === 'along' ? 4 : 1}) {
+    cacheRows: (load, step = '') => /* wgsl */ `
+for (var e = 0u; e < params.block_k; e += ${vectors.rows === 'along' ? 4 : 1}) {
 ${keep(load)}
 ${step}
 }`,
     sumRows: (sums) => /* wgsl */ `
 ${lines(rows, (r) => `var part_sum${r} = 0.0;`)}
-for (var e = 0u; e < params.stretch; e++) { ${each((r) => `part_sum${r} += left${r}[e];`)} }
+for (var e = 0u; e < params.block_k; e++) { ${each((r) => `part_sum${r} += left${r}[e];`)} }
 ${each((r) => `${sums}[${r}] += part_sum${r};`)}`,
     multiply: (load) => /* wgsl */ `
 for (var column = 0u; column < width; column++) {
 ${lines(loads, (g) => `let own${g} = ${load(`part${g}`)};`)}
 ${each((r) => `var sum${r} = 0.0;`)}
-${lines(stretch, (k) => `let b${k} = ${element(k)}; ${each((r) => `sum${r} += left${r}[${k}] * b${k};`)}`)}
+${lines(blockK, (k) => `let b${k} = ${element(k)}; ${each((r) => `sum${r} += left${r}[${k}] * b${k};`)}`)}
 // Two branches: with one addition the compiler computes the sums one after the other, waiting for each product.
 if (k == 0) { ${each((r) => `sums${r}[column] = sum${r};`)} }
 else { ${each((r) => `sums${r}[column] += sum${r};`)} }

@@ -2,6 +2,7 @@ import type { DeviceProfile } from '../lib/device.ts';
 import { squareMatrices } from '../lib/device.ts';
 import { launch, require } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
+import type { Variant } from '../lib/variant.ts';
 import { lines, range } from '../lib/unroll.ts';
 import { epilogueFunctions, epilogueWgsl } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
@@ -11,8 +12,8 @@ import { BUSY_WORKGROUPS } from './workgroup.ts';
 /*
  * For GPUs with subgroup matrices (tensor cores): f16 operands, f32 sums. A workgroup computes a tile of y, each of its
  * subgroups a block of FRAGMENTS x FRAGMENTS fragments of it, whose sums stay in registers.
- * Stretches of DEPTH steps of k pass through workgroup memory as [row][k] and [k][column], whatever way the operands are
- * stored; what lies past the edges is brought in as zeros, so that all fragments are whole. Results leave through workgroup
+ * Blocks of BLOCK_K steps of k pass through workgroup memory as [row][k] and [k][column], whatever way the operands are
+ * stored; what lies past the edges is loaded as zeros, so that all fragments are whole. Results leave through workgroup
  * memory too, a fragment of each subgroup at a time, for the epilogue and for guarded stores.
  *
  * Rows in workgroup memory are PADDING elements longer than they need to be, so that those of a fragment begin in
@@ -22,14 +23,15 @@ import { BUSY_WORKGROUPS } from './workgroup.ts';
  * them.
  */
 
-const DEPTH = 32;
+/** Steps of k that pass through workgroup memory together. */
+const BLOCK_K = 32;
 const PADDING = 8;
 /** Subgroups across a tile, and down. */
 const ACROSS = 2;
 /** Fragments of a subgroup, across and down. */
 const FRAGMENTS = 2;
 
-export interface MatrixTile {
+interface MatrixTile {
   /** Side of a fragment. */
   readonly side: number;
   /** Subgroups down the tile. */
@@ -37,7 +39,7 @@ export interface MatrixTile {
 }
 
 /** Rows and columns of y in a tile. */
-export const matrixTileSize = ({ side, down }: MatrixTile): { rows: number; columns: number } => ({
+const matrixTileSize = ({ side, down }: MatrixTile): { rows: number; columns: number } => ({
   rows: side * down * FRAGMENTS,
   columns: side * ACROSS * FRAGMENTS,
 });
@@ -45,7 +47,7 @@ export const matrixTileSize = ({ side, down }: MatrixTile): { rows: number; colu
 /** Bytes of workgroup memory. */
 function stageBytes(tile: MatrixTile): number {
   const { rows, columns } = matrixTileSize(tile);
-  const operands = rows * (DEPTH + PADDING) + DEPTH * (columns + PADDING);
+  const operands = rows * (BLOCK_K + PADDING) + BLOCK_K * (columns + PADDING);
   return 2 * operands + 4 * tile.down * ACROSS * tile.side ** 2;
 }
 
@@ -53,10 +55,10 @@ function stageBytes(tile: MatrixTile): number {
  * The tile for a problem, or null where this variant cannot take it: operands that are f16 and nothing but y besides, on a
  * device that multiplies square matrices of f16 into f32.
  */
-export function matrixTile(problem: MatmulProblem, device: DeviceProfile): MatrixTile | null {
-  const { half = [], rowSums } = problem;
-  const sides = squareMatrices(device).filter((side) => DEPTH % side === 0);
-  if (rowSums || !half.includes('a') || !half.includes('b') || sides.length === 0) return null;
+function matrixTile(problem: MatmulProblem, device: DeviceProfile): MatrixTile | null {
+  const { f16 = [], rowSums } = problem;
+  const sides = squareMatrices(device).filter((side) => BLOCK_K % side === 0);
+  if (rowSums || !f16.includes('a') || !f16.includes('b') || sides.length === 0) return null;
   const side = Math.max(...sides);
   const fits = (tile: MatrixTile): boolean =>
     stageBytes(tile) <= device.maxWorkgroupStorage &&
@@ -79,15 +81,15 @@ interface Side {
   readonly size: number;
 }
 
-/** WGSL that brings the stretch at k of one operand to workgroup memory, in pieces of up to four neighbours. */
-function bring({ name, alongK, vector, across, size }: Side, threads: number): string {
+/** WGSL: loads the block at k of one operand into workgroup memory, in pieces of up to four neighbours. */
+function loadTile({ name, alongK, vector, across, size }: Side, threads: number): string {
   const piece = vector ? 4 : 1;
-  const pieces = (size * DEPTH) / piece;
+  const pieces = (size * BLOCK_K) / piece;
   // Neighbouring invocations take neighbouring pieces of memory.
-  const fast = (alongK ? DEPTH : size) / piece;
+  const fast = (alongK ? BLOCK_K : size) / piece;
   const [x, step] = alongK ? ['slow', 'fast'] : ['fast', 'slow'];
-  const row = name === 'a' ? `${x} * ${DEPTH + PADDING} + ${step}` : `${step} * ${size + PADDING} + ${x}`;
-  const stride = (name === 'a') === alongK ? 1 : name === 'a' ? DEPTH + PADDING : size + PADDING;
+  const row = name === 'a' ? `${x} * ${BLOCK_K + PADDING} + ${step}` : `${step} * ${size + PADDING} + ${x}`;
+  const stride = (name === 'a') === alongK ? 1 : name === 'a' ? BLOCK_K + PADDING : size + PADDING;
   const at = alongK
     ? `at.${name} + (origin_${name} + x) * params.${name}_ld + k + step`
     : `at.${name} + (k + step) * params.${name}_ld + origin_${name} + x`;
@@ -108,7 +110,13 @@ function bring({ name, alongK, vector, across, size }: Side, threads: number): s
     }`;
 }
 
-export function matmulSubgroupMatrix(problem: MatmulProblem, device: DeviceProfile): Launch[] {
+export const subgroupMatrix: Variant<MatmulProblem> = {
+  name: 'subgroup_matrix',
+  fits: (problem, device) => matrixTile(problem, device) !== null,
+  launches,
+};
+
+function launches(problem: MatmulProblem, device: DeviceProfile): Launch[] {
   const tile = matrixTile(problem, device);
   require(tile !== null, 'matmul/subgroup_matrix', 'f16 operands, and a device with subgroup matrices', problem);
   const { a, b, y, batch = [], epilogue = {} } = problem;
@@ -146,7 +154,7 @@ export function matmulSubgroupMatrix(problem: MatmulProblem, device: DeviceProfi
   const four = range(4).map((j) => `results[place_here + ${j}]`);
   const value = vectorY ? `vec4f(${four.join(', ')})` : 'results[place_here]';
   const unit = (index: string): string => (vectorY ? `(${index} / 4)` : index);
-  const spot = { vector: vectorY, sum: 'value', index: unit('index'), column: unit('column') };
+  const operands = { vector: vectorY, sum: 'value', index: unit('index'), column: unit('column') };
   return [
     launch({
       name: `matmul/subgroup_matrix_${layout}_${rows}x${columns}`,
@@ -161,8 +169,8 @@ export function matmulSubgroupMatrix(problem: MatmulProblem, device: DeviceProfi
       wgsl: /* wgsl */ `
 ${placeWgsl}
 ${epilogueFunctions(epilogue)}
-var<workgroup> stage_a: array<f16, ${rows * (DEPTH + PADDING)}>;
-var<workgroup> stage_b: array<f16, ${DEPTH * (columns + PADDING)}>;
+var<workgroup> stage_a: array<f16, ${rows * (BLOCK_K + PADDING)}>;
+var<workgroup> stage_b: array<f16, ${BLOCK_K * (columns + PADDING)}>;
 var<workgroup> results: array<f32, ${down * ACROSS * side * side}>;
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
@@ -177,13 +185,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let block_row = (subgroup / ${ACROSS}u) * ${side * FRAGMENTS}u;
   let block_column = (subgroup % ${ACROSS}u) * ${side * FRAGMENTS}u;
   ${each((r, c) => `var sum${r}_${c}: ${matrix('result')};`)}
-  for (var k = 0u; k < params.k; k += ${DEPTH}u) {
+  for (var k = 0u; k < params.k; k += ${BLOCK_K}u) {
     workgroupBarrier();
-    ${bring(sideA, threads)}
-    ${bring(sideB, threads)}
+    ${loadTile(sideA, threads)}
+    ${loadTile(sideB, threads)}
     workgroupBarrier();
-    for (var step = 0u; step < ${DEPTH}u; step += ${side}u) {
-      ${lines(FRAGMENTS, (r) => `let left${r} = ${load('left', 'stage_a', `(block_row + ${r * side}u) * ${DEPTH + PADDING}u + step`, DEPTH + PADDING)};`)}
+    for (var step = 0u; step < ${BLOCK_K}u; step += ${side}u) {
+      ${lines(FRAGMENTS, (r) => `let left${r} = ${load('left', 'stage_a', `(block_row + ${r * side}u) * ${BLOCK_K + PADDING}u + step`, BLOCK_K + PADDING)};`)}
       ${lines(FRAGMENTS, (c) => `let right${c} = ${load('right', 'stage_b', `step * ${columns + PADDING}u + block_column + ${c * side}u`, columns + PADDING)};`)}
       ${each((r, c) => `sum${r}_${c} = subgroupMatrixMultiplyAccumulate(left${r}, right${c}, sum${r}_${c});`)}
     }
@@ -200,7 +208,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       let place_here = subgroup * ${side * side}u + i;
       let value = ${value};
       let index = at.y + row * params.y_ld + column;
-      ${epilogueWgsl(epilogue, spot)}
+      ${epilogueWgsl(epilogue, operands)}
     }
   }`,
   )}

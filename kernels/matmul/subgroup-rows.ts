@@ -2,7 +2,8 @@ import { ceilDiv, hasSubgroups } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
-import { EVERY_EPILOGUE, epilogueFunctions } from './epilogue.ts';
+import type { Variant } from '../lib/variant.ts';
+import { EVERY_EPILOGUE, epilogueBindings, epilogueFunctions } from './epilogue.ts';
 import { batchSize, matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulOperand, MatmulProblem } from './problem.ts';
 import { lines, range } from '../lib/unroll.ts';
@@ -12,10 +13,10 @@ import { columnsOfTile, MAX_COLUMNS, mostRows, rowProducts, rowTile } from './ro
  * The variant for software adapters, whose lanes are those of a processor's vector unit: all layouts, sizes and strides. A
  * load costs 7 to 12 instructions an element and lane there, workgroup memory and barriers cost more, and every value that
  * a loop carries is blended with the lane mask at every turn. Hence one subgroup a workgroup. A lane owns a few rows, of
- * which it holds a stretch of k in private arrays; column after column of b is then loaded by all lanes together, handed
+ * which it caches a block of k in private arrays; column after column of b is then loaded by all lanes together, handed
  * round with subgroupBroadcast, and multiplied with all rows in straight code, in which no sum is carried around a loop.
- * Sums over the stretches of k gather in private arrays too. Columns are loaded in vectors where b is transposed (linear
- * layers), else element by element; large operands that do not lie well are laid out anew first (forms.ts).
+ * Sums over the blocks of k gather in private arrays too. Columns are loaded in vectors where b is transposed (linear
+ * layers), else element by element; large operands that do not lie well are packed first (pack.ts).
  *
  * Private arrays that are indexed dynamically somewhere stay in memory, out of the compiler's registers: a tenth of the
  * compile time, and one row of epilogue code for all rows. What the epilogue does is decided at run time, so that a model
@@ -51,29 +52,37 @@ const resultsInElements: typeof resultsInVectors = {
   store: (name, value) => lines(4, (j) => `if (last >= ${j}u) { ${name}[index + ${j}] = ${value}[${j}]; }`),
 };
 
+/** Work below which the variant that compiles fastest is not much slower than this one. */
+const SMALL = 3e5;
+
 /** Storage buffers that every launch binds: operands, result, and all that an epilogue may need. */
 const BINDINGS = 7;
 
-/** How tiles may be cut: stretches of whole vectors if one operand has vectors along k, rows in whole vectors of a. */
+/** How tiles may be cut: blocks of whole vectors if one operand has vectors along k, rows in whole vectors of a. */
 function limitsOf(problem: MatmulProblem) {
   const { rows, columns } = vectorsOf(problem);
-  return { vectors: (rows && !problem.a.transposed) || columns, granule: rows && problem.a.transposed ? 4 : 1 };
+  return { vectors: (rows && !problem.a.transposed) || columns, multiple: rows && problem.a.transposed ? 4 : 1 };
 }
 
-/** Whether this variant takes the problem, with so many rows a lane if they are given. */
-export function fitsSubgroupRows(problem: MatmulProblem, device: DeviceProfile, rows?: number): boolean {
-  if (!hasSubgroups(device) || device.maxStorageBuffers < BINDINGS + (problem.rowSums ? 1 : 0)) return false;
-  const { vectors, granule } = limitsOf(problem);
-  return rows === undefined || (rows >= 1 && rows % granule === 0 && rows <= mostRows(problem.k, vectors));
-}
+/** The variant with so many rows a lane, or, if that is left out, those of least work. */
+export const subgroupRows = (rows?: number): Variant<MatmulProblem> => ({
+  name: rows === undefined ? 'subgroup_rows' : `subgroup_rows_${rows}`,
+  fits: (problem, device) => {
+    if (!hasSubgroups(device) || device.maxStorageBuffers < BINDINGS + (problem.rowSums ? 1 : 0)) return false;
+    const { vectors, multiple } = limitsOf(problem);
+    return rows === undefined || (rows % multiple === 0 && rows <= mostRows(problem.k, vectors));
+  },
+  use: (problem, device) =>
+    device.cpu && rows === undefined && matmulCost(problem).flops >= SMALL ? 'default' : 'tuned',
+  launches: (problem, device) => launches(problem, device, rows),
+});
 
-/** `wanted`: rows a lane, if not those of least work. */
-export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile, wanted?: number): Launch[] {
+function launches(problem: MatmulProblem, device: DeviceProfile, wanted?: number): Launch[] {
   const lanes = device.subgroupSize;
   const { a, b, rowSums = false } = problem;
   const vectors = vectorsOf(problem);
   const tile = rowTile({ ...problem, lanes, ...limitsOf(problem) }, wanted);
-  const { rows, stretch } = tile;
+  const { rows, blockK } = tile;
   const quads = vectors.rows && a.transposed;
   const code = rowProducts(tile, lanes, {
     columns: MAX_COLUMNS,
@@ -82,6 +91,7 @@ export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile
   const columns = columnsOfTile(problem.n, ceilDiv(problem.m, lanes * rows) * batchSize(problem));
   const tiles = tiling(problem, lanes * rows, columns);
   const { epilogue = {} } = problem;
+  const used = epilogueBindings(epilogue, 'f32').map(({ name }) => name);
   const flag = (on: boolean | undefined) => u32(on ? 1 : 0);
   const element = (vector: boolean): string => (vector ? 'vec4f' : 'f32');
   const sizeOf = (vector: boolean): number => (vector ? 4 : 1);
@@ -95,7 +105,7 @@ export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile
   const layout = `${a.transposed ? 't' : 'n'}${b.transposed ? 't' : 'n'}${rowSums ? '_sums' : ''}`;
   return [
     launch({
-      name: `matmul/subgroup_rows_${layout}_${lanes * rows}x${stretch}`,
+      name: `matmul/subgroup_rows_${layout}_${lanes * rows}x${blockK}`,
       enables: ['subgroups'],
       bindings: [
         ...matmulBindings(
@@ -116,7 +126,7 @@ export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile
         columns: u32(columns),
         // Bounds of loops that must not be unrolled.
         rows: u32(rows),
-        stretch: u32(stretch),
+        block_k: u32(blockK),
         add_bias: flag(epilogue.bias),
         add_residual: flag(epilogue.residual),
         gelu_gradient: flag(epilogue.geluGradient),
@@ -124,6 +134,7 @@ export function matmulSubgroupRows(problem: MatmulProblem, device: DeviceProfile
         activate: flag(epilogue.gelu),
       },
       ranges: problem.ranges,
+      unused: ['bias', 'residual', 'pre', 'activated'].filter((name) => !used.includes(name)),
       wgsl: /* wgsl */ `
 ${placeWgsl}
 ${epilogueFunctions(EVERY_EPILOGUE)}
@@ -142,9 +153,9 @@ ${lines(quads ? rows / 4 : rows, (q) => {
   return `let row${q} = at.a + min(${row}, params.m - ${quads ? 4 : 1}) * params.a_row;`;
 })}
 ${rowSums ? `var row_sum: array<f32, ${rows}>;` : ''}
-for (var k = 0u; k < params.k; k += params.stretch) {
+for (var k = 0u; k < params.k; k += params.block_k) {
   // Past the end of k, zeros meet whatever b holds there.
-  ${code.hold((q) => {
+  ${code.cacheRows((q) => {
     const along = `min(k + e, params.end_a - ${quads ? 1 : wideA}) * params.a_k`;
     return `select(${zero}, a[${units(`row${q} + ${along}`, vectors.rows)}], k + e < params.k)`;
   })}

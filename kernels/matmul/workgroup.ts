@@ -1,40 +1,49 @@
 import type { DeviceProfile } from '../lib/device.ts';
 import { launch, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
+import type { Variant } from '../lib/variant.ts';
 import { epilogueFunctions, epilogueWgsl } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
 
 /*
- * For GPUs: a workgroup computes a square tile of y, each invocation 8 x 8 elements of it in registers. Stretches of DEPTH
- * steps of k pass through workgroup memory, in two buffers: the loads of the next stretch are under way while this one is
- * multiplied, and there is one barrier a stretch.
+ * For GPUs: a workgroup computes a square tile of y, each invocation 8 x 8 elements of it in registers. Blocks of BLOCK_K
+ * steps of k pass through workgroup memory, in two buffers: the loads of the next block are under way while this one is
+ * multiplied, and there is one barrier a block.
  *
- * Both operands are brought in as blocks of 4 x 4, four vectors an invocation, turned round in registers where they lie
- * along k, so that workgroup memory always holds [k][row or column] in vectors. A block's column is exchanged (exclusive
- * or with 2 * its k / 4), so that the invocations of a subgroup write to different banks. What lies past the edges is
- * brought in as zeros.
+ * Both operands are loaded as patches of 4 x 4, four vectors an invocation, transposed in registers where they lie along k,
+ * so that workgroup memory always holds [k][row or column] in vectors. A patch's column is exchanged (exclusive or with
+ * 2 * its k / 4), so that the invocations of a subgroup write to different banks. What lies past the edges is loaded as
+ * zeros.
  */
 
-const DEPTH = 16;
+/** Steps of k that pass through workgroup memory together. */
+const BLOCK_K = 16;
 /** Elements a side of what one invocation computes: two vectors each way, half a tile apart. */
 const MICRO = 8;
 /** Workgroups that keep a large GPU busy; with fewer large tiles, small ones are taken. */
 export const BUSY_WORKGROUPS = 120;
-export const LARGE_TILE = 128;
+const LARGE_TILE = 128;
 export const SMALL_TILE = 64;
 
-const bytesOf = (tile: number): number => 2 * 2 * DEPTH * tile * 4;
+const bytesOf = (tile: number): number => 2 * 2 * BLOCK_K * tile * 4;
 
-/** Whether the device has the workgroup memory and invocations for a tile; row sums are not this variant's. */
-export const fitsWorkgroup = ({ rowSums }: MatmulProblem, device: DeviceProfile, tile: number): boolean =>
-  !rowSums && bytesOf(tile) <= device.maxWorkgroupStorage && (tile / MICRO) ** 2 <= device.maxInvocationsPerWorkgroup;
+/** The variant of one tile. */
+const tiled = (name: string, tile: number): Variant<MatmulProblem> => ({
+  name,
+  // Row sums are not this variant's.
+  fits: ({ rowSums }, device) =>
+    !rowSums && bytesOf(tile) <= device.maxWorkgroupStorage && (tile / MICRO) ** 2 <= device.maxInvocationsPerWorkgroup,
+  use: (problem, device) => {
+    // On a processor, barriers between lanes are hopeless, and slow to compile.
+    if (device.cpu) return 'named';
+    return tile === SMALL_TILE || tiling(problem, tile, tile).tiles >= BUSY_WORKGROUPS ? 'default' : 'tuned';
+  },
+  launches: (problem, device) => launches(problem, tile, device),
+});
 
-/** Side of the tile for a problem. */
-export function workgroupTile(problem: MatmulProblem, device: DeviceProfile): number {
-  const fits = fitsWorkgroup(problem, device, LARGE_TILE);
-  return fits && tiling(problem, LARGE_TILE, LARGE_TILE).tiles >= BUSY_WORKGROUPS ? LARGE_TILE : SMALL_TILE;
-}
+export const workgroupLarge = tiled('workgroup_large', LARGE_TILE);
+export const workgroup = tiled('workgroup', SMALL_TILE);
 
 interface Side {
   /** Name of the binding and of its workgroup memory. */
@@ -48,8 +57,8 @@ interface Side {
   readonly ld: string;
 }
 
-/** WGSL that brings block number `block` of the stretch at k to `next`: four rows or columns at four steps of k. */
-function bring({ name, alongK, vector, across, ld }: Side): string {
+/** WGSL: loads patch number `block` of the operand at k into `next`: four rows or columns at four steps of k. */
+function loadTile({ name, alongK, vector, across, ld }: Side): string {
   const [outer, inner, outerEnd, innerEnd] = alongK
     ? ['x', 'step', `params.${across}`, 'params.k']
     : ['step', 'x', 'params.k', `params.${across}`];
@@ -64,14 +73,14 @@ function bring({ name, alongK, vector, across, ld }: Side): string {
   };
   const turned = [0, 1, 2, 3].map((j) => (alongK ? `vec4f(u0[${j}], u1[${j}], u2[${j}], u3[${j}])` : `u${j}`));
   return /* wgsl */ `
-    let x = origin_${name} + 4 * (block / ${DEPTH / 4});
-    let step = k + 4 * (block % ${DEPTH / 4});
+    let x = origin_${name} + 4 * (block / ${BLOCK_K / 4});
+    let step = k + 4 * (block % ${BLOCK_K / 4});
     var u0 = vec4f(); var u1 = vec4f(); var u2 = vec4f(); var u3 = vec4f();
     ${[0, 1, 2, 3].map(load).join('\n')}
     ${turned.map((v, j) => `next[i * 4 + ${j}] = ${v};`).join(' ')}`;
 }
 
-/** One step of k: two vectors of a column of a's stretch by two of a row of b's. */
+/** One step of k: two vectors of a column of a by two of a row of b. */
 function multiply(tile: number, vectors: number, step: number): string {
   const side = tile / MICRO;
   const at = `source + ${(step * tile) / 4}`;
@@ -91,7 +100,7 @@ function multiply(tile: number, vectors: number, step: number): string {
       }`;
 }
 
-export function matmulWorkgroup(problem: MatmulProblem, tile: number, device: DeviceProfile): Launch[] {
+function launches(problem: MatmulProblem, tile: number, device: DeviceProfile): Launch[] {
   const { a, b, y, batch = [], epilogue = {} } = problem;
   const side = tile / MICRO;
   const threads = side * side;
@@ -113,10 +122,10 @@ export function matmulWorkgroup(problem: MatmulProblem, tile: number, device: De
   const vectorY = whole([y.ld, y.offset ?? 0, problem.n, ...batch.map((axis) => axis.y)]);
   const element = (vector: boolean): string => (vector ? 'vec4f' : 'f32');
   const tiles = tiling(problem, tile, tile);
-  // Blocks of an operand in a stretch, and how many an invocation brings of both together.
-  const blocks = (tile / 4) * (DEPTH / 4);
+  // Patches of an operand in a block, and how many an invocation loads of both together.
+  const blocks = (tile / 4) * (BLOCK_K / 4);
   const each = (2 * blocks) / threads;
-  const vectors = (DEPTH * tile) / 4;
+  const vectors = (BLOCK_K * tile) / 4;
   const layout = `${a.transposed ? 't' : 'n'}${b.transposed ? 't' : 'n'}`;
   const store = vectorY
     ? epilogueWgsl(epilogue, { vector: true, sum: 'value', index: '(index / 4)', column: '(column / 4)' })
@@ -137,9 +146,9 @@ export function matmulWorkgroup(problem: MatmulProblem, tile: number, device: De
       ${what(sideB, String(vectors))}
     }
   }`;
-  const fetch = transfer(bring);
+  const fetch = transfer(loadTile);
   const put = transfer((_side, offset) => {
-    const to = `buffer * ${2 * vectors} + ${offset} + 4 * (block % ${DEPTH / 4}) * ${tile / 4} + ((block / ${DEPTH / 4}) ^ (2 * (block % ${DEPTH / 4})))`;
+    const to = `buffer * ${2 * vectors} + ${offset} + 4 * (block % ${BLOCK_K / 4}) * ${tile / 4} + ((block / ${BLOCK_K / 4}) ^ (2 * (block % ${BLOCK_K / 4})))`;
     return `let to = ${to}; ${[0, 1, 2, 3].map((j) => `stage[to + ${(j * tile) / 4}] = next[i * 4 + ${j}];`).join(' ')}`;
   });
   return [
@@ -150,13 +159,13 @@ export function matmulWorkgroup(problem: MatmulProblem, tile: number, device: De
         b: element(sideB.vector),
         y: element(vectorY),
       }),
-      // Not a constant: unrolling all of a stretch takes compilers long and gains nothing over four steps.
-      uniforms: { ...matmulUniforms(problem, tiles), fours: u32(DEPTH / 4) },
+      // Not a constant: unrolling all of a block takes compilers long and gains nothing over four steps.
+      uniforms: { ...matmulUniforms(problem, tiles), fours: u32(BLOCK_K / 4) },
       ranges: problem.ranges,
       wgsl: /* wgsl */ `
 ${placeWgsl}
 ${epilogueFunctions(epilogue)}
-// Two buffers, each a's stretch and then b's.
+// Two buffers, each a's block and then b's.
 var<workgroup> stage: array<vec4f, ${4 * vectors}>;
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
@@ -176,8 +185,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   ${put}
   workgroupBarrier();
   for (; k < params.k; ) {
-    let more = k + ${DEPTH} < params.k;
-    k += ${DEPTH};
+    let more = k + ${BLOCK_K} < params.k;
+    k += ${BLOCK_K};
     if (more) {
       ${fetch}
     }

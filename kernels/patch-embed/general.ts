@@ -1,7 +1,8 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { input, launch, output, require, u32 } from '../lib/kernel.ts';
+import { bind, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch, Uniforms } from '../lib/kernel.ts';
+import { reduce } from '../reduce/index.ts';
 import { patchEmbedCost } from './problem.ts';
 import type { PatchEmbedProblem } from './problem.ts';
 
@@ -27,9 +28,6 @@ const vectorsOf = ({ patch }: PatchEmbedProblem): Vectors =>
 /** Sizes in vectors, and the WGSL that finds pixels with them. */
 function sizes(problem: PatchEmbedProblem, { lanes }: Vectors): Uniforms {
   const { batch, channels, gridHeight, gridWidth, patch, width } = problem;
-  require([batch, channels, gridHeight, gridWidth, patch, width].every(
-    (size) => Number.isInteger(size) && size > 0,
-  ), 'patch_embed', 'positive sizes', problem);
   return {
     patches: u32(batch * gridHeight * gridWidth),
     grid_height: u32(gridHeight),
@@ -106,7 +104,7 @@ fn main(${invocation}) {
 }
 
 /** Parts that the sum over patches is split into for the weight gradient, so that every lane of the device has work. */
-export function weightGradientParts(problem: PatchEmbedProblem, device: DeviceProfile): number {
+function weightGradientParts(problem: PatchEmbedProblem, device: DeviceProfile): number {
   const { channels, patch, width, batch, gridHeight, gridWidth } = problem;
   const own = ceilDiv(width, FEATURES) * ((channels * patch * patch) / vectorsOf(problem).lanes);
   const wanted = device.cpu ? 1 : ceilDiv(PARALLEL, own);
@@ -114,7 +112,7 @@ export function weightGradientParts(problem: PatchEmbedProblem, device: DevicePr
 }
 
 /**
- * partials[part, d, c, dy, dx], whose sum over the parts is dw. Lanes own pixels of a patch, an invocation FEATURES
+ * dw as the sum of partials[part, d, c, dy, dx] over the parts. Lanes own pixels of a patch, an invocation FEATURES
  * features: gradients are the same for all lanes, each pixel serves all features.
  */
 export function weightGradientGeneral(problem: PatchEmbedProblem, device: DeviceProfile): Launch[] {
@@ -124,16 +122,15 @@ export function weightGradientGeneral(problem: PatchEmbedProblem, device: Device
   const { channels, patch, width, batch, gridHeight, gridWidth } = problem;
   const columns = (channels * patch * patch) / lanes;
   const features = ceilDiv(width, FEATURES);
-  return [
-    launch({
-      name: `patch_embed.weight/vec${lanes}`,
-      bindings: [input('x', element), input('dy'), output('partials', element)],
-      uniforms: {
-        ...sizes(problem, vectors),
-        per_part: u32(ceilDiv(batch * gridHeight * gridWidth, parts)),
-        parts: u32(parts),
-      },
-      wgsl: /* wgsl */ `
+  const sums = launch({
+    name: `patch_embed.weight/vec${lanes}`,
+    bindings: [input('x', element), input('dy'), output('partials', element)],
+    uniforms: {
+      ...sizes(problem, vectors),
+      per_part: u32(ceilDiv(batch * gridHeight * gridWidth, parts)),
+      parts: u32(parts),
+    },
+    wgsl: /* wgsl */ `
 ${linearWorkgroupWgsl}
 ${pixelWgsl}
 @compute @workgroup_size(${WORKGROUP})
@@ -160,9 +157,14 @@ fn main(${invocation}) {
     if (feature + f < params.width) { partials[(part * params.width + feature + f) * depth + k] = sum[f]; }
   }
 }`,
-      grid: foldGrid(ceilDiv(columns * features * parts, WORKGROUP), device),
-      cost: patchEmbedCost(problem, 'x', 'partials'),
-    }),
+    grid: foldGrid(ceilDiv(columns * features * parts, WORKGROUP), device),
+    cost: patchEmbedCost(problem, 'x', 'partials'),
+  });
+  if (parts === 1) return bind([sums], { partials: 'dw' });
+  const elements = width * channels * patch * patch;
+  return [
+    ...bind([sums], {}, { partials: { elements: parts * elements } }),
+    ...bind(reduce({ op: 'sum', outer: 1, reduce: parts, inner: elements }, device), { x: 'partials', y: 'dw' }),
   ];
 }
 

@@ -14,25 +14,53 @@
  * Cost: 2 B Gy Gx C P^2 D FLOP, forward and for each gradient. `deit kernel patch_embed` shows the kernels.
  */
 import { inHalf } from '../lib/f16-storage.ts';
-import type { Kernel } from '../lib/kernel.ts';
+import { plain } from '../lib/plain.ts';
+import { kernelOf } from '../lib/variant.ts';
+import type { Variant } from '../lib/variant.ts';
 import { forwardGeneral, imageGradientGeneral, weightGradientGeneral } from './general.ts';
+import { forwardPlain, imageGradientPlain, weightGradientPlain } from './plain.ts';
+import { checkPatchEmbed, largestTensor } from './problem.ts';
 import type { PatchEmbedProblem } from './problem.ts';
 import { fitsSubgroup, forwardSubgroup, weightGradientSubgroup } from './subgroup.ts';
 
-export { weightGradientParts as patchEmbedWeightParts } from './general.ts';
 export type { PatchEmbedProblem } from './problem.ts';
 
-/** Bindings x, w, bias, y. */
-export const patchEmbedForward: Kernel<PatchEmbedProblem> = (problem, device) =>
-  inHalf((fitsSubgroup(problem, device) ? forwardSubgroup : forwardGeneral)(problem, device), problem.half);
-
-/** Bindings x, dy, partials [parts, d, c, dy, dx], whose sum over the `patchEmbedWeightParts` parts is dw. */
-export const patchEmbedWeight: Kernel<PatchEmbedProblem> = (problem, device) =>
-  inHalf(
-    (fitsSubgroup(problem, device) ? weightGradientSubgroup : weightGradientGeneral)(problem, device),
-    problem.half,
+const kernel = (pass: string, ...variants: readonly Variant<PatchEmbedProblem>[]) =>
+  kernelOf<PatchEmbedProblem>(
+    `patch_embed.${pass}`,
+    checkPatchEmbed,
+    variants.map((variant) => ({
+      ...variant,
+      launches: (problem, device) => inHalf(variant.launches(problem, device), problem.f16),
+    })),
   );
 
+const subgroup = (launches: Variant<PatchEmbedProblem>['launches']): Variant<PatchEmbedProblem> => ({
+  name: 'subgroup',
+  fits: fitsSubgroup,
+  launches,
+});
+const general = (launches: Variant<PatchEmbedProblem>['launches']): Variant<PatchEmbedProblem> => ({
+  name: 'general',
+  fits: () => true,
+  launches,
+});
+
+/** Bindings x, w, bias, y. */
+export const patchEmbedForward = kernel(
+  'forward',
+  subgroup(forwardSubgroup),
+  general(forwardGeneral),
+  plain(largestTensor, forwardPlain),
+);
+
+/** Bindings x, dy, dw. */
+export const patchEmbedWeight = kernel(
+  'weight',
+  subgroup(weightGradientSubgroup),
+  general(weightGradientGeneral),
+  plain(largestTensor, weightGradientPlain),
+);
+
 /** The gradient of the image. Bindings w, dy, dx. */
-export const patchEmbedImage: Kernel<PatchEmbedProblem> = (problem, device) =>
-  inHalf(imageGradientGeneral(problem, device), problem.half);
+export const patchEmbedImage = kernel('image', general(imageGradientGeneral), plain(largestTensor, imageGradientPlain));

@@ -8,7 +8,7 @@ import { patchEmbedCost } from './problem.ts';
 import type { PatchEmbedProblem } from './problem.ts';
 
 /*
- * Patch embedding on software adapters: the formulas of index.ts in the forms of matmul/subgroup-rows.ts (lanes own
+ * Patch embedding on software adapters: the formulas of index.ts by the method of matmul/subgroup-rows.ts (lanes own
  * patches, features pass by), and for the weight's gradient, whose sums are over patches, with the other division of
  * labour: lanes own pixels (vec4), a different feature is loaded by each lane and handed round with subgroupBroadcast, and
  * patches pass by. Pixels are read where they lie.
@@ -45,7 +45,7 @@ export function forwardSubgroup(problem: PatchEmbedProblem, device: DeviceProfil
   const tiles = tilesOfRows * tilesN;
   return [
     launch({
-      name: `patch_embed.forward/subgroup_${lanes * tile.rows}x${tile.stretch}`,
+      name: `patch_embed.forward/subgroup_${lanes * tile.rows}x${tile.blockK}`,
       enables: ['subgroups'],
       bindings: [input('x', 'vec4f'), input('w', 'vec4f'), input('bias', 'vec4f'), output('y', 'vec4f')],
       uniforms: {
@@ -57,7 +57,7 @@ export function forwardSubgroup(problem: PatchEmbedProblem, device: DeviceProfil
         tiles_n: u32(tilesN),
         tile_columns: u32(columns),
         rows: u32(tile.rows),
-        stretch: u32(tile.stretch),
+        block_k: u32(tile.blockK),
       },
       wgsl: /* wgsl */ `
 ${linearWorkgroupWgsl}
@@ -79,12 +79,12 @@ let first = tile % params.tiles_n * params.tile_columns;
 let width = min(params.tile_columns, params.width - first);
 ${code.declarations}
 ${lines(tile.rows, (r) => `let start${r} = start_of(first_patch + ${r * lanes});`)}
-for (var k = 0u; k < params.depth; k += params.stretch) {
+for (var k = 0u; k < params.depth; k += params.block_k) {
   // Where element k of a patch lies: its column, its row, its channel.
   var dx = k / 4 % params.columns;
   var dy = k / 4 / params.columns % params.side;
   var at = k / 4 / params.columns / params.side * params.plane + dy * params.image_row + dx;
-  ${code.hold(
+  ${code.cacheRows(
     (r) => `select(vec4f(), x[start${r} + at], k + e < params.depth)`,
     `let row_ends = dx + 1 == params.columns;
 let channel_ends = row_ends && dy + 1 == params.side;
@@ -108,7 +108,7 @@ if (patch_index < params.patches) { y[patch_index * params.width / 4 + column] =
   ];
 }
 
-/** Bindings x, dy, partials: the weight gradient in one part. A tile is 4 lanes' features by 8 lanes' pixels. */
+/** Bindings x, dy, dw: the weight gradient in one part. A tile is 4 lanes' features by 8 lanes' pixels. */
 export function weightGradientSubgroup(problem: PatchEmbedProblem, device: DeviceProfile): Launch[] {
   const lanes = device.subgroupSize;
   const { patches, depth } = sizes(problem);
@@ -121,7 +121,7 @@ export function weightGradientSubgroup(problem: PatchEmbedProblem, device: Devic
     launch({
       name: `patch_embed.weight/subgroup_${rows}x${4 * lanes * vectors}`,
       enables: ['subgroups'],
-      bindings: [input('x', 'vec4f'), input('dy', 'vec4f'), output('partials', 'vec4f')],
+      bindings: [input('x', 'vec4f'), input('dy', 'vec4f'), output('dw', 'vec4f')],
       uniforms: {
         ...steps(problem),
         patches: u32(patches),
@@ -173,7 +173,7 @@ gy = select(select(gy, gy + 1, row_ends), 0u, image_ends);
 for (var r = 0u; r < min(params.rows, params.width - row); r++) {
 ${lines(
   vectors,
-  (v) => `if (wanted${v} * 4 < params.depth) { partials[(row + r) * params.depth / 4 + wanted${v}] = sums${v}[r]; }`,
+  (v) => `if (wanted${v} * 4 < params.depth) { dw[(row + r) * params.depth / 4 + wanted${v}] = sums${v}[r]; }`,
 )}
 }
 }`,

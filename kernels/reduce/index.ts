@@ -7,13 +7,14 @@
  * it comes out as in PyTorch's amax, and in a subgroup too.
  *
  * Where there are few results for long sums, `reduce` is cut into segments, one more stage sums those, and so on; the
- * partial results live in the scratch bindings `partial0` and `partial1` of `reduceScratch(...)` elements.
+ * partial results live in scratch memory, `partial0` and `partial1`.
  *
  * Gradients are in backward.ts. Cost: one FLOP an element, which is read once. `deit kernel sum` and `deit kernel amax` show the kernels.
  */
 import { BINDING_ALIGNMENT, ceilDiv } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { require } from '../lib/kernel.ts';
+import { DeitError } from '../lib/errors.ts';
+import { bind, require } from '../lib/kernel.ts';
 import type { Kernel, Launch } from '../lib/kernel.ts';
 import { plain } from '../lib/plain.ts';
 import { kernelOf } from '../lib/variant.ts';
@@ -36,6 +37,15 @@ function alignedRows(bytes: number): number {
   while ((rows * bytes) % BINDING_ALIGNMENT !== 0) rows *= 2;
   return rows;
 }
+
+/** Even single rows of it cannot be bound at offsets that are aligned. */
+const tooLarge = (bytes: number, device: DeviceProfile): DeitError =>
+  new DeitError('limit-exceeded', 'A tensor is too large to be reduced with the bindings of this device.', {
+    where: 'kernel reduce',
+    expected: `at most ${device.maxBindingSize} bytes`,
+    found: `${bytes} bytes`,
+    fix: 'use a smaller batch',
+  });
 
 /** The choice of variant, and the stages that a reduction takes. */
 export function reduceStages(problem: ReduceProblem, device: DeviceProfile): Stage[] {
@@ -61,18 +71,17 @@ export function reduceStages(problem: ReduceProblem, device: DeviceProfile): Sta
       wanted = Math.max(wanted, ceilDiv(2 * bytes * alignedRows(inner * element), device.maxBindingSize));
     const segment = ceilDiv(ceilDiv(reduce, wanted), granule) * granule;
     const segments = ceilDiv(reduce, segment);
+    if (oversize && segments === reduce && reduce > 1) throw tooLarge(bytes, device);
     stages.push({ access, outer, reduce, inner, segment, segments });
     reduce = segments;
   } while (reduce > 1);
   return stages;
 }
 
-/** Elements of the scratch bindings partial0 and partial1; 0 where a binding is not used. */
-export function reduceScratch(problem: ReduceProblem, device: DeviceProfile): [number, number] {
-  const sizes = reduceStages(problem, device).map(({ outer, segments, inner }) => outer * segments * inner);
-  sizes.pop();
-  return [sizes[0] ?? 0, sizes[1] ?? 0];
-}
+/** Stages take turns with two tensors of partial results; the first stage of each has the most. */
+const partialResults = ({ outer, segments, inner }: Stage, name: string) => ({
+  [name]: { elements: outer * segments * inner },
+});
 
 const bytesOf = ({ outer, reduce: length, inner }: ReduceProblem): number => 4 * outer * length * inner;
 
@@ -92,11 +101,12 @@ function inStages(problem: ReduceProblem, device: DeviceProfile): Launch[] {
     const to = last ? 'y' : `partial${i % 2}`;
     const finish = last && op === 'sum';
     const serial = stage.access === 'row' ? rowStage : serialStage;
-    return serial(op, stage, { from, to, half: half && i === 0 }, finish ? divisor : 1, device);
+    const launches = serial(op, stage, { from, to, half: half && i === 0 }, finish ? divisor : 1, device);
+    return last ? launches : bind(launches, {}, partialResults(stages[i % 2], to));
   });
 }
 
-/** Bindings x, y, and the scratch. */
+/** Bindings x and y. */
 export const reduce = kernelOf<ReduceProblem>('reduce', checked, [
   { name: 'stages', fits: () => true, launches: inStages },
   {
@@ -121,8 +131,5 @@ const asReduce = ({ rows, columns, half }: ColumnSumProblem): ReduceProblem => (
   half,
 });
 
-/** y [columns] = the sum over the rows of x [rows, columns]: bias gradients. Bindings x, y, and the scratch. */
+/** y [columns] = the sum over the rows of x [rows, columns]: bias gradients. Bindings x and y. */
 export const columnSum: Kernel<ColumnSumProblem> = (problem, device) => reduce(asReduce(problem), device);
-
-export const columnSumScratch = (problem: ColumnSumProblem, device: DeviceProfile): [number, number] =>
-  reduceScratch(asReduce(problem), device);

@@ -99,15 +99,8 @@ describe('deit kernel', () => {
   });
 
   it('shows what another device runs, and the gradients', async () => {
-    const gpu = (await ran('kernel', 'matmul', '--problem', '{"m":512,"n":512,"k":512,"half":true}')).out;
-    const cores = [
-      'kernel',
-      'matmul',
-      '--device',
-      'tensor-cores',
-      '--problem',
-      '{"m":512,"n":512,"k":512,"half":true}',
-    ];
+    const gpu = (await ran('kernel', 'matmul', '--problem', '{"m":512,"n":512,"k":512,"f16":true}')).out;
+    const cores = ['kernel', 'matmul', '--device', 'tensor-cores', '--problem', '{"m":512,"n":512,"k":512,"f16":true}'];
     expect(gpu).not.toContain('subgroupMatrixMultiplyAccumulate');
     expect((await ran(...cores)).out).toContain('subgroupMatrixMultiplyAccumulate');
     expect((await ran('kernel', 'layer_norm', '--backward')).out).toContain('binding 3: dx, read_write');

@@ -5,6 +5,7 @@ import {
   createEngine,
   describeTuning,
   input,
+  kernelOf,
   launch,
   linear,
   matmul,
@@ -13,61 +14,62 @@ import {
   scaledDotProductAttention,
   tune,
 } from '../../engine/node.ts';
-import type { Engine, Kernel, Tensor, Tunable, Way } from '../../engine/node.ts';
+import type { Engine, Tensor, VariantKernel } from '../../engine/node.ts';
 import { uniform } from '../support/close.ts';
 import { timedBy } from '../support/timed-by.ts';
 
-/** A computation y = x + x in ways that are right, wrong, or no WGSL at all. */
-const double: Kernel<{ n: number; way: string }> = ({ way }) => [
-  launch({
-    name: `double/${way}`,
-    bindings: [input('x'), output('y')],
-    wgsl: `@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
-  y[id.x] = ${{ sum: 'x[id.x] + x[id.x]', product: '2 * x[id.x]', wrong: '2.001 * x[id.x]', nothing: 'y[id.x]' }[way] ?? 'nonsense'};
+/** A computation y = x + x by variants that are right, wrong, or no WGSL at all. */
+const doubling = (...names: string[]): VariantKernel<{ n: number }> =>
+  kernelOf(
+    'double',
+    (problem) => problem,
+    names.map((name) => ({
+      name,
+      fits: () => true,
+      launches: () => [
+        launch({
+          name: `double/${name}`,
+          bindings: [input('x'), output('y')],
+          wgsl: `@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+  y[id.x] = ${{ sum: 'x[id.x] + x[id.x]', product: '2 * x[id.x]', wrong: '2.001 * x[id.x]', nothing: 'y[id.x]' }[name] ?? 'nonsense'};
 }`,
-    grid: [1, 1, 1],
-    cost: { flops: 64, bytes: 512 },
-  }),
-];
-
-const doubling = (...ways: string[]): Tunable<{ n: number }, Way> => ({
-  name: 'double',
-  ways: () => ways.map((name) => ({ name })),
-  flops: ({ n }) => n,
-  describe: ({ n }) => `double ${n}`,
-  trial(own, { n }, make) {
-    const [x, y] = [make([n]), make([n])];
-    return {
-      record: ({ name }) => own.run('tune', double, { n, way: name }, { x, y }),
-      results: [y],
-      tolerance: 2 ** -20,
-    };
-  },
-});
+          grid: [1, 1, 1],
+          cost: { flops: 64, bytes: 512 },
+        }),
+      ],
+    })),
+    {
+      flops: ({ n }) => n,
+      describe: ({ n }) => `double ${n}`,
+      tensors: ({ n }) => ({ x: { elements: n }, y: { elements: n } }),
+      results: ['y'],
+      tolerance: () => 2 ** -20,
+    },
+  );
 
 describe('tune', () => {
   const seconds = 1e6;
-  /** What is chosen among ways that take these times. */
+  /** What is chosen among variants that take these times. */
   async function choice(times: Readonly<Record<string, number>>) {
     const own = await createEngine();
-    const tunable = doubling(...Object.keys(times));
-    const asked = await own.variants.collect(() => own.variants.find(tunable, { n: 64 }));
+    const kernel = doubling(...Object.keys(times));
+    const asked = await own.variants.collect(() => own.variants.find(kernel, { n: 64 }));
     const time = timedBy((name) => times[name]);
     const { measured } = await tune(own, asked, { cache: null, seconds, time });
-    const found = own.variants.find(tunable, { n: 64 })?.name;
-    const ms = measured[0].ways.map((way) => way.ms);
+    const found = own.variants.find(kernel, { n: 64 });
+    const ms = measured[0].variants.map(({ ms: own }) => own);
     // The engine is sound, whatever was tried on it.
     expect(await own.full([2], 3).read()).toEqual(Float32Array.of(3, 3));
     own.close();
     return { found, ms };
   }
 
-  it('takes what is clearly faster than the usual way, and nothing else', async () => {
+  it('takes what is clearly faster than the default, and nothing else', async () => {
     expect((await choice({ sum: 10, product: 9.4 })).found).toBe('product');
     expect((await choice({ sum: 10, product: 9.6 })).found).toBe('sum');
   });
 
-  it('never takes a way whose results differ, that leaves results unwritten, or that does not compile', async () => {
+  it('never takes a variant whose results differ, that leaves results unwritten, or that does not compile', async () => {
     expect(await choice({ sum: 10, wrong: 1, product: 5 })).toEqual({ found: 'product', ms: [10, null, 5] });
     expect(await choice({ sum: 10, nothing: 1 })).toEqual({ found: 'sum', ms: [10, null] });
     expect(await choice({ sum: 10, nonsense: 1 })).toEqual({ found: 'sum', ms: [10, null] });
@@ -75,9 +77,9 @@ describe('tune', () => {
 
   it('measures the heaviest first, and stops when its time is up', async () => {
     const own = await createEngine();
-    const tunable = doubling('sum', 'product');
+    const kernel = doubling('sum', 'product');
     const asked = await own.variants.collect(() => {
-      for (const n of [40, 60, 50]) own.variants.find(tunable, { n });
+      for (const n of [40, 60, 50]) own.variants.find(kernel, { n });
     });
     let clock = 0;
     let samples = 0;
@@ -87,7 +89,7 @@ describe('tune', () => {
       return Promise.resolve(1);
     };
     const options = { cache: null, now: () => clock, time };
-    // A first sample and five more of both ways take 12 s by this clock.
+    // A first sample and five more of both variants take 12 s by this clock.
     const report = await tune(own, asked, { ...options, seconds: 30 });
     expect(report.measured.map(({ what }) => what)).toEqual(['double 60', 'double 50']);
     expect([report.left, samples]).toEqual([1, 30]);
@@ -113,7 +115,7 @@ describe('tune', () => {
       { cache: null, seconds },
     );
     expect(report.measured.length).toBe(1);
-    for (const { ms } of report.measured[0].ways) expect(ms).toBeGreaterThan(0);
+    for (const { ms } of report.measured[0].variants) expect(ms).toBeGreaterThan(0);
     expect(await y.read()).toEqual(Float32Array.of(0));
     own.trimMemory();
     expect(own.memory().keptBytes).toBe(before.keptBytes);
@@ -146,54 +148,48 @@ describe('tune', () => {
     };
     const asked = await own.variants.collect(() => own.compile(work));
     expect(asked.length).toBe(9 + 3 + 9);
-    for (const { tunable, problem } of asked) {
-      const operands: Tensor[] = [];
-      const written = new Map<Tensor, string>();
-      const names = own.scope(() => {
-        const trial = tunable.trial(own, problem, (shape, dtype = 'f32') => {
-          operands.push(own.empty(shape, dtype));
-          return operands.at(-1)!;
-        });
-        own.observe(
-          ({ outputs }) => {
-            for (const [name, { storage }] of Object.entries(outputs)) {
-              const operand = operands.find((tensor) => tensor.storage === storage);
-              if (operand) written.set(operand, name);
-            }
-          },
-          () => trial.record(tunable.ways(problem, own.profile)[0]),
+    for (const { kernel, problem } of asked) {
+      const { tensors, results, describe: describeProblem } = kernel.tuning!;
+      const written = new Set<string>();
+      own.scope(() => {
+        const given = Object.fromEntries(
+          Object.entries(tensors(problem)).map(([name, { elements, dtype }]) => [name, own.empty([elements], dtype)]),
         );
-        return trial.results.map((tensor) => written.get(tensor) ?? 'not written');
+        own.observe(
+          ({ outputs }) => Object.keys(outputs).forEach((name) => name in given && written.add(name)),
+          () => own.run('tune', kernel, problem, given),
+        );
       });
-      // The reference that a row's weights are stored by is any number near the largest score: variants differ in it.
-      const comparable = [...written.values()].filter((name) => name !== 'stats');
-      expect(names.sort(), tunable.describe(problem)).toEqual(comparable.sort());
+      // The running max that a row's probabilities are stored by is any number near the largest score: variants differ in it.
+      const comparable = [...written].filter((name) => name !== 'stats');
+      const compared = results.filter((name) => name in tensors(problem));
+      expect([...compared].sort(), describeProblem(problem)).toEqual(comparable.sort());
     }
     own.close();
   });
 
-  it('finds that all ways of linear layers and attention agree, epilogues, row sums and gradients included', async () => {
+  it('finds that all variants of linear layers and attention agree, epilogues, row sums and gradients included', async () => {
     const own = await createEngine();
-    const { measured, left } = await tune(own, () => layers(own), { cache: null, seconds, ways: 5 });
+    const { measured, left } = await tune(own, () => layers(own), { cache: null, seconds, variants: 5 });
     // Three layers, each with the gradients of input and weight; attention where there is a choice on this device.
     expect(measured.filter(({ what }) => !what.startsWith('attention')).length).toBe(9);
     expect(left).toBe(0);
-    for (const { what, ways } of measured) {
-      const failed = ways.filter(({ ms }) => ms === null).map(({ name }) => `${what}: ${name}`);
+    for (const { what, variants } of measured) {
+      const failed = variants.filter(({ ms }) => ms === null).map(({ name }) => `${what}: ${name}`);
       expect(failed).toEqual([]);
     }
     own.close();
   });
 
-  it.each([false, true])('finds that all ways of convolutions agree, gradients included, f16: %s', async (half) => {
+  it.each([false, true])('finds that all variants of convolutions agree, gradients included, f16: %s', async (half) => {
     const own = await createEngine();
     if (half && !own.profile.f16) return own.close();
     const work = (): void => autocast(own, () => convolutions(own), { enabled: half });
     const { measured, left } = await tune(own, work, { cache: null, seconds });
     expect([measured.length, left]).toEqual([9, 0]);
-    for (const { what, ways } of measured) {
-      expect(ways.length, what).toBeGreaterThan(1);
-      expect(ways.filter(({ ms }) => ms === null).map(({ name }) => `${what}: ${name}`)).toEqual([]);
+    for (const { what, variants } of measured) {
+      expect(variants.length, what).toBeGreaterThan(1);
+      expect(variants.filter(({ ms }) => ms === null).map(({ name }) => `${what}: ${name}`)).toEqual([]);
     }
     own.close();
   });

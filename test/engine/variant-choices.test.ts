@@ -6,8 +6,6 @@ import { Interrupted, RunFolder, nestRecipe, resolveRecipe, trainRecipe } from '
 import type { Overrides } from '../../deit/node.ts';
 import { createEngine, matmul, tune } from '../../engine/node.ts';
 import type { CachedTuneOptions, Engine, Tensor } from '../../engine/node.ts';
-import { productForms } from '../../kernels/matmul/index.ts';
-import type { MatmulProblem } from '../../kernels/matmul/index.ts';
 import { uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
 import { SMALL_RUN } from '../support/small-run.ts';
@@ -35,10 +33,10 @@ describe('choices', () => {
     );
     return kernels;
   };
-  /** Two forms of the product besides the usual one, and the kernels of all three. */
-  async function forms() {
+  /** Two variants of the product besides the default, and the kernels of all three. */
+  async function candidates() {
     const [asked] = await engine().variants.collect(() => product(engine()));
-    const names = productForms(asked.problem as MatmulProblem, engine().profile).map(({ name }) => name);
+    const names = asked.kernel.candidates(asked.problem, engine().profile);
     const kernels = names.slice(0, 3).map((name) => {
       engine().variants.choose(asked.key, name);
       return kernelsOf(engine());
@@ -59,7 +57,7 @@ describe('choices', () => {
 
   it('are none unless asked for', async () => {
     const own = await createEngine();
-    const { kernels } = await forms();
+    const { kernels } = await candidates();
     expect(new Set(kernels.map(String)).size).toBe(3);
     expect(kernelsOf(own)).toEqual(kernels[0]);
     expect([own.variants.size, own.variants.export().choices]).toEqual([0, {}]);
@@ -67,7 +65,7 @@ describe('choices', () => {
   });
 
   it('survive in the cache file, and are not measured again', async () => {
-    const { names, kernels } = await forms();
+    const { names, kernels } = await candidates();
     const cache = join(folder, 'new', 'cache.json');
     expect(await tuned({ cache, time: prefer(names[1]) })).toEqual(kernels[1]);
     expect(await tuned({ cache, time: noTime })).toEqual(kernels[1]);
@@ -78,10 +76,10 @@ describe('choices', () => {
     ['garbage', () => 'x{'],
     ['another version', (text: string) => text.replace(/"version": "[^"]*"/, '"version": "0.0.0-other"')],
     ['another device', (text: string) => text.replace('"device": "', '"device": "other ')],
-    ['a form that does not exist', (text: string, name: string) => text.replace(`"${name}"`, '"no_such_form"')],
+    ['a variant that does not exist', (text: string, name: string) => text.replace(`"${name}"`, '"no_such_variant"')],
     ['lists for choices', (text: string) => text.replace(/"choices": \{[^}]*\}/, '"choices": []')],
   ])('are measured anew where the cache holds %s', async (what, damage) => {
-    const { names, kernels } = await forms();
+    const { names, kernels } = await candidates();
     const cache = join(folder, `${what}.json`);
     await tuned({ cache, time: prefer(names[1]) });
     const text = readFileSync(cache, 'utf8');
@@ -94,14 +92,14 @@ describe('choices', () => {
   });
 
   it('do without a cache that cannot be written', async () => {
-    const { names, kernels } = await forms();
+    const { names, kernels } = await candidates();
     writeFileSync(join(folder, 'in-the-way'), '');
     const cache = join(folder, 'in-the-way', 'cache.json');
     expect(await tuned({ cache, time: prefer(names[1]) })).toEqual(kernels[1]);
   });
 
   it('go from engine to engine as plain data, on the same device only', async () => {
-    const { names, kernels } = await forms();
+    const { names, kernels } = await candidates();
     const own = await createEngine();
     await tune(own, () => void product(own), { cache: null, seconds: 1e6, time: prefer(names[1]) });
     const variants = own.variants.export();
@@ -163,7 +161,7 @@ describe('a training run', () => {
   it('goes on with the variants that it was begun with, to the bit, whatever the cache says', async () => {
     const cache = join(folder, 'run-cache.json');
     const time = timedBy((name) => (name === other ? 0.1 : 1));
-    const tuning: CachedTuneOptions = { cache, seconds: 1e6, ways: 4, time };
+    const tuning: CachedTuneOptions = { cache, seconds: 1e6, variants: 4, time };
     const overrides = { 'run.tune': true };
     const whole = await train('whole', overrides, tuning);
     expect(whole.lines.filter((line) => line.startsWith('tuner:'))).toEqual([
@@ -172,7 +170,7 @@ describe('a training run', () => {
     const written = JSON.parse(readFileSync(join(folder, 'whole', 'variants.json'), 'utf8')) as { choices: object };
     expect(Object.keys(written.choices).length).toBeGreaterThan(3);
     const before = await train('parted', overrides, tuning, { stopAt: 4 });
-    // Now the cache would have the products computed in another way.
+    // Now the cache would have the products computed by another variant.
     const text = readFileSync(cache, 'utf8');
     writeFileSync(cache, text.replaceAll(`"${other}"`, '"workgroup"'));
     expect(readFileSync(cache, 'utf8')).not.toBe(text);

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { autocast, conv2d, to } from '../../engine/node.ts';
 import type { Engine, Tensor } from '../../engine/node.ts';
-import { convForward, convPartialSize } from '../../kernels/conv2d/index.ts';
-import type { ConvWay } from '../../kernels/conv2d/index.ts';
+import { convForward, convOutput, convWeightGradient } from '../../kernels/conv2d/index.ts';
+import type { ConvProblem } from '../../kernels/conv2d/index.ts';
+import { convReference } from '../../kernels/conv2d/reference.ts';
 import type { DeviceProfile } from '../../kernels/lib/device.ts';
 import { CONV_CASES } from '../cases/conv.ts';
 import type { ConvCase } from '../cases/conv.ts';
@@ -22,53 +23,18 @@ const operandsOf = (c: ConvCase): (Operand & { data: Float32Array })[] => [
   ...(c.bias ? [{ shape: [c.weight[0]], data: uniform(c.weight[0], 3) }] : []),
 ];
 
-/** Calls `each` with the places of x, weight and y of every product of a convolution. */
-function forProducts(c: ConvCase, size: Size, each: (x: number, w: number, y: number) => void): void {
-  const [, channels, height, width] = c.x;
-  const [filters, depth, kernelHeight, kernelWidth] = c.weight;
-  const { stride = 1, padding = 0, groups = 1 } = c;
-  for (let b = 0; b < c.x[0]; b++)
-    for (let o = 0; o < filters; o++)
-      for (let k = 0; k < depth; k++)
-        for (let p = 0; p < size.height; p++)
-          for (let q = 0; q < size.width; q++)
-            for (let i = 0; i < kernelHeight; i++)
-              for (let j = 0; j < kernelWidth; j++) {
-                const [h, w] = [p * stride - padding + i, q * stride - padding + j];
-                if (h < 0 || h >= height || w < 0 || w >= width) continue;
-                const channel = Math.floor(o / (filters / groups)) * depth + k;
-                each(
-                  ((b * channels + channel) * height + h) * width + w,
-                  ((o * depth + k) * kernelHeight + i) * kernelWidth + j,
-                  ((b * filters + o) * size.height + p) * size.width + q,
-                );
-              }
-}
-
-interface Size {
-  readonly height: number;
-  readonly width: number;
-}
-
-const outputSize = ({ x, weight, stride = 1, padding = 0 }: ConvCase): Size => ({
-  height: Math.floor((x[2] + 2 * padding - weight[2]) / stride) + 1,
-  width: Math.floor((x[3] + 2 * padding - weight[3]) / stride) + 1,
+const problemOf = ({ x, weight, stride = 1, padding = 0, groups = 1 }: ConvCase): ConvProblem => ({
+  batch: x[0],
+  channels: x[1],
+  height: x[2],
+  width: x[3],
+  filters: weight[0],
+  kernelHeight: weight[2],
+  kernelWidth: weight[3],
+  stride,
+  padding,
+  groups,
 });
-
-function reference(c: ConvCase, x: Float32Array, weight: Float32Array, bias: Float32Array | null, dy: Float32Array) {
-  const size = outputSize(c);
-  const plane = size.height * size.width;
-  const filters = c.weight[0];
-  const y = Float64Array.from(dy, (_, i) => bias?.[Math.floor(i / plane) % filters] ?? 0);
-  const [dx, dw, db] = [new Float64Array(x.length), new Float64Array(weight.length), new Float64Array(filters)];
-  forProducts(c, size, (i, j, k) => {
-    y[k] += x[i] * weight[j];
-    dx[i] += dy[k] * weight[j];
-    dw[j] += dy[k] * x[i];
-  });
-  dy.forEach((value, i) => (db[Math.floor(i / plane) % filters] += value));
-  return { y, dx, dw, db };
-}
 
 /**
  * Runs a case forward and backward, and compares everything with float64; under autocast if the dtype of its image is given.
@@ -85,19 +51,24 @@ async function check(engine: Engine, c: ConvCase, what = '', image?: 'f32' | 'f1
   });
   const [x, weight, bias] = operands.map(({ data }) => data);
   const used = image ? rounded : (data: Float32Array): Float32Array => data;
-  const expected = reference(c, used(x), used(weight), bias ?? null, used(found.dy));
-  const { height, width } = outputSize(c);
-  expect(found.shape).toEqual([c.x[0], c.weight[0], height, width]);
+  const problem = problemOf(c);
+  const expected = convReference(problem, {
+    x: used(x),
+    weight: used(weight),
+    bias: bias ?? null,
+    dy: used(found.dy),
+  });
+  expect(found.shape).toEqual([c.x[0], c.weight[0], ...convOutput(problem)]);
   expectClose(found.y, expected.y, image ? HALF_UNIT : TOLERANCE, `${what} y`);
   expectClose(found.gradients[0], expected.dx, image === 'f16' ? HALF_UNIT : TOLERANCE, `${what} dx`);
-  expectClose(found.gradients[1], expected.dw, TOLERANCE, `${what} dw`);
-  if (c.bias) expectClose(found.gradients[2], expected.db, TOLERANCE, `${what} db`);
+  expectClose(found.gradients[1], expected.dweight, TOLERANCE, `${what} dw`);
+  if (c.bias) expectClose(found.gradients[2], expected.dbias, TOLERANCE, `${what} db`);
 }
 
-describe.each(PROFILES)('conv2d on $name', ({ name, claims }) => {
-  const engine = useEngineAs(claims);
+describe.each(PROFILES)('conv2d on $name', ({ name, claims, variant }) => {
+  const engine = useEngineAs(claims, variant);
   // The variants do not depend on the profile: the loads do, so that ordinary cases are enough elsewhere.
-  const cases = name === 'this device' ? CONV_CASES : CONV_CASES.filter((_, i) => i % 3 === 1);
+  const cases = name === 'this device' || variant ? CONV_CASES : CONV_CASES.filter((_, i) => i % 3 === 1);
 
   it.each(cases)('$name', (c) => check(engine(), c));
 
@@ -112,9 +83,9 @@ describe.each(PROFILES)('conv2d on $name', ({ name, claims }) => {
 
 const twoProfiles = PROFILES.filter(({ name }) => name === 'this device' || name === 'a GPU');
 
-describe.each(twoProfiles)('every way of a convolution on $name', ({ claims }) => {
+describe.each(twoProfiles)('every variant of a convolution on $name', ({ claims }) => {
   const engine = useEngineAs(claims);
-  // A case for each variant of each pass, with more channels than the largest tile has rows, and with fewer.
+  // A case for each access of each pass, with more channels than the largest tile has rows, and with fewer.
   const wanted =
     /^1x1, 16|^1x1 on many|^1x1 in groups|^1x1 on single pixels$|^3x3 in groups on single|of 3 to 5|of 24|stride 2$|^5x3/;
   const cases = CONV_CASES.filter(({ name }) => wanted.test(name));
@@ -126,14 +97,14 @@ describe.each(twoProfiles)('every way of a convolution on $name', ({ claims }) =
       return conv2d(x, weight, c.bias ? engine().zeros([c.weight[0]]) : null, c).sum();
     };
     const asked = await variants.collect(() => run().backward());
-    expect(asked.map(({ tunable }) => tunable.name)).toEqual(
-      ['forward', 'inputGradient', 'weightGradient'].map((pass) => `conv2d.${pass}`),
+    expect(asked.map(({ kernel }) => kernel.id)).toEqual(
+      ['forward', 'input_gradient', 'weight_gradient'].map((pass) => `conv2d.${pass}`),
     );
-    const ways = asked.map(({ tunable, problem }) => tunable.ways(problem, profile).map(({ name }) => name));
-    for (const own of ways) expect(new Set(own).size).toBe(own.length);
-    // All passes at once, each in the next of its ways.
-    for (let i = 0; i < Math.max(...ways.map(({ length }) => length)); i++) {
-      const names = ways.map((own) => own[i % own.length]);
+    const variantsOf = asked.map(({ kernel, problem }) => [...kernel.candidates(problem, profile), 'plain']);
+    for (const own of variantsOf) expect(new Set(own).size).toBe(own.length);
+    // All passes at once, each by the next of its variants.
+    for (let i = 0; i < Math.max(...variantsOf.map(({ length }) => length)); i++) {
+      const names = variantsOf.map((own) => own[i % own.length]);
       asked.forEach(({ key }, pass) => variants.choose(key, names[pass]));
       const kernels: string[] = [];
       await engine().observe(
@@ -146,10 +117,10 @@ describe.each(twoProfiles)('every way of a convolution on $name', ({ claims }) =
   });
 });
 
-describe('the ways of a convolution', () => {
+describe('the variants of a convolution', () => {
   const engine = useEngineAs({});
   const problem = { batch: 2, channels: 24, height: 8, width: 8, filters: 32, stride: 1, groups: 1, bias: false };
-  const ways = async (kernel: number, own: Partial<typeof problem>, claims: Partial<DeviceProfile>) => {
+  const variants = async (kernel: number, own: Partial<typeof problem>, claims: Partial<DeviceProfile>) => {
     const { batch, channels, height, width, filters, stride, groups } = { ...problem, ...own };
     const asked = await engine().variants.collect(() => {
       const x = engine().zeros([batch, channels, height, width]);
@@ -159,41 +130,49 @@ describe('the ways of a convolution', () => {
         groups,
       });
     });
-    return asked[0].tunable.ways(asked[0].problem, { ...engine().profile, ...claims }).map(({ name }) => name);
+    return asked[0].kernel.candidates(asked[0].problem, { ...engine().profile, ...claims });
   };
 
-  it('are tiles of the variant that the sizes allow, and the general one; the usual one comes first', async () => {
+  it('are tiles of the access that the sizes allow, and the general one; the default comes first', async () => {
     const tiles = [
-      'plane:8x1',
-      'plane:8x2',
-      'plane:16x1',
-      'plane:16x2',
-      'plane:4x1',
-      'plane:4x2',
-      'plane:2x1',
-      'plane:2x2',
+      'plane_8x1',
+      'plane_8x2',
+      'plane_16x1',
+      'plane_16x2',
+      'plane_4x1',
+      'plane_4x2',
+      'plane_2x1',
+      'plane_2x2',
     ];
-    expect(await ways(1, {}, { cpu: false })).toEqual([...tiles, 'general:8x1']);
-    expect(await ways(1, {}, { cpu: true })).toEqual([
-      'plane:16x2',
-      ...tiles.filter((tile) => tile !== 'plane:16x2'),
-      'general:8x1',
+    expect(await variants(1, {}, { cpu: false })).toEqual([...tiles, 'general_8x1']);
+    expect(await variants(1, {}, { cpu: true })).toEqual([
+      'plane_16x2',
+      ...tiles.filter((tile) => tile !== 'plane_16x2'),
+      'general_8x1',
     ]);
-    expect(await ways(3, {}, { cpu: false })).toEqual(['rows:8x1', 'rows:16x1', 'rows:4x1', 'rows:2x1', 'general:8x1']);
-    expect(await ways(3, { stride: 2, groups: 8 }, { cpu: false })).toEqual(['general:4x1', 'general:2x1']);
+    expect(await variants(3, {}, { cpu: false })).toEqual([
+      'rows_8x1',
+      'rows_16x1',
+      'rows_4x1',
+      'rows_2x1',
+      'general_8x1',
+    ]);
+    expect(await variants(3, { stride: 2, groups: 8 }, { cpu: false })).toEqual(['general_4x1', 'general_2x1']);
   });
 
   it('are one where a group has one channel and nothing but the general variant takes it', async () => {
-    expect(await ways(3, { channels: 32, stride: 2, groups: 32 }, {})).toEqual(['general:1x1']);
+    expect(await variants(3, { channels: 32, stride: 2, groups: 32 }, {})).toEqual(['general_1x1']);
   });
 
   it('are refused where they do not fit', () => {
-    const run = (way: ConvWay) => () => {
+    const run = (variant: string) => () => {
       const rest = { kernelHeight: 1, kernelWidth: 1, padding: 0 };
-      convForward({ ...problem, ...rest, height: 7, width: 7, way }, engine().profile);
+      convForward({ ...problem, ...rest, height: 7, width: 7, variant }, engine().profile);
     };
-    expect(run('general:4x1')).not.toThrow();
-    for (const way of ['plane:8x1', 'general:32x1', 'general:8x2'] as const) expect(run(way)).toThrow(/way that fits/);
+    expect(run('general_4x1')).not.toThrow();
+    for (const variant of ['plane_8x1', 'general_32x1', 'general_8x2']) {
+      expect(run(variant)).toThrow(/No such variant[\s\S]*general_4x1/);
+    }
   });
 });
 
@@ -216,7 +195,8 @@ describe('conv2d', () => {
     const [batch, channels, height, width] = [64, 8, 16, 16];
     const kernel = { kernelHeight: 1, kernelWidth: 1, stride: 1, padding: 0, groups: 1 };
     const problem = { batch, channels, height, width, filters: 8, ...kernel };
-    expect(convPartialSize(problem, { ...engine().profile, cpu: false })).toBeGreaterThanOrEqual(64 * 8 * 8);
+    const [{ workspace }] = convWeightGradient(problem, { ...engine().profile, cpu: false });
+    expect(workspace.partial.elements).toBeGreaterThanOrEqual(64 * 8 * 8);
   });
 
   it('writes gradients only where they are wanted', async () => {

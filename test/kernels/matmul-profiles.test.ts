@@ -3,7 +3,7 @@ import { linear } from '../../engine/node.ts';
 import { matmul } from '../../kernels/matmul/index.ts';
 import type { MatmulProblem } from '../../kernels/matmul/index.ts';
 import { expectClose, uniform } from '../support/close.ts';
-import { matmulReference } from '../support/matmul-reference.ts';
+import { matmulReference } from '../../kernels/matmul/reference.ts';
 import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
 
 /** Rows, features in and out: a GPU takes the weight's gradient of the second in parts, with a rest. */

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { matmul, productForm } from '../../kernels/matmul/index.ts';
+import { matmul } from '../../kernels/matmul/index.ts';
 import type { Epilogue, MatmulProblem } from '../../kernels/matmul/index.ts';
 import type { DeviceProfile } from '../../kernels/lib/device.ts';
 import type { Launch } from '../../kernels/lib/kernel.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
 import { HALF_UNIT, halfTensor, numbers, rounded } from '../support/f16.ts';
-import { matmulReference } from '../support/matmul-reference.ts';
+import { matmulReference } from '../../kernels/matmul/reference.ts';
 import { emulated, expectCompiles, matricesOf, MATRIX_GPU, nullDevice } from '../support/subgroup-matrix.ts';
 
 const engine = useEngine();
@@ -38,7 +38,7 @@ function problemOf(
     y: { ld: n },
     batch: [{ size: batch, a: m * k, b: k * n, y: m * n }],
     epilogue,
-    half: ['a', 'b', 'pre', 'activated', ...(y === 'f16' ? (['y'] as const) : [])],
+    f16: ['a', 'b', 'pre', 'activated', ...(y === 'f16' ? (['y'] as const) : [])],
   };
 }
 
@@ -51,7 +51,7 @@ describe('the choice of the subgroup-matrix variant', () => {
     expect(nameOf(problemOf([4096, 64, 4096], [false, true]), MATRIX_GPU)).toMatch(
       /^matmul\/subgroup_matrix_nt_128x64/,
     );
-    expect(nameOf({ ...square, half: ['a'] }, MATRIX_GPU)).toMatch(/workgroup/);
+    expect(nameOf({ ...square, f16: ['a'] }, MATRIX_GPU)).toMatch(/workgroup/);
     expect(nameOf(square, { ...MATRIX_GPU, subgroupMatrix: [] })).toMatch(/workgroup/);
     const [matrices] = matricesOf(16);
     const other = [
@@ -64,8 +64,8 @@ describe('the choice of the subgroup-matrix variant', () => {
 
   it('holds for the gradients of weights too, beside which the bias gradient has a kernel of its own', () => {
     const problem = { ...problemOf([2048, 512, 2048], [true, false], { y: 'f32' }), rowSums: true };
-    expect(productForm(problem, MATRIX_GPU).name).toBe('sums+subgroup_matrix');
-    expect(productForm({ ...problem, half: [] }, MATRIX_GPU).name).toBe('sums+workgroup_large');
+    expect(matmul.candidates(problem, MATRIX_GPU)[0]).toBe('row_sums+subgroup_matrix');
+    expect(matmul.candidates({ ...problem, f16: [] }, MATRIX_GPU)[0]).toBe('row_sums+workgroup_large');
   });
 });
 

@@ -3,7 +3,7 @@ import { matmul } from '../../engine/node.ts';
 import { MATMUL_CASES } from '../cases/matmul.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
-import { matmulReference } from '../support/matmul-reference.ts';
+import { matmulReference } from '../../kernels/matmul/reference.ts';
 
 const engine = useEngine();
 const numel = (shape: readonly number[]): number => shape.reduce((x, y) => x * y, 1);

@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { autocast, patchEmbed, to } from '../../engine/node.ts';
 import type { Kernel } from '../../kernels/lib/kernel.ts';
-import { patchEmbedForward, patchEmbedWeight, patchEmbedWeightParts } from '../../kernels/patch-embed/index.ts';
+import { patchEmbedForward, patchEmbedWeight } from '../../kernels/patch-embed/index.ts';
 import type { PatchEmbedProblem } from '../../kernels/patch-embed/index.ts';
+import { patchEmbedReference } from '../../kernels/patch-embed/reference.ts';
 import { expectClose, uniform } from '../support/close.ts';
+import { useEngineAs } from '../support/device-profiles.ts';
 import { useEngine } from '../support/engine.ts';
 import { HALF_UNIT, halfTensor, halfTests, numbers, rounded } from '../support/f16.ts';
 
@@ -18,37 +20,6 @@ const CASES: readonly PatchEmbedProblem[] = [
   { batch: 1, channels: 3, gridHeight: 5, gridWidth: 7, patch: 8, width: 36 },
   { batch: 2, channels: 3, gridHeight: 2, gridWidth: 3, patch: 16, width: 132 },
 ];
-
-/** y by the definition, and the gradients of <y, g>, in float64. */
-function reference(problem: PatchEmbedProblem, x: Float32Array, w: Float32Array, bias: Float32Array, g: Float32Array) {
-  const { batch, channels, gridHeight, gridWidth, patch, width } = problem;
-  const y = new Float64Array(g.length);
-  const [dx, dw, db] = [new Float64Array(x.length), new Float64Array(w.length), new Float64Array(width)];
-  for (let p = 0; p < batch * gridHeight * gridWidth; p++) {
-    const [gx, gy] = [p % gridWidth, Math.floor(p / gridWidth) % gridHeight];
-    const image = Math.floor(p / gridWidth / gridHeight);
-    for (let d = 0; d < width; d++) {
-      const at = p * width + d;
-      y[at] = bias[d];
-      db[d] += g[at];
-      for (let c = 0; c < channels; c++) {
-        for (let row = 0; row < patch; row++) {
-          for (let column = 0; column < patch; column++) {
-            const pixel =
-              ((image * channels + c) * gridHeight * patch + gy * patch + row) * gridWidth * patch +
-              gx * patch +
-              column;
-            const weight = ((d * channels + c) * patch + row) * patch + column;
-            y[at] += x[pixel] * w[weight];
-            dx[pixel] += g[at] * w[weight];
-            dw[weight] += g[at] * x[pixel];
-          }
-        }
-      }
-    }
-  }
-  return { y, dx, dw, db };
-}
 
 const data = ({ batch, channels, gridHeight, gridWidth, patch, width }: PatchEmbedProblem) => ({
   shape: [batch, channels, gridHeight * patch, gridWidth * patch],
@@ -65,7 +36,8 @@ const NAMED = CASES.map((problem) => ({ name: nameOf(problem), problem }));
 // Sums of up to 768 products in f32: a few 2^-24 times its square root, relative to the norm.
 const TOLERANCE = 2e-6;
 
-describe('patchEmbed', () => {
+describe.each(['the default', 'plain'])('patchEmbed, variant %s', (variant) => {
+  const engine = useEngineAs({}, variant === 'plain' ? variant : undefined);
   it.each(NAMED)('$name', async ({ problem }) => {
     const { shape, x, w, bias, g } = data(problem);
     const { channels, patch, width, gridHeight, gridWidth, batch } = problem;
@@ -75,13 +47,15 @@ describe('patchEmbed', () => {
     const y = patchEmbed(image, weight, b);
     expect(y.shape).toEqual([batch, gridHeight * gridWidth, width]);
     y.backward(engine().tensor(g, y.shape));
-    const expected = reference(problem, x, w, bias, g);
+    const expected = patchEmbedReference(problem, x, w, bias, g);
     expectClose(await y.read(), expected.y, TOLERANCE, 'y');
     expectClose(await image.grad!.read(), expected.dx, TOLERANCE, 'dx');
     expectClose(await weight.grad!.read(), expected.dw, TOLERANCE, 'dw');
     expectClose(await b.grad!.read(), expected.db, TOLERANCE, 'dbias');
   });
+});
 
+describe('patchEmbed', () => {
   it('says which image does not divide into patches', () => {
     const [w, bias] = [engine().zeros([4, 3, 2, 2]), engine().zeros([4])];
     expect(() => patchEmbed(engine().zeros([1, 3, 5, 4]), w, bias)).toThrow(/shape-mismatch[\s\S]*multiples of P/);
@@ -100,7 +74,7 @@ describe('patchEmbed under autocast', () => {
       const y = autocast(engine(), () => patchEmbed(image, weight, b));
       expect(y.dtype).toBe('f32');
       y.backward(engine().tensor(g, y.shape));
-      const expected = reference(problem, rounded(x), rounded(w), bias, g);
+      const expected = patchEmbedReference(problem, rounded(x), rounded(w), bias, g);
       expectClose(await y.read(), expected.y, TOLERANCE, 'y');
       expect([image, weight, b].map(({ grad }) => grad!.dtype)).toEqual(['f32', 'f32', 'f32']);
       expectClose(await image.grad!.read(), expected.dx, TOLERANCE, 'dx');
@@ -116,7 +90,7 @@ describe('patchEmbed under autocast', () => {
     const weight = engine().tensor(w, [problem.width, problem.channels, problem.patch, problem.patch]);
     const y = autocast(engine(), () => patchEmbed(image, to(weight, 'f16'), engine().tensor(bias)));
     y.backward(engine().tensor(g, y.shape));
-    const expected = reference(problem, rounded(x), rounded(w), bias, g);
+    const expected = patchEmbedReference(problem, rounded(x), rounded(w), bias, g);
     expectClose(await y.read(), expected.y, TOLERANCE, 'y');
     expect(image.grad!.dtype).toBe('f16');
     expectClose(await numbers(image.grad!), expected.dx, HALF_UNIT, 'dx');
@@ -134,7 +108,7 @@ describe('patch embedding as on a GPU', () => {
   const check = async (problem: PatchEmbedProblem, half: boolean): Promise<void> => {
     const { shape, x, w, bias, g } = data(problem);
     const { channels, patch, width, gridHeight, gridWidth, batch } = problem;
-    const own: PatchEmbedProblem = { ...problem, ...(half && { half: ['x', 'w'] }) };
+    const own: PatchEmbedProblem = { ...problem, ...(half && { f16: ['x', 'w'] }) };
     const operand = (values: Float32Array, of: number[]) =>
       half ? halfTensor(engine(), values, of) : engine().tensor(values, of);
     const tensors = {
@@ -144,15 +118,12 @@ describe('patch embedding as on a GPU', () => {
       dy: engine().tensor(g, [batch, gridHeight * gridWidth, width]),
     };
     const y = engine().empty([batch, gridHeight * gridWidth, width]);
-    const expected = reference(problem, half ? rounded(x) : x, half ? rounded(w) : w, bias, g);
+    const expected = patchEmbedReference(problem, half ? rounded(x) : x, half ? rounded(w) : w, bias, g);
     engine().run('patchEmbed', forward, own, { ...tensors, y });
     expectClose(await y.read(), expected.y, TOLERANCE, 'y');
-    const parts = patchEmbedWeightParts(problem, { ...engine().profile, cpu: false });
-    const partials = engine().zeros([parts, w.length]);
-    engine().run('patchEmbed', weightGradient, own, { ...tensors, partials });
-    const found = new Float64Array(w.length);
-    (await partials.read()).forEach((value, i) => (found[i % w.length] += value));
-    expectClose(found, expected.dw, TOLERANCE, 'dw');
+    const dw = engine().empty([w.length]);
+    engine().run('patchEmbed', weightGradient, own, { ...tensors, dw });
+    expectClose(await dw.read(), expected.dw, TOLERANCE, 'dw');
   };
 
   it.each(NAMED)('$name', ({ problem }) => check(problem, false));

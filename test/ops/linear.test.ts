@@ -4,7 +4,7 @@ import type { Tensor } from '../../engine/node.ts';
 import type { MATMUL_CASES } from '../cases/matmul.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
-import { matmulReference } from '../support/matmul-reference.ts';
+import { matmulReference } from '../../kernels/matmul/reference.ts';
 
 const engine = useEngine();
 const numel = (shape: readonly number[]): number => shape.reduce((x, y) => x * y, 1);

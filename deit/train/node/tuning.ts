@@ -21,7 +21,15 @@ export async function settleVariants(
 ): Promise<void> {
   const begun = saved ?? (await readChoices(folder.file(FILE)));
   if (begun) {
-    if (engine.variants.replace(begun)) return;
+    if (engine.variants.replace(begun)) {
+      const { unknown } = engine.variants;
+      if (unknown > 0) {
+        say(
+          `tuner: ${unknown} kernel variants of this run are of another version and are not used; results will differ in the last bits`,
+        );
+      }
+      return;
+    }
     if (Object.keys(begun.choices).length > 0) {
       say('tuner: the kernel variants of this run were chosen on another device; results will differ in the last bits');
     }

@@ -5,24 +5,22 @@ import {
   attentionKeyValueGradient,
   attentionQueryGradient,
 } from '../../../kernels/attention/index.ts';
-import type { AttentionVariant } from '../../../kernels/attention/index.ts';
 import { geluBackward, geluForward } from '../../../kernels/gelu/index.ts';
 import { inHalf } from '../../../kernels/lib/f16-storage.ts';
 import { input, launch, output } from '../../../kernels/lib/kernel.ts';
 import type { Kernel } from '../../../kernels/lib/kernel.ts';
 import { layerNormBackward } from '../../../kernels/layer-norm/index.ts';
-import { layAlongK, matmul } from '../../../kernels/matmul/index.ts';
-import type { MatmulProblem, Variant } from '../../../kernels/matmul/index.ts';
-import { columnSum, columnSumScratch } from '../../../kernels/reduce/index.ts';
-import { attentionReference } from '../../support/attention-reference.ts';
+import { matmul, packAlongK } from '../../../kernels/matmul/index.ts';
+import { columnSum } from '../../../kernels/reduce/index.ts';
+import { attentionReference } from '../../../kernels/attention/reference.ts';
 import { expectClose, uniform } from '../../support/close.ts';
 import { useEngine } from '../../support/engine.ts';
 import { erf } from '../../../kernels/lib/reference-math.ts';
 import { HALF_UNIT, halfTensor, halfTests, numbers, rounded } from '../../support/f16.ts';
-import { matmulReference } from '../../support/matmul-reference.ts';
+import { matmulReference } from '../../../kernels/matmul/reference.ts';
 
 /** Those that every device has the functions for; the other one is tested in matmul-subgroup-matrix.test.ts. */
-type PlainVariant = Exclude<Variant, 'subgroup_matrix'>;
+type PlainVariant = 'general' | 'subgroup_rows' | 'workgroup' | 'workgroup_large' | 'plain';
 
 const engine = useEngine();
 const withHalf = halfTests(engine);
@@ -57,7 +55,7 @@ async function check(
   const shapes = { a: transposeA ? [k, m] : [m, k], b: transposeB ? [n, k] : [k, n] };
   const [a, b] = [rounded(uniform(m * k, 1)), rounded(uniform(n * k, 2))];
   const [bias, residual, pre] = [uniform(n, 3), uniform(m * n, 4), rounded(uniform(m * n, 5, 3))];
-  const problem: MatmulProblem = {
+  const problem = {
     m,
     n,
     k,
@@ -66,7 +64,7 @@ async function check(
     y: { ld: n },
     epilogue,
     rowSums,
-    half: ['a', 'b', 'pre', 'activated', ...(dtype === 'f16' ? (['y'] as const) : [])],
+    f16: (['a', 'b', 'pre', 'activated', 'y'] as const).filter((name) => name !== 'y' || dtype === 'f16'),
     variant,
   };
   const y = engine().empty([m, n], dtype);
@@ -100,6 +98,10 @@ async function check(
 }
 
 const SIZES: Record<PlainVariant, readonly (readonly [number, number, number])[]> = {
+  plain: [
+    [17, 7, 66],
+    [33, 31, 9],
+  ],
   general: [
     [1, 1, 1],
     [17, 7, 66],
@@ -148,7 +150,7 @@ describe.each(Object.keys(SIZES) as PlainVariant[])('products of f16 operands, v
 });
 
 describe('other kernels on f16', () => {
-  withHalf('layAlongK moves bits, in vectors and one by one', async () => {
+  withHalf('packAlongK moves bits, in vectors and one by one', async () => {
     for (const [n, k] of [
       [20, 12],
       [7, 5],
@@ -159,8 +161,8 @@ describe('other kernels on f16', () => {
       const operand = { ld: n, transposed: false };
       engine().run(
         'lay',
-        layAlongK,
-        { of: 'b', count: n, k, operand, half: true },
+        packAlongK,
+        { of: 'b', count: n, k, operand, f16: true },
         { x: halfTensor(engine(), b, [k, n]), y: laid },
       );
       const expected = Array.from({ length: n * length }, (_, i) => {
@@ -237,9 +239,8 @@ describe('other kernels on f16', () => {
     ]) {
       const x = rounded(uniform(rows * columns, 3));
       const problem = { rows, columns, half: true };
-      const [partial0, partial1] = columnSumScratch(problem, engine().profile).map((size) => engine().empty([size]));
       const y = engine().empty([columns]);
-      engine().run('sum', columnSum, problem, { x: halfTensor(engine(), x, [rows, columns]), y, partial0, partial1 });
+      engine().run('sum', columnSum, problem, { x: halfTensor(engine(), x, [rows, columns]), y });
       const expected = Array.from({ length: columns }, (_, j) =>
         Array.from({ length: rows }, (_unused, i) => x[i * columns + j]).reduce((a, b) => a + b, 0),
       );
@@ -248,7 +249,7 @@ describe('other kernels on f16', () => {
     }
   });
 
-  describe.each<AttentionVariant>(['subgroup', 'workgroup'])('attention, variant %s', (variant) => {
+  describe.each(['subgroup', 'workgroup', 'plain'])('attention, variant %s', (variant) => {
     withHalf('forward and gradients', async () => {
       for (const { tokens, width } of [
         { tokens: 19, width: 8 },
@@ -256,7 +257,7 @@ describe('other kernels on f16', () => {
       ]) {
         const [batch, heads] = [2, 3];
         const problem = { batch, tokens, heads, width };
-        const own = { ...problem, variant, half: true };
+        const own = { ...problem, variant, f16: true };
         const qkv = rounded(uniform(batch * tokens * 3 * heads * width, 1));
         const g = rounded(uniform(batch * tokens * heads * width, 2));
         const shape = [batch, tokens, 3 * heads * width];

@@ -1,7 +1,16 @@
-import type { MatmulCase } from '../cases/matmul.ts';
+/** Shapes of the operands, the last two dimensions of which are matrices, perhaps stored transposed. */
+interface Shapes {
+  readonly a: readonly number[];
+  readonly b: readonly number[];
+  readonly transposeA?: boolean;
+  readonly transposeB?: boolean;
+}
 
-/** a b in float64, batches broadcast, for the shapes of a case. Also its shape, and sum |a||b| for error bounds. */
-export function matmulReference(problem: Omit<MatmulCase, 'name'>, a: ArrayLike<number>, b: ArrayLike<number>) {
+/**
+ * a b in float64, batches broadcast. Also its shape, and sum |a||b| for error bounds. Gradients are products too:
+ * da = dy b^T, db = a^T dy.
+ */
+export function matmulReference(problem: Shapes, a: ArrayLike<number>, b: ArrayLike<number>) {
   const [ar, ac] = problem.a.slice(-2);
   const [br, bc] = problem.b.slice(-2);
   const [m, k, n] = [problem.transposeA ? ac : ar, problem.transposeA ? ar : ac, problem.transposeB ? br : bc];

@@ -1,6 +1,6 @@
 import type { Taps } from './problem.ts';
-import { convWays, imageTile, mostVectors, planned, wayOf } from './variants.ts';
-import type { ConvPlan, ConvWay, Variant } from './variants.ts';
+import { imageTile, tilingName } from './tiles.ts';
+import type { Access, Tiling } from './tiles.ts';
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { bytesOfElement, inHalf } from '../lib/f16-storage.ts';
@@ -16,18 +16,17 @@ interface Plane {
 }
 
 /**
- * A product of weights and pixels gathered from a source image, which is what both passes of image.ts are:
+ * A product of weights and pixels gathered from a source image, which is what both passes of image-passes.ts are:
  *   target[b, g, r, u * step + phase] = sum over k and taps of weight(g, r, k, tap) * source[b, g, k, u * sourceStep + origin + tap * direction]
  * An invocation computes four pixels of several channels (rows) of one group in registers; the weights are the same for all
  * lanes of a workgroup. Sums run in f32.
  *
- * Variants: `plane` where 1x1 kernels map whole vectors of pixels to themselves; `rows` for kernels three wide at
+ * Accesses: `plane` where 1x1 kernels map whole vectors of pixels to themselves; `rows` for kernels three wide at
  * stride 1, which use each loaded vector for three taps; `pixel` for images of one pixel, where four source channels
- * are one vector; `general` for all else. Their tiles are in variants.ts.
+ * are one vector; `general` for all else. Their tiles are in tiles.ts.
  */
 export interface ConvProduct {
   readonly name: string;
-  readonly way?: ConvWay;
   readonly batch: number;
   readonly groups: number;
   /** Source and target channels of a group. */
@@ -48,10 +47,10 @@ export interface ConvProduct {
   readonly bias: boolean;
   readonly ranges: Readonly<Record<string, { offset: number; size: number } | undefined>>;
   /** Bindings that are f16 in memory. */
-  readonly half: readonly string[];
+  readonly f16: readonly string[];
 }
 
-function chooseVariant(p: ConvProduct): Variant {
+function accessOf(p: ConvProduct): Access {
   const sourcePlane = p.source.height * p.source.width;
   const targetPlane = p.target.height * p.target.width;
   const oneTap = p.tapsY.count === 1 && p.tapsX.count === 1;
@@ -64,19 +63,15 @@ function chooseVariant(p: ConvProduct): Variant {
   return 'general';
 }
 
-function usualPlan(p: ConvProduct, device: DeviceProfile): ConvPlan {
-  const variant = chooseVariant(p);
-  return { variant, tile: imageTile(variant, p.rows, device) };
+export function usualTiling(p: ConvProduct, device: DeviceProfile): Tiling {
+  const access = accessOf(p);
+  return { access, tile: imageTile(access, p.rows, device) };
 }
 
-export const convProductWays = (p: ConvProduct, device: DeviceProfile): ConvWay[] =>
-  convWays(usualPlan(p, device), p.rows, mostVectors);
-
 /** Bindings source, weight, target_image, and bias if it has one. */
-export function convProduct(p: ConvProduct, device: DeviceProfile): Launch[] {
-  const plan = planned(p.way, usualPlan(p, device), mostVectors, p.name);
-  const { variant, tile } = plan;
-  const vector = variant === 'plane' || variant === 'rows';
+export function convProduct(p: ConvProduct, tiling: Tiling, device: DeviceProfile): Launch[] {
+  const { access, tile } = tiling;
+  const vector = access === 'plane' || access === 'rows';
   const lanes = laneRows(tile.rows, device);
   const positions = p.batch * p.pixels.height * p.pixels.width;
   const columnBlocks = ceilDiv(ceilDiv(positions, 4), lanes.lanes * tile.columns);
@@ -85,12 +80,12 @@ export function convProduct(p: ConvProduct, device: DeviceProfile): Launch[] {
   const sourcePlane = p.source.height * p.source.width;
   const macs = positions * p.groups * p.rows * p.depth * p.tapsY.count * p.tapsX.count;
   const { source, target } = p.ranges;
-  const bytesOf = (binding: string, elements: number): number => bytesOfElement(p.half, binding) * elements;
+  const bytesOf = (binding: string, elements: number): number => bytesOfElement(p.f16, binding) * elements;
   const launches = [
     launch({
-      name: `${p.name}/${wayOf(plan)}`,
+      name: `${p.name}/${tilingName(tiling)}`,
       bindings: [
-        input('source', variant === 'general' ? 'f32' : 'vec4f'),
+        input('source', access === 'general' ? 'f32' : 'vec4f'),
         input('weight'),
         output('target_image', vector ? 'vec4f' : 'f32'),
         ...(p.bias ? [input('bias')] : []),
@@ -127,7 +122,7 @@ export function convProduct(p: ConvProduct, device: DeviceProfile): Launch[] {
         weight_depth: u32(p.weight.depth),
       },
       enables: lanes.enables,
-      wgsl: shader(variant, tile.rows, tile.columns, lanes, p.bias),
+      wgsl: shader(access, tile.rows, tile.columns, lanes, p.bias),
       grid: foldGrid(workgroups, device),
       cost: {
         flops: 2 * macs,
@@ -139,13 +134,13 @@ export function convProduct(p: ConvProduct, device: DeviceProfile): Launch[] {
       ranges: { ...(source && { source }), ...(target && { target_image: target }) },
     }),
   ];
-  return inHalf(launches, p.half);
+  return inHalf(launches, p.f16);
 }
 
-/** Everything but the loop over taps and source channels, which the variant supplies. */
-function shader(variant: Variant, tile: number, vectors: number, lanes: LaneRows, bias: boolean): string {
+/** Everything but the loop over taps and source channels, which the access decides. */
+function shader(access: Access, tile: number, vectors: number, lanes: LaneRows, bias: boolean): string {
   const rows = range(tile);
-  const { index, loop, store } = variants[variant](tile, lanes, vectors);
+  const { index, loop, store } = loops[access](tile, lanes, vectors);
   return /* wgsl */ `
 ${linearWorkgroupWgsl}
 @compute @workgroup_size(${lanes.lanes})
@@ -173,7 +168,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 }`;
 }
 
-interface VariantCode {
+interface AccessCode {
   readonly index: string;
   readonly loop: string;
   readonly store: (row: number) => string;
@@ -205,7 +200,7 @@ const scatter = {
       .join(' '),
 };
 
-const variants: Readonly<Record<Variant, (tile: number, lanes: LaneRows, vectors: number) => VariantCode>> = {
+const loops: Readonly<Record<Access, (tile: number, lanes: LaneRows, vectors: number) => AccessCode>> = {
   general: (tile, lanes) => ({
     ...scatter,
     loop: /* wgsl */ `

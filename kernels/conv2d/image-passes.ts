@@ -1,43 +1,26 @@
-import { convOutput, forwardTaps, gradientTaps, halfBindings, requireConv, splitImages } from './problem.ts';
+import { convOutput, f16Bindings, forwardTaps, gradientTaps, splitImages } from './problem.ts';
 import type { ConvProblem } from './problem.ts';
-import { convProduct, convProductWays } from './product.ts';
-import type { ConvProduct } from './product.ts';
-import type { ConvWay } from './variants.ts';
+import type { ConvProduct } from './image-product.ts';
 import { ceilDiv } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import type { Kernel } from '../lib/kernel.ts';
 import { range } from '../lib/unroll.ts';
 
-/**
+/*
  * The two convolution passes that write an image: the forward pass, y from x (see ConvProblem), and the input gradient,
  *   dx[b, c, h, w] = sum over o, i, j of weight[o, c, i, j] * dy[b, o, (h + padding - i) / stride, (w + padding - j) / stride]
- * over the outputs for which the divisions are whole and in range. Both are one product (product.ts): a gradient with
+ * over the outputs for which the divisions are whole and in range. Both are one product (image-product.ts): a gradient with
  * stride s falls into s * s phases of pixels, each meeting its own taps, and each is a product with stride 1. Gradients are
  * written, not added.
  */
-export const convForward: Kernel<ConvProblem & { bias: boolean }> = (problem, device) =>
-  forwardProducts(problem, device).flatMap((product) => convProduct(product, device));
-
-/** See `convForward`. The source is dy, the target dx. */
-export const convInputGradient: Kernel<ConvProblem> = (problem, device) =>
-  gradientProducts(problem, device).flatMap((product) => convProduct(product, device));
-
-/** Every way of a pass that is worth measuring, the usual one first; it is the same for all products of a pass. */
-export const convForwardWays = (problem: ConvProblem & { bias: boolean }, device: DeviceProfile): ConvWay[] =>
-  convProductWays(forwardProducts(problem, device)[0], device);
-export const convInputGradientWays = (problem: ConvProblem, device: DeviceProfile): ConvWay[] =>
-  convProductWays(gradientProducts(problem, device)[0], device);
 
 /** One product for each run of images. */
-function forwardProducts(p: ConvProblem & { bias: boolean }, device: DeviceProfile): ConvProduct[] {
-  requireConv(p, 'conv2d');
+export function forwardProducts(p: ConvProblem & { bias: boolean }, device: DeviceProfile): ConvProduct[] {
   const [height, width] = convOutput(p);
   const taps = p.kernelHeight * p.kernelWidth;
   const depth = p.channels / p.groups;
   const rows = p.filters / p.groups;
   return splitImages(p, device, 'conv2d.forward').map(({ rows: batch, ranges }) => ({
     name: 'conv2d.forward',
-    way: p.way,
     batch,
     groups: p.groups,
     depth,
@@ -54,13 +37,12 @@ function forwardProducts(p: ConvProblem & { bias: boolean }, device: DeviceProfi
     weight: { group: rows * depth * taps, row: depth * taps, depth: taps },
     bias: p.bias,
     ranges: { source: ranges.x, target: ranges.y },
-    half: halfBindings(p, { source: 'x', weight: 'weight', target_image: 'y' }),
+    f16: f16Bindings(p, { source: 'x', weight: 'weight', target_image: 'y' }),
   }));
 }
 
 /** One product for each run of images and phase that has pixels. */
-function gradientProducts(p: ConvProblem, device: DeviceProfile): ConvProduct[] {
-  requireConv(p, 'conv2d.input_gradient');
+export function gradientProducts(p: ConvProblem, device: DeviceProfile): ConvProduct[] {
   const [outHeight, outWidth] = convOutput(p);
   const taps = p.kernelHeight * p.kernelWidth;
   const depth = p.filters / p.groups;
@@ -77,7 +59,6 @@ function gradientProducts(p: ConvProblem, device: DeviceProfile): ConvProduct[] 
       return [
         {
           name: 'conv2d.input_gradient',
-          way: p.way,
           batch,
           groups: p.groups,
           depth,
@@ -94,7 +75,7 @@ function gradientProducts(p: ConvProblem, device: DeviceProfile): ConvProduct[] 
           weight: { group: rows * depth * taps, row: taps, depth: rows * taps },
           bias: false,
           ranges: { source: ranges.y, target: ranges.x },
-          half: halfBindings(p, { source: 'y', weight: 'weight', target_image: 'x' }),
+          f16: f16Bindings(p, { source: 'y', weight: 'weight', target_image: 'x' }),
         },
       ];
     }),

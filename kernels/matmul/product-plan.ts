@@ -1,20 +1,60 @@
 import type { DeviceProfile } from '../lib/device.ts';
 import { bytesOfElement } from '../lib/f16-storage.ts';
 import { splitRows } from '../lib/kernel.ts';
+import { packedProblem } from './pack.ts';
+import type { Packed } from './pack.ts';
+import { checkMatmul } from './problem.ts';
 import type { BatchAxis, MatmulProblem } from './problem.ts';
+
+/**
+ * A product as its variants see it: the problem, and the launches that it takes. All variants of a product share one plan, and
+ * the plans of the products that some of them turn it into.
+ */
+export class ProductPlan {
+  /** Problems of at most two batch axes, each for one launch, to be run one after the other. */
+  readonly parts: readonly MatmulProblem[];
+  private readonly others = new Map<Packed | 'without row sums', ProductPlan>();
+
+  constructor(
+    readonly problem: MatmulProblem,
+    readonly device: DeviceProfile,
+  ) {
+    checkMatmul(problem);
+    this.parts = planLaunches(problem, device);
+  }
+
+  /** The problem that its one launch sees, or null if there are several. */
+  get single(): MatmulProblem | null {
+    return this.parts.length === 1 ? this.parts[0] : null;
+  }
+
+  /** The product that is left once operands are packed. */
+  packed(operands: Packed): ProductPlan {
+    return this.other(operands, () => packedProblem(this.problem, operands));
+  }
+
+  get withoutRowSums(): ProductPlan {
+    return this.other('without row sums', () => ({ ...this.problem, rowSums: false }));
+  }
+
+  private other(key: Packed | 'without row sums', problem: () => MatmulProblem): ProductPlan {
+    let plan = this.others.get(key);
+    if (!plan) this.others.set(key, (plan = new ProductPlan(problem(), this.device)));
+    return plan;
+  }
+}
 
 /**
  * A problem with any number of batch axes as problems with at most two each, to be run one after the other. Axes are
  * merged with each other, or into m or k, where the strides allow; axes to be summed over become additions to y. One matrix
  * that exceeds the device's bindings is cut along its stored rows.
  */
-export function planMatmul(problem: MatmulProblem, device: DeviceProfile): MatmulProblem[] {
-  return planBatch(problem).flatMap((part) => planBindings(part, device));
-}
+const planLaunches = (problem: MatmulProblem, device: DeviceProfile): MatmulProblem[] =>
+  planBatch(problem).flatMap((part) => planBindings(part, device));
 
 function planBindings(problem: MatmulProblem, device: DeviceProfile): MatmulProblem[] {
-  const { m, k, a, b, y, batch = [], epilogue = {}, half } = problem;
-  const of = (name: string, elements: number): number => bytesOfElement(half, name) * elements;
+  const { m, k, a, b, y, batch = [], epilogue = {}, f16 } = problem;
+  const of = (name: string, elements: number): number => bytesOfElement(f16, name) * elements;
   if (batch.length > 0 || a.offset || b.offset || y.offset) return [problem];
   if (!a.transposed) {
     const bytes: Record<string, number> = { a: of('a', a.ld), y: of('y', y.ld) };

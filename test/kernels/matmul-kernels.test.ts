@@ -1,0 +1,197 @@
+import { describe, expect, it } from 'vitest';
+import { matmul } from '../../kernels/matmul/index.ts';
+import type { Epilogue, MatmulProblem } from '../../kernels/matmul/index.ts';
+import type { DeviceProfile } from '../../kernels/lib/device.ts';
+import { erf } from '../../kernels/lib/reference-math.ts';
+import { expectClose, uniform } from '../support/close.ts';
+import { useEngine } from '../support/engine.ts';
+import { matmulReference } from '../../kernels/matmul/reference.ts';
+
+const engine = useEngine();
+
+/** Sizes around the edges of every tile; the second list is of multiples of 4, for variants that load vectors. */
+const ODD = [
+  [1, 1, 1],
+  [2, 3, 5],
+  [17, 7, 66],
+  [33, 31, 9],
+  [65, 127, 63],
+  [197, 64, 197],
+] as const;
+const VECTORS = [
+  [4, 4, 4],
+  [8, 12, 32],
+  [16, 8, 36],
+  [28, 20, 44],
+  [36, 64, 68],
+  [100, 28, 132],
+  [196, 64, 196],
+] as const;
+
+type Size = readonly [number, number, number];
+const VARIANTS = {
+  general: ODD,
+  plain: ODD,
+  subgroup_rows: [...ODD, [34, 36, 29], ...VECTORS, [68, 200, 76], [68, 201, 76]],
+  // A software adapter takes seconds to compile each of these: one size without whole vectors, and one with.
+  workgroup: [
+    [65, 127, 63],
+    [100, 28, 132],
+  ],
+  workgroup_large: [[131, 36, 260]],
+} satisfies Record<string, readonly Size[]>;
+/** Those that every device has the functions for; the other one is tested in matmul-subgroup-matrix.test.ts. */
+type VariantName = keyof typeof VARIANTS;
+
+const LAYOUTS = [
+  [false, true],
+  [false, false],
+  [true, false],
+  [true, true],
+] as const;
+/** A software adapter takes long to compile large tiles. */
+const layoutsOf = (variant: VariantName) => LAYOUTS.slice(0, variant === 'workgroup_large' ? 1 : 4);
+
+const gelu = (x: number): number => 0.5 * x * (1 + erf(x / Math.SQRT2));
+const geluGradient = (x: number): number =>
+  0.5 * (1 + erf(x / Math.SQRT2)) + (x * Math.exp((-x * x) / 2)) / Math.sqrt(2 * Math.PI);
+
+/** One product with everything an epilogue can do; the expectation in float64. */
+async function check(
+  variant: VariantName,
+  [m, k, n]: Size,
+  [transposeA, transposeB]: readonly [boolean, boolean],
+  options: { epilogue?: Epilogue; rowSums?: boolean; scale?: number; batch?: number } = {},
+) {
+  const { epilogue = {}, rowSums = false, scale = 1, batch = 1 } = options;
+  const lead = batch > 1 ? [batch] : [];
+  const shapes = {
+    a: [...lead, ...(transposeA ? [k, m] : [m, k])],
+    b: [...lead, ...(transposeB ? [n, k] : [k, n])],
+  };
+  const size = batch * m * n;
+  const a = uniform(batch * m * k, 1);
+  const b = uniform(batch * n * k, 2);
+  const [bias, residual, pre, before] = [uniform(n, 3), uniform(size, 4), uniform(size, 5, 3), uniform(size, 6)];
+  const problem = {
+    m,
+    n,
+    k,
+    a: { ld: transposeA ? m : k, transposed: transposeA },
+    b: { ld: transposeB ? k : n, transposed: transposeB },
+    y: { ld: n },
+    batch: [{ size: batch, a: m * k, b: k * n, y: m * n }],
+    scale,
+    epilogue,
+    rowSums,
+    variant,
+  };
+  const y = engine().tensor(before, [...lead, m, n]);
+  const activated = engine().zeros([...lead, m, n]);
+  const sums = engine().zeros([m]);
+  engine().run('matmul', matmul, problem, {
+    a: engine().tensor(a, shapes.a),
+    b: engine().tensor(b, shapes.b),
+    y,
+    bias: engine().tensor(bias),
+    residual: engine().tensor(residual, [...lead, m, n]),
+    pre: engine().tensor(pre, [...lead, m, n]),
+    activated,
+    row_sums: sums,
+  });
+  const expected = matmulReference({ ...shapes, transposeA, transposeB }, a, b).values.map((value, i) => {
+    let v = scale * value;
+    if (epilogue.bias) v += bias[i % n];
+    if (epilogue.residual) v += residual[i];
+    if (epilogue.geluGradient) v *= geluGradient(pre[i]);
+    if (epilogue.accumulate) v += before[i];
+    return v;
+  });
+  // f32 sums of up to a few hundred products: some 2^-24 times a small factor, relative to the norm.
+  expectClose(await y.read(), expected, 2e-6, 'y');
+  const given = epilogue.geluGradient ? pre : expected;
+  if (epilogue.gelu) expectClose(await activated.read(), Float64Array.from(given, gelu), 2e-6, 'activated');
+  if (rowSums) {
+    const row = new Float64Array(m);
+    for (let i = 0; i < m; i++) for (let l = 0; l < k; l++) row[i] += a[transposeA ? l * m + i : i * k + l];
+    // A sum of numbers of both signs may cancel: the error is relative to the terms, of which sqrt(k) remain.
+    expectClose(await sums.read(), row, 1e-5, 'row sums');
+  }
+}
+
+describe.each(Object.keys(VARIANTS) as VariantName[])('variant %s', (variant) => {
+  for (const layout of layoutsOf(variant)) {
+    const name = `transposed ${Number(layout[0])}${Number(layout[1])}`;
+    it(`takes all sizes, ${name}`, async () => {
+      for (const size of VARIANTS[variant]) await check(variant, size, layout);
+    });
+  }
+
+  if (variant === 'workgroup_large') return;
+  const several = (VARIANTS[variant] as readonly Size[]).slice(variant === 'workgroup' ? -1 : -3);
+  it('adds bias and residual', async () => {
+    for (const size of several) {
+      await check(variant, size, [false, true], { epilogue: { bias: true, residual: true }, scale: 0.5 });
+    }
+  });
+  it('keeps what GELU was applied to', async () => {
+    for (const size of several) {
+      await check(variant, size, [false, true], { epilogue: { bias: true, gelu: true }, scale: 0.25 });
+    }
+  });
+  it("multiplies by GELU's derivative", async () => {
+    for (const size of several) await check(variant, size, [false, true], { epilogue: { geluGradient: true } });
+  });
+  it('applies GELU anew to what its derivative is taken of', async () => {
+    for (const size of several) {
+      await check(variant, size, [false, true], { epilogue: { geluGradient: true, gelu: true } });
+    }
+  });
+  it('adds to what y holds', async () => {
+    for (const size of several.slice(0, 2)) {
+      await check(variant, size, [false, true], { epilogue: { accumulate: true } });
+    }
+  });
+  it.skipIf(variant === 'workgroup')('sums the rows of a', async () => {
+    for (const layout of LAYOUTS) {
+      for (const size of several) await check(variant, size, layout, { rowSums: true });
+    }
+  });
+  it('takes batches', async () => {
+    for (const size of several) await check(variant, size, [false, true], { batch: 3 });
+  });
+  it('folds a grid of more workgroups than a dimension takes', () => {
+    const problem = {
+      m: 400,
+      n: 400,
+      k: 4,
+      a: { ld: 4, transposed: false },
+      b: { ld: 4, transposed: true },
+      y: { ld: 400 },
+      variant,
+    };
+    const [{ grid: flat }] = matmul(problem, engine().profile);
+    // Two dimensions of this are just enough.
+    const most = Math.ceil(Math.sqrt(flat[0]));
+    const device: DeviceProfile = { ...engine().profile, maxWorkgroupsPerDimension: most };
+    const [{ grid }] = matmul(problem, device);
+    expect(Math.max(...grid)).toBeLessThanOrEqual(most);
+    expect(grid[0] * grid[1]).toBeGreaterThanOrEqual(flat[0]);
+  });
+});
+
+describe('a folded grid', () => {
+  it('computes the same', async () => {
+    const [m, k, n] = [100, 20, 300];
+    const [a, b] = [uniform(m * k, 1), uniform(k * n, 2)];
+    const y = engine().empty([m, n]);
+    const folded = (problem: MatmulProblem, device: DeviceProfile) =>
+      matmul(problem, { ...device, maxWorkgroupsPerDimension: 5 });
+    const problem = { m, n, k, a: { ld: k, transposed: false }, b: { ld: n, transposed: false }, y: { ld: n } };
+    const variant = 'general';
+    const operands = { a: engine().tensor(a, [m, k]), b: engine().tensor(b, [k, n]), y };
+    engine().run('matmul', folded, { ...problem, variant }, operands);
+    const { values } = matmulReference({ a: [m, k], b: [k, n] }, a, b);
+    expectClose(await y.read(), values, 1e-6);
+  });
+});
