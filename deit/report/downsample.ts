@@ -2,7 +2,7 @@
 import type { StepLine } from './run.ts';
 
 /** Numbers that a step has; absent ones are null. */
-export const STEP_NUMBERS = [
+const STEP_NUMBERS = [
   'step',
   'steps',
   'epoch',
@@ -74,9 +74,16 @@ export class Sampled<Item> {
 function mean(lines: readonly StepLine[]): StepLine {
   const last = lines[lines.length - 1];
   if (lines.length === 1) return last;
-  const averages = STEP_NUMBERS.map((name) => {
-    const values = lines.map((line) => line[name]).filter((value) => value !== null);
-    return [name, values.length === 0 ? null : values.reduce((a, b) => a + b, 0) / values.length];
-  });
-  return { ...last, ...Object.fromEntries(averages) } as StepLine;
+  const averages: Partial<Record<(typeof STEP_NUMBERS)[number], number | null>> = {};
+  for (const name of STEP_NUMBERS) {
+    let [sum, count] = [0, 0];
+    for (const line of lines) {
+      const value = line[name];
+      if (value === null) continue;
+      sum += value;
+      count++;
+    }
+    averages[name] = count === 0 ? null : sum / count;
+  }
+  return { ...last, ...averages } as StepLine;
 }

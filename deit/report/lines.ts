@@ -1,7 +1,6 @@
 /** Lines of `metrics.jsonl`, which anyone may have written, as what they should be. Browser-safe. */
 import type { Accuracy } from '../train/tally.ts';
 import type { Role } from '../train/setup.ts';
-import { STEP_NUMBERS } from './downsample.ts';
 import type { EvaluationLine, StepLine } from './run.ts';
 
 type Line = Readonly<Record<string, unknown>>;
@@ -15,10 +14,26 @@ const numberOf = (value: unknown): number | null => (typeof value === 'number' ?
 export function stepOf(line: Line): StepLine | null {
   const { role, step, accuracy, lossScale } = line;
   if (!isRole(role) || typeof step !== 'number' || typeof accuracy !== 'number') return null;
-  const numbers = Object.fromEntries(STEP_NUMBERS.map((name) => [name, numberOf(line[name])]));
   const next = isLine(lossScale) ? numberOf(lossScale.next) : null;
   const scale = next === null ? null : { next, overflowed: (lossScale as Line).overflowed === true };
-  return { role, ...numbers, lossScale: scale } as StepLine;
+  // Written out: a run may have millions of lines, and objects made from entries are slow to make and to use.
+  return {
+    role,
+    step,
+    steps: numberOf(line.steps)!,
+    epoch: numberOf(line.epoch)!,
+    lr: numberOf(line.lr)!,
+    loss: numberOf(line.loss)!,
+    lossLabel: numberOf(line.lossLabel)!,
+    lossDistillation: numberOf(line.lossDistillation),
+    accuracy,
+    accuracyDistillation: numberOf(line.accuracyDistillation),
+    gradNorm: numberOf(line.gradNorm)!,
+    nonFinite: numberOf(line.nonFinite)!,
+    imagesPerSecond: numberOf(line.imagesPerSecond)!,
+    secondsLeft: numberOf(line.secondsLeft)!,
+    lossScale: scale,
+  };
 }
 
 /** A measurement on the held-out images; null where the line is none. */

@@ -89,9 +89,11 @@ export async function* metricsCsv(folder: string): AsyncGenerator<Uint8Array> {
   let evaluation: EvaluationLine | null = null;
   const row = (): string => {
     if (!step) return '';
-    const own = [step.role, ...COLUMNS.map((name) => step![name] ?? ''), step.lossScale?.next ?? ''];
-    const after = HELD_OUT.map((name) => evaluation?.accuracy[name] ?? '');
-    return `${[...own, ...after, evaluation?.ema?.average ?? ''].join(',')}\n`;
+    let text: string = step.role;
+    for (const name of COLUMNS) text += `,${step[name] ?? ''}`;
+    text += `,${step.lossScale?.next ?? ''}`;
+    for (const name of HELD_OUT) text += `,${evaluation?.accuracy[name] ?? ''}`;
+    return `${text},${evaluation?.ema?.average ?? ''}\n`;
   };
   for await (const lines of readMetrics(join(folder, METRICS))) {
     const rows: string[] = [];
