@@ -34,7 +34,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
   // The seed is that of the held-out images; evaluation draws nothing.
   await withEngine({ ...options, seed: 0 }, async (engine, say) => {
     const { model, spec, card } = await buildModel(engine, options, say);
-    const measured = heldOutImages(card, options);
+    const measured = await heldOutImages(card, options);
     const recipe = resolveRecipe(measured.recipe, {
       'data.unreadable': options.unreadable,
       'data.maxUnreadable': parseNumber(options.maxUnreadable, '--max-unreadable'),

@@ -4,6 +4,8 @@ import { DeitError } from '../../engine/index.ts';
 import { sampleName } from '../data/node/index.ts';
 import { resolveRecipe } from '../recipe/resolve.ts';
 import type { Recipe } from '../recipe/settings.ts';
+import { DataListing } from '../train/node/data-listing.ts';
+import { openTrainingData } from '../train/node/sources.ts';
 import type { HeldOut, ModelCard } from '../weights/model-card.ts';
 import { absolutePath } from '../train/node/paths.ts';
 import { parseNumber } from './session.ts';
@@ -27,7 +29,7 @@ export interface Measured {
 }
 
 /** What to measure a model on, from its card and the options. Throws `bad-config` where no data is named. */
-export function heldOutImages(card: ModelCard | null, options: HeldOutOptions): Measured {
+export async function heldOutImages(card: ModelCard | null, options: HeldOutOptions): Promise<Measured> {
   const path = options.data ?? card?.data;
   if (path === undefined || (options.data === undefined && !isThere(path))) {
     throw new DeitError('bad-config', 'There is no data to measure the model on.', {
@@ -37,27 +39,28 @@ export function heldOutImages(card: ModelCard | null, options: HeldOutOptions): 
       fix: path === undefined ? 'add --data PATH' : 'if the data was moved, say where it is now: --data PATH',
     });
   }
-  const isOwn = card !== null && sameData(path, card.data);
+  const isOwn = card !== null && (sameData(path, card.data) || (await isMoved(card, path, options)));
   const trained = isOwn ? card.heldOut : undefined;
   const fraction = options.valFraction === undefined ? trained?.fraction : parseNumber(options.valFraction, '--val-fraction'); // prettier-ignore
   const seed = options.seed === undefined ? trained?.seed : parseNumber(options.seed, '--seed');
   const list = options.valList ?? trained?.list ?? null;
-  const recipe = resolveRecipe({
-    'data.path': path,
-    'data.valPath': list,
-    ...(fraction === undefined ? {} : { 'data.valFraction': fraction }),
-    ...(seed === undefined ? {} : { 'run.seed': seed }),
-    ...(options.valFraction === undefined && trained?.folds !== undefined
-      ? { 'data.folds': trained.folds, 'data.fold': trained.fold ?? 1 }
-      : {}),
-    ...(trained?.root === undefined ? {} : { 'data.root': trained.root }),
-  });
+  const recipe = dataRecipe(path, trained, options);
   const isAsTrained =
-    trained && fraction === trained.fraction && seed === trained.seed && list === (trained.list ?? list);
+    trained &&
+    fraction === trained.fraction &&
+    seed === trained.seed &&
+    list === (trained.list ?? list) &&
+    recipe['data.folds'] === (trained.folds ?? null);
   return {
     recipe,
     isDivided: isOwn || options.valFraction !== undefined || options.seed !== undefined,
-    facts: (split) => ({ split, fraction: recipe['data.valFraction'], seed: recipe['run.seed'], list }),
+    facts: (split) => ({
+      split,
+      fraction: recipe['data.valFraction'],
+      seed: recipe['run.seed'],
+      list,
+      ...foldsOf(recipe),
+    }),
     describe(split) {
       if (split === 'given') return list === null ? "held out: the data's own held-out images" : `held out: ${list}`;
       const folds = recipe['data.folds'];
@@ -80,6 +83,40 @@ const unknownSplit = (path: string): DeitError =>
   });
 
 const isThere = (data: string): boolean => data === sampleName || existsSync(data);
+
+/** The settings by which data at `path` is read: as the options say, else as in a training. */
+function dataRecipe(path: string, trained: HeldOut | undefined, options: HeldOutOptions): Recipe {
+  const fraction = options.valFraction === undefined ? trained?.fraction : parseNumber(options.valFraction, '--val-fraction'); // prettier-ignore
+  const seed = options.seed === undefined ? trained?.seed : parseNumber(options.seed, '--seed');
+  return resolveRecipe({
+    'data.path': path,
+    'data.valPath': options.valList ?? trained?.list ?? null,
+    ...(fraction === undefined ? {} : { 'data.valFraction': fraction }),
+    ...(seed === undefined ? {} : { 'run.seed': seed }),
+    ...(options.valFraction === undefined && trained?.folds !== undefined
+      ? { 'data.folds': trained.folds, 'data.fold': trained.fold ?? 1 }
+      : {}),
+    ...(trained?.root === undefined ? {} : { 'data.root': trained.root }),
+  });
+}
+
+function foldsOf(recipe: Recipe): Pick<HeldOut, 'folds' | 'fold'> {
+  const folds = recipe['data.folds'];
+  return folds === null ? {} : { folds, fold: recipe['data.fold'] };
+}
+
+/** Whether data at another path is that of the training: read as there, it has the same images. */
+async function isMoved({ heldOut }: ModelCard, path: string, { valList }: HeldOutOptions): Promise<boolean> {
+  if (heldOut?.listing === undefined) return false;
+  try {
+    const { train, val: validation } = await openTrainingData(dataRecipe(path, heldOut, { valList }));
+    return (await DataListing.of({ train, validation })).sha256 === heldOut.listing;
+  } catch (error) {
+    // Data that the training could not have had; whoever measures on it is told what is wrong with it, if anything.
+    if (error instanceof DeitError) return false;
+    throw error;
+  }
+}
 
 /** Whether two paths lead to the same data set. */
 function sameData(a: string, b: string): boolean {

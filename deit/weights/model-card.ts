@@ -20,6 +20,8 @@ export interface HeldOut {
   readonly root?: string;
   /** List file of the held-out images, an absolute path, if there was one. */
   readonly list: string | null;
+  /** SHA-256 of the listing of all images, by which the data is known where it has been moved. */
+  readonly listing?: string;
 }
 
 /** How weights did on the held-out images of their training. */

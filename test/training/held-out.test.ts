@@ -1,5 +1,5 @@
 /** What a model is measured on after its training: the images that the training held out, and no others. */
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import sharp from 'sharp';
@@ -92,6 +92,16 @@ describe('a model trained with a seed and a fraction of its own', () => {
     expect((await evaluate('--weights', weights(), '--data', path('link'))).accuracy.loss).toBe(loss);
   });
 
+  it('knows its data where it has been moved, and no other data for its own', async () => {
+    cpSync(path('noise'), path('moved'), { recursive: true });
+    const moved = await evaluate('--weights', weights(), '--data', path('moved'));
+    expect(moved.accuracy.loss).toBe(loss);
+    expect(moved.err).toContain('as in the training');
+    rmSync(path('moved', 'a', '0.png'));
+    const other = await evaluate('--weights', weights(), '--data', path('moved'));
+    expect(other.images).toBe(2 * IMAGES - 1);
+  });
+
   it('of an earlier version is not measured on a guess', async () => {
     const { tensors, card } = await openCheckpoint(weights());
     const engine = await createEngine();
@@ -115,4 +125,20 @@ describe('a model trained with a seed and a fraction of its own', () => {
   it('says where its data is missing', async () => {
     await expect(evaluate('--weights', 'shipped')).rejects.toThrow(/no ImageNet-1k[^]*--data PATH/);
   });
+});
+
+it('a model trained on folds is measured on the fold that was held out', async () => {
+  const folds = ['--set', 'data.folds=3', '--set', 'data.fold=2'];
+  writeFileSync(path('recipe.json'), JSON.stringify(RECIPE));
+  const { out } = await deit('train', '--recipe', path('recipe.json'), '--data', path('noise'), '--steps', '25', ...folds, '--output', path('folded'), '--json'); // prettier-ignore
+  const { accuracy } = lastJson<TrainResult>(out);
+  const own = await evaluate('--weights', path('folded', 'student.safetensors'));
+  // IMAGES of each of two classes, in thirds.
+  expect(own.images).toBe(Math.round((2 * IMAGES) / 3));
+  expect(own.accuracy.class).toBe(accuracy.class);
+  expect(own.heldOut).toMatchObject({ folds: 3, fold: 2 });
+  expect(own.err).toContain('held out: fold 2 of 3 of every class');
+  // The whole has the images that were learnt by heart.
+  const fifth = await evaluate('--weights', path('folded', 'student.safetensors'), '--val-fraction', '0.5');
+  expect(fifth.accuracy.loss).toBeLessThan(own.accuracy.loss / 1.1);
 });

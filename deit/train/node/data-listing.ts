@@ -6,9 +6,9 @@ import { Readable, pipeline } from 'node:stream';
 import { pipeline as finished } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import { writeFileAtomically } from '../../../engine/node.ts';
+import type { Dataset } from '../../data/index.ts';
 import { listData } from '../../data/node/index.ts';
 import { listingChanges } from './listing-changes.ts';
-import type { Sources } from './sources.ts';
 
 export class DataListing {
   private constructor(
@@ -18,7 +18,13 @@ export class DataListing {
   ) {}
 
   /** Of the data as it is now. */
-  static async of({ train, validation: val }: Pick<Sources, 'train' | 'validation'>): Promise<DataListing> {
+  static async of({
+    train,
+    validation: val,
+  }: {
+    readonly train: Dataset;
+    readonly validation: Dataset;
+  }): Promise<DataListing> {
     const hash = createHash('sha256');
     const packed: Buffer[] = [];
     await finished(

@@ -8,7 +8,7 @@ import {
 } from '../../data/node/index.ts';
 import { equalJitter, evaluationPipeline, trainingPipeline } from '../../data/index.ts';
 import type { Dataset, EvaluationPipeline, Split, TrainingPipeline } from '../../data/index.ts';
-import type { LoaderOptions, OpenedPart, ReadDataOptions, SplitOptions } from '../../data/node/index.ts';
+import type { LoaderOptions, OpenedData, OpenedPart, ReadDataOptions, SplitOptions } from '../../data/node/index.ts';
 import type { Share } from '../../parallel/slices.ts';
 import type { Recipe } from '../../recipe/settings.ts';
 import type { HeldOut } from '../../weights/model-card.ts';
@@ -46,8 +46,7 @@ export async function openSources(
   imageSize: number,
   evaluation: Partial<EvaluationPipeline> = {},
 ): Promise<Sources> {
-  const options = { ...readOptions(recipe), ...divisionOf(recipe) };
-  const { train, val, split, notes } = await openData(recipe['data.path'], options);
+  const { train, val, split, notes } = await openTrainingData(recipe);
   const loaders = new Loaders(recipe, train);
   if (recipe['data.unreadable'] === 'skip') await loaders.expectReadableClasses(train);
   return {
@@ -57,6 +56,10 @@ export async function openSources(
     training: (batchSize, share) => loaders.training(train, imageSize, batchSize, share),
   };
 }
+
+/** The images that a recipe trains on and those that it holds out. */
+export const openTrainingData = (recipe: Recipe): Promise<OpenedData> =>
+  openData(recipe['data.path'], { ...readOptions(recipe), ...divisionOf(recipe) });
 
 /**
  * Opens a part of the data that a recipe names to measure a model on, or all of data that is not divided: see `openPart`.

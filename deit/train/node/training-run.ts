@@ -344,6 +344,7 @@ class TrainingRun {
         fraction: recipe['data.valFraction'],
         seed: recipe['run.seed'],
         list: list === null ? null : absolutePath(list),
+        listing: this.inputs.data,
         ...(folds === null ? {} : { folds, fold: recipe['data.fold'] }),
         ...(root === null ? {} : { root: absolutePath(root) }),
       },
