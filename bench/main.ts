@@ -2,6 +2,8 @@
  * `npm run bench [filter]` measures kernels and models; `npm run bench -- --peers [libraries] [cases]` compares with other
  * libraries on the same adapter; `npm run bench -- --peers-tables FILE` shows and draws a comparison that was written;
  * `npm run bench -- --data FOLDER` measures the data pipeline.
+ * `npm run bench -- --ranks [batch sizes]` measures several ranks against one process; `--ranks-model` prints what a cluster would
+ * come to.
  */
 const [first, ...rest] = process.argv.slice(2);
 if (first === '--peers') {
@@ -13,6 +15,12 @@ if (first === '--peers') {
 } else if (first === '--data') {
   const { benchData } = await import('./data/main.ts');
   await benchData(rest);
+} else if (first === '--ranks') {
+  const { measureRanks } = await import('./ranks/measure.ts');
+  await measureRanks(rest);
+} else if (first === '--ranks-model') {
+  const { printModel } = await import('./ranks/model.ts');
+  printModel();
 } else {
   const { benchKernelsAndModels } = await import('./kernels-and-models.ts');
   await benchKernelsAndModels(first);

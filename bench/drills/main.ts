@@ -19,6 +19,7 @@ const drills: Readonly<Record<string, () => Promise<Drill>>> = {
   plan: async () => (await import('./planned-memory.ts')).plan,
   nan: async () => (await import('./nan.ts')).nan,
   'hostile-files': async () => (await import('./hostile-files.ts')).hostileFiles,
+  ranks: async () => (await import('./ranks.ts')).ranks,
   lock: async () => (await import('./lock.ts')).lock,
   arguments: async () => (await import('./arguments.ts')).argumentLists,
   'full-disk': async () => (await import('./full-disk.ts')).fullDisk,
