@@ -1,7 +1,10 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { f32, input, launch, require, splitRows, u32 } from './kernel.ts';
-import type { Binding, Launch, Uniforms } from './kernel.ts';
+import type { Binding, Cost, Launch, Uniforms } from './kernel.ts';
+import { perInvocation, plain } from './plain.ts';
+import { kernelOf } from './variant.ts';
+import type { VariantKernel } from './variant.ts';
 
 /*
  * What the kernels on flat buffers share. A flat buffer holds the tensors of a model one after another, each at a
@@ -61,19 +64,69 @@ export interface FlatUpdateSpec extends ClipProblem {
  * one vector a group: the host rewrites it before each step, so that a replayed step sees new values; its last number
  * scales the gradient) and, with clipping, `norm` (array<f32>, two elements or more).
  */
-export function flatUpdate(spec: FlatUpdateSpec, device: DeviceProfile): Launch[] {
-  require(spec.n > 0 && spec.n % BLOCK_ELEMENTS === 0, spec.name, 'n is a positive multiple of 64', spec.n);
-  require(spec.maxNorm === null || spec.maxNorm >= 0, spec.name, 'maxNorm is null or at least 0', spec.maxNorm);
+export const flatUpdate = <Problem extends ClipProblem>(
+  id: string,
+  spec: (problem: Problem) => FlatUpdateSpec,
+): VariantKernel<Problem> =>
+  kernelOf<Problem, FlatUpdateSpec>(id, (problem) => checked(spec(problem)), [
+    { name: 'strided', fits: () => true, launches: strided },
+    plain(({ n }) => 4 * n, onePerInvocation),
+  ]);
+
+function checked(spec: FlatUpdateSpec): FlatUpdateSpec {
+  const { n, name, maxNorm, scaled } = spec;
+  require(n > 0 && n % BLOCK_ELEMENTS === 0, name, 'n is a positive multiple of 64', n);
+  require(maxNorm === null || maxNorm >= 0, name, 'maxNorm is null or at least 0', maxNorm);
+  require(maxNorm !== null || !scaled, name, 'a norm, if gradients are scaled', maxNorm);
+  return spec;
+}
+
+const bindingsOf = ({ buffers, maxNorm }: FlatUpdateSpec): Binding[] => [
+  ...buffers,
+  input('blocks', 'u32'),
+  input('hyper', 'vec4f'),
+  ...(maxNorm === null ? [] : [input('norm')]),
+];
+
+const costOf = ({ flopsPerElement, buffers }: FlatUpdateSpec, blocks: number): Cost => ({
+  flops: flopsPerElement * blocks * BLOCK_ELEMENTS,
+  bytes: blocks * BLOCK_ELEMENTS * 4 * traffic(buffers),
+});
+
+/** WGSL: the factor of the gradient, and the update of vector `i`. */
+const coefficientWgsl = ({ maxNorm, scaled = false }: FlatUpdateSpec): string =>
+  maxNorm === null ? 'let coefficient = 1.0;' : clipWgsl(scaled);
+const updateWgsl = ({ body }: FlatUpdateSpec): string => /* wgsl */ `
+    let block = blocks[i / ${BLOCK_VECTORS}u];
+    let setting = hyper[block >> 8u];
+    let g = without_padding(gradients[i], i, block) * (setting.w * coefficient);
+    ${body}`;
+
+/** The variant `plain`: one invocation a vector. */
+const onePerInvocation = (spec: FlatUpdateSpec, device: DeviceProfile): Launch[] => [
+  perInvocation(
+    {
+      name: `${spec.name}/plain`,
+      bindings: bindingsOf(spec),
+      uniforms: { ...(spec.maxNorm === null ? {} : { max_norm: f32(spec.maxNorm) }), ...spec.uniforms },
+      functions: withoutPaddingWgsl,
+      count: spec.n / 4,
+      body: `${coefficientWgsl(spec)}${updateWgsl(spec)}`,
+      cost: costOf(spec, spec.n / BLOCK_ELEMENTS),
+    },
+    device,
+  ),
+];
+
+/** An invocation updates several vectors, a workgroup apart. */
+function strided(spec: FlatUpdateSpec, device: DeviceProfile): Launch[] {
   const clip = spec.maxNorm !== null;
-  require(clip || !spec.scaled, spec.name, 'a norm, if gradients are scaled', spec.maxNorm);
-  const bindings = [...spec.buffers, input('blocks', 'u32'), input('hyper', 'vec4f')];
-  if (clip) bindings.push(input('norm'));
   const bytesPerBlock = Object.fromEntries(spec.buffers.map(({ name }) => [name, BLOCK_ELEMENTS * 4]));
   const blocks = spec.n / BLOCK_ELEMENTS;
   return splitRows(blocks, { ...bytesPerBlock, blocks: 4 }, device, spec.name).map(({ rows, ranges }) =>
     launch({
       name: spec.name,
-      bindings,
+      bindings: bindingsOf(spec),
       uniforms: {
         vectors: u32(rows * BLOCK_VECTORS),
         ...(clip ? { max_norm: f32(spec.maxNorm) } : {}),
@@ -86,22 +139,15 @@ ${withoutPaddingWgsl}
 @compute @workgroup_size(${WORKGROUP})
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  ${clip ? clipWgsl(spec.scaled ?? false) : 'let coefficient = 1.0;'}
+  ${coefficientWgsl(spec)}
   let start = linear_workgroup(workgroup, workgroups) * ${WORKGROUP * VECTORS}u;
   // The number of rounds is left open: software adapters unroll a constant one, and take five times as long to compile.
   let end = min(start + ${WORKGROUP * VECTORS}u, params.vectors);
-  for (var i = start + lane; i < end; i += ${WORKGROUP}u) {
-    let block = blocks[i / ${BLOCK_VECTORS}u];
-    let setting = hyper[block >> 8u];
-    let g = without_padding(gradients[i], i, block) * (setting.w * coefficient);
-    ${spec.body}
+  for (var i = start + lane; i < end; i += ${WORKGROUP}u) {${updateWgsl(spec)}
   }
 }`,
       grid: foldGrid(ceilDiv(rows * BLOCK_VECTORS, WORKGROUP * VECTORS), device),
-      cost: {
-        flops: spec.flopsPerElement * rows * BLOCK_ELEMENTS,
-        bytes: rows * BLOCK_ELEMENTS * 4 * traffic(spec.buffers),
-      },
+      cost: costOf(spec, rows),
     }),
   );
 }

@@ -15,7 +15,7 @@
 import { flatUpdate } from '../../lib/flat-update.ts';
 import type { ClipProblem } from '../../lib/flat-update.ts';
 import { f32, input, output, require } from '../../lib/kernel.ts';
-import type { Binding, Kernel } from '../../lib/kernel.ts';
+import type { Binding } from '../../lib/kernel.ts';
 
 export interface SgdProblem extends ClipProblem {
   /** Elements of each flat buffer, padding included. */
@@ -26,7 +26,7 @@ export interface SgdProblem extends ClipProblem {
 }
 
 /** Bindings: parameters, gradients (flat f32), momentum_buffer unless momentum is 0, blocks, hyper, norm unless maxNorm is null. */
-export const sgd: Kernel<SgdProblem> = ({ n, momentum, nesterov, maxNorm, scaled }, device) => {
+export const sgd = flatUpdate<SgdProblem>('sgd', ({ n, momentum, nesterov, maxNorm, scaled }) => {
   require(momentum >= 0 && momentum < 1, 'sgd', '0 <= momentum < 1', momentum);
   require(!nesterov || momentum > 0, 'sgd', 'momentum > 0 with nesterov', momentum);
   const buffers: Binding[] = [output('parameters', 'vec4f'), input('gradients', 'vec4f')];
@@ -35,20 +35,17 @@ export const sgd: Kernel<SgdProblem> = ({ n, momentum, nesterov, maxNorm, scaled
       let buffer = momentum_buffer[i] * params.momentum + decayed * setting.z;
       momentum_buffer[i] = buffer;
       let step = ${nesterov ? 'decayed + params.momentum * buffer' : 'buffer'};`;
-  return flatUpdate(
-    {
-      name: momentum > 0 ? (nesterov ? 'sgd/nesterov' : 'sgd/momentum') : 'sgd',
-      n,
-      maxNorm,
-      scaled,
-      buffers,
-      uniforms: momentum > 0 ? { momentum: f32(momentum) } : {},
-      body: /* wgsl */ `
+  return {
+    name: momentum > 0 ? (nesterov ? 'sgd/nesterov' : 'sgd/momentum') : 'sgd',
+    n,
+    maxNorm,
+    scaled,
+    buffers,
+    uniforms: { ...(momentum > 0 && { momentum: f32(momentum) }) },
+    body: /* wgsl */ `
       let decayed = g + setting.y * parameters[i];
       ${momentum > 0 ? withMomentum : 'let step = decayed;'}
       parameters[i] -= setting.x * step;`,
-      flopsPerElement: 8,
-    },
-    device,
-  );
-};
+    flopsPerElement: 8,
+  };
+});

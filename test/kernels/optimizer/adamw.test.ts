@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { adamWHyper, adamWStep, gradNorm } from '../../../engine/node.ts';
+import { adamW } from '../../../kernels/optimizer/adamw/index.ts';
 import { expectClose } from '../../support/close.ts';
-import { useEngine } from '../../support/engine.ts';
+import { useEngineAs } from '../../support/device-profiles.ts';
 import { groupOf, model, normOf, SHAPES, start, writeGradients } from '../../support/flat-model.ts';
 
-const engine = useEngine();
-
-describe('AdamW', () => {
+describe.each(adamW.variants)('AdamW, variant %s', (variant) => {
+  const engine = useEngineAs({}, variant);
   const lr = (s: number) => 1e-2 / s;
   const [beta1, beta2, eps] = [0.9, 0.999, 1e-8];
   const weightDecay = [0, 0.3];

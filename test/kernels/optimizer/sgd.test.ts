@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { blockTable, sgdHyper, sgdStep } from '../../../engine/node.ts';
+import { sgd } from '../../../kernels/optimizer/sgd/index.ts';
 import { expectClose } from '../../support/close.ts';
-import { useEngine } from '../../support/engine.ts';
+import { useEngineAs } from '../../support/device-profiles.ts';
 import { groupOf, model, SHAPES, start, writeGradients } from '../../support/flat-model.ts';
 
-const engine = useEngine();
-
-describe('SGD', () => {
+describe.each(sgd.variants)('SGD, variant %s', (variant) => {
+  const engine = useEngineAs({}, variant);
   const cases = [
     { momentum: 0, nesterov: false, dampening: 0 },
     { momentum: 0.9, nesterov: false, dampening: 0 },
