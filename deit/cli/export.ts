@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { DeitError } from '../../engine/index.ts';
+import { parseClassNames } from '../data/index.ts';
 import { writeHuggingFaceFolder } from '../export/node/huggingface-folder.ts';
 import { writeOnnxFile } from '../export/node/onnx-file.ts';
 import type { Classifier } from '../models/classifier.ts';
@@ -65,14 +66,11 @@ export async function exportModel(options: ExportOptions): Promise<void> {
 
 /** Class names from a text file, one a line. */
 function readNames(path: string, classes: number): string[] {
-  const names = readFileSync(path, 'utf8')
-    .replace(/^\ufeff/, '')
-    .replace(/\r?\n$/, '')
-    .split(/\r?\n/);
-  if (names.length === classes && names.every((name) => name !== '')) return names;
+  const names = parseClassNames(readFileSync(path, 'utf8'));
+  if (names.length === classes) return names;
   throw new DeitError('bad-data', 'The list of class names does not fit the model.', {
     where: path,
     expected: `${classes} lines, one name each`,
-    found: `${names.length} lines`,
+    found: `${names.length} names`,
   });
 }

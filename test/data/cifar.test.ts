@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
+  parseClassNames,
   cifar10,
   cifar100,
   cifar10Classes,
@@ -206,5 +207,13 @@ describe('data sets', () => {
       () =>
         new MemoryDataset({ name: 'm', split: 'val', classes: ['a'], imageSize: 2, labels: Uint8Array.of(0), pixels }),
     ).toThrow(/bad-data/);
+  });
+});
+
+describe('lists of class names', () => {
+  it('are read as editors on any system write them', () => {
+    for (const text of ['cat\ndog\n', '\ufeffcat\r\ndog', 'cat\n\ndog \n']) {
+      expect(parseClassNames(text)).toEqual(['cat', 'dog']);
+    }
   });
 });
