@@ -114,7 +114,7 @@ export function encodeCifar10Record(label: number, rgb: Uint8Array): Uint8Array 
 /** Class names from a text file, one a line (`batches.meta.txt`, `fine_label_names.txt`). */
 export const parseClassNames = (text: string): string[] =>
   text
-    .replace(/^\ufeff/, '')
     .split(/\r?\n/)
+    // A byte order mark is white space too.
     .map((line) => line.trim())
     .filter((line) => line !== '');
