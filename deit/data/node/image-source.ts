@@ -11,7 +11,7 @@ export interface SourcePart {
 }
 
 export interface ImageSource {
-  readonly kind: 'sample' | 'cifar' | 'folder' | 'list';
+  readonly kind: 'sample' | 'cifar' | 'folder' | 'list' | 'shards';
   /** Where it is. */
   readonly name: string;
   readonly classes: readonly string[];

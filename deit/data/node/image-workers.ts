@@ -100,7 +100,7 @@ export class ImageWorkers {
       const id = this.nextId++;
       free.running.set(id, pending);
       free.worker.ref();
-      free.worker.postMessage({ id, job: pending.job });
+      free.worker.postMessage({ id, job: pending.job }, pending.job.room ? [pending.job.room] : []);
     }
   }
 }

@@ -1,6 +1,7 @@
 /** Data from files, with worker threads. Node only; the part for browsers too: ../index.ts. */
 export * from './assets.ts';
 export * from './cache.ts';
+export * from './check-data.ts';
 export * from './cifar-download.ts';
 export * from './cifar-files.ts';
 export * from './decode.ts';
@@ -15,4 +16,7 @@ export * from './list-file.ts';
 export * from './listing.ts';
 export * from './loader.ts';
 export * from './open.ts';
+export * from './pack.ts';
 export * from './readable-classes.ts';
+export * from './shards.ts';
+export * from './tar.ts';

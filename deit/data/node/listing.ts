@@ -34,7 +34,12 @@ export async function* listData(data: { readonly train: Dataset; readonly val: D
       const to = Math.min(dataset.length, from + AT_ONCE);
       let lines = '';
       for (let i = from; i < to; i++) {
-        lines += lineOf([part, dataset.label(i), sizeOf(dataset.path(i)), dataset.relativePath(i)]);
+        lines += lineOf([
+          part,
+          dataset.label(i),
+          dataset.range?.(i).bytes ?? sizeOf(dataset.path(i)),
+          dataset.relativePath(i),
+        ]);
       }
       yield lines;
       await setImmediate();

@@ -60,6 +60,8 @@ export class DataLoader {
   readonly problems: ImageProblems;
   private readonly workers: ImageWorkers;
   private readonly ownsWorkers: boolean;
+  /** Of results that were taken into batches: as many as there are jobs at a time. */
+  private readonly rooms: ArrayBuffer[] = [];
 
   constructor(private readonly options: LoaderOptions) {
     const { batchSize, dataset, prefetch = 2 } = options;
@@ -206,9 +208,18 @@ export class DataLoader {
       starts.map(async (start) => {
         const part = samples.slice(start, start + samplesPerJob);
         const sources = await Promise.all(part.map((sample) => this.source(sample)));
-        const job: ImageJob = { seed, epoch, pipeline, root: dataset.root, cache, samples: sources };
+        const job: ImageJob = {
+          seed,
+          epoch,
+          pipeline,
+          root: dataset.root,
+          cache,
+          samples: sources,
+          room: this.rooms.pop(),
+        };
         const result = await this.workers.run(job);
         images.set(result.images, start * size);
+        this.rooms.push(result.images.buffer);
         return result;
       }),
     );
@@ -223,7 +234,7 @@ export class DataLoader {
 
   private async source(sample: Sample): Promise<Sample & SampleSource> {
     const { dataset } = this.options;
-    if (dataset.path) return { ...sample, path: dataset.path(sample.index) };
+    if (dataset.path) return { ...sample, path: dataset.path(sample.index), range: dataset.range?.(sample.index) };
     return { ...sample, image: await dataset.image(sample.index) };
   }
 }

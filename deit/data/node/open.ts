@@ -13,6 +13,7 @@ import { readImageFolder } from './folder.ts';
 import type { ImageSource, SourcePart } from './image-source.ts';
 import { readImageList } from './list-file.ts';
 import type { LinkPolicy } from './scan.ts';
+import { findShards, readShards } from './shards.ts';
 
 /** Name of the part of CIFAR-10 that ships with the package, where a path is asked for. */
 export const sampleName = 'cifar10-sample';
@@ -46,15 +47,18 @@ export interface OpenedPart {
   readonly notes: readonly string[];
 }
 
-/** `source` is `cifar10-sample`, a CIFAR folder, a folder of class folders (with or without train and val), or a list file. */
+/** `source` is `cifar10-sample`, a CIFAR folder, a folder of class folders (with or without train and val), tar shards or a folder of them,
+ * or a list file. */
 export async function readSource(source: string, options: ReadDataOptions = {}): Promise<ImageSource> {
   if (source === sampleName) return cifarSource('sample', sampleName, await openCifar(cifar10SampleFolder()));
+  const shards = findShards(source);
+  if (shards.length > 0) return readShards(source, shards);
   const info = await stat(source).catch(() => undefined);
   if (info?.isFile()) return readImageList(source, options);
   if (!info?.isDirectory()) {
     throw new DeitError('file-unreadable', 'There is no data set at this path.', {
       where: source,
-      expected: `a folder of images by class, a CIFAR folder, a list file, or ${sampleName}`,
+      expected: `a folder of images by class, a CIFAR folder, tar shards, a list file, or ${sampleName}`,
       fix: 'Check the path; `deit data cifar10` fetches CIFAR-10.',
     });
   }

@@ -34,7 +34,7 @@ async function expectReadable(
 ): Promise<void> {
   let reason = '';
   for (const index of members) {
-    const samples = [{ index, copy: 0, path: dataset.path!(index) }];
+    const samples = [{ index, copy: 0, path: dataset.path!(index), range: dataset.range?.(index) }];
     const job = { seed: 0, epoch: 0, pipeline: PIPELINE, root: dataset.root, cache: undefined, samples };
     const { failures } = await workers.run(job);
     if (failures.length === 0) return;
