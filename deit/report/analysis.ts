@@ -13,6 +13,8 @@ export interface SamplePrediction {
 }
 
 export interface Sample {
+  /** File of the image, or its place in the data; absent in analyses of versions before. */
+  readonly name?: string | undefined;
   readonly truth: number;
   readonly picture: PictureUrl;
   readonly predictions: readonly SamplePrediction[];

@@ -54,3 +54,36 @@ export function cosine(values: ArrayLike<number>, a: number, b: number, width: n
   }
   return product / Math.sqrt(na * nb);
 }
+
+/** A share with its Wilson score interval at 95 % (E. B. Wilson 1927): also for few images and shares near 0 or 1. */
+export interface Share {
+  readonly share: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Null where there is nothing to have a share of. */
+export function wilson(hits: number, of: number): Share | null {
+  if (of === 0) return null;
+  const z = 1.959964;
+  const share = hits / of;
+  const spread = z * Math.sqrt((share * (1 - share)) / of + (z / (2 * of)) ** 2);
+  const [centre, scale] = [share + z ** 2 / (2 * of), 1 + z ** 2 / of];
+  return { share, low: Math.max(0, (centre - spread) / scale), high: Math.min(1, (centre + spread) / scale) };
+}
+
+export interface ClassScores {
+  readonly images: number;
+  /** Of the images of the class, how many are given it. */
+  readonly recall: Share | null;
+  /** Of the images that are given the class, how many are of it. */
+  readonly precision: Share | null;
+}
+
+/** From a table of true classes (rows) by answers (columns). */
+export const classScores = (table: readonly (readonly number[])[]): ClassScores[] =>
+  table.map((row, c) => {
+    const images = row.reduce((sum, count) => sum + count, 0);
+    const given = table.reduce((sum, other) => sum + other[c], 0);
+    return { images, recall: wilson(row[c], images), precision: wilson(row[c], given) };
+  });

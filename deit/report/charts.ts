@@ -8,6 +8,8 @@ export interface Series {
   /** Marks each value: for few values, such as evaluations. */
   readonly points?: boolean;
   readonly dash?: boolean;
+  /** Drawn faintly and without an entry in the legend: the values of which the next series is the smoothed line. */
+  readonly faint?: boolean;
   /** Number of the colour; by default the place in the list. */
   readonly color?: number;
 }
@@ -36,6 +38,36 @@ export function thin(columns: readonly (readonly (number | null)[])[], most = MO
     }),
   );
 }
+
+/** Part of a curve over which `smooth` averages, by weights that fall off exponentially. */
+const SMOOTHING = 1 / 25;
+
+/**
+ * The exponential moving average of a curve from its beginning, without the pull of its first value (divided by the sum of the
+ * weights, as TensorBoard smooths); gaps stay.
+ */
+export function smooth(values: readonly (number | null)[], span = values.length * SMOOTHING): (number | null)[] {
+  const decay = span / (1 + span);
+  let [sum, weights] = [0, 0];
+  return values.map((value) => {
+    if (value === null) return null;
+    sum = decay * sum + (1 - decay) * value;
+    weights = decay * weights + (1 - decay);
+    return sum / weights;
+  });
+}
+
+/** A curve of many values as a smoothed line over a faint one of the values themselves; one of few as it is. */
+export function noisy<Curve extends { readonly y: readonly (number | null)[] }>(
+  curve: Curve,
+): (Curve & { faint?: boolean })[] {
+  if (curve.y.length < FEW) return [curve];
+  return [
+    { ...curve, faint: true },
+    { ...curve, y: smooth(curve.y) },
+  ];
+}
+const FEW = 40;
 
 /** Curves with x values of their own on one common axis. */
 export function align(

@@ -1,6 +1,6 @@
 /** The curves of a run, and of several side by side. */
 import type { Role } from '../train/setup.ts';
-import { align, thin } from './charts.ts';
+import { align, noisy, thin } from './charts.ts';
 import type { Chart } from './charts.ts';
 import { evaluationsOf, stepsOf } from './run.ts';
 import type { Run, StepLine } from './run.ts';
@@ -23,20 +23,28 @@ export function chartsOf(run: Run, role: Role): Chart[] {
   if (lines.length === 0) return [];
   const chart = (title: string, curves: readonly Curve[], rest: Partial<Chart> = {}): Chart => {
     const [x, ...values] = thin([lines.map((line) => line.step), ...curves.map(({ value }) => lines.map(value))]);
-    const series = curves.map(({ label }, i) => ({ label, values: values[i] }));
-    return { title, xLabel: 'step', x: x as number[], series, ...rest };
+    const drawn = curves.map(({ label }, color) => ({ label, color, x: x as number[], y: values[color] }));
+    return { title, xLabel: 'step', ...align(drawn.flatMap(noisy)), ...rest };
+  };
+  const plain = (title: string, { label, value }: Curve, rest: Partial<Chart> = {}): Chart => {
+    const [x, values] = thin([lines.map((line) => line.step), lines.map(value)]);
+    return { title, xLabel: 'step', x: x as number[], series: [{ label, values }], ...rest };
   };
   return [
-    chart('Training loss', LOSSES),
+    chart('Training loss', LOSSES, { note: SMOOTHED }),
     accuracyChart(run, role, lines),
     heldOutLoss(run, role),
-    chart('Learning rate', [{ label: 'learning rate', value: (line) => line.lr }]),
+    plain('Learning rate', { label: 'learning rate', value: (line) => line.lr }),
     chart('Gradient norm, before clipping', [{ label: 'gradient norm', value: (line) => line.gradNorm }]),
-    chart('Throughput', [{ label: 'images/s', value: (line) => line.imagesPerSecond }], {
-      note: 'mean since the first step; the first compiles the kernels and is left out',
-    }),
+    plain(
+      'Throughput',
+      { label: 'images/s', value: (line) => (line === lines[0] ? null : line.imagesPerSecond) },
+      { note: 'mean since the first step; the first compiles the kernels and is left out' },
+    ),
   ];
 }
+
+const SMOOTHED = 'faint: every step; lines: their moving average';
 
 function accuracyChart(run: Run, role: Role, lines: readonly StepLine[]): Chart {
   const evaluations = evaluationsOf(run, role);
@@ -57,10 +65,10 @@ function accuracyChart(run: Run, role: Role, lines: readonly StepLine[]): Chart 
     title: 'Accuracy',
     xLabel: 'step',
     percent: true,
-    note: 'dashed: on the augmented training images; with marks: held out',
+    note: 'dashed: on the augmented training images, smoothed over the faint values of the steps; with marks: held out',
     ...align([
-      { label: distilled ? 'class head, training' : 'training', x, y: own, dash: true, color: 0 },
-      { label: 'distillation head, training', x, y: imitating, dash: true, color: 1 },
+      ...noisy({ label: distilled ? 'class head, training' : 'training', x, y: own, dash: true, color: 4 }),
+      ...noisy({ label: 'distillation head, training', x, y: imitating, dash: true, color: 5 }),
       held(distilled ? 'class head' : 'held out', 0, ({ accuracy }) => accuracy.class),
       held('distillation head', 1, ({ accuracy }) => accuracy.distillation),
       held('average of both', 2, ({ accuracy }) => (distilled ? accuracy.average : null)),

@@ -31,12 +31,14 @@ const MOST_CLASSES = 40;
 const SAMPLES = 16;
 const MISTAKES = 8;
 const COSINE_IMAGES = 32;
-const ATTENTION_IMAGES = 4;
+/** Classes of which an image is shown with its attention: one image each. */
+const ATTENTION_IMAGES = 20;
 /** Smaller pictures are enlarged to about this for attention maps, those of more than twice the size are reduced. */
 const MAP_PIXELS = 96;
 
 /** A sample that may still be displaced by a more telling one. */
 interface Candidate {
+  readonly name: string;
   readonly pixels: Float32Array;
   readonly truth: number;
   readonly predictions: Sample['predictions'];
@@ -55,6 +57,8 @@ export async function analyzeModel(options: AnalysisOptions): Promise<ModelAnaly
   const given: number[][] = [[], ...predictors.map(() => [])];
   const samples: Candidate[] = [];
   const mistakes: Candidate[] = [];
+  /** The first image of each class. */
+  const firsts = new Map<number, Candidate>();
   let tokenCosine: number[] | null = null;
   let images = 0;
   const passes = (teacher ? [teacher, student] : [student]).map(
@@ -73,9 +77,14 @@ export async function analyzeModel(options: AnalysisOptions): Promise<ModelAnaly
     const wanted = Math.ceil((SAMPLES * (batch.number + 1)) / source.batchesPerEpoch);
     for (let row = 0; row < batch.size; row++) {
       const answer = given[predictors.length][images + row];
-      const candidate = (): Candidate => candidateOf(batch, row, predictors, logits, classes.length, imageSize);
+      const candidate = (): Candidate => ({
+        name: nameOf(row),
+        ...candidateOf(batch, row, predictors, logits, classes.length, imageSize),
+      });
       if (samples.length < Math.min(wanted, SAMPLES)) samples.push(candidate());
-      else if (answer !== batch.labels[row]) keepMostCertain(mistakes, candidate());
+      if (answer !== batch.labels[row]) keepMostCertain(mistakes, candidate());
+      const label = batch.labels[row];
+      if (firsts.size < ATTENTION_IMAGES && !firsts.has(label)) firsts.set(label, candidate());
     }
     images += batch.size;
   }
@@ -83,7 +92,8 @@ export async function analyzeModel(options: AnalysisOptions): Promise<ModelAnaly
   const answers: Answers = { names: ['truth', ...predictors], classes: classes.length, given };
   const toSample =
     (mistake: boolean) =>
-    async ({ pixels, truth, predictions }: Candidate): Promise<Sample> => ({
+    async ({ name, pixels, truth, predictions }: Candidate): Promise<Sample> => ({
+      name,
       truth,
       predictions,
       mistake,
@@ -91,12 +101,14 @@ export async function analyzeModel(options: AnalysisOptions): Promise<ModelAnaly
     });
   const attention: AttentionPictures[] = [];
   if (student instanceof VisionTransformer && student.config.depth > 0) {
-    for (const { pixels, truth } of samples.slice(0, ATTENTION_IMAGES)) {
+    for (const { pixels, truth } of [...firsts.values()].sort((a, b) => a.truth - b.truth)) {
       const maps = await attentionMaps(engine, student, pixels);
       attention.push(await drawAttention(maps, toPicture(pixels, imageSize), truth, encode));
     }
   }
   const apart = disagreement(answers);
+  // Nothing is shown twice.
+  const others = samples.filter((sample) => !mistakes.some(({ name }) => name === sample.name));
   return {
     classes,
     images,
@@ -106,7 +118,7 @@ export async function analyzeModel(options: AnalysisOptions): Promise<ModelAnaly
     confusion: classes.length <= MOST_CLASSES ? confusion(answers, predictors.length) : null,
     topConfusions: topConfusions(answers, predictors.length),
     tokenCosine,
-    samples: await Promise.all([...samples.map(toSample(false)), ...mistakes.map(toSample(true))]),
+    samples: await Promise.all([...others.map(toSample(false)), ...mistakes.map(toSample(true))]),
     attention,
   };
 }
@@ -143,7 +155,7 @@ function candidateOf(
   logits: readonly Float32Array[],
   classes: number,
   imageSize: number,
-): Candidate {
+): Omit<Candidate, 'name'> {
   const predictions = predictors.map((predictor, p) => {
     const shares = probabilities(logits[p], row, classes);
     const [answer] = argmaxRows(shares, classes);

@@ -2,6 +2,8 @@
 import { formatBytes } from '../../engine/index.ts';
 import { describeTimes } from '../parallel/rank-times.ts';
 import type { Analysis, AttentionPictures, ModelAnalysis, Profile, Sample } from './analysis.ts';
+import { classScores } from './answers.ts';
+import type { Share } from './answers.ts';
 import { chartFigures } from './charts.ts';
 import { chartsOf } from './curves.ts';
 import { formatNumber, html, matrix, percent, renderPage, table } from './html.ts';
@@ -22,16 +24,24 @@ export function duration(seconds: number): string {
   return h > 0 ? `${h} h ${m} min` : m > 0 ? `${m} min ${s} s` : `${s} s`;
 }
 
+/** The last part of a path, of either system. */
+const baseName = (path: string): string => path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
+
 /** The report of one run. */
 export function renderReport(run: Run, assets: PageAssets): string {
   const { result, analysis } = run;
   const model = textOf(run, 'model.name');
+  const student = chartsOf(run, 'student');
   const teacher = chartsOf(run, 'teacher');
   const body = html`<h1>${run.label}</h1>
     <p class="muted">${model}${result ? '' : ' · not finished'}</p>
     ${result ? tiles(headline(run)) : ''}
-    <h2>Student</h2>
-    ${chartFigures(chartsOf(run, 'student'), 'student')}
+    ${
+      student.length > 0
+        ? html`<h2>Student</h2>
+            ${chartFigures(student, 'student')}`
+        : ''
+    }
     ${
       teacher.length > 0
         ? html`<h2>Teacher</h2>
@@ -82,7 +92,7 @@ function provenance(run: Run): Html {
   );
   return html`<h2>What was run</h2>
     <p>To do the same again:</p>
-    <pre>${commandOf(run)}</pre>
+    <pre data-copy>${commandOf(run)}</pre>
     ${table(['', ''], rows)}
     <details>
       <summary>All ${settings.length} settings</summary>
@@ -116,12 +126,17 @@ function modelSections(model: ModelAnalysis): Html {
   };
   return html`<h2>Answers on ${images.toLocaleString('en-US')} held-out images</h2>
     ${table(['predictor', 'accuracy'], heads)}
-    <h3>Disagreement</h3>
-    <p class="note">Share of the images on which two predictors differ (Table 4 of the paper).</p>
-    ${matrix(names, apart, { shade, show: percent })} ${cosine ? chartFigures([cosine], 'cosine') : ''}
-    ${confusionSection(model)}
+    ${
+      // Of one predictor and the truth there is nothing to say but its errors.
+      names.length > 2
+        ? html`<h3>Disagreement</h3>
+            <p class="note">Share of the images on which two predictors differ (Table 4 of the paper).</p>
+            ${matrix(names, apart, { shade, show: percent })}`
+        : ''
+    }
+    ${cosine ? chartFigures([cosine], 'cosine') : ''} ${confusionSection(model)}
     <h2>Samples</h2>
-    <p class="note">As the model sees them. Last, the mistakes of which it is most certain.</p>
+    <p class="note">Held-out images as the model sees them.</p>
     ${sampleGrid(model)}
     ${
       model.attention.length > 0
@@ -138,6 +153,12 @@ function confusionSection({ confusion, topConfusions, classes, names }: ModelAna
   const pairs = topConfusions.map(({ truth, answer, images }): Cell[] => [classes[truth], classes[answer], images]);
   const top = pairs.length === 0 ? html`<p>No mistakes.</p>` : table(['truth', 'taken for', 'images'], pairs);
   if (!confusion) return html`${title}${top}`;
+  const scores = classScores(confusion).map(({ images, recall, precision }, c): Cell[] => [
+    classes[c],
+    images,
+    shareText(recall),
+    shareText(precision),
+  ]);
   const totals = confusion.map((row) =>
     Math.max(
       1,
@@ -148,14 +169,24 @@ function confusionSection({ confusion, topConfusions, classes, names }: ModelAna
   return html`${title}
     <p class="note">Rows: the true class. Columns: the answer. Shaded by the share of the row.</p>
     ${matrix(classes, confusion, { shade, show: String })}
+    <h3>Class by class</h3>
+    <p class="note">
+      Recall: of the images of the class, the part that is given it. Precision: of those that are given it, the part
+      that is of it. In brackets, where the true share lies in 95 of 100 cases (Wilson's interval): wide where there are
+      few images.
+    </p>
+    ${table(['class', 'images', 'recall', 'precision'], scores)}
     <details>
       <summary>The most frequent confusions</summary>
       ${top}
     </details>`;
 }
 
+const shareText = (share: Share | null): string =>
+  share ? `${percent(share.share)} (${percent(share.low)} to ${percent(share.high)})` : '–';
+
 function sampleGrid({ samples, classes }: ModelAnalysis): Html {
-  const figure = ({ truth, picture, predictions }: Sample): Html => {
+  const figure = ({ name, truth, picture, predictions }: Sample): Html => {
     const lines = predictions.map(({ predictor, answer, probability }) => {
       const right = answer === truth;
       return html`<li class="${right ? 'right' : 'wrong'}">
@@ -164,13 +195,23 @@ function sampleGrid({ samples, classes }: ModelAnalysis): Html {
     });
     return html`<figure>
       <img src="${picture}" alt="${classes[truth]}" loading="lazy" />
-      <figcaption>${classes[truth]}</figcaption>
+      <figcaption>
+        ${classes[truth]}${name === undefined ? '' : html`<br /><span class="file" title="${name}">${baseName(name)}</span>`}
+      </figcaption>
       <ul>
         ${lines}
       </ul>
     </figure>`;
   };
-  return html`<div class="samples">${samples.map(figure)}</div>`;
+  const part = (mistake: boolean): Html[] => samples.filter((sample) => sample.mistake === mistake).map(figure);
+  const [others, mistakes] = [part(false), part(true)];
+  return html`<div class="samples">${others}</div>
+    ${
+      mistakes.length > 0
+        ? html`<h3>The mistakes of which it is most certain</h3>
+            <div class="samples">${mistakes}</div>`
+        : ''
+    }`;
 }
 
 export const attentionNote = html`<p class="note">
@@ -211,7 +252,7 @@ export function attentionFigures({ truth, picture, tokens }: AttentionPictures, 
 
 function performanceSections(run: Run, { training, peak }: Analysis): Html {
   const { profile, memory } = training ?? { profile: null, memory: null };
-  const parts: Html[] = [html`<h2>Performance</h2>`];
+  const parts: Html[] = [];
   if (run.result) {
     const { steps, imagesPerSecond, dataWait } = run.result;
     parts.push(
@@ -251,7 +292,10 @@ function performanceSections(run: Run, { training, peak }: Analysis): Html {
       ),
     );
   }
-  return html`${parts}`;
+  return parts.length > 0
+    ? html`<h2>Performance</h2>
+        ${parts}`
+    : html``;
 }
 
 const giga = (value: number): string => formatNumber(Number((value / 1e9).toPrecision(3)));

@@ -20,6 +20,7 @@ const model = v.pipe(
     tokenCosine: v.nullable(numbers),
     samples: v.array(
       v.object({
+        name: v.optional(v.string()),
         truth: count,
         picture,
         predictions: v.array(v.object({ predictor: v.string(), answer: count, probability: v.number() })),

@@ -8,6 +8,14 @@
   };
   const short = (value) =>
     value === null || value === undefined ? '–' : Math.abs(value) >= 1e5 || (value !== 0 && Math.abs(value) < 1e-3) ? value.toExponential(1) : String(+value.toPrecision(4));
+  const nearest = (values, at) => {
+    for (let off = 0; off < values.length; off++) {
+      if (values[at - off] != null) return at - off;
+      if (values[at + off] != null) return at + off;
+    }
+    return at;
+  };
+  const showLast = (u) => u.setLegend({ idxs: u.data.map((values) => nearest(values, values.length - 1)) }, false);
   const draw = (element) => {
     const { x, xLabel, series, percent, height } = JSON.parse(document.getElementById(element.dataset.chart).textContent);
     const { text, grid, series: palette } = colors();
@@ -16,20 +24,25 @@
     const options = {
       width: element.clientWidth,
       height: height ?? 240,
-      scales: { x: { time: false } },
+      // A single evaluation stands in the middle.
+      scales: { x: { time: false, range: (_, min, max) => (min === max ? [min - 1, max + 1] : [min, max]) } },
+      cursor: { dataIdx: (u, s, hovered) => nearest(u.data[s], hovered) },
+      // Without a cursor the legend shows the last values.
+      hooks: { ready: [showLast], setCursor: [(u) => u.cursor.left < 0 && showLast(u)] },
       axes: [
         { ...axis, label: xLabel, labelSize: 20, labelFont: '12px system-ui, sans-serif', values: (_, ticks) => ticks.map(short) },
         { ...axis, size: 62, values: (_, ticks) => ticks.map(format) },
       ],
       series: [
         { label: xLabel, value: (_, value) => short(value) },
-        ...series.map(({ label, points, color, dash }, i) => ({
+        ...series.map(({ label, points, color, dash, faint }, i) => ({
           label,
           stroke: palette[(color ?? i) % palette.length],
-          width: 1.75,
-          dash: dash ? [6, 4] : undefined,
+          width: faint ? 1 : 1.75,
+          alpha: faint ? 0.3 : 1,
+          dash: dash && !faint ? [6, 4] : undefined,
           spanGaps: true,
-          points: { show: points === true || x.length < 40, size: points ? 8 : 5, fill: palette[(color ?? i) % palette.length] },
+          points: { show: points === true || (!faint && x.length < 40), size: points ? 9 : 5, fill: palette[(color ?? i) % palette.length] },
           value: (_, value) => format(value),
         })),
       ],
@@ -37,6 +50,9 @@
     element.replaceChildren();
     const plot = new uPlot(options, [x, ...series.map(({ values }) => values)], element);
     element.uplot = plot;
+    // A faint curve is named by the smoothed one over it.
+    const entries = [...element.querySelectorAll('.u-legend .u-series')];
+    series.forEach(({ faint }, i) => faint && entries[i + 1].remove());
   };
   const elements = [...document.querySelectorAll('[data-chart]')];
   const drawAll = () => elements.forEach(draw);
@@ -49,4 +65,19 @@
     }
   });
   elements.forEach((element) => observer.observe(element));
+  for (const source of document.querySelectorAll('[data-copy]')) {
+    const button = document.createElement('button');
+    button.textContent = 'Copy';
+    button.type = 'button';
+    button.addEventListener('click', async () => {
+      try {
+        await navigator.clipboard.writeText(source.textContent);
+      } catch {
+        getSelection().selectAllChildren(source);
+        document.execCommand('copy');
+      }
+      button.textContent = 'Copied';
+    });
+    source.after(button);
+  }
 })();
