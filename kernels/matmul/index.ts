@@ -27,8 +27,7 @@ import { workgroup, workgroupLarge } from './workgroup.ts';
 
 export type { BatchAxis, F16Binding, MatmulOperand, MatmulProblem, MatmulTarget } from './problem.ts';
 export type { Epilogue } from './epilogue.ts';
-export { packAlongK, packedLength } from './pack.ts';
-export { matmulCost } from './problem.ts';
+export { packAlongK } from './pack.ts';
 
 /** A variant for one launch, for all launches of a product. */
 const whole = ({ name, fits, use = () => 'default', launches }: Variant<MatmulProblem>): Variant<ProductPlan> => ({

@@ -5,7 +5,8 @@ import type { Kernel, Launch } from '../lib/kernel.ts';
 import { useOf } from '../lib/variant.ts';
 import type { Variant } from '../lib/variant.ts';
 import { transposeInner } from '../shape/transpose.ts';
-import type { MatmulOperand, MatmulProblem } from './problem.ts';
+import { packedLength } from './problem.ts';
+import type { MatmulOperand, MatmulProblem, Packed } from './problem.ts';
 import type { ProductPlan } from './product-plan.ts';
 
 /** Rows of a (`of` = 'a') or columns of b, `count` of them with k elements each. */
@@ -17,16 +18,6 @@ export interface PackProblem {
   /** Both hold f16. */
   readonly f16?: boolean;
 }
-
-/** Elements of a packed row or column: k, in whole vectors. */
-export const packedLength = (k: number): number => 4 * ceilDiv(k, 4);
-
-/** A packed operand, as the product that follows sees it. */
-export const packedOperand = (of: 'a' | 'b', k: number): MatmulOperand => ({
-  ld: packedLength(k),
-  transposed: of === 'b',
-  padded: true,
-});
 
 /**
  * y[j, l] = a[j, l] or b[l, j], y [count, k padded with zeros to whole vectors]: the rows of a or the columns of b one
@@ -77,15 +68,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   ];
   return inHalf(launches, f16 ? ['x', 'y'] : undefined);
 };
-
-/** Which operands are packed before the product. */
-export type Packed = 'b' | 'ab';
-
-/** The product that is left: rows of a or columns of b, in whole vectors along k. */
-export function packedProblem(problem: MatmulProblem, operands: Packed): MatmulProblem {
-  const b = packedOperand('b', problem.k);
-  return operands === 'b' ? { ...problem, b } : { ...problem, a: packedOperand('a', problem.k), b };
-}
 
 /** Whether they can be packed: each for all batches at once, and a row-major in the end. */
 function canBePacked({ a, b, batch = [] }: MatmulProblem, operands: Packed): boolean {

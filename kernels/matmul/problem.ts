@@ -46,6 +46,25 @@ export interface MatmulOperand extends MatmulTarget {
   readonly padded?: boolean;
 }
 
+/** Elements of a packed row or column: k, in whole vectors. */
+export const packedLength = (k: number): number => 4 * ceilDiv(k, 4);
+
+/** A packed operand, as the product that follows sees it. */
+export const packedOperand = (of: 'a' | 'b', k: number): MatmulOperand => ({
+  ld: packedLength(k),
+  transposed: of === 'b',
+  padded: true,
+});
+
+/** Which operands are packed before the product. */
+export type Packed = 'b' | 'ab';
+
+/** The product that is left: rows of a or columns of b, in whole vectors along k. */
+export function packedProblem(problem: MatmulProblem, operands: Packed): MatmulProblem {
+  const b = packedOperand('b', problem.k);
+  return operands === 'b' ? { ...problem, b } : { ...problem, a: packedOperand('a', problem.k), b };
+}
+
 /** Elements from one index to the next in each operand: 0 where it broadcasts; 0 in y sums over the axis. */
 export interface BatchAxis {
   readonly size: number;

@@ -1,10 +1,8 @@
 import type { DeviceProfile } from '../lib/device.ts';
 import { bytesOfElement } from '../lib/f16-storage.ts';
 import { splitRows } from '../lib/kernel.ts';
-import { packedProblem } from './pack.ts';
-import type { Packed } from './pack.ts';
-import { checkMatmul } from './problem.ts';
-import type { BatchAxis, MatmulProblem } from './problem.ts';
+import { checkMatmul, packedProblem } from './problem.ts';
+import type { BatchAxis, MatmulProblem, Packed } from './problem.ts';
 
 /**
  * A product as its variants see it: the problem, and the launches that it takes. All variants of a product share one plan, and
