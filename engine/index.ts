@@ -4,6 +4,7 @@ import { Engine } from './engine.ts';
 import type { EngineOptions } from './options.ts';
 import { browserAdapter, browserAdvice } from './gpu/browser.ts';
 import { openContext, ownContext } from './gpu/context.ts';
+import './constants.ts';
 import './methods.ts';
 
 export { DeitError, errorCatalogue, nearestName } from '../kernels/lib/errors.ts';

@@ -2,13 +2,21 @@
 import { argmax } from './ops/argmax.ts';
 import * as binary from './ops/binary.ts';
 import { to } from './ops/cast.ts';
+import { cumsum } from './ops/cumsum.ts';
+import { gather } from './ops/gather.ts';
 import { gelu } from './ops/gelu.ts';
 import { indexSelect } from './ops/index-select.ts';
 import { matmul } from './ops/matmul.ts';
+import { chunk, split, squeeze, unsqueeze } from './ops/parts.ts';
 import { amax, mean, sum } from './ops/reduce.ts';
+import { scatter, scatterAdd } from './ops/scatter.ts';
 import { expand, flip, pad, permute, reshape, slice, transpose } from './ops/shape.ts';
 import * as softmax from './ops/softmax.ts';
+import { argsort, sort, topk } from './ops/sort.ts';
+import type { ValuesAndIndices } from './ops/statistics.ts';
+import { amin, argmin, logsumexp, max, min, norm, std, variance } from './ops/statistics.ts';
 import * as unary from './ops/unary.ts';
+import { where } from './ops/where.ts';
 import { backward } from './tape.ts';
 import type { Shape } from './tensor-shape.ts';
 import { Tensor } from './tensor.ts';
@@ -24,6 +32,23 @@ const operators = {
   mean,
   amax,
   argmax,
+  amin,
+  argmin,
+  norm,
+  std,
+  var: variance,
+  logsumexp,
+  cumsum,
+  sort,
+  argsort,
+  topk,
+  gather,
+  scatter,
+  scatterAdd,
+  squeeze,
+  unsqueeze,
+  split,
+  chunk,
   transpose,
   slice,
   flip,
@@ -53,8 +78,19 @@ declare module './tensor.ts' {
      * `delivered` is told of each leaf when this pass has recorded all that goes into its gradient.
      */
     backward(gradient?: Tensor, delivered?: (leaf: Tensor) => void): void;
+    /** The largest element; with a dimension, the largest along it and its index. */
+    max(): Tensor;
+    max(dim: number, keepdim?: boolean): ValuesAndIndices;
+    /** The smallest element; with a dimension, the smallest along it and its index. */
+    min(): Tensor;
+    min(dim: number, keepdim?: boolean): ValuesAndIndices;
+    /** The elements of this where the condition holds (is not 0), else those of `other`. */
+    where(condition: Tensor, other: Tensor | number): Tensor;
   }
 }
+
+/** As a method, `where` has its second operand as `this`. */
+const elsewhere = (x: Tensor, condition: Tensor, other: Tensor | number): Tensor => where(condition, x, other);
 
 type Operator = (x: Tensor, ...rest: unknown[]) => unknown;
 
@@ -65,7 +101,7 @@ function attach(name: string, value: (this: Tensor, ...rest: never[]) => unknown
 attach('backward', function (gradient?: Tensor, delivered?: (leaf: Tensor) => void) {
   backward(this, gradient, delivered);
 });
-for (const [name, operator] of Object.entries(operators)) {
+for (const [name, operator] of Object.entries({ ...operators, max, min, where: elsewhere })) {
   attach(name, function (...rest) {
     return (operator as Operator)(this, ...rest);
   });

@@ -7,7 +7,7 @@ import type { Tensor } from '../tensor.ts';
 import { expectWords } from './shape.ts';
 
 /** What an index out of range selects: a NaN, or the largest number of an integer dtype. */
-const INVALID = { f32: 0x7fc00000, i32: 0x7fffffff, u32: 0xffffffff };
+export const INVALID = { f32: 0x7fc00000, i32: 0x7fffffff, u32: 0xffffffff };
 
 const indexSelectOp = defineOp<{ dim: number; problem: IndexSelectProblem }>({
   name: 'indexSelect',

@@ -11,9 +11,10 @@
 import { broadcastSpec } from '../lib/broadcast.ts';
 import type { BroadcastOperand } from '../lib/broadcast.ts';
 import { pointwise } from '../lib/elementwise.ts';
+import { require } from '../lib/kernel.ts';
 import { isNanWgsl, logWgsl, powWgsl } from '../lib/math.ts';
 
-type Operand = 'a' | 'b';
+export type Operand = 'a' | 'b';
 
 interface Gradient {
   readonly formula: string;
@@ -26,7 +27,8 @@ interface Formula {
   readonly forward: string;
   readonly flops: number;
   readonly functions?: string;
-  readonly gradients: readonly [Gradient, Gradient];
+  /** Null for a step, which has none. */
+  readonly gradients: readonly [Gradient, Gradient] | null;
 }
 
 const extremum = (builtin: 'max' | 'min'): Formula => {
@@ -41,6 +43,14 @@ const extremum = (builtin: 'max' | 'min'): Formula => {
     functions: isNanWgsl,
     gradients: [share('a', 'b'), share('b', 'a')],
   };
+};
+
+/** 1 where it holds, else 0. What is NaN is neither less, nor equal, nor greater. */
+const comparison = (operator: string, ofNaN = false): Formula => {
+  const holds = ofNaN
+    ? `(a ${operator} b) | is_nan4(a) | is_nan4(b)`
+    : `(a ${operator} b) & !(is_nan4(a) | is_nan4(b))`;
+  return { forward: `select(vec4f(0.0), vec4f(1.0), ${holds})`, flops: 1, functions: isNanWgsl, gradients: null };
 };
 
 export const binaryFormulas = {
@@ -78,6 +88,12 @@ export const binaryFormulas = {
   },
   maximum: extremum('max'),
   minimum: extremum('min'),
+  eq: comparison('=='),
+  ne: comparison('!=', true),
+  lt: comparison('<'),
+  le: comparison('<='),
+  gt: comparison('>'),
+  ge: comparison('>='),
   pow: {
     forward: 'accurate_pow4(a, b)',
     flops: 60,
@@ -126,6 +142,7 @@ export const binaryGradient = pointwise<BinaryProblem & { side: 0 | 1 }>(
   'binary.backward',
   ({ op, shape, a, b, side }) => {
     const { functions, gradients }: Formula = binaryFormulas[op];
+    require(gradients !== null, `${op}.backward`, 'an operator with a gradient', op);
     const { formula, uses, flops } = gradients[side];
     const operands = Object.fromEntries(uses.map((name) => [name, name === 'a' ? a : b]));
     return broadcastSpec({

@@ -37,12 +37,13 @@ const binary = (op: BinaryName): Operator => {
     a: { shape: a },
     b: { shape: b },
   });
-  return operator({
+  const own = operator({
     folder: 'binary',
     sizes: { shape: [8, 192], a: [8, 192], b: [192] },
     forward: (p) => [of(binaryForward, problem(p))],
     backward: (p) => ([0, 1] as const).map((side) => of(binaryGradient, { ...problem(p), side })),
   });
+  return binaryFormulas[op].gradients ? own : { ...own, backward: null };
 };
 
 const namesOf = <Name extends string>(table: Readonly<Record<Name, unknown>>): Name[] => Object.keys(table) as Name[];

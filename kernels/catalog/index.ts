@@ -8,6 +8,7 @@ import { elementwiseOperators } from './elementwise.ts';
 import { imageOperators } from './images.ts';
 import type { BoundKernel, Field, Operator } from './operator.ts';
 import { rowOperators } from './rows.ts';
+import { selectionOperators } from './selection.ts';
 import { trainingOperators } from './training.ts';
 
 export type { BoundKernel, Field, Operator } from './operator.ts';
@@ -16,6 +17,7 @@ export const catalog: Readonly<Record<string, Operator>> = {
   ...rowOperators,
   ...imageOperators,
   ...elementwiseOperators,
+  ...selectionOperators,
   ...trainingOperators,
 };
 

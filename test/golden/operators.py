@@ -6,10 +6,14 @@ A declaration is all that the golden values, the tests, the tolerance and the ta
   inputs     one of "any", "positive", "away": the standard cases of an operator of one operand `x`, with `extremes` (values of
              x) and `sweep` (the range of a thousand more); or {name: operand of ops_cases.py, as Python}, which may use `shape`
   shapes     with the latter: a case each, times each of `attrs`
-  attrs      dictionaries of attributes; our operator takes their values after its inputs, in this order, or as one object where
-             `options` is true
+  attrs      dictionaries of attributes
   cases      further cases: {inputs, attrs}
+  arguments  names of inputs and attributes in the order in which our operator takes them; if absent, the inputs, then the attributes
   list       true where our operator takes its inputs as one list
+  named      names of inputs that our operator takes in the object that is its last argument
+  variadic   true where absent operands are left out of our operator's arguments
+  pick       the part of our operator's result that is meant, by name; where the result is a list, the attribute `pick` is its index
+  call       our operator's name, where it is not that of the declaration
   constant   names of inputs that have no gradient
   tolerance  see ../support/tolerance.ts
 """
@@ -38,6 +42,20 @@ def sweep(low, high):
     def draw(stream):
         u = uniform(stream, (1030,), 0.5, 0.5).astype(np.float64)
         return (low * (high / low) ** u if low > 0 else low + (high - low) * u).astype(np.float32)
+
+    return draw
+
+
+def indices(*shape, below):
+    return lambda stream: integers(stream, int(np.prod(shape)), below).astype(np.int32).reshape(shape)
+
+
+def distinct(*shape, dim, below):
+    """Indices of which no two along `dim` are equal."""
+
+    def draw(stream):
+        order = np.argsort(uniform(stream, (*shape[:dim], below, *shape[dim + 1 :]), 0.0, 1.0), axis=dim)
+        return np.take(order, range(shape[dim]), axis=dim).astype(np.int32)
 
     return draw
 
@@ -79,7 +97,7 @@ def note(attrs):
 def drawn(text, shape=()):
     """An operand from its declaration; null is an absent one."""
     names = {name: value for name, value in vars(ops_cases).items() if callable(value)}
-    return None if text is None else eval(text, {**names, "integers": integers, "np": np, "shape": shape})
+    return None if text is None else eval(text, {**names, "indices": indices, "distinct": distinct, "shape": shape})
 
 
 def reference(declared, names):

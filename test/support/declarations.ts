@@ -6,8 +6,12 @@ export interface Declaration {
   readonly inputs: string | Readonly<Record<string, string>>;
   /** Our name where it is not that of the declaration. */
   readonly call?: string;
-  readonly options?: boolean;
+  readonly arguments?: readonly string[];
+  readonly named?: readonly string[];
   readonly list?: boolean;
+  /** Whether absent operands are left out. */
+  readonly variadic?: boolean;
+  readonly pick?: string;
   readonly tolerance: {
     /** Ulp that the functions used may be off. */
     readonly ulps: number;

@@ -128,15 +128,30 @@ const calls: Readonly<Record<string, Call>> = {
   },
 };
 
-type Operator = (...operands: unknown[]) => Tensor;
+type Operator = (...operands: unknown[]) => unknown;
 
 /** Calls an operator under its name and attributes in test/golden/README.md, or as it is declared in test/cases/operators. */
 export function callOperator(op: string, inputs: readonly (Tensor | null)[], attrs: OpAttributes): Tensor {
   const declared = declarations.get(op);
   if (!declared) return calls[op](inputs, attrs);
-  const rest: unknown[] = declared.options ? [attrs] : Object.values(attrs);
-  const operands = declared.list ? [inputs] : inputs;
-  return (ops as unknown as Record<string, Operator>)[declared.call ?? op](...operands, ...rest);
+  const names = typeof declared.inputs === 'string' ? ['x'] : Object.keys(declared.inputs);
+  const values = new Map<string, unknown>([
+    ...names.map((name, i) => [name, inputs[i]] as const),
+    ...Object.entries(attrs),
+  ]);
+  const { named = [], list, pick } = declared;
+  const plain = (declared.arguments ?? [...values.keys()]).filter((name) => !named.includes(name));
+  // Absent operands of a list, and at the end, are left out.
+  const operands = plain.map((name) => values.get(name)).filter((value) => value !== null || !declared.variadic);
+  if (named.length > 0)
+    operands.push({
+      ...(operands.pop() as object),
+      ...Object.fromEntries(named.map((name) => [name, values.get(name)])),
+    });
+  const given = list ? [inputs.filter((x) => x !== null), ...operands.slice(names.length)] : operands;
+  const result = (ops as unknown as Record<string, Operator>)[declared.call ?? op](...given);
+  const part = pick ?? values.get('pick');
+  return (part === undefined ? result : (result as Record<string | number, unknown>)[part as string]) as Tensor;
 }
 
 /** Cases written down one by one, and those of declared operators. */
