@@ -1,4 +1,4 @@
-import { convOutput } from '../../kernels/conv2d/index.ts';
+import { convForward, convInputGradient, convOutput, convWeightGradient } from '../../kernels/conv2d/index.ts';
 import type { ConvProblem } from '../../kernels/conv2d/index.ts';
 import { DeitError } from '../../kernels/lib/errors.ts';
 import { expectFloat } from '../autocast.ts';
@@ -6,7 +6,6 @@ import { defineOp } from '../op.ts';
 import { expectShape, formatShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
 import { add } from './binary.ts';
-import { convPass } from './conv2d-passes.ts';
 import type { ConvOptions } from './conv2d.ts';
 import { reshape } from './shape.ts';
 
@@ -17,14 +16,17 @@ const convTransposeOp = defineOp<ConvProblem>({
     const [x, weight] = [inputs[0]!, inputs[1]!];
     const { batch, channels, height, width } = ctx.attributes;
     const y = ctx.empty([batch, channels, height, width]);
-    convPass(ctx, 'inputGradient', ctx.attributes, { x: y, weight, y: x });
+    ctx.run(convInputGradient, ctx.attributes, { source: x, weight, target_image: y });
     ctx.save(x, weight);
     return [y];
   },
   backward(ctx, [dy]) {
     const [x, weight] = ctx.saved;
-    if (ctx.needs(0)) convPass(ctx, 'forward', ctx.attributes, { x: dy!, weight, y: ctx.gradient(0) });
-    if (ctx.needs(1)) convPass(ctx, 'weightGradient', ctx.attributes, { x: dy!, weight: ctx.gradient(1), y: x });
+    const problem = ctx.attributes;
+    if (ctx.needs(0)) {
+      ctx.run(convForward, { ...problem, bias: false }, { source: dy!, weight, target_image: ctx.gradient(0) });
+    }
+    if (ctx.needs(1)) ctx.run(convWeightGradient, problem, { x: dy!, dy: x, dw: ctx.gradient(1) });
   },
 });
 
