@@ -327,6 +327,17 @@ describe('random erasing', () => {
     }
   });
 
+  it('divides the area between the boxes, as timm', () => {
+    // Every draw in the middle: area 20 % of 100 x 100 pixels, aspect 1.
+    const middle = { uniform: (low = 0, high = 1) => (low + high) / 2, integer: () => 0 };
+    const sides = (count: number): number[] => {
+      const rect = erasingRect(100, 100, { area: [0.1, 0.3], aspect: [0.5, 2], count }, middle)!;
+      return [rect.width, rect.height];
+    };
+    // sqrt(2000) = 44.7, sqrt(2000 / 5) = 20, sqrt(2000 / 20) = 10.
+    expect([1, 5, 20].map(sides)).toEqual([[45, 45], [20, 20], [10, 10]]); // prettier-ignore
+  });
+
   it('has modes of one colour and of zeros', () => {
     for (const mode of ['rand', 'const'] as const) {
       const planes = new Float32Array(3 * size * size).fill(50);

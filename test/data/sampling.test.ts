@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { PhiloxStream, Purpose } from '../../engine/index.ts';
 import {
   checkMixBatch,
   cutmixBox,
@@ -91,6 +92,20 @@ describe('sampling', () => {
 describe('mixing', () => {
   const draw = (batch: number, options = deitMixing): ReturnType<typeof drawMix> =>
     drawMix(options, { width: 32, height: 32 }, mixStream(11, 2, batch));
+
+  it('has draws of its own in each epoch and batch, which are neither those of the shuffle nor of samples', () => {
+    const first = (stream: PhiloxStream): string => [stream.word(), stream.word()].join();
+    const places = [0, 1, 2].flatMap((epoch) => [0, 1, 2].map((number) => [epoch, number] as const));
+    const mixing = places.map(([epoch, number]) => first(mixStream(7, epoch, number)));
+    expect(new Set(mixing).size).toBe(places.length);
+    expect(first(mixStream(7, 1, 2))).toBe(mixing[5]);
+    const others = [
+      ...[0, 1, 2].map((epoch) => first(new PhiloxStream(7, Purpose.shuffle, epoch))),
+      ...places.map(([epoch, number]) => first(new PhiloxStream(7, Purpose.shuffle, epoch, number))),
+      ...places.map(([epoch, index]) => first(sampleStream(7, epoch, { index, copy: 0 }))),
+    ];
+    expect(mixing.filter((words) => others.includes(words))).toEqual([]);
+  });
 
   it('draws mixup for half of the batches, CutMix for the others', () => {
     const n = 8000;

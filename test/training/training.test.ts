@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createEngine } from '../../engine/node.ts';
+import { createEngine, readSafetensors, toFloat32 } from '../../engine/node.ts';
 import type { Engine, Tensor } from '../../engine/node.ts';
 import { readTensors } from '../../nn/index.ts';
 import { Interrupted, RunFolder, nestRecipe, resolveRecipe, trainRecipe } from '../../deit/node.ts';
@@ -10,6 +10,7 @@ import type { StepProgress, Overrides, Reporter, TrainResult } from '../../deit/
 import { createModel } from '../../deit/models/registry.ts';
 import { optimizerOf } from '../../deit/train/setup.ts';
 import { TrainStep } from '../../deit/train/step.ts';
+import type { StepMetrics, TrainStepOptions } from '../../deit/train/step.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { SMALL_RUN } from '../support/small-run.ts';
 
@@ -31,6 +32,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 interface Run {
   readonly result: TrainResult | null;
+  /** The teacher's tensors when all was trained; empty where the run was stopped. */
+  readonly teacher: ReadonlyMap<string, string>;
   readonly losses: number[];
   readonly steps: StepProgress[];
 }
@@ -45,6 +48,7 @@ async function train(
   const run = options.resume ? RunFolder.open(path) : RunFolder.create(name, path);
   const stop = new AbortController();
   const steps: StepProgress[] = [];
+  let teacher: ReadonlyMap<string, string> = new Map();
   const reporter: Reporter = {
     say: () => undefined,
     begin: () => undefined,
@@ -65,20 +69,31 @@ async function train(
       reporter,
       resume: options.resume,
       signal: stop.signal,
+      afterTraining: async (trained) => {
+        if (trained.teacher) teacher = await bytes(trained.teacher.stateDict());
+      },
     }).catch((error: unknown) => {
       if (error instanceof Interrupted) return null;
       throw error;
     });
-    return { result, losses: steps.map(({ loss }) => loss), steps };
+    return { result, teacher, losses: steps.map(({ loss }) => loss), steps };
   } finally {
     run.close();
     engine.close();
   }
 }
 
+const bytes = async (tensors: ReadonlyMap<string, Tensor>) =>
+  new Map(
+    [...(await readTensors(tensors))].map(([name, { bytes: content }]) => [
+      name,
+      Buffer.from(content).toString('base64'),
+    ]),
+  );
+
 describe('training', () => {
   it('lowers the loss of both heads', async () => {
-    const { steps, result } = await train('falls', {
+    const { steps, result, teacher } = await train('falls', {
       'schedule.steps': 120,
       'augment.mixup': 0,
       'augment.cutmix': 0,
@@ -92,6 +107,11 @@ describe('training', () => {
       expect(mean(steps.slice(-20), loss)).toBeLessThan(mean(steps.slice(0, 20), loss) - 0.05);
     }
     expect(result!.steps).toBe(120);
+    // In training mode the teacher's running statistics would have moved with every batch of the student.
+    const { tensors } = await readSafetensors(join(folder, 'falls', 'teacher.safetensors'));
+    expect([...teacher.keys()].filter((name) => name.endsWith('running_var')).length).toBeGreaterThan(10);
+    for (const [name, content] of teacher)
+      expect(Buffer.from(tensors.get(name)!.bytes).toString('base64')).toBe(content);
   });
 
   it('gives the same losses to the bit for the same seed, and others for another', async () => {
@@ -128,13 +148,15 @@ describe('a training step', () => {
     engine: Engine,
     accumulate: number,
     work: (made: ReturnType<typeof makeStep>) => Promise<void>,
+    options: Partial<TrainStepOptions> = {},
   ) {
-    const made = makeStep(engine, accumulate);
+    const made = makeStep(engine, accumulate, options);
     await work(made);
     made.step.release();
   }
-  function makeStep(engine: Engine, accumulate: number) {
-    const recipe = resolveRecipe(SMALL, { 'data.accumulate': accumulate, 'model.dropPath': 0 });
+  function makeStep(engine: Engine, accumulate: number, options: Partial<TrainStepOptions>) {
+    const type = options.distillation?.type ?? 'hard';
+    const recipe = resolveRecipe(SMALL, { 'data.accumulate': accumulate, 'model.dropPath': 0, 'distillation.type': type }); // prettier-ignore
     const student = createModel(engine, recipe['model.name']);
     const teacher = createModel(engine, recipe['teacher.model']!).requiresGrad_(false).eval();
     const optimizer = optimizerOf(recipe, 'student', student);
@@ -150,6 +172,7 @@ describe('a training step', () => {
       batchSize: 16 / accumulate,
       accumulate,
       imageSize: 32,
+      ...options,
     });
     return { student, teacher, optimizer, step };
   }
@@ -162,14 +185,6 @@ describe('a training step', () => {
     images: images.slice(first * 3 * 1024, (first + size) * 3 * 1024),
     labels: labels.slice(first, first + size),
   });
-  const bytes = async (tensors: ReadonlyMap<string, Tensor>) =>
-    new Map(
-      [...(await readTensors(tensors))].map(([name, { bytes: content }]) => [
-        name,
-        Buffer.from(content).toString('base64'),
-      ]),
-    );
-
   it('moves every parameter of the student, the distillation head included, and no byte of the teacher', async () => {
     const engine = await createEngine();
     await withStep(engine, 1, async ({ student, teacher, step }) => {
@@ -183,20 +198,71 @@ describe('a training step', () => {
     engine.close();
   });
 
-  it('with accumulation equals the step on the whole batch up to rounding', async () => {
+  it('with accumulation equals the step on the whole batch up to rounding, in its figures too', async () => {
     const engine = await createEngine();
     const weights: Float32Array[] = [];
+    const figures: StepMetrics[] = [];
     for (const accumulate of [1, 2, 4]) {
       await withStep(engine, accumulate, async ({ optimizer, step }) => {
         const size = 16 / accumulate;
         const batches = Array.from({ length: accumulate }, (_, i) => batch(i * size, size));
-        await step.run(batches, 0, 1e-3);
-        weights.push((await optimizer.stateDict().get('exp_avg.blocks.0.mlp.fc1.weight')!.read()) as Float32Array);
+        figures.push(await step.run(batches, 0, 1e-3));
+        const moments = await readTensors(optimizer.stateDict());
+        weights.push(toFloat32(moments.get('exp_avg.blocks.0.mlp.fc1.weight')!));
+        // After one step of AdamW the first moment is a tenth of the mean gradient, for nothing is clipped.
+        const own = [...moments].flatMap(([name, moment]) => (name.startsWith('exp_avg.') ? [toFloat32(moment)] : []));
+        const squares = own.reduce((sum, values) => values.reduce((part, value) => part + (10 * value) ** 2, sum), 0);
+        // A sum of the squares of 10^5 f32 numbers in another order.
+        expect(figures.at(-1).gradNorm / Math.sqrt(squares)).toBeCloseTo(1, 5);
       });
     }
     // Gradients of sums in another order: some dozens of f32 roundings.
     expectClose(weights[1], weights[0], 5e-6);
     expectClose(weights[2], weights[0], 5e-6);
+    const [whole, ...parts] = figures;
+    for (const { gradNorm, loss, accuracy } of parts) {
+      expect(gradNorm / whole.gradNorm).toBeCloseTo(1, 5);
+      expect(loss / whole.loss).toBeCloseTo(1, 5);
+      expect(accuracy).toBe(whole.accuracy);
+    }
+    engine.close();
+  });
+
+  it('mixes its images anew in each epoch and in each batch of it', async () => {
+    const engine = await createEngine();
+    const mixing = { mixupAlpha: 0.8, cutmixAlpha: 1, probability: 1, switchProbability: 0.5 };
+    await withStep(
+      engine,
+      1,
+      async ({ step }) => {
+        const loss = async (epoch: number, number: number): Promise<number> =>
+          // At a learning rate of 0 nothing but the mixing differs from step to step.
+          (await step.run([{ ...batch(0, 16), epoch, number }], 0, 0)).loss;
+        const losses = [await loss(0, 0), await loss(1, 0), await loss(2, 0), await loss(0, 1), await loss(1, 1)];
+        expect(new Set(losses).size).toBe(5);
+        expect(await loss(0, 0)).toBe(losses[0]);
+        expect(await loss(1, 1)).toBe(losses[4]);
+      },
+      { mixing },
+    );
+    engine.close();
+  });
+
+  it('without a teacher leaves the distillation head as it is, decay and all', async () => {
+    const engine = await createEngine();
+    await withStep(
+      engine,
+      1,
+      async ({ student, optimizer, step }) => {
+        const before = await bytes(student.stateDict());
+        for (const number of [0, 1]) await step.run([batch(0, 16)], number, 1e-2);
+        const after = await bytes(student.stateDict());
+        const same = [...before].filter(([name, content]) => after.get(name) === content).map(([name]) => name);
+        expect(same.sort()).toEqual(['head_dist.bias', 'head_dist.weight']);
+        expect(optimizer.parameters.some(([name]) => name.startsWith('head_dist'))).toBe(false);
+      },
+      { teacher: null, distillation: { type: 'none', alpha: 0.5, tau: 1, scaling: 'all' } },
+    );
     engine.close();
   });
 
