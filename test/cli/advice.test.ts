@@ -28,8 +28,17 @@ const sections = [...new Set(settingNames.map((name) => name.split('.')[0]))].jo
 const SETTING = new RegExp(`(?<![\\w./-])(?:${sections})\\.[a-z]\\w*(?![\\w.]*\\()`, 'g');
 /** Names of files, not of settings. */
 const FILES = /\.(safetensors|json|jsonl|lock|bin|onnx|ts|txt|owner)$/;
-/** Options of the script that builds the page, npm, apt-get and srun. */
-const OF_OTHERS = ['--serve', '--omit', '--loglevel', '--no-install-recommends', '--mpi'];
+/** Options of the script that builds the page, npm, apt-get, srun and mpirun. */
+const OF_OTHERS = [
+  '--serve',
+  '--omit',
+  '--loglevel',
+  '--no-install-recommends',
+  '--mpi',
+  '--bind-to',
+  '--map-by',
+  '--oversubscribe',
+];
 /** These name arguments of facebookresearch/deit and CSS variables. */
 const NO_ADVICE = ['recipe/settings.ts', 'recipe/reference.ts', 'report/html.ts', 'browser/live-chart.ts'];
 
