@@ -24,6 +24,8 @@ export async function ranks({ folder, count, seed, say }: DrillOptions): Promise
   const recipe = smallRecipe(folder, {
     data: { batchSize: 4 * SLICES, accumulate: SLICES, workers: 0 },
     run: { evaluateEvery: 0, checkpointEvery: 1 },
+    // DeiT's own: the steps that Adam makes of rounding are in proportion to it.
+    optim: { lr: 5e-4 },
   });
   const [whole, run] = [join(folder, 'whole'), join(folder, 'run')];
   const train = (output: string): string[] => ['train', '--recipe', recipe, '--steps', String(STEPS), '--output', output, '--resume', 'auto']; // prettier-ignore

@@ -80,7 +80,8 @@ async function trainOn(ranks: Communicator, options: TrainOptions): Promise<void
     await ranks.max(exitCode);
     [process.exitCode] = exitCode;
   } finally {
-    caught.release();
+    // Other ranks wait for rank 0 to write its report: a signal that a launcher passes on must not end them meanwhile.
+    if (ranks.size === 1) caught.release();
     folder.close({ removeUnused: true });
   }
 }
