@@ -2,15 +2,9 @@
  * What a run is trained from besides its recipe: its data, the weights that it starts from, its teacher's. Checkpoints keep
  * checksums of these, so that a run does not go on over others unnoticed. Node only.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream, statSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import * as v from 'valibot';
-import { DeitError, readSafetensorsHeader } from '../../../engine/node.ts';
+import { DeitError } from '../../../engine/node.ts';
 import { count } from '../run-schemas.ts';
-import { findWeights } from './find-weights.ts';
-import { refuseOversized } from './size-check.ts';
 
 /** A file of weights, or the files of a folder, as far as they tell it from others. */
 export interface WeightsIdentity {
@@ -42,25 +36,4 @@ export function parseInputs(text: string, where: string): RunInputs {
       cause,
     });
   }
-}
-
-/**
- * The identity of weights by what a user calls them, as `openCheckpoint` takes it. Reads them wholly, unless they hold far
- * more than `model`: then it throws as that does.
- */
-export async function identifyWeights(pathOrName: string, model?: string | null): Promise<WeightsIdentity> {
-  const { path } = await findWeights(pathOrName, false);
-  const names = statSync(path).isDirectory() ? (await readdir(path)).sort() : null;
-  const files = names?.filter((name) => /\.(safetensors|json)$/.test(name)).map((name) => join(path, name)) ?? [path];
-  const hash = createHash('sha256');
-  const check = refuseOversized(path, model);
-  let bytes = 0;
-  for (const file of files) {
-    if (file.endsWith('.safetensors')) check(await readSafetensorsHeader(file));
-    for await (const piece of createReadStream(file)) {
-      hash.update(piece as Buffer);
-      bytes += (piece as Buffer).byteLength;
-    }
-  }
-  return { path, bytes, sha256: hash.digest('hex') };
 }

@@ -8,7 +8,7 @@ import type { Recipe } from '../../recipe/settings.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { DataListing } from './data-listing.ts';
 import { MODEL_FILES } from './find-weights.ts';
-import { identifyWeights } from './inputs.ts';
+import { identifyWeights } from './identify-weights.ts';
 import type { RunInputs, WeightsIdentity } from './inputs.ts';
 import type { RunFolder } from './run-folder.ts';
 import { latestCheckpoint, parseCheckpoint } from './run-state.ts';

@@ -17,7 +17,7 @@ import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
 import { loadModel, openCheckpoint, openCheckpointOver, saveModel } from './checkpoint.ts';
 import { headClasses } from './class-names.ts';
 import { MODEL_FILES } from './find-weights.ts';
-import { identifyWeights } from './inputs.ts';
+import { identifyWeights } from './identify-weights.ts';
 import type { RunInputs } from './inputs.ts';
 import type { ModelCard } from '../../weights/model-card.ts';
 import { absolutePath } from './paths.ts';
