@@ -99,7 +99,8 @@ export const packed = (operands: Packed, then: Variant<ProductPlan>): Variant<Pr
   use: (plan, device) => {
     // Only a processor gains from it.
     if (!device.cpu) return 'named';
-    return pays(plan, operands) && useOf(then, plan.packed(operands), device) === 'default' ? 'default' : 'tuned';
+    const use = useOf(then, plan.packed(operands), device);
+    return use === 'default' && !pays(plan, operands) ? 'tuned' : use;
   },
   launches: (plan, device) => {
     const { m, n, k, f16 } = plan.problem;

@@ -72,8 +72,12 @@ export const subgroupRows = (rows?: number): Variant<MatmulProblem> => ({
     const { vectors, multiple } = limitsOf(problem);
     return rows === undefined || (rows % multiple === 0 && rows <= mostRows(problem.k, vectors));
   },
-  use: (problem, device) =>
-    device.cpu && rows === undefined && matmulCost(problem).flops >= SMALL ? 'default' : 'tuned',
+  use: (problem, device) => {
+    if (rows === undefined) return device.cpu && matmulCost(problem).flops >= SMALL ? 'default' : 'tuned';
+    // The number of least work is that of the variant without a number.
+    const best = rowTile({ ...problem, lanes: device.subgroupSize, ...limitsOf(problem) });
+    return rows === best.rows ? 'named' : 'tuned';
+  },
   launches: (problem, device) => launches(problem, device, rows),
 });
 

@@ -91,6 +91,19 @@ describe('choices', () => {
     expect(await tuned({ cache, time: noTime })).toEqual(kernels[2]);
   });
 
+  it('of another version are counted, and not used', async () => {
+    const { names, kernels } = await candidates();
+    const [asked] = await engine().variants.collect(() => product(engine()));
+    // As 0.1.0 wrote them: other names of kernels and of variants.
+    const choices = { [asked.key.replace('matmul', 'product')]: 'parts4', [asked.key]: 'subgroup_rows:8' };
+    const own = await createEngine({ variants: { device: engine().variants.device, choices } });
+    expect([own.variants.size, own.variants.unknown]).toEqual([2, 2]);
+    expect(kernelsOf(own)).toEqual(kernels[0]);
+    own.variants.choose(asked.key, names[1]);
+    expect(own.variants.unknown).toBe(1);
+    own.close();
+  });
+
   it('do without a cache that cannot be written', async () => {
     const { names, kernels } = await candidates();
     writeFileSync(join(folder, 'in-the-way'), '');
@@ -165,7 +178,7 @@ describe('a training run', () => {
     const overrides = { 'run.tune': true };
     const whole = await train('whole', overrides, tuning);
     expect(whole.lines.filter((line) => line.startsWith('tuner:'))).toEqual([
-      expect.stringMatching(/^tuner: \d+ problems measured in .*, [1-9]\d* faster in another way/),
+      expect.stringMatching(/^tuner: \d+ problems measured in .*, [1-9]\d* faster by another variant/),
     ]);
     const written = JSON.parse(readFileSync(join(folder, 'whole', 'variants.json'), 'utf8')) as { choices: object };
     expect(Object.keys(written.choices).length).toBeGreaterThan(3);
