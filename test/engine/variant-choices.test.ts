@@ -36,7 +36,8 @@ describe('choices', () => {
   /** Two variants of the product besides the default, and the kernels of all three. */
   async function candidates() {
     const [asked] = await engine().variants.collect(() => product(engine()));
-    const names = asked.kernel.candidates(asked.problem, engine().profile);
+    // Those that begin with packing have the same first kernel.
+    const names = asked.kernel.candidates(asked.problem, engine().profile).filter((name) => !name.includes('+'));
     const kernels = names.slice(0, 3).map((name) => {
       engine().variants.choose(asked.key, name);
       return kernelsOf(engine());
