@@ -141,7 +141,10 @@ type Inputs = Pick<Coefficients, 'first' | 'count'>;
 
 /** The pixels that the coefficients read. */
 function usedRect(columns: Inputs, rows: Inputs): Rect {
-  const range = ({ first, count }: Inputs): [number, number] => [first[0], first.at(-1) + count.at(-1) - first[0]];
+  const range = ({ first, count }: Inputs): [number, number] => [
+    first[0],
+    first[first.length - 1] + count[count.length - 1] - first[0],
+  ];
   const [left, width] = range(columns);
   const [top, height] = range(rows);
   return { left, top, width, height };

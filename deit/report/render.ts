@@ -214,7 +214,7 @@ function sampleGrid({ samples, classes }: ModelAnalysis): Html {
     }`;
 }
 
-export const attentionNote = html`<p class="note">
+export const attentionNote: Html = html`<p class="note">
   Light is where a token looks. Rollout (Abnar &amp; Zuidema 2020) follows attention through all blocks; below it, each
   block (row, the first on top) and head (column) by itself.
 </p>`;

@@ -78,8 +78,9 @@ export async function checkData(
     sides.sort((a, b) => a - b);
     const counts = [...countClasses(dataset)].map((count, label) => [classes[label], count] as const);
     counts.sort(([, a], [, b]) => a - b);
-    const shorterSide = sides.length === 0 ? null : ([sides[0], sides[sides.length >> 1], sides.at(-1)] as const);
-    reports.push({ part: split, images: dataset.length, unreadable, shorterSide, smallestClass: counts[0], largestClass: counts.at(-1) }); // prettier-ignore
+    const shorterSide =
+      sides.length === 0 ? null : ([sides[0], sides[sides.length >> 1], sides[sides.length - 1]] as const);
+    reports.push({ part: split, images: dataset.length, unreadable, shorterSide, smallestClass: counts[0], largestClass: counts[counts.length - 1] }); // prettier-ignore
   }
   return { name, classes: classes.length, parts: reports, heldOutDuplicates, repeated, leftOut };
 }
