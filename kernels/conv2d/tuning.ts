@@ -16,7 +16,8 @@ function convTuning(
   bound: Readonly<Record<string, ConvTensor>>,
   terms: (problem: Problem) => number,
 ): Tuning<Problem> {
-  const [result, written] = Object.entries(bound).at(-1)!;
+  const entries = Object.entries(bound);
+  const [result, written] = entries[entries.length - 1];
   return {
     flops: (p) => (2 * p.batch * p.filters * outputs(p) * p.channels * taps(p)) / p.groups,
     describe(p) {
