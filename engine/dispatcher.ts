@@ -72,7 +72,7 @@ export class Dispatcher {
       const where = `${op} (${launch.name}): ${shapes.join(' ')}${this.path && ` in ${this.path}`}`;
       this.recorder.record({ kind: 'dispatch', where, launch, pipeline: this.recorder.pipelines.get(launch), regions });
     }
-    this.tellObserver(op, launches, tensors);
+    this.tellObserver(op, launches, operands);
   }
 
   /** Throws where the device would refuse the launch: it would say so only when the call has long returned. */
@@ -122,13 +122,16 @@ export class Dispatcher {
     });
   }
 
-  private tellObserver(op: string, launches: readonly Launch[], tensors: Readonly<Record<string, Tensor>>): void {
+  /** Scratch memory is no output, and parts of it may never be written; nor is what stands for an operand that is not there. */
+  private tellObserver(op: string, launches: readonly Launch[], operands: Readonly<Record<string, Tensor>>): void {
     const { observer, path } = this;
     if (!observer || launches.length === 0) return;
     const written = launches.flatMap((launch) =>
       launch.bindings.filter(({ access }) => access === 'read_write').map(({ name }) => launch.tensors[name] ?? name),
     );
-    const outputs = Object.fromEntries(written.map((name) => [name, tensors[name]]));
+    const outputs = Object.fromEntries(
+      written.filter((name) => name in operands).map((name) => [name, operands[name]]),
+    );
     this.observer = null;
     try {
       observer({ op, path, kernel: launches[0].name, outputs });

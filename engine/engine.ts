@@ -225,10 +225,7 @@ export class Engine implements TensorEngine {
     return this.work.compile(work);
   }
 
-  /**
-   * Runs a recording again, in order with the work recorded so far. Throws `tensor-expired` if a tensor that it works on has
-   * been freed.
-   */
+  /** Runs a recording again, after the work recorded so far. Throws `tensor-expired` if a tensor of it has been freed. */
   replay(recording: Recording): void {
     this.work.replay(recording);
   }

@@ -183,7 +183,7 @@ describe('bad input', () => {
         '--output',
         'OUT',
       ],
-      /num_classes=10/,
+      /leave num_classes out of the model name, or make it 10/,
     ],
     [
       'weights that are not there',
