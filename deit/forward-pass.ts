@@ -36,7 +36,7 @@ export async function expectFiniteLogits(logits: HostLogits, of: LogitsOf): Prom
             evaluating(model, () => void engine.noGrad(() => model.heads(engine.tensor(image, shape)))),
           ),
         ),
-      half: model.precision === 'f16',
+      f16: model.precision === 'f16',
     });
   }
 }

@@ -54,7 +54,7 @@ export interface Suspects {
   /** Computes it again and returns the outputs of operators that are not finite. */
   readonly examine: () => Promise<readonly NonFiniteOutput[]>;
   /** Whether products were computed in f16. */
-  readonly half?: boolean;
+  readonly f16?: boolean;
 }
 
 /** The error for results that are not finite: the input's, the weights', or else it names the operator that overflowed. */
@@ -73,7 +73,7 @@ export async function explainNonFinite(results: string, suspects: Suspects): Pro
     {
       where: [...suspects.inputs.keys()].join(', '),
       found: describeOutputs(outputs) ?? 'nothing when it was computed again',
-      fix: suspects.half
+      fix: suspects.f16
         ? 'compute in f32, whose range is larger than that of f16'
         : `the weights of ${suspects.source} are too large to compute with: use other ones`,
     },

@@ -110,8 +110,8 @@ export function toF16(ctx: Context, x: Tensor): Tensor {
 }
 
 /** Operands of products: as they are, or in f16. Not differentiable. */
-export const operands = (ctx: Context, half: boolean, ...tensors: Tensor[]): Tensor[] =>
-  half ? tensors.map((tensor) => toF16(ctx, tensor)) : tensors;
+export const operands = (ctx: Context, f16: boolean, ...tensors: Tensor[]): Tensor[] =>
+  f16 ? tensors.map((tensor) => toF16(ctx, tensor)) : tensors;
 
 function copyPart(ctx: Context, { source, places, elements, members }: F16Part, copies: F16Copies): void {
   const y = ctx.empty([elements], 'f16');

@@ -1,5 +1,5 @@
 import { DeitError } from '../kernels/lib/errors.ts';
-import { halfToNumber, numberToHalf } from './float16.ts';
+import { f16ToNumber, numberToF16 } from './float16.ts';
 
 /** Element types of tensors. `f16` is a storage type: kernels accumulate in f32. */
 export type DType = (typeof DTYPES)[number];
@@ -31,7 +31,7 @@ export function typedArray(dtype: DType, content: ArrayBuffer): TypedArray {
 
 /** The values as numbers: f16 converted from its bit patterns. */
 export const numbers = (dtype: DType, values: TypedArray): ArrayLike<number> =>
-  dtype === 'f16' ? Float32Array.from(values, halfToNumber) : values;
+  dtype === 'f16' ? Float32Array.from(values, f16ToNumber) : values;
 
 /** Whether numbers of this type need not be whole. */
 export const isFloat = (dtype: DType): boolean => dtype === 'f32' || dtype === 'f16';
@@ -58,7 +58,7 @@ export function toTypedArray(data: ArrayLike<number>, dtype: DType): TypedArray 
     case 'f32':
       return data instanceof Float32Array ? data.slice() : Float32Array.from(data);
     case 'f16':
-      return data instanceof Uint16Array ? data.slice() : Uint16Array.from(data, numberToHalf);
+      return data instanceof Uint16Array ? data.slice() : Uint16Array.from(data, numberToF16);
     case 'i32':
       if (data instanceof Int32Array) return data.slice();
       expectRange(data, dtype, -(2 ** 31), 2 ** 31 - 1);

@@ -7,7 +7,7 @@ const word = new Uint32Array(1);
 const float = new Float32Array(word.buffer);
 
 /** The value of an f16 bit pattern. */
-export function halfToNumber(bits: number): number {
+export function f16ToNumber(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >>> 10) & 31;
   const fraction = bits & 1023;
@@ -16,7 +16,7 @@ export function halfToNumber(bits: number): number {
 }
 
 /** The nearest f16 as a bit pattern; beyond 65,504 that is infinity. The argument is rounded to f32 first. */
-export function numberToHalf(value: number): number {
+export function numberToF16(value: number): number {
   float[0] = value;
   const bits = word[0];
   const sign = (bits >>> 16) & 0x8000;

@@ -49,7 +49,7 @@ export { formatBytes } from './gpu/buffer-pool.ts';
 export { parseStrictJson } from './json.ts';
 export type { JsonObject, JsonValue } from './json.ts';
 export * from './safetensors.ts';
-export { halfToNumber, numberToHalf } from './float16.ts';
+export { f16ToNumber, numberToF16 } from './float16.ts';
 /** For operators of your own: see `defineOp`. */
 export { f32, i32, input, launch, output, u32 } from '../kernels/lib/kernel.ts';
 export type { Kernel, Launch } from '../kernels/lib/kernel.ts';

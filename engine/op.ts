@@ -29,7 +29,7 @@ import type { TensorEngine } from './tensor.ts';
  */
 export interface OpDefinition<Attributes extends object> extends Differentiable<Attributes> {
   /** Takes f16 tensors as they are. Any other operator is given them converted to f32, inside `autocast`. */
-  readonly half?: boolean;
+  readonly f16?: boolean;
   /** Records the forward kernels and returns the outputs. Optional inputs may be null. */
   forward(ctx: ForwardContext<Attributes>, inputs: readonly (Tensor | null)[]): readonly Tensor[];
 }
@@ -80,13 +80,13 @@ let nextNode = 1;
 
 export function defineOp<Attributes extends object>(definition: OpDefinition<Attributes>): Op<Attributes> {
   operators.set(definition.name, definition as unknown as OpDefinition<object>);
-  return (inputs, attributes) => apply(definition, definition.half ? inputs : promoted(inputs), attributes);
+  return (inputs, attributes) => apply(definition, definition.f16 ? inputs : promoted(inputs), attributes);
 }
 
 /** The operator behind `to`, which `autocast` applies to operands of the others. */
 export const convert = defineOp<{ dtype: DType }>({
   name: 'to',
-  half: true,
+  f16: true,
   forward(ctx, [x]) {
     const { dtype } = ctx.attributes;
     const y = ctx.empty(x!.shape, dtype);
@@ -102,9 +102,9 @@ export const convert = defineOp<{ dtype: DType }>({
 
 /** Under autocast, f16 tensors as f32. */
 function promoted(inputs: readonly (Tensor | null)[]): readonly (Tensor | null)[] {
-  const isHalf = (tensor: Tensor | null): boolean => tensor?.dtype === 'f16' && tensor.engine.f16Copies !== null;
-  if (!inputs.some(isHalf)) return inputs;
-  return inputs.map((tensor) => (isHalf(tensor) ? convert([tensor], { dtype: 'f32' })[0] : tensor));
+  const isF16 = (tensor: Tensor | null): boolean => tensor?.dtype === 'f16' && tensor.engine.f16Copies !== null;
+  if (!inputs.some(isF16)) return inputs;
+  return inputs.map((tensor) => (isF16(tensor) ? convert([tensor], { dtype: 'f32' })[0] : tensor));
 }
 
 function apply<Attributes extends object>(

@@ -32,7 +32,7 @@ export class OutputChecks {
     for (const x of results) {
       if (!x || x.size === 0 || (x.dtype !== 'f32' && x.dtype !== 'f16')) continue;
       if (this.checked.length === MOST) this.collect();
-      const problem = { n: x.size, k: this.checked.length, half: x.dtype === 'f16' };
+      const problem = { n: x.size, k: this.checked.length, f16: x.dtype === 'f16' };
       this.checked.push(`${what}: ${x.toString()}${this.engine.path && ` in ${this.engine.path}`}`);
       this.engine.run('checkOutputs', countPoison, problem, { x, found: this.counts });
     }

@@ -5,7 +5,7 @@
  * the reader refuses headers over 100 MB, gaps, overlaps and sizes that do not follow from the shape.
  */
 import { DeitError } from '../kernels/lib/errors.ts';
-import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from './float16.ts';
+import { bfloatToNumber, f16ToNumber, numberToBfloat, numberToF16 } from './float16.ts';
 import { parseStrictJson } from './json.ts';
 import type { JsonObject, JsonValue } from './json.ts';
 import { formatShape, numel } from './tensor-shape.ts';
@@ -283,7 +283,7 @@ export function toFloat32(tensor: StoredTensor): Float32Array<ArrayBuffer> {
   if (elements instanceof Float32Array) return elements as Float32Array<ArrayBuffer>;
   const values = new Float32Array(elements.length);
   if (tensor.dtype === 'F16' || tensor.dtype === 'BF16') {
-    const widen = tensor.dtype === 'F16' ? halfToNumber : bfloatToNumber;
+    const widen = tensor.dtype === 'F16' ? f16ToNumber : bfloatToNumber;
     for (let i = 0; i < values.length; i++) values[i] = widen(elements[i] as number);
   } else for (let i = 0; i < values.length; i++) values[i] = Number(elements[i]);
   return values;
@@ -311,7 +311,7 @@ export function storeFloats(
   dtype: 'F32' | 'F16' | 'BF16' = 'F32',
 ): StoredTensor {
   if (dtype === 'F32') return storeElements('F32', values, shape);
-  return storeElements(dtype, Uint16Array.from(values, dtype === 'F16' ? numberToHalf : numberToBfloat), shape);
+  return storeElements(dtype, Uint16Array.from(values, dtype === 'F16' ? numberToF16 : numberToBfloat), shape);
 }
 
 /** Elements as they lie in memory as a tensor to store. */

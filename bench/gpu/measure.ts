@@ -45,14 +45,14 @@ export async function measureMatmul(
   n: number,
   precision: Precision,
 ): Promise<{ ms: number; error: number; kernel: string }> {
-  const isHalf = precision === 'f16';
-  if (isHalf) expectF16(engine, 'f16 matmul');
+  const isF16 = precision === 'f16';
+  if (isF16) expectF16(engine, 'f16 matmul');
   const operands = [1, 2].map((stream) => to(engine.tensor(draw(n * n, stream), [n, n]), precision).keep('input'));
   const [x, y] = operands;
   const [a, b] = await Promise.all(operands.map((operand) => to(operand, 'f32').read()));
   const results: Tensor[] = [];
   let kernel = '';
-  const multiply = (): Tensor => (isHalf ? autocast(engine, () => matmul(x, y)) : matmul(x, y));
+  const multiply = (): Tensor => (isF16 ? autocast(engine, () => matmul(x, y)) : matmul(x, y));
   const recording = engine.record(() =>
     engine.observe(
       (recorded) => (kernel = recorded.kernel),

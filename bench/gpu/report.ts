@@ -79,9 +79,9 @@ function matmulLines(type: 'f32' | 'f16', { torch, matmul, matmulF16 }: GpuRepor
   ];
 }
 
-/** `isHalf`: the goal is for the quotient with AMP, else for that with f32. */
-function modelLines(model: string, found: ModelRow, torch: TorchReport | null, goal: number, isHalf = false): string[] {
-  const name = isHalf ? `${model} f16` : model;
+/** `isF16`: the goal is for the quotient with AMP, else for that with f32. */
+function modelLines(model: string, found: ModelRow, torch: TorchReport | null, goal: number, isF16 = false): string[] {
+  const name = isF16 ? `${model} f16` : model;
   const theirs = torch?.models[model]?.find(({ batch }) => batch === found.batch);
   const batch = String(found.batch);
   if (found.failure) return [row([name, batch, found.failure, '', '', '', '', '', '', ''])];
@@ -94,9 +94,9 @@ function modelLines(model: string, found: ModelRow, torch: TorchReport | null, g
       batch,
       timing.imagesPerSecond.toFixed(0),
       f32?.imagesPerSecond.toFixed(0) ?? '-',
-      ratio(timing.imagesPerSecond, f32?.imagesPerSecond, isHalf ? 0 : goal),
+      ratio(timing.imagesPerSecond, f32?.imagesPerSecond, isF16 ? 0 : goal),
       amp?.imagesPerSecond.toFixed(0) ?? '-',
-      ratio(timing.imagesPerSecond, amp?.imagesPerSecond, isHalf ? goal : 0),
+      ratio(timing.imagesPerSecond, amp?.imagesPerSecond, isF16 ? goal : 0),
       gap(timing),
       f32 ? gap(f32) : '-',
       difference(found, theirs),

@@ -1,11 +1,10 @@
-import { halfToNumber, numberToHalf } from '../../engine/index.ts';
+import { f16ToNumber, numberToF16 } from '../../engine/index.ts';
 import type { Communicator } from './communicator.ts';
 
 let values: Float32Array | null = null;
 
 /** The value of every f16 bit pattern. */
-const halfValues = (): Float32Array =>
-  (values ??= Float32Array.from({ length: 65536 }, (_, bits) => halfToNumber(bits)));
+const f16Values = (): Float32Array => (values ??= Float32Array.from({ length: 65536 }, (_, bits) => f16ToNumber(bits)));
 
 /**
  * Sums f16 numbers over all ranks, as bit patterns, in place and the same bits on every rank. MPI has no such type: each
@@ -36,11 +35,11 @@ export class HalfSum {
   async sum(): Promise<void> {
     const { ranks, parts, received, own } = this;
     await ranks.allToAll(bytesOf(parts), bytesOf(received));
-    const value = halfValues();
+    const value = f16Values();
     for (let i = 0; i < own.length; i++) {
       let sum = 0;
       for (let at = i; at < received.length; at += own.length) sum += value[received[at]];
-      own[i] = numberToHalf(sum);
+      own[i] = numberToF16(sum);
     }
     await ranks.allGather(bytesOf(own), bytesOf(parts));
   }

@@ -15,7 +15,7 @@ interface Segment {
 
 const segment = defineOp<Segment>({
   name: 'checkpoint',
-  half: true,
+  f16: true,
   forward(ctx, [x]) {
     ctx.save(x!);
     return [ctx.attributes.compute(x!.detach())];

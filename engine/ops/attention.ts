@@ -43,7 +43,7 @@ export function attentionWeights(qkv: Tensor, heads: number): Tensor {
 
 const attentionOp = defineOp<AttentionProblem>({
   name: 'scaledDotProductAttention',
-  half: true,
+  f16: true,
   forward(ctx, [qkv]) {
     const { batch, tokens, heads, width } = ctx.attributes;
     const y = ctx.empty([batch, tokens, heads * width], qkv!.dtype);

@@ -37,12 +37,12 @@ const shapeOf = ({ batch, channels, plane, dtype }: Attributes, x: Tensor): Chan
   batch,
   channels,
   plane,
-  half: [...(x.dtype === 'f16' ? ['x', 'dx'] : []), ...(dtype === 'f16' ? ['y', 'dy'] : [])],
+  f16: [...(x.dtype === 'f16' ? ['x', 'dx'] : []), ...(dtype === 'f16' ? ['y', 'dy'] : [])],
 });
 
 const batchNormOp = defineOp<Attributes>({
   name: 'batchNorm',
-  half: true,
+  f16: true,
   forward(ctx, inputs) {
     const [x, weight, bias, runningMean, runningVar] = inputs as Tensor[];
     const { training, momentum, eps, relu, channels, dtype } = ctx.attributes;

@@ -36,7 +36,7 @@ function inStorage(problem: ConvProblem, tensors: Readonly<Record<ConvTensor, Te
 
 const convOp = defineOp<Attributes>({
   name: 'conv2d',
-  half: true,
+  f16: true,
   forward(ctx, inputs) {
     const { problem, dtype } = ctx.attributes;
     const [x, weight] = operands(ctx, dtype === 'f16', inputs[0]!, inputs[1]!);
@@ -62,7 +62,7 @@ const convOp = defineOp<Attributes>({
     if (ctx.needs(2)) {
       const { batch, filters: channels } = problem;
       const [height, width] = convOutput(problem);
-      const shape = { batch, channels, plane: height * width, ...(dtype === 'f16' && { half: ['dy'] }) };
+      const shape = { batch, channels, plane: height * width, ...(dtype === 'f16' && { f16: ['dy'] }) };
       ctx.run(channelSum, shape, { dy: dy!, dbias: ctx.gradient(2) });
     }
   },

@@ -30,12 +30,12 @@ const dropPathOp = defineOp<DropPathProblem>({
 
 const dropPathAddOp = defineOp<DropPathProblem>({
   name: 'dropPathAdd',
-  half: true,
+  f16: true,
   forward(ctx, inputs) {
     const [residual, x] = [inputs[0]!, inputs[1]!];
     const { step } = ctx.engine;
     const y = ctx.empty(x.shape);
-    ctx.run(dropPathKernel, { ...ctx.attributes, half: x.dtype === 'f16' }, { residual, x, y, step });
+    ctx.run(dropPathKernel, { ...ctx.attributes, f16: x.dtype === 'f16' }, { residual, x, y, step });
     ctx.save(step);
     return [y];
   },
@@ -43,7 +43,7 @@ const dropPathAddOp = defineOp<DropPathProblem>({
     if (ctx.needs(0)) ctx.pass(0, dy!);
     if (!ctx.needs(1)) return;
     const y = ctx.gradient(1);
-    const problem = { ...ctx.attributes, add: false, half: y.dtype === 'f16' };
+    const problem = { ...ctx.attributes, add: false, f16: y.dtype === 'f16' };
     ctx.run(dropPathKernel, problem, { x: dy!, y, step: ctx.saved[0] });
   },
 });

@@ -21,19 +21,19 @@ interface Sizes {
   /** Features in. */
   readonly k: number;
   /** Rounds its operands to f16: see autocast. */
-  readonly half: boolean;
+  readonly f16: boolean;
 }
 
 /** y = x weight^T with what `epilogue` adds; f16 if the operands are, unless added to a residual. */
 function project(
   ctx: ForwardContext<object>,
-  { m, n, k, half }: Sizes,
+  { m, n, k, f16 }: Sizes,
   x: Tensor,
   weight: Tensor,
   epilogue: Epilogue,
   others: Omit<ProductTensors, 'a' | 'b' | 'y'>,
 ): Tensor {
-  const y = ctx.empty([...x.shape.slice(0, -1), n], half && !epilogue.residual ? 'f16' : 'f32');
+  const y = ctx.empty([...x.shape.slice(0, -1), n], f16 && !epilogue.residual ? 'f16' : 'f32');
   const problem: MatmulProblem = {
     m,
     n,
@@ -42,7 +42,7 @@ function project(
     b: { ld: k, transposed: true },
     y: { ld: n },
     epilogue,
-    ...f16Of(half, y.dtype),
+    ...f16Of(f16, y.dtype),
   };
   product(ctx, problem, { a: x, b: weight, y, ...others });
   return y;
@@ -51,7 +51,7 @@ function project(
 /** dx = dy weight; with `pre`, that times gelu'(pre), and `activated`, if given, is gelu(pre) once more. */
 function inputGradient(
   ctx: BackwardContext<object>,
-  { m, n, k, half }: Sizes,
+  { m, n, k, f16 }: Sizes,
   dy: Tensor,
   weight: Tensor,
   dx: Tensor,
@@ -65,7 +65,7 @@ function inputGradient(
     b: { ld: k, transposed: false },
     y: { ld: k },
     epilogue: { geluGradient: pre !== undefined, gelu: activated !== undefined },
-    ...f16Of(half, dx.dtype),
+    ...f16Of(f16, dx.dtype),
   };
   product(ctx, problem, { a: dy, b: weight, y: dx, pre, activated });
 }
@@ -73,7 +73,7 @@ function inputGradient(
 /** dweight = dy^T x and, in the same pass over dy, dbias = its column sums, for the inputs of these numbers. */
 function parameterGradients(
   ctx: BackwardContext<object>,
-  { m, n, k, half }: Sizes,
+  { m, n, k, f16 }: Sizes,
   x: Tensor,
   dy: Tensor,
   weight: number,
@@ -81,7 +81,7 @@ function parameterGradients(
 ): void {
   if (!ctx.needs(weight)) {
     if (!ctx.needs(bias)) return;
-    const sum = { rows: m, columns: n, half };
+    const sum = { rows: m, columns: n, f16 };
     ctx.run(columnSum, sum, { x: dy, y: ctx.gradient(bias) });
     return;
   }
@@ -94,7 +94,7 @@ function parameterGradients(
     b: { ld: k, transposed: false },
     y: { ld: k },
     rowSums,
-    ...f16Of(half, 'f32'),
+    ...f16Of(f16, 'f32'),
   };
   const row_sums = rowSums ? ctx.gradient(bias) : undefined;
   product(ctx, problem, { a: dy, b: x, y: ctx.gradient(weight), row_sums });
@@ -102,9 +102,9 @@ function parameterGradients(
 
 const linearOp = defineOp<Sizes>({
   name: 'linear',
-  half: true,
+  f16: true,
   forward(ctx, inputs) {
-    const [x, weight] = operands(ctx, ctx.attributes.half, inputs[0]!, inputs[1]!);
+    const [x, weight] = operands(ctx, ctx.attributes.f16, inputs[0]!, inputs[1]!);
     const bias = inputs[2];
     const y = project(ctx, ctx.attributes, x, weight, { bias: bias !== null }, { bias });
     ctx.save(x, weight);
@@ -124,10 +124,10 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
 
 const linearAddOp = defineOp<Sizes>({
   name: 'linearAdd',
-  half: true,
-  roundsGradient: ({ half }) => half,
+  f16: true,
+  roundsGradient: ({ f16 }) => f16,
   forward(ctx, inputs) {
-    const [x, weight] = operands(ctx, ctx.attributes.half, inputs[0]!, inputs[1]!);
+    const [x, weight] = operands(ctx, ctx.attributes.f16, inputs[0]!, inputs[1]!);
     const [bias, residual] = inputs.slice(2);
     const epilogue = { bias: bias !== null, residual: true };
     const y = project(ctx, ctx.attributes, x, weight, epilogue, { bias, residual });
@@ -137,7 +137,7 @@ const linearAddOp = defineOp<Sizes>({
   backward(ctx, [dy]) {
     const [x, weight] = ctx.saved;
     if (ctx.needs(3)) ctx.pass(3, dy!);
-    const [up] = operands(ctx, ctx.attributes.half, ctx.rounded(0) ?? dy!);
+    const [up] = operands(ctx, ctx.attributes.f16, ctx.rounded(0) ?? dy!);
     if (ctx.needs(0)) inputGradient(ctx, ctx.attributes, up, weight, ctx.gradient(0));
     parameterGradients(ctx, ctx.attributes, x, up, 1, 2);
   },
@@ -159,11 +159,11 @@ interface MlpSizes {
 /** Inputs: x, weight1, bias1, weight2, bias2, residual. */
 const mlpOp = defineOp<MlpSizes>({
   name: 'mlp',
-  half: true,
-  roundsGradient: ({ first }) => first.half,
+  f16: true,
+  roundsGradient: ({ first }) => first.f16,
   forward(ctx, inputs) {
     const { first, second } = ctx.attributes;
-    const [x, weight1, weight2] = operands(ctx, first.half, inputs[0]!, inputs[1]!, inputs[3]!);
+    const [x, weight1, weight2] = operands(ctx, first.f16, inputs[0]!, inputs[1]!, inputs[3]!);
     const [bias1, bias2, residual] = [inputs[2], inputs[4], inputs[5]];
     const hidden = ctx.empty([...x.shape.slice(0, -1), first.n], x.dtype);
     const epilogue1 = { bias: bias1 !== null, gelu: true };
@@ -178,14 +178,14 @@ const mlpOp = defineOp<MlpSizes>({
     const [x, weight1, weight2, pre] = ctx.saved;
     const { first, second } = ctx.attributes;
     if (ctx.needs(5)) ctx.pass(5, dy!);
-    const { half } = first;
-    const [up] = operands(ctx, half, ctx.rounded(0) ?? dy!);
+    const { f16 } = first;
+    const [up] = operands(ctx, f16, ctx.rounded(0) ?? dy!);
     // The product that meets pre in its epilogue computes gelu(pre) on the way.
     const hidden = ctx.empty(pre.shape, pre.dtype);
     const dpre = ctx.empty(pre.shape, pre.dtype);
     if (ctx.needs(0) || ctx.needs(1) || ctx.needs(2)) {
       inputGradient(ctx, second, up, weight2, dpre, { pre, activated: ctx.needs(3) ? hidden : undefined });
-    } else if (ctx.needs(3)) ctx.run(geluForward, { n: pre.size, approximate: 'none', half }, { x: pre, y: hidden });
+    } else if (ctx.needs(3)) ctx.run(geluForward, { n: pre.size, approximate: 'none', f16 }, { x: pre, y: hidden });
     parameterGradients(ctx, second, hidden, up, 3, 4);
     parameterGradients(ctx, first, x, dpre, 1, 2);
     if (ctx.needs(0)) inputGradient(ctx, first, dpre, weight1, ctx.gradient(0));
@@ -227,5 +227,5 @@ function linearSizes(where: string, x: Tensor | Shape, weight: Tensor, bias: Ten
     });
   }
   if (bias) expectShape(bias.shape, [n], where, 'the bias');
-  return { m: numel(shape) / k, n, k, half: weight.engine.f16Copies !== null };
+  return { m: numel(shape) / k, n, k, f16: weight.engine.f16Copies !== null };
 }

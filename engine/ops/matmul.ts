@@ -18,7 +18,7 @@ interface Attributes {
   readonly transposeA: boolean;
   readonly transposeB: boolean;
   /** Rounds its operands to f16: see autocast. */
-  readonly half: boolean;
+  readonly f16: boolean;
 }
 
 /** Elements from one index of each of `batch`'s axes to the next, in a tensor of batch shape `own` and `matrix` elements. */
@@ -38,12 +38,12 @@ const axes = (batch: Shape, a: number[], b: number[], y: number[]): BatchAxis[] 
 
 const matmulOp = defineOp<Attributes>({
   name: 'matmul',
-  half: true,
+  f16: true,
   forward(ctx, inputs) {
-    const { half } = ctx.attributes;
-    const [a, b] = operands(ctx, half, inputs[0]!, inputs[1]!);
+    const { f16 } = ctx.attributes;
+    const [a, b] = operands(ctx, f16, inputs[0]!, inputs[1]!);
     const { m, n, k, batch, strides } = matmulShape(a.shape, b.shape, ctx.attributes);
-    const y = ctx.empty([...batch, m, n], half ? 'f16' : 'f32');
+    const y = ctx.empty([...batch, m, n], f16 ? 'f16' : 'f32');
     const problem: MatmulProblem = {
       m,
       n,
@@ -52,7 +52,7 @@ const matmulOp = defineOp<Attributes>({
       b: { ld: b.shape.at(-1)!, transposed: ctx.attributes.transposeB },
       y: { ld: n },
       batch: axes(batch, strides.a, strides.b, strides.y),
-      ...f16Of(half, y.dtype),
+      ...f16Of(f16, y.dtype),
     };
     product(ctx, problem, { a, b, y });
     ctx.save(a, b);
@@ -60,7 +60,7 @@ const matmulOp = defineOp<Attributes>({
   },
   backward(ctx, [dy]) {
     const [a, b] = ctx.saved;
-    const { transposeA, transposeB, half } = ctx.attributes;
+    const { transposeA, transposeB, f16 } = ctx.attributes;
     const { m, n, k, batch, strides } = matmulShape(a.shape, b.shape, ctx.attributes);
     const dyOperand = { ld: n };
     const aOperand = { ld: a.shape.at(-1)! };
@@ -89,7 +89,7 @@ const matmulOp = defineOp<Attributes>({
       const da = ctx.gradient(0);
       product(
         ctx,
-        { ...problem, ...f16Of(half, da.dtype) },
+        { ...problem, ...f16Of(f16, da.dtype) },
         { a: transposeA ? b : dy!, b: transposeA ? dy! : b, y: da },
       );
     }
@@ -117,7 +117,7 @@ const matmulOp = defineOp<Attributes>({
       const db = ctx.gradient(1);
       product(
         ctx,
-        { ...problem, ...f16Of(half, db.dtype) },
+        { ...problem, ...f16Of(f16, db.dtype) },
         { a: transposeB ? dy! : a, b: transposeB ? a : dy!, y: db },
       );
     }
@@ -144,7 +144,7 @@ function matmulShape(a: Shape, b: Shape, { transposeA, transposeB }: Omit<Attrib
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const attributes = { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false };
-  const half = a.engine.f16Copies !== null;
+  const f16 = a.engine.f16Copies !== null;
   expectFloat(a, 'matmul');
   expectFloat(b, 'matmul');
   if (a.rank < 2 || b.rank < 2) {
@@ -163,5 +163,5 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
       found: `${formatShape(a.shape)} and ${formatShape(b.shape)}`,
     });
   }
-  return matmulOp([a, b], { ...attributes, half })[0];
+  return matmulOp([a, b], { ...attributes, f16 })[0];
 }

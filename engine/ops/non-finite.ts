@@ -51,7 +51,7 @@ export async function findNonFinite(engine: TensorEngine, work: () => void): Pro
             expected: `at most ${MAX_OUTPUTS} outputs`,
           });
         }
-        const problem = { n: x.size, k: examined.length, half: x.dtype === 'f16' };
+        const problem = { n: x.size, k: examined.length, f16: x.dtype === 'f16' };
         engine.run('findNonFinite', countNonFinite, problem, { x, found });
         examined.push({ recorded, output, shape: x.shape });
       }

@@ -10,7 +10,7 @@ import { reduceInto } from './reduce.ts';
 
 const patchEmbedOp = defineOp<PatchEmbedProblem>({
   name: 'patchEmbed',
-  half: true,
+  f16: true,
   forward(ctx, inputs) {
     const { batch, gridHeight, gridWidth, width, f16 } = ctx.attributes;
     const [x, w] = operands(ctx, f16 !== undefined, inputs[0]!, inputs[1]!);

@@ -58,7 +58,7 @@ export function reduceInto(
     runs.splice(i, 1);
     const last = !runs.some((run) => run.reduced);
     if (last && divisor !== 1) problem.divisor = divisor;
-    if (from.dtype === 'f16') problem.half = true;
+    if (from.dtype === 'f16') problem.f16 = true;
     const to = last ? y : ctx.empty([problem.outer * problem.inner]);
     ctx.run(reduce, problem, { x: from, y: to });
     from = to;

@@ -10,7 +10,7 @@ import { imageShape } from './global-avg-pool.ts';
 const scaleChannelsOp = defineOp<ChannelShape>({
   name: 'scaleChannels',
   forward(ctx, [x, gate]) {
-    const y = ctx.empty(x!.shape, ctx.attributes.half ? 'f16' : 'f32');
+    const y = ctx.empty(x!.shape, ctx.attributes.f16 ? 'f16' : 'f32');
     ctx.run(scaleChannelsForward, ctx.attributes, { x: x!, gate: gate!, y });
     ctx.save(x!, gate!);
     return [y];
@@ -39,5 +39,5 @@ export function scaleChannels(x: Tensor, gate: Tensor, dtype: 'f32' | 'f16' = 'f
       found: formatShape(gate.shape),
     });
   }
-  return scaleChannelsOp([x, gate], { ...shape, ...(dtype === 'f16' && { half: ['y', 'dy'] }) })[0];
+  return scaleChannelsOp([x, gate], { ...shape, ...(dtype === 'f16' && { f16: ['y', 'dy'] }) })[0];
 }

@@ -18,7 +18,7 @@
  *
  * Cost: 4 N^2 d FLOP a head forward, 14 N^2 d backward. `deit kernel attention` shows the kernels.
  */
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { plain } from '../lib/plain.ts';
 import { kernelOf } from '../lib/variant.ts';
 import type { Variant } from '../lib/variant.ts';
@@ -37,7 +37,7 @@ const F16 = ['qkv', 'y', 'dy', 'dqkv'];
 
 const inStorage = (variant: Variant<AttentionProblem>): Variant<AttentionProblem> => ({
   ...variant,
-  launches: (problem, device) => inHalf(variant.launches(problem, device), problem.f16 ? F16 : undefined),
+  launches: (problem, device) => inF16(variant.launches(problem, device), problem.f16 ? F16 : undefined),
 });
 
 /** Bytes of qkv. */

@@ -103,10 +103,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 
 /** dx, in training from dweight and dbias. */
 function inputGradientMap(
-  { relu, training, batch, channels, plane, half }: BatchNormBackwardProblem,
+  { relu, training, batch, channels, plane, f16 }: BatchNormBackwardProblem,
   device: DeviceProfile,
 ): Launch[] {
-  const shape = { batch, channels, plane, half };
+  const shape = { batch, channels, plane, f16 };
   const layout = channelLayout(shape);
   const { along, element, unit } = layout;
   const { bindings, affine, prepare, body } = upstream(relu, layout);

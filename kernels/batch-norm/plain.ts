@@ -1,5 +1,5 @@
 import type { DeviceProfile } from '../lib/device.ts';
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { f32, input, output, u32 } from '../lib/kernel.ts';
 import type { Launch, Uniforms } from '../lib/kernel.ts';
 import { rectified } from '../lib/math.ts';
@@ -36,7 +36,7 @@ const sumsOf = (sums: Readonly<Record<string, string>>, before = ''): string => 
 
 /** One invocation a channel for the statistics, then one an element for y. */
 export function trainingPlain(problem: BatchNormTrainingProblem, device: DeviceProfile): Launch[] {
-  const { batch, channels, plane, momentum, eps, half } = problem;
+  const { batch, channels, plane, momentum, eps, f16 } = problem;
   const values = batch * plane;
   const statistics = perInvocation(
     {
@@ -60,12 +60,12 @@ export function trainingPlain(problem: BatchNormTrainingProblem, device: DeviceP
     },
     device,
   );
-  return [...inHalf([statistics], half), ...forwardPlain(problem, device)];
+  return [...inF16([statistics], f16), ...forwardPlain(problem, device)];
 }
 
 /** One invocation an element. */
 export function forwardPlain(problem: BatchNormProblem, device: DeviceProfile): Launch[] {
-  const { batch, channels, plane, relu, half } = problem;
+  const { batch, channels, plane, relu, f16 } = problem;
   const n = batch * channels * plane;
   const kernel = perInvocation(
     {
@@ -81,12 +81,12 @@ export function forwardPlain(problem: BatchNormProblem, device: DeviceProfile): 
     },
     device,
   );
-  return inHalf([kernel], half);
+  return inF16([kernel], f16);
 }
 
 /** One invocation a channel for dweight and dbias, then one an element for dx. */
 export function backwardPlain(problem: BatchNormBackwardProblem, device: DeviceProfile): Launch[] {
-  const { batch, channels, plane, relu, training, inputGradient, half } = problem;
+  const { batch, channels, plane, relu, training, inputGradient, f16 } = problem;
   const n = batch * channels * plane;
   const operands = ['x', 'dy', 'mean', 'rstd', ...(relu ? ['weight', 'bias'] : [])];
   /** The normalised value, and the gradient that reaches it through the ReLU, of element j of channel c. */
@@ -129,5 +129,5 @@ export function backwardPlain(problem: BatchNormBackwardProblem, device: DeviceP
       ),
     );
   }
-  return inHalf(launches, half);
+  return inF16(launches, f16);
 }

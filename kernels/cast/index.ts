@@ -20,13 +20,13 @@ const VECTOR = { f32: 'vec4f', f16: 'vec4h', i32: 'vec4i', u32: 'vec4u' } as con
 /** Bindings x, y. */
 export const cast = pointwise<CastProblem>('cast', ({ n, from, to }, device) => {
   require(n > 0, 'cast', 'at least one element', n);
-  const half = from === 'f16' || to === 'f16';
-  require(!half || device.f16, 'cast', 'a device with f16', { from, to });
+  const f16 = from === 'f16' || to === 'f16';
+  require(!f16 || device.f16, 'cast', 'a device with f16', { from, to });
   return {
     name: `cast/${from}-${to}`,
     n,
     bindings: [input('x', VECTOR[from]), output('y', VECTOR[to])],
-    enables: half ? ['f16'] : [],
+    enables: f16 ? ['f16'] : [],
     body: `y[i] = ${VECTOR[to]}(x[i]);`,
     flopsPerElement: 1,
   };

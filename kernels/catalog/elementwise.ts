@@ -54,7 +54,7 @@ export const elementwiseOperators: Readonly<Record<string, Operator>> = {
   gelu: operator({
     folder: 'gelu',
     sizes: elements,
-    options: { approximate: 'none' as GeluApproximation, half: false },
+    options: { approximate: 'none' as GeluApproximation, f16: false },
     choices: { approximate: ['none', 'tanh'] },
     forward: (p) => [of(geluForward, p)],
     backward: (p) => [of(geluBackward, p)],
@@ -69,7 +69,7 @@ export const elementwiseOperators: Readonly<Record<string, Operator>> = {
   drop_path: operator({
     folder: 'drop-path',
     sizes: { samples: 8, inner: 37824 },
-    options: { rate: 0.1, add: true, half: false, ...draw },
+    options: { rate: 0.1, add: true, f16: false, ...draw },
     forward: (p) => [of(dropPath, p)],
     backward: (p) => [of(dropPath, { ...p, add: false })],
   }),
@@ -101,7 +101,7 @@ export const elementwiseOperators: Readonly<Record<string, Operator>> = {
   accumulate: operator({
     folder: 'accumulate',
     sizes: elements,
-    options: { half: false },
+    options: { f16: false },
     forward: (p) => [of(accumulate, p)],
   }),
   index_select: operator({

@@ -42,7 +42,7 @@ export const rowOperators = {
   sum: operator({
     folder: 'reduce',
     sizes: { outer: 8, reduce: 1000 },
-    options: { inner: 1, divisor: 1, half: false },
+    options: { inner: 1, divisor: 1, f16: false },
     forward: (p) => [of(reduce, { op: 'sum', ...p })],
     backward: ({ outer, reduce: width, inner, divisor }) => [
       of(spread, { shape: [outer, width, inner], kept: [outer, 1, inner], divisor }),

@@ -45,7 +45,7 @@ export const trainingOperators = {
   non_finite: operator({
     folder: 'non-finite',
     sizes: { n: 1024 },
-    options: { k: 0, half: false, forGood: true },
+    options: { k: 0, f16: false, forGood: true },
     forward: (p) => [of(countNonFinite, p), of(noteLoss, p), of(holdStep, p)],
   }),
   collect: operator({

@@ -3,7 +3,7 @@ import { imageTile, tilingName } from './tiles.ts';
 import type { Access, Tiling } from './tiles.ts';
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { bytesOfElement, inHalf } from '../lib/f16-storage.ts';
+import { bytesOfElement, inF16 } from '../lib/f16-storage.ts';
 import { i32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { laneRows } from './lane-rows.ts';
@@ -134,7 +134,7 @@ export function convProduct(p: ConvProduct, tiling: Tiling, device: DeviceProfil
       ranges: { ...(source && { source }), ...(target && { target_image: target }) },
     }),
   ];
-  return inHalf(launches, p.f16);
+  return inF16(launches, p.f16);
 }
 
 /** Everything but the loop over taps and source channels, which the access decides. */

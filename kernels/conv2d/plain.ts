@@ -1,5 +1,5 @@
 import type { DeviceProfile } from '../lib/device.ts';
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { i32, input, output } from '../lib/kernel.ts';
 import type { Binding, Launch } from '../lib/kernel.ts';
 import { perInvocation } from '../lib/plain.ts';
@@ -60,7 +60,7 @@ function plain(p: ConvProblem, { name, bindings, holds, count, ...code }: Spec, 
     },
     device,
   );
-  return inHalf([kernel], f16Bindings(p, holds));
+  return inF16([kernel], f16Bindings(p, holds));
 }
 
 export function forwardPlain(p: ConvProblem & { bias: boolean }, device: DeviceProfile): Launch[] {

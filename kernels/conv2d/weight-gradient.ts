@@ -5,7 +5,7 @@ import type { Access, Tile, Tiling } from './tiles.ts';
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { elementwise } from '../lib/elementwise.ts';
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { bind, i32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { laneRows } from './lane-rows.ts';
@@ -24,7 +24,7 @@ import { range } from '../lib/unroll.ts';
  */
 export function weightGradient(problem: ConvProblem, tiling: Tiling, device: DeviceProfile): Launch[] {
   const plan = planWeightGradient(problem, tiling, device);
-  const sums = inHalf(
+  const sums = inF16(
     plan.parts.map((part) => partial(problem, plan, part, device)),
     f16Bindings(problem, { x: 'x', dy: 'y' }),
   );

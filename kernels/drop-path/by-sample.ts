@@ -1,7 +1,7 @@
 import { keptScale } from '../dropout/index.ts';
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { bytesOfElement, inHalf } from '../lib/f16-storage.ts';
+import { bytesOfElement, inF16 } from '../lib/f16-storage.ts';
 import { f32, input, launch, output, splitRows, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { drawUniforms, drawWgsl } from '../lib/philox.ts';
@@ -65,5 +65,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       },
     }),
   );
-  return inHalf(launches, halves);
+  return inF16(launches, halves);
 }

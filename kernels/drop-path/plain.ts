@@ -1,6 +1,6 @@
 import { keptScale } from '../dropout/index.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { f32, input, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { drawUniforms, drawWgsl } from '../lib/philox.ts';
@@ -29,5 +29,5 @@ export function dropPathPlain(problem: DropPathProblem, device: DeviceProfile): 
     },
     device,
   );
-  return inHalf([kernel], f16Of(problem));
+  return inF16([kernel], f16Of(problem));
 }

@@ -9,7 +9,7 @@ export interface DropPathProblem extends Draw {
   /** Whether a residual is added. */
   add: boolean;
   /** The branch, which is x if a residual is added and else y, is f16 in memory. */
-  half?: boolean;
+  f16?: boolean;
 }
 
 /** The problem itself, if it is one. */
@@ -23,4 +23,4 @@ export function checked(problem: DropPathProblem): DropPathProblem {
 export const nameOf = (add: boolean): string => (add ? 'dropPathAdd' : 'dropPath');
 
 /** Bindings that are f16 in memory. */
-export const f16Of = ({ half, add }: DropPathProblem): string[] => (half ? [add ? 'x' : 'y'] : []);
+export const f16Of = ({ f16, add }: DropPathProblem): string[] => (f16 ? [add ? 'x' : 'y'] : []);

@@ -20,7 +20,7 @@ export interface GeluProblem {
   readonly n: number;
   readonly approximate: GeluApproximation;
   /** Everything is f16 in memory. */
-  readonly half?: boolean;
+  readonly f16?: boolean;
 }
 
 /**
@@ -73,22 +73,22 @@ fn slope(x: vec4f) -> vec4f {
 export const geluWgsl = (approximate: GeluApproximation): string => (approximate === 'tanh' ? tanhWgsl : exactWgsl);
 
 /** Bindings: x, y, all of n elements. */
-export const geluForward = pointwise<GeluProblem>('gelu.forward', ({ n, approximate, half }) => ({
+export const geluForward = pointwise<GeluProblem>('gelu.forward', ({ n, approximate, f16 }) => ({
   name: `gelu.forward/${approximate}`,
   n,
   bindings: [input('x', 'vec4f'), output('y', 'vec4f')],
-  half: half ? ['x', 'y'] : [],
+  f16: f16 ? ['x', 'y'] : [],
   functions: geluWgsl(approximate),
   body: 'let value = x[i]; y[i] = value * gate(value);',
   flopsPerElement: approximate === 'tanh' ? 10 : 20,
 }));
 
 /** Bindings: x, dy, dx, all of n elements. */
-export const geluBackward = pointwise<GeluProblem>('gelu.backward', ({ n, approximate, half }) => ({
+export const geluBackward = pointwise<GeluProblem>('gelu.backward', ({ n, approximate, f16 }) => ({
   name: `gelu.backward/${approximate}`,
   n,
   bindings: [input('x', 'vec4f'), input('dy', 'vec4f'), output('dx', 'vec4f')],
-  half: half ? ['x', 'dy', 'dx'] : [],
+  f16: f16 ? ['x', 'dy', 'dx'] : [],
   functions: geluWgsl(approximate),
   body: 'dx[i] = dy[i] * slope(x[i]);',
   flopsPerElement: approximate === 'tanh' ? 15 : 26,

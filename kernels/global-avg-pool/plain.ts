@@ -1,12 +1,12 @@
 import type { ChannelShape } from '../lib/channels.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { input, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { perInvocation } from '../lib/plain.ts';
 
 /** One invocation a mean. */
-export function forwardPlain({ batch, channels, plane, half }: ChannelShape, device: DeviceProfile): Launch[] {
+export function forwardPlain({ batch, channels, plane, f16 }: ChannelShape, device: DeviceProfile): Launch[] {
   const kernel = perInvocation(
     {
       name: 'global_avg_pool.forward/plain',
@@ -21,12 +21,12 @@ export function forwardPlain({ batch, channels, plane, half }: ChannelShape, dev
     },
     device,
   );
-  return inHalf([kernel], half);
+  return inF16([kernel], f16);
 }
 
 /** One invocation an element. */
 export function gradientPlain(
-  { batch, channels, plane, half, pending }: ChannelShape & { pending: boolean },
+  { batch, channels, plane, f16, pending }: ChannelShape & { pending: boolean },
   device: DeviceProfile,
 ): Launch[] {
   const kernel = perInvocation(
@@ -40,5 +40,5 @@ export function gradientPlain(
     },
     device,
   );
-  return inHalf([kernel], half);
+  return inF16([kernel], f16);
 }

@@ -1,6 +1,6 @@
 import { ceilDiv, CPU_LANES } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { input, launch, output, splitRows, u32 } from '../lib/kernel.ts';
 import type { Binding, Launch } from '../lib/kernel.ts';
 import type { LayerNormBackwardProblem } from './problem.ts';
@@ -93,7 +93,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     return result;
   });
   if (!direct) launches.push(addBlocks(blocks.count, width, device));
-  return inHalf(launches, problem.f16 ? ['dy'] : undefined);
+  return inF16(launches, problem.f16 ? ['dy'] : undefined);
 }
 
 /** How columns are shared out: an invocation takes one vector of them, or one column. */

@@ -1,5 +1,5 @@
 import type { DeviceProfile } from '../lib/device.ts';
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { f32, input, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { perInvocation } from '../lib/plain.ts';
@@ -35,7 +35,7 @@ export function forwardPlain(problem: LayerNormProblem, device: DeviceProfile): 
     },
     device,
   );
-  return inHalf([kernel], f16 ? ['y'] : undefined);
+  return inF16([kernel], f16 ? ['y'] : undefined);
 }
 
 /** One invocation a row for dx, then one a column for dweight and dbias. */
@@ -108,5 +108,5 @@ export function backwardPlain(problem: LayerNormBackwardProblem, device: DeviceP
       ),
     );
   }
-  return inHalf(launches, f16OfBackward(problem));
+  return inF16(launches, f16OfBackward(problem));
 }

@@ -1,5 +1,5 @@
 import type { DeviceProfile } from '../lib/device.ts';
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { f32, output } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import type { RowPlan, RowShape } from '../lib/row-plan.ts';
@@ -64,7 +64,7 @@ export function forwardOverRows(problem: LayerNormProblem, plan: RowPlan, device
     },
     device,
   );
-  return inHalf(launches, f16 ? ['y'] : undefined);
+  return inF16(launches, f16 ? ['y'] : undefined);
 }
 
 export function backwardOverRows(problem: LayerNormBackwardProblem, plan: RowPlan, device: DeviceProfile): Launch[] {
@@ -135,7 +135,7 @@ function inputGradient(
     device,
   );
   if (groups > 1) launches.push(addBlocks(groups, width, device));
-  return inHalf(launches, f16OfBackward(problem));
+  return inF16(launches, f16OfBackward(problem));
 }
 
 /** WGSL: what a workgroup's rows add to the gradients of weight and bias, as `addBlocks` reads it. */

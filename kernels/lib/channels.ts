@@ -1,6 +1,6 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
-import { bytesOfElement, inHalf } from './f16-storage.ts';
+import { bytesOfElement, inF16 } from './f16-storage.ts';
 import { launch, splitRows, u32 } from './kernel.ts';
 import type { Binding, Launch, Uniforms } from './kernel.ts';
 
@@ -15,7 +15,7 @@ export interface ChannelShape {
   /** Pixels of an image, height * width. */
   readonly plane: number;
   /** Bindings of the size of x that are f16 in memory; all arithmetic is in f32. */
-  readonly half?: readonly string[];
+  readonly f16?: readonly string[];
 }
 
 export interface ChannelLayout {
@@ -41,8 +41,8 @@ export function channelLayout({ channels, plane }: ChannelShape): ChannelLayout 
 export const tensorBytes = ({ batch, channels, plane }: ChannelShape): number => 4 * batch * channels * plane;
 
 /** Bytes of one image in the binding `array`. */
-const imageBytes = ({ channels, plane, half }: ChannelShape, array: string): number =>
-  bytesOfElement(half, array) * channels * plane;
+const imageBytes = ({ channels, plane, f16 }: ChannelShape, array: string): number =>
+  bytesOfElement(f16, array) * channels * plane;
 
 /** A part of the batch bound at once, and how its elements are shared out to chunks. */
 export interface ReducePart {
@@ -176,7 +176,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       },
     }),
   );
-  return inHalf(launches, spec.shape.half);
+  return inF16(launches, spec.shape.f16);
 }
 
 /** A lane's own sweep: runs of elements, each with running sums of its own, whose sums are then added. */
@@ -283,7 +283,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       },
     }),
   );
-  return inHalf(launches, spec.shape.half);
+  return inF16(launches, spec.shape.f16);
 }
 
 /**
@@ -291,14 +291,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
  * batch of one. `arrays` have a plane a row, `values` one element.
  */
 export function planeRows(
-  { batch, channels, plane, half }: ChannelShape,
+  { batch, channels, plane, f16 }: ChannelShape,
   arrays: readonly string[],
   values: readonly string[],
   device: DeviceProfile,
   name: string,
 ) {
   const bytes = [
-    ...arrays.map((array) => [array, bytesOfElement(half, array) * plane]),
+    ...arrays.map((array) => [array, bytesOfElement(f16, array) * plane]),
     ...values.map((value) => [value, 4]),
   ];
   return splitRows(batch * channels, Object.fromEntries(bytes) as Record<string, number>, device, name);

@@ -1,14 +1,14 @@
 import { ceilDiv, CPU_LANES, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
-import { bytesOfElement, inHalf } from './f16-storage.ts';
+import { bytesOfElement, inF16 } from './f16-storage.ts';
 import { launch, splitRows, u32 } from './kernel.ts';
 import type { Binding, Cost, Launch, Uniforms } from './kernel.ts';
 import { perInvocation, plain } from './plain.ts';
 import { kernelOf } from './variant.ts';
 import type { VariantKernel } from './variant.ts';
 
-const vectorBytes = (binding: Binding, half?: readonly string[]): number =>
-  4 * (/vec4(h|<f16>)/.test(binding.type) ? 2 : bytesOfElement(half, binding.name));
+const vectorBytes = (binding: Binding, f16?: readonly string[]): number =>
+  4 * (/vec4(h|<f16>)/.test(binding.type) ? 2 : bytesOfElement(f16, binding.name));
 
 /** Elements of a vector. */
 const VECTOR = 4;
@@ -41,7 +41,7 @@ export interface ElementwiseSpec {
   shared?: readonly Binding[];
   uniforms?: Uniforms;
   /** Names of `bindings` that hold f16: the body sees f32 nevertheless. */
-  half?: readonly string[];
+  f16?: readonly string[];
   /** Directives such as `f16`. */
   enables?: readonly string[];
   /** WGSL functions that the body calls. */
@@ -58,7 +58,7 @@ export interface ElementwiseSpec {
 export function elementwise(spec: ElementwiseSpec, device: DeviceProfile): Launch[] {
   const vectors = ceilDiv(spec.n, VECTOR);
   const bytesPerRow = Object.fromEntries(
-    spec.bindings.map((binding) => [binding.name, vectorBytes(binding, spec.half)]),
+    spec.bindings.map((binding) => [binding.name, vectorBytes(binding, spec.f16)]),
   );
   const shared = spec.shared ?? [];
   const launches = splitRows(vectors, bytesPerRow, device, spec.name).map(({ start, rows, ranges }) => {
@@ -82,17 +82,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       cost: costOf(spec, rows),
     });
   });
-  return inHalf(launches, spec.half);
+  return inF16(launches, spec.f16);
 }
 
-const costOf = ({ flopsPerElement, bindings, half }: ElementwiseSpec, vectors: number): Cost => ({
+const costOf = ({ flopsPerElement, bindings, f16 }: ElementwiseSpec, vectors: number): Cost => ({
   flops: flopsPerElement * vectors * VECTOR,
-  bytes: vectors * bindings.reduce((sum, binding) => sum + vectorBytes(binding, half), 0),
+  bytes: vectors * bindings.reduce((sum, binding) => sum + vectorBytes(binding, f16), 0),
 });
 
 /** The same as a lesson: one invocation a vector, and no loop. */
 export function elementwisePlain(spec: ElementwiseSpec, device: DeviceProfile): Launch[] {
-  const { name, bindings, shared = [], uniforms, enables, functions, body, half } = spec;
+  const { name, bindings, shared = [], uniforms, enables, functions, body, f16 } = spec;
   const vectors = ceilDiv(spec.n, VECTOR);
   const kernel = perInvocation(
     {
@@ -107,7 +107,7 @@ export function elementwisePlain(spec: ElementwiseSpec, device: DeviceProfile): 
     },
     device,
   );
-  return inHalf([kernel], half);
+  return inF16([kernel], f16);
 }
 
 /**

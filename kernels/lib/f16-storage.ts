@@ -1,5 +1,5 @@
 /**
- * Kernels whose tensors lie in memory as f16. A kernel is written for f32; `inHalf` turns its launches into ones that bind
+ * Kernels whose tensors lie in memory as f16. A kernel is written for f32; `inF16` turns its launches into ones that bind
  * some of those arrays as f16: what is loaded from them becomes f32 at once, and what is stored is rounded, so that all
  * arithmetic and every sum stay f32.
  *
@@ -10,17 +10,17 @@
 import { DeitError } from './errors.ts';
 import type { Launch } from './kernel.ts';
 
-const HALVES: Readonly<Record<string, readonly [half: string, full: string]>> = {
+const HALVES: Readonly<Record<string, readonly [f16: string, full: string]>> = {
   'array<f32>': ['f16', 'f32'],
   'array<vec4f>': ['vec4h', 'vec4f'],
 };
 
 /** Bytes of one element of a binding that may be among the halves. */
-export const bytesOfElement = (half: readonly string[] | undefined, name: string): number =>
-  half?.includes(name) ? 2 : 4;
+export const bytesOfElement = (f16: readonly string[] | undefined, name: string): number =>
+  f16?.includes(name) ? 2 : 4;
 
 /** The launches with those of their tensors that `names` has as f16. Ranges stay as they are: they count bytes. */
-export function inHalf(launches: readonly Launch[], names: readonly string[] | undefined): Launch[] {
+export function inF16(launches: readonly Launch[], names: readonly string[] | undefined): Launch[] {
   if (!names || names.length === 0) return [...launches];
   return launches.map((launch) => {
     let { code } = launch;

@@ -9,7 +9,7 @@
  * da = dy b^T, db = a^T dy. Cost: 2 m n k FLOP a batch index. `deit kernel matmul` shows the kernels. The variants follow,
  * in order of preference.
  */
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { plain } from '../lib/plain.ts';
 import { kernelOf } from '../lib/variant.ts';
 import type { Variant } from '../lib/variant.ts';
@@ -36,7 +36,7 @@ const whole = ({ name, fits, use = () => 'default', launches }: Variant<MatmulPr
     (!problem.rowSums || parts.length === 1) && parts.every((part) => fits(part, device)),
   use: ({ parts }, device) => use(parts[0], device),
   launches: ({ parts, problem }, device) =>
-    inHalf(
+    inF16(
       parts.flatMap((part) => launches(part, device)),
       problem.f16,
     ),

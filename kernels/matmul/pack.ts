@@ -1,5 +1,5 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { bind, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Kernel, Launch } from '../lib/kernel.ts';
 import { useOf } from '../lib/variant.ts';
@@ -66,7 +66,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       cost: { flops: 0, bytes: (f16 ? 2 : 4) * count * (k + 4 * vectors) },
     }),
   ];
-  return inHalf(launches, f16 ? ['x', 'y'] : undefined);
+  return inF16(launches, f16 ? ['x', 'y'] : undefined);
 };
 
 /** Whether they can be packed: each for all batches at once, and a row-major in the end. */
@@ -105,13 +105,13 @@ export const packed = (operands: Packed, then: Variant<ProductPlan>): Variant<Pr
   launches: (plan, device) => {
     const { m, n, k, f16 } = plan.problem;
     const pack = (of: 'a' | 'b', count: number): Launch[] => {
-      const half = f16?.includes(of);
-      const packing = packAlongK({ of, count, k, operand: plan.problem[of], f16: half }, device);
+      const isF16 = f16?.includes(of);
+      const packing = packAlongK({ of, count, k, operand: plan.problem[of], f16: isF16 }, device);
       const elements = count * packedLength(k);
       return bind(
         packing,
         { x: of, y: `packed_${of}` },
-        { [`packed_${of}`]: { elements, dtype: half ? 'f16' : 'f32' } },
+        { [`packed_${of}`]: { elements, dtype: isF16 ? 'f16' : 'f32' } },
       );
     };
     const names: Record<string, string> = { b: 'packed_b', ...(operands === 'ab' && { a: 'packed_a' }) };

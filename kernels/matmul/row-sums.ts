@@ -14,7 +14,7 @@ export const withRowSums = (product: Variant<ProductPlan>): Variant<ProductPlan>
   use: (plan, device) => useOf(product, plan.withoutRowSums, device),
   launches: (plan, device) => {
     const { m, k, f16 } = plan.problem;
-    const sums = columnSum({ rows: k, columns: m, half: f16?.includes('a') ?? false }, device);
+    const sums = columnSum({ rows: k, columns: m, f16: f16?.includes('a') ?? false }, device);
     return [...bind(sums, { x: 'a', y: 'row_sums' }), ...product.launches(plan.withoutRowSums, device)];
   },
 });

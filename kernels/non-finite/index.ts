@@ -23,7 +23,7 @@ export interface CountProblem {
   /** Place in `found`. */
   k: number;
   /** x is f16. */
-  half: boolean;
+  f16: boolean;
 }
 
 /** WGSL conditions on a word that holds an f32, or an f16 in its lower or upper half. */
@@ -34,16 +34,16 @@ interface Conditions {
 }
 
 const counting = (name: string, { single, lower, upper }: Conditions): VariantKernel<CountProblem> =>
-  pointwise<CountProblem>(name, ({ n, k, half }) => {
+  pointwise<CountProblem>(name, ({ n, k, f16 }) => {
     const test = (value: string, index: string): string => /* wgsl */ `
         if (${index} < params.elements && (${value})) {
           atomicAdd(&found[2u * params.k], 1u);
           atomicMax(&found[2u * params.k + 1u], 0xffffffffu - (${index}));
         }`;
-    const tests = half ? test(lower, '2u * number') + test(upper, '2u * number + 1u') : test(single, 'number');
+    const tests = f16 ? test(lower, '2u * number') + test(upper, '2u * number + 1u') : test(single, 'number');
     return {
-      name: half ? `${name}/f16` : name,
-      n: half ? Math.ceil(n / 2) : n,
+      name: f16 ? `${name}/f16` : name,
+      n: f16 ? Math.ceil(n / 2) : n,
       bindings: [input('x', 'vec4u')],
       shared: [output('found', 'atomic<u32>')],
       uniforms: { elements: u32(n), k: u32(k) },

@@ -13,7 +13,7 @@
  *
  * Cost: 2 B Gy Gx C P^2 D FLOP, forward and for each gradient. `deit kernel patch_embed` shows the kernels.
  */
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { plain } from '../lib/plain.ts';
 import { kernelOf } from '../lib/variant.ts';
 import type { Variant } from '../lib/variant.ts';
@@ -31,7 +31,7 @@ const kernel = (pass: string, ...variants: readonly Variant<PatchEmbedProblem>[]
     checkPatchEmbed,
     variants.map((variant) => ({
       ...variant,
-      launches: (problem, device) => inHalf(variant.launches(problem, device), problem.f16),
+      launches: (problem, device) => inF16(variant.launches(problem, device), problem.f16),
     })),
   );
 

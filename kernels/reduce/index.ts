@@ -53,7 +53,7 @@ export function reduceStages(problem: ReduceProblem, device: DeviceProfile): Sta
   const stages: Stage[] = [];
   let reduce = problem.reduce;
   do {
-    const element = problem.half && stages.length === 0 ? 2 : 4;
+    const element = problem.f16 && stages.length === 0 ? 2 : 4;
     const bytes = outer * reduce * inner * element;
     const oversize = bytes > device.maxBindingSize;
     let access: Access = 'strided';
@@ -86,14 +86,14 @@ const partialResults = ({ outer, segments, inner }: Stage, name: string) => ({
 const bytesOf = ({ outer, reduce: length, inner }: ReduceProblem): number => 4 * outer * length * inner;
 
 function checked(problem: ReduceProblem): ReduceProblem {
-  const { op, outer, reduce: length, inner, half = false } = problem;
-  require(!half || op === 'sum', op, 'sums, if x is f16', problem);
+  const { op, outer, reduce: length, inner, f16 = false } = problem;
+  require(!f16 || op === 'sum', op, 'sums, if x is f16', problem);
   require(length > 0 && outer > 0 && inner > 0, op, 'no empty dimension', problem);
   return problem;
 }
 
 function inStages(problem: ReduceProblem, device: DeviceProfile): Launch[] {
-  const { op, divisor = 1, half = false } = problem;
+  const { op, divisor = 1, f16 = false } = problem;
   const stages = reduceStages(problem, device);
   return stages.flatMap((stage, i) => {
     const from = i === 0 ? 'x' : `partial${(i - 1) % 2}`;
@@ -101,7 +101,7 @@ function inStages(problem: ReduceProblem, device: DeviceProfile): Launch[] {
     const to = last ? 'y' : `partial${i % 2}`;
     const finish = last && op === 'sum';
     const serial = stage.access === 'row' ? rowStage : serialStage;
-    const launches = serial(op, stage, { from, to, half: half && i === 0 }, finish ? divisor : 1, device);
+    const launches = serial(op, stage, { from, to, f16: f16 && i === 0 }, finish ? divisor : 1, device);
     return last ? launches : bind(launches, {}, partialResults(stages[i % 2], to));
   });
 }
@@ -120,15 +120,15 @@ export interface ColumnSumProblem {
   rows: number;
   columns: number;
   /** x is f16 in memory. */
-  half?: boolean;
+  f16?: boolean;
 }
 
-const asReduce = ({ rows, columns, half }: ColumnSumProblem): ReduceProblem => ({
+const asReduce = ({ rows, columns, f16 }: ColumnSumProblem): ReduceProblem => ({
   op: 'sum',
   outer: 1,
   reduce: rows,
   inner: columns,
-  half,
+  f16,
 });
 
 /** y [columns] = the sum over the rows of x [rows, columns]: bias gradients. Bindings x and y. */

@@ -1,5 +1,5 @@
 import type { DeviceProfile } from '../lib/device.ts';
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { f32, input, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { isNanWgsl } from '../lib/math.ts';
@@ -29,7 +29,7 @@ const maximum = /* wgsl */ `
 
 /** One invocation a result. */
 export function reducePlain(
-  { op, outer, reduce, inner, divisor = 1, half = false }: ReduceProblem,
+  { op, outer, reduce, inner, divisor = 1, f16 = false }: ReduceProblem,
   device: DeviceProfile,
 ): Launch[] {
   const kernel = perInvocation(
@@ -44,5 +44,5 @@ export function reducePlain(
     },
     device,
   );
-  return inHalf([kernel], half ? ['x'] : undefined);
+  return inF16([kernel], f16 ? ['x'] : undefined);
 }

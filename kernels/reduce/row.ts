@@ -1,6 +1,6 @@
 import { foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { f32, input, launch, output, splitRows, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { BLOCK, monoids, rowLanes } from './stage.ts';
@@ -10,7 +10,7 @@ import type { Ends, Monoid, ReduceProblem, Stage } from './stage.ts';
 export function rowStage(
   op: ReduceProblem['op'],
   stage: Stage,
-  { from, to, half }: Ends,
+  { from, to, f16 }: Ends,
   divisor: number,
   device: DeviceProfile,
 ): Launch[] {
@@ -18,7 +18,7 @@ export function rowStage(
   const { outer, reduce: length, segment, segments } = stage;
   const lanes = rowLanes(device);
   const subgroup = device.subgroupSize > 0;
-  const bytes = { [from]: length * (half ? 2 : 4), [to]: segments * 4 };
+  const bytes = { [from]: length * (f16 ? 2 : 4), [to]: segments * 4 };
   const launches = splitRows(outer, bytes, device, `${op}.reduce`).map(({ rows, ranges }) =>
     launch({
       name: `${op}.reduce/${subgroup ? 'subgroup' : 'workgroup'}`,
@@ -60,7 +60,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       cost: { flops: rows * length, bytes: 4 * rows * (length + segments) },
     }),
   );
-  return inHalf(launches, half ? [from] : undefined);
+  return inF16(launches, f16 ? [from] : undefined);
 }
 
 function treeWgsl(monoid: Monoid, lanes: number): string {

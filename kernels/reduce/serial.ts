@@ -1,6 +1,6 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { f32, input, launch, output, splitRows, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { BLOCK, monoids, WORKGROUP } from './stage.ts';
@@ -10,7 +10,7 @@ import type { Ends, ReduceProblem, Stage } from './stage.ts';
 export function serialStage(
   op: ReduceProblem['op'],
   stage: Stage,
-  { from, to, half }: Ends,
+  { from, to, f16 }: Ends,
   divisor: number,
   device: DeviceProfile,
 ): Launch[] {
@@ -24,7 +24,7 @@ export function serialStage(
   const perRow = bySegments ? inner : segments * inner;
   const whole = outer * segments * inner * 4 <= device.maxBindingSize;
   const bytes = {
-    [from]: (bySegments ? segment : length) * inner * (half ? 2 : 4),
+    [from]: (bySegments ? segment : length) * inner * (f16 ? 2 : 4),
     ...(whole ? {} : { [to]: perRow * 4 }),
   };
   const columns = vectorOut ? inner / 4 : inner;
@@ -55,7 +55,7 @@ export function serialStage(
           segments: u32(chunkSegments),
           divisor: f32(divisor),
         },
-        ranges: clipped(ranges, from, outer * length * inner * (half ? 2 : 4)),
+        ranges: clipped(ranges, from, outer * length * inner * (f16 ? 2 : 4)),
         wgsl: /* wgsl */ `
 ${linearWorkgroupWgsl}
 ${monoid.functions}
@@ -85,7 +85,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       });
     },
   );
-  return inHalf(launches, half ? [from] : undefined);
+  return inF16(launches, f16 ? [from] : undefined);
 }
 
 /** A run of segments may end with a shorter one: its range ends with the tensor. */

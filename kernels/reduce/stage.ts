@@ -10,7 +10,7 @@ export interface ReduceProblem {
   /** What a sum is divided by in the end: the count for a mean, -1 for a negated sum. */
   divisor?: number;
   /** x is f16 in memory (sums only); partial results and y are f32. */
-  half?: boolean;
+  f16?: boolean;
 }
 
 export type Access =
@@ -37,7 +37,7 @@ export interface Stage {
 export interface Ends {
   readonly from: string;
   readonly to: string;
-  readonly half: boolean;
+  readonly f16: boolean;
 }
 
 /** How one element type and operation combine in WGSL. */

@@ -1,12 +1,12 @@
 import type { ChannelShape } from '../lib/channels.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { inHalf } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { input, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { perInvocation } from '../lib/plain.ts';
 
 /** One invocation an element. */
-export function forwardPlain({ batch, channels, plane, half }: ChannelShape, device: DeviceProfile): Launch[] {
+export function forwardPlain({ batch, channels, plane, f16 }: ChannelShape, device: DeviceProfile): Launch[] {
   const n = batch * channels * plane;
   const kernel = perInvocation(
     {
@@ -19,11 +19,11 @@ export function forwardPlain({ batch, channels, plane, half }: ChannelShape, dev
     },
     device,
   );
-  return inHalf([kernel], half);
+  return inF16([kernel], f16);
 }
 
 /** One invocation an image and channel. */
-export function gradientPlain({ batch, channels, plane, half }: ChannelShape, device: DeviceProfile): Launch[] {
+export function gradientPlain({ batch, channels, plane, f16 }: ChannelShape, device: DeviceProfile): Launch[] {
   const n = batch * channels * plane;
   const kernel = perInvocation(
     {
@@ -43,5 +43,5 @@ export function gradientPlain({ batch, channels, plane, half }: ChannelShape, de
     },
     device,
   );
-  return inHalf([kernel], half);
+  return inF16([kernel], f16);
 }

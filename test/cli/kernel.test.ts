@@ -15,8 +15,7 @@ const withoutSpace = (code: string): string => code.replaceAll(/\s/g, '');
 function* rendered(device: DeviceProfile): Generator<{ what: string; launches: Launch[] }> {
   for (const [name, { sizes, options, backward }] of Object.entries(catalog)) {
     const problem: Readonly<Record<string, Field>> = { ...options, ...sizes };
-    const halved = ['half', 'f16'].find((option) => option in options);
-    const problems = halved && device.f16 ? [problem, { ...problem, [halved]: true }] : [problem];
+    const problems = 'f16' in options && device.f16 ? [problem, { ...problem, f16: true }] : [problem];
     for (const own of problems) {
       for (const pass of backward ? (['forward', 'backward'] as const) : (['forward'] as const)) {
         if (name === 'f16_copy' && !device.f16) continue;
@@ -127,7 +126,7 @@ describe('deit kernel', () => {
     [['add', '--problem', '{"shape":[2],"a":[2],"b":2}'], /"b" is a list of whole numbers/],
     [['argmax', '--backward'], /no backward pass/],
     [['layer_norm', '--variant', 'quick'], /no such variant[\s\S]*expected/],
-    [['gelu', '--problem', '{"n":8,"half":true}', '--device', 'any'], /feature-missing[\s\S]*f16/],
+    [['gelu', '--problem', '{"n":8,"f16":true}', '--device', 'any'], /feature-missing[\s\S]*f16/],
     [['gelu', '--device', 'tpu'], /Allowed choices are gpu, cpu, tensor-cores, any/],
   ])('says what is wrong with %j', async (args, message) => {
     const { code, err, out } = await ran('kernel', ...args);

@@ -21,12 +21,12 @@ import { AdamW, GradScaler } from '../../nn/index.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
 import { erf } from '../../kernels/lib/reference-math.ts';
-import { HALF_UNIT, halfTests, numbers, rounded } from '../support/f16.ts';
+import { HALF_UNIT, f16Tests, numbers, rounded } from '../support/f16.ts';
 import { useEngineAs } from '../support/device-profiles.ts';
 
 const engine = useEngine();
-const withoutHalf = useEngineAs({ f16: false });
-const withHalf = halfTests(engine);
+const withoutF16 = useEngineAs({ f16: false });
+const withF16 = f16Tests(engine);
 
 const gradientOf = (x: Tensor): Promise<Float32Array> => x.read().then((content) => content as Float32Array);
 
@@ -68,7 +68,7 @@ describe('autocast', () => {
     };
   };
 
-  withHalf('linear rounds operands, sums in f32, gives f16; gradients have the dtype of their tensors', async () => {
+  withF16('linear rounds operands, sums in f32, gives f16; gradients have the dtype of their tensors', async () => {
     const { gpu, tx, tw, tb } = operands();
     const y = autocast(gpu, () => linear(tx, tw, tb));
     expect(y.dtype).toBe('f16');
@@ -84,7 +84,7 @@ describe('autocast', () => {
     expect(() => y.backward(gpu.tensor(g, [m, n]))).toThrow(/dtype-mismatch/);
   });
 
-  withHalf('a sum with an f32 residual is f32; its gradient is rounded for the products alone', async () => {
+  withF16('a sum with an f32 residual is f32; its gradient is rounded for the products alone', async () => {
     const { gpu, tx, tw, tb } = operands();
     const r = uniform(m * n, 5);
     const residual = gpu.tensor(r, [m, n]).requiresGrad_();
@@ -103,7 +103,7 @@ describe('autocast', () => {
     expectClose(await gradientOf(tw.grad!), expected.dw, 1e-6, 'dw');
   });
 
-  withHalf('GELU, MLP and matmul', async () => {
+  withF16('GELU, MLP and matmul', async () => {
     const gelu64 = (v: number): number => 0.5 * v * (1 + erf(v / Math.SQRT2));
     const { gpu, tx, tw, tb } = operands();
     const w2 = uniform(8 * n, 6);
@@ -127,7 +127,7 @@ describe('autocast', () => {
     expect((await gradientOf(tw.grad!)).every(Number.isFinite)).toBe(true);
   });
 
-  withHalf('other operators are given f32, and have what they need of f16 converted in backward', async () => {
+  withF16('other operators are given f32, and have what they need of f16 converted in backward', async () => {
     const { gpu, tx, tw, tb } = operands();
     const y = autocast(gpu, () => gelu(softmax(linear(tx, tw, tb), -1)));
     expect(y.dtype).toBe('f32');
@@ -140,7 +140,7 @@ describe('autocast', () => {
     expect(autocast(gpu, () => autocast(gpu, () => linear(tx, tw, tb), { enabled: false })).dtype).toBe('f32');
   });
 
-  withHalf('layer norm gives its result in f16 on demand, and takes its gradient so', async () => {
+  withF16('layer norm gives its result in f16 on demand, and takes its gradient so', async () => {
     for (const width of [12, 7]) {
       const gpu = engine();
       const [rows, up] = [9, rounded(uniform(9 * width, 4))];
@@ -159,7 +159,7 @@ describe('autocast', () => {
     }
   });
 
-  withHalf('layer norm rounds its gradient for the product before it, unless another gradient is added', async () => {
+  withF16('layer norm rounds its gradient for the product before it, unless another gradient is added', async () => {
     for (const width of [n, 7]) {
       const { gpu, tx } = operands();
       const [weights, r] = [uniform(width * k, 2), uniform(m * width, 5)];
@@ -194,7 +194,7 @@ describe('autocast', () => {
     }
   });
 
-  withHalf('attention takes f16 as it comes', async () => {
+  withF16('attention takes f16 as it comes', async () => {
     const gpu = engine();
     const qkv = to(gpu.tensor(uniform(2 * 5 * 24, 7), [2, 5, 24]), 'f16').requiresGrad_();
     const y = scaledDotProductAttention(qkv, 2);
@@ -206,7 +206,7 @@ describe('autocast', () => {
     expect((await numbers(qkv.grad!)).some((value) => value !== 0)).toBe(true);
   });
 
-  withHalf('rounds the matrices of an optimizer in one dispatch a region, and others one by one', async () => {
+  withF16('rounds the matrices of an optimizer in one dispatch a region, and others one by one', async () => {
     const gpu = engine();
     const tensors = [w, uniform(24 * 20, 9), uniform(7 * 24, 10)];
     const shapes = [
@@ -236,7 +236,7 @@ describe('autocast', () => {
     expect(castsOf(() => autocast(gpu, forward))).toBe(1 + 3);
   });
 
-  withHalf('checkpoint() computes again in the region that it was first computed in', async () => {
+  withF16('checkpoint() computes again in the region that it was first computed in', async () => {
     const gradients = async (again: boolean): Promise<Float32Array[]> => {
       const { gpu, tx, tw, tb } = operands();
       const compute = (input: Tensor) => to(linear(input, tw, tb), 'f32');
@@ -249,6 +249,6 @@ describe('autocast', () => {
   });
 
   it('on a device without f16 is a named error', () => {
-    expect(() => autocast(withoutHalf(), () => 1)).toThrow(/feature-missing/);
+    expect(() => autocast(withoutF16(), () => 1)).toThrow(/feature-missing/);
   });
 });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DeitError } from '../../engine/index.ts';
-import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from '../../engine/float16.ts';
+import { bfloatToNumber, f16ToNumber, numberToBfloat, numberToF16 } from '../../engine/float16.ts';
 import { parseStrictJson } from '../../engine/json.ts';
 import { readSafetensors, writeSafetensors } from '../../engine/node/safetensors-files.ts';
 import {
@@ -44,12 +44,12 @@ const entry = (dtype: string, shape: string, begin: number | string, end: number
 describe('16-bit floats', () => {
   it('widens and narrows every finite f16 to itself', () => {
     for (let bits = 0; bits < 0x10000; bits++) {
-      const value = halfToNumber(bits);
-      if (Number.isNaN(value)) expect(numberToHalf(value)).toBe(0x7e00);
-      else if (numberToHalf(value) !== bits) expect.fail(`f16 ${bits} -> ${value} -> ${numberToHalf(value)}`);
+      const value = f16ToNumber(bits);
+      if (Number.isNaN(value)) expect(numberToF16(value)).toBe(0x7e00);
+      else if (numberToF16(value) !== bits) expect.fail(`f16 ${bits} -> ${value} -> ${numberToF16(value)}`);
     }
     // IEEE 754 binary16: smallest subnormal, largest subnormal, 1, 1/3 rounded, largest.
-    expect([0x0001, 0x03ff, 0x3c00, 0x3555, 0x7bff].map(halfToNumber)).toEqual([
+    expect([0x0001, 0x03ff, 0x3c00, 0x3555, 0x7bff].map(f16ToNumber)).toEqual([
       2 ** -24,
       1023 * 2 ** -24,
       1,
@@ -60,13 +60,13 @@ describe('16-bit floats', () => {
 
   it('rounds to the nearest f16, ties to even, also into subnormals and infinity', () => {
     for (let bits = 0; bits < 0x7bff; bits++) {
-      const middle = (halfToNumber(bits) + halfToNumber(bits + 1)) / 2;
+      const middle = (f16ToNumber(bits) + f16ToNumber(bits + 1)) / 2;
       const even = bits % 2 === 0 ? bits : bits + 1;
-      const found = [middle * (1 - 2 ** -20), middle, middle * (1 + 2 ** -20), -middle].map(numberToHalf);
+      const found = [middle * (1 - 2 ** -20), middle, middle * (1 + 2 ** -20), -middle].map(numberToF16);
       if (found.join() !== [bits, even, bits + 1, even | 0x8000].join())
         expect.fail(`around ${middle}: ${found.join()}`);
     }
-    expect([65519.99, 65520, 1e30, -Infinity].map(numberToHalf)).toEqual([0x7bff, 0x7c00, 0x7c00, 0xfc00]);
+    expect([65519.99, 65520, 1e30, -Infinity].map(numberToF16)).toEqual([0x7bff, 0x7c00, 0x7c00, 0xfc00]);
   });
 
   it('rounds to the nearest bf16, ties to even', () => {

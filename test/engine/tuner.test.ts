@@ -181,10 +181,10 @@ describe('tune', () => {
     own.close();
   });
 
-  it.each([false, true])('finds that all variants of convolutions agree, gradients included, f16: %s', async (half) => {
+  it.each([false, true])('finds that all variants of convolutions agree, gradients included, f16: %s', async (f16) => {
     const own = await createEngine();
-    if (half && !own.profile.f16) return own.close();
-    const work = (): void => autocast(own, () => convolutions(own), { enabled: half });
+    if (f16 && !own.profile.f16) return own.close();
+    const work = (): void => autocast(own, () => convolutions(own), { enabled: f16 });
     const { measured, left } = await tune(own, work, { cache: null, seconds });
     expect([measured.length, left]).toEqual([9, 0]);
     for (const { what, variants } of measured) {

@@ -2,10 +2,10 @@ import { describe, it } from 'vitest';
 import { accumulate, sumOf } from '../../kernels/accumulate/index.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
-import { halfTensor, halfTests, numbers, rounded } from '../support/f16.ts';
+import { f16Tensor, f16Tests, numbers, rounded } from '../support/f16.ts';
 
 const engine = useEngine();
-const withHalf = halfTests(engine);
+const withF16 = f16Tests(engine);
 const add = (a: Float32Array, b: Float32Array): Float32Array => a.map((value, i) => Math.fround(value + b[i]));
 
 describe.each(accumulate.variants)('sums of gradients, variant %s', (variant) => {
@@ -20,11 +20,11 @@ describe.each(accumulate.variants)('sums of gradients, variant %s', (variant) =>
     expectClose(await sum.read(), add(a, b), 0);
   });
 
-  withHalf('in f16: added in f32, and rounded once', async () => {
+  withF16('in f16: added in f32, and rounded once', async () => {
     const gpu = engine();
     const [a, b] = [rounded(uniform(33, 1)), rounded(uniform(33, 2))];
-    const total = halfTensor(gpu, a, [33]);
-    gpu.run('test', accumulate, { n: 33, half: true, variant }, { total, source: halfTensor(gpu, b, [33]) });
+    const total = f16Tensor(gpu, a, [33]);
+    gpu.run('test', accumulate, { n: 33, f16: true, variant }, { total, source: f16Tensor(gpu, b, [33]) });
     expectClose(await numbers(total), rounded(add(a, b)), 0);
   });
 });

@@ -7,7 +7,7 @@ import type { AttentionCase } from '../cases/attention.ts';
 import { attentionReference } from '../../kernels/attention/reference.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
-import { HALF_UNIT, halfTensor, numbers, rounded } from '../support/f16.ts';
+import { HALF_UNIT, f16Tensor, numbers, rounded } from '../support/f16.ts';
 import { emulated, expectCompiles, matricesOf, MATRIX_GPU, nullDevice } from '../support/subgroup-matrix.ts';
 
 const engine = useEngine();
@@ -109,13 +109,13 @@ async function attention(problem: Case, side: number, [forward, backward]: reado
   ];
   const own = { batch, tokens, heads, width, f16: true };
   const tensors = {
-    qkv: halfTensor(engine(), qkv, fused),
-    dy: halfTensor(engine(), g, merged),
+    qkv: f16Tensor(engine(), qkv, fused),
+    dy: f16Tensor(engine(), g, merged),
     // Every element must be written, whatever was there.
-    y: halfTensor(engine(), nans(merged), merged),
+    y: f16Tensor(engine(), nans(merged), merged),
     stats: engine().full([batch, heads, tokens, 2], NaN),
     delta: engine().full([batch, heads, tokens], NaN),
-    dqkv: halfTensor(engine(), nans(fused), fused),
+    dqkv: f16Tensor(engine(), nans(fused), fused),
   };
   const run = (kernel: Kernel<AttentionProblem>, variant: string): void => {
     const emulating = (asked: AttentionProblem, device: DeviceProfile): Launch[] =>

@@ -8,7 +8,7 @@ import type { ChannelCase } from '../cases/channels.ts';
 import { product } from '../support/arrays.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { differentiate } from '../support/differentiate.ts';
-import { HALF_UNIT, halfTests, rounded } from '../support/f16.ts';
+import { HALF_UNIT, f16Tests, rounded } from '../support/f16.ts';
 import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
 
 interface Mode {
@@ -87,11 +87,11 @@ describe.each(PROFILES)('batchNorm on $name', ({ claims, variant }) => {
 
   // x and dy are exact in f16 and the arithmetic is that of f32; y, if asked for in f16, and dx, which has the dtype of x, are
   // one rounding away.
-  const withHalf = halfTests(engine);
+  const withF16 = f16Tests(engine);
   for (const c of casesFor(claims.maxBindingSize)) {
     // Numbers far from zero are not told apart in f16, and large ones are infinite.
     if (c.offset || (c.scale ?? 1) > 65504) continue;
-    withHalf(`${c.name}, in f16 under autocast`, async () => {
+    withF16(`${c.name}, in f16 under autocast`, async () => {
       for (const [dtype, mode] of (['f32', 'f16'] as const).flatMap((type) =>
         MODES.map((own) => [type, own] as const),
       )) {

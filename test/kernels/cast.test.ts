@@ -7,10 +7,10 @@ import { rounded } from '../support/f16.ts';
 import { useEngineAs } from '../support/device-profiles.ts';
 
 const engine = useEngine();
-const withoutHalf = useEngineAs({ f16: false });
+const withoutF16 = useEngineAs({ f16: false });
 
 /** The f16 bits nearest to a number (ties to even), by the definition of the format. */
-function halfBits(x: number): number {
+function f16Bits(x: number): number {
   const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
   const a = Math.abs(x);
   if (Number.isNaN(a)) return 0x7e00;
@@ -49,7 +49,7 @@ describe('to', () => {
     const half = ops.to(engine().tensor(x), 'f16');
     expect(half.dtype).toBe('f16');
     const bits = Array.from(await half.read());
-    expect(bits).toEqual(Array.from(x, halfBits));
+    expect(bits).toEqual(Array.from(x, f16Bits));
     const back = await ops.to(half, 'f32').read();
     const value = (h: number) => {
       const [e, m] = [(h >> 10) & 31, h & 1023];
@@ -87,6 +87,6 @@ describe('to', () => {
   });
 
   it('f16 on a device without it is a named error', () => {
-    expect(() => ops.to(withoutHalf().zeros([2]), 'f16')).toThrow(/feature-missing/);
+    expect(() => ops.to(withoutF16().zeros([2]), 'f16')).toThrow(/feature-missing/);
   });
 });

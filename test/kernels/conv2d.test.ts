@@ -11,7 +11,7 @@ import { product } from '../support/arrays.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { differentiate } from '../support/differentiate.ts';
 import type { Operand } from '../support/differentiate.ts';
-import { HALF_UNIT, halfTests, rounded } from '../support/f16.ts';
+import { HALF_UNIT, f16Tests, rounded } from '../support/f16.ts';
 import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
 
 // Sums of at most a few thousand f32 products, in pieces: each rounding is 6e-8, and they add up like their root.
@@ -72,9 +72,9 @@ describe.each(PROFILES)('conv2d on $name', ({ name, claims, variant }) => {
 
   it.each(cases)('$name', (c) => check(engine(), c));
 
-  const withHalf = halfTests(engine);
+  const withF16 = f16Tests(engine);
   for (const c of cases) {
-    withHalf(`${c.name}, under autocast`, async () => {
+    withF16(`${c.name}, under autocast`, async () => {
       await check(engine(), c, 'f32 image,', 'f32');
       await check(engine(), c, 'f16 image,', 'f16');
     });

@@ -5,7 +5,7 @@ import { expectClose, uniform } from '../support/close.ts';
 import { atStep, scaled, words } from '../support/draws.ts';
 import { differentiate } from '../support/differentiate.ts';
 import { useEngine } from '../support/engine.ts';
-import { halfTests, rounded } from '../support/f16.ts';
+import { f16Tests, rounded } from '../support/f16.ts';
 import { useEngineAs } from '../support/device-profiles.ts';
 
 const SEED = 0xdecade01;
@@ -17,7 +17,7 @@ describe.each([
 ])('dropPath, $name', ({ claims }) => {
   const device = useEngineAs(claims);
   const own = (purpose: Purpose, step: number, number: number) => new PhiloxStream(0, purpose, step, number);
-  const withHalf = halfTests(device);
+  const withF16 = f16Tests(device);
 
   it.each([
     { shape: [9], rate: 0.5 },
@@ -55,7 +55,7 @@ describe.each([
     expect(Array.from(fused.gradients[1])).toEqual(gradient);
   });
 
-  withHalf('adds an f16 branch to an f32 residual, and gives its gradient in f16', async () => {
+  withF16('adds an f16 branch to an f32 residual, and gives its gradient in f16', async () => {
     for (const shape of [
       [11, 3, 12],
       [16, 5, 3],

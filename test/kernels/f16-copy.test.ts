@@ -2,13 +2,13 @@ import { expect, it } from 'vitest';
 import { LEFT_OUT, f16Copy } from '../../kernels/f16-copy/index.ts';
 import { uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
-import { halfTests, numbers, rounded } from '../support/f16.ts';
+import { f16Tests, numbers, rounded } from '../support/f16.ts';
 
 const engine = useEngine();
-const withHalf = halfTests(engine);
+const withF16 = f16Tests(engine);
 
 for (const variant of f16Copy.variants) {
-  withHalf(`blocks go where they are wanted, rounded to f16, variant ${variant}`, async () => {
+  withF16(`blocks go where they are wanted, rounded to f16, variant ${variant}`, async () => {
     const gpu = engine();
     const x = uniform(4 * 64, 1, 100);
     // 1e6 is beyond f16.

@@ -5,7 +5,7 @@ import type { DeviceProfile } from '../../kernels/lib/device.ts';
 import type { Launch } from '../../kernels/lib/kernel.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
-import { HALF_UNIT, halfTensor, numbers, rounded } from '../support/f16.ts';
+import { HALF_UNIT, f16Tensor, numbers, rounded } from '../support/f16.ts';
 import { matmulReference } from '../../kernels/matmul/reference.ts';
 import { emulated, expectCompiles, matricesOf, MATRIX_GPU, nullDevice } from '../support/subgroup-matrix.ts';
 
@@ -119,8 +119,8 @@ describe('its arithmetic, with the matrix functions emulated', () => {
     };
     const y = engine().empty([batch, m, n], dtype);
     engine().run('matmul', kernel, problemOf(size, layout, options), {
-      a: halfTensor(engine(), a, shapes.a),
-      b: halfTensor(engine(), b, shapes.b),
+      a: f16Tensor(engine(), a, shapes.a),
+      b: f16Tensor(engine(), b, shapes.b),
       y,
       bias: engine().tensor(bias),
       residual: engine().tensor(residual, [batch, m, n]),

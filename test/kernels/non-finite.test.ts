@@ -3,16 +3,16 @@ import type { Tensor } from '../../engine/node.ts';
 import { countNonFinite, countPoison, holdStep, noteLoss, spoil } from '../../kernels/non-finite/index.ts';
 import { uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
-import { halfTensor, halfTests } from '../support/f16.ts';
+import { f16Tensor, f16Tests } from '../support/f16.ts';
 
 const engine = useEngine();
-const withHalf = halfTests(engine);
+const withF16 = f16Tests(engine);
 
 /** Number, and index of the first, of place 1 of two. */
 async function counted(kernel: typeof countNonFinite, x: Tensor, variant: string): Promise<[number, number | null]> {
   const found = engine().tensor(new Uint32Array(4), [4], 'u32');
   const f16 = x.dtype === 'f16';
-  engine().run('test', kernel, { n: x.size, k: 1, half: f16, variant }, { x, found });
+  engine().run('test', kernel, { n: x.size, k: 1, f16: f16, variant }, { x, found });
   const [none, neither, count, first] = await found.read();
   expect([none, neither]).toEqual([0, 0]);
   return [count, first === 0 ? null : 0xffffffff - first];
@@ -28,12 +28,12 @@ describe.each(countNonFinite.variants)('NaN and infinity, variant %s', (variant)
     expect(await counted(countNonFinite, engine().tensor(x), variant)).toEqual([3, 517]);
   });
 
-  withHalf('are counted in f16, in either half of a word', async () => {
+  withF16('are counted in f16, in either half of a word', async () => {
     const x = uniform(35, 1, 60000);
-    expect(await counted(countNonFinite, halfTensor(engine(), x, [35]), variant)).toEqual([0, null]);
+    expect(await counted(countNonFinite, f16Tensor(engine(), x, [35]), variant)).toEqual([0, null]);
     x[34] = NaN;
     x[7] = Infinity;
-    expect(await counted(countNonFinite, halfTensor(engine(), x, [35]), variant)).toEqual([2, 7]);
+    expect(await counted(countNonFinite, f16Tensor(engine(), x, [35]), variant)).toEqual([2, 7]);
   });
 
   it('poison is NaN with all bits set, and no other', async () => {

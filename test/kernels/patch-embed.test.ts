@@ -7,10 +7,10 @@ import { patchEmbedReference } from '../../kernels/patch-embed/reference.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngineAs } from '../support/device-profiles.ts';
 import { useEngine } from '../support/engine.ts';
-import { HALF_UNIT, halfTensor, halfTests, numbers, rounded } from '../support/f16.ts';
+import { HALF_UNIT, f16Tensor, f16Tests, numbers, rounded } from '../support/f16.ts';
 
 const engine = useEngine();
-const withHalf = halfTests(engine);
+const withF16 = f16Tests(engine);
 
 const CASES: readonly PatchEmbedProblem[] = [
   { batch: 1, channels: 1, gridHeight: 1, gridWidth: 1, patch: 1, width: 1 },
@@ -65,7 +65,7 @@ describe('patchEmbed', () => {
 // Operands are exact in f16, and sums run in f32: results are as good as those in f32.
 describe('patchEmbed under autocast', () => {
   for (const { name, problem } of NAMED) {
-    withHalf(name, async () => {
+    withF16(name, async () => {
       const { shape, x, w, bias, g } = data(problem);
       const { channels, patch, width } = problem;
       const image = engine().tensor(x, shape).requiresGrad_();
@@ -83,10 +83,10 @@ describe('patchEmbed under autocast', () => {
     });
   }
 
-  withHalf('takes images in f16 as they are, and gives their gradient so', async () => {
+  withF16('takes images in f16 as they are, and gives their gradient so', async () => {
     const problem = CASES[3];
     const { shape, x, w, bias, g } = data(problem);
-    const image = halfTensor(engine(), rounded(x), shape).requiresGrad_();
+    const image = f16Tensor(engine(), rounded(x), shape).requiresGrad_();
     const weight = engine().tensor(w, [problem.width, problem.channels, problem.patch, problem.patch]);
     const y = autocast(engine(), () => patchEmbed(image, to(weight, 'f16'), engine().tensor(bias)));
     y.backward(engine().tensor(g, y.shape));
@@ -105,12 +105,12 @@ describe('patch embedding as on a GPU', () => {
   const forward = onGpu(patchEmbedForward);
   const weightGradient = onGpu(patchEmbedWeight);
 
-  const check = async (problem: PatchEmbedProblem, half: boolean): Promise<void> => {
+  const check = async (problem: PatchEmbedProblem, f16: boolean): Promise<void> => {
     const { shape, x, w, bias, g } = data(problem);
     const { channels, patch, width, gridHeight, gridWidth, batch } = problem;
-    const own: PatchEmbedProblem = { ...problem, ...(half && { f16: ['x', 'w'] }) };
+    const own: PatchEmbedProblem = { ...problem, ...(f16 && { f16: ['x', 'w'] }) };
     const operand = (values: Float32Array, of: number[]) =>
-      half ? halfTensor(engine(), values, of) : engine().tensor(values, of);
+      f16 ? f16Tensor(engine(), values, of) : engine().tensor(values, of);
     const tensors = {
       x: operand(x, shape),
       w: operand(w, [width, channels, patch, patch]),
@@ -118,7 +118,7 @@ describe('patch embedding as on a GPU', () => {
       dy: engine().tensor(g, [batch, gridHeight * gridWidth, width]),
     };
     const y = engine().empty([batch, gridHeight * gridWidth, width]);
-    const expected = patchEmbedReference(problem, half ? rounded(x) : x, half ? rounded(w) : w, bias, g);
+    const expected = patchEmbedReference(problem, f16 ? rounded(x) : x, f16 ? rounded(w) : w, bias, g);
     engine().run('patchEmbed', forward, own, { ...tensors, y });
     expectClose(await y.read(), expected.y, TOLERANCE, 'y');
     const dw = engine().empty([w.length]);
@@ -127,5 +127,5 @@ describe('patch embedding as on a GPU', () => {
   };
 
   it.each(NAMED)('$name', ({ problem }) => check(problem, false));
-  for (const { name, problem } of NAMED) withHalf(`${name}, in f16`, () => check(problem, true));
+  for (const { name, problem } of NAMED) withF16(`${name}, in f16`, () => check(problem, true));
 });

@@ -26,16 +26,16 @@ describe.each(PROFILES)('scaleChannels on $name', ({ claims, variant }) => {
       { shape: [batch, channels, 1, 1], data: gate },
     ];
     const halves = engine().profile.f16 && offset + scale < 65504 ? [false, true] : [false];
-    for (const half of halves) {
+    for (const f16 of halves) {
       const scaled = await differentiate(engine(), operands, (x, g) => {
-        const y = scaleChannels(x, g, half ? 'f16' : 'f32');
-        expect(y.dtype).toBe(half ? 'f16' : 'f32');
+        const y = scaleChannels(x, g, f16 ? 'f16' : 'f32');
+        expect(y.dtype).toBe(f16 ? 'f16' : 'f32');
         return to(y, 'f32');
       });
       // In f16 y is one rounding away, and its gradient is rounded before anything is computed of it.
-      const dy = half ? rounded(scaled.dy) : scaled.dy;
+      const dy = f16 ? rounded(scaled.dy) : scaled.dy;
       const expected = scaleChannelsReference({ batch, channels, plane }, { x: data, gate, dy });
-      expectClose(scaled.y, expected.y, half ? HALF_UNIT : TOLERANCE, 'scaled');
+      expectClose(scaled.y, expected.y, f16 ? HALF_UNIT : TOLERANCE, 'scaled');
       expectClose(scaled.gradients[0], expected.dx, TOLERANCE, 'dx of scaled');
       expectClose(scaled.gradients[1], expected.dgate, TOLERANCE, 'dgate');
     }

@@ -7,7 +7,7 @@ import { crossEntropy, parseSafetensors, storedElements } from '../../engine/nod
 import { expectClose, relativeError } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
 import { integers, sketch, uniform, weight } from '../support/generator.ts';
-import { HALF_UNIT, halfTests } from '../support/f16.ts';
+import { HALF_UNIT, f16Tests } from '../support/f16.ts';
 
 interface GoldenModel {
   readonly key: string;
@@ -113,9 +113,9 @@ describe.each(models.filter(({ family }) => family === 'regnety'))('$key against
    */
   const layers = 2 + 3 * (model.options.depth ?? 0);
   const roundings = (count: number): number => 0.42 * HALF_UNIT * Math.sqrt(count * layers);
-  const withHalf = halfTests(engine);
+  const withF16 = f16Tests(engine);
 
-  withHalf('f16: logits, in evaluation mode', async () => {
+  withF16('f16: logits, in evaluation mode', async () => {
     const { logits, loss } = await run(false, 'f16');
     const error = relativeError(logits, stored('eval.logits'));
     expect(error).toBeLessThanOrEqual(roundings(3));
@@ -127,7 +127,7 @@ describe.each(models.filter(({ family }) => family === 'regnety'))('$key against
   // A ReLU that an error of f16 opens or shuts is a whole gradient more or less: where none is near its kink, all can be compared.
   if (model.shift === undefined) return;
   const shift = model.shift;
-  withHalf('f16: logits, loss and the gradient of every parameter, in training mode', async () => {
+  withF16('f16: logits, loss and the gradient of every parameter, in training mode', async () => {
     const { logits, loss, gradients } = await run(true, 'f16');
     // What is rounded is `shift` from zero and varies by 1 around it: errors are so much larger beside what varies.
     const far = Math.sqrt(1 + shift ** 2);

@@ -13,7 +13,7 @@ import type { TrainResult } from '../../deit/train/node/training-run.ts';
 import { optimizerOf } from '../../deit/train/setup.ts';
 import { TrainStep } from '../../deit/train/step.ts';
 import { loadWeights } from '../../deit/weights/index.ts';
-import { halfToNumber, numberToHalf } from '../../engine/float16.ts';
+import { f16ToNumber, numberToF16 } from '../../engine/float16.ts';
 import { createEngine, toFloat32 } from '../../engine/node.ts';
 import type { StoredTensor } from '../../engine/node.ts';
 import { stateValues } from '../../nn/index.ts';
@@ -147,7 +147,7 @@ describe('fine-tuning', () => {
     expect([...half.keys()].sort()).toEqual([...whole.keys()].sort());
     for (const [name, tensor] of half) {
       expect(tensor.dtype).toBe('F16');
-      const expected = Array.from(toFloat32(whole.get(name)!), (value) => halfToNumber(numberToHalf(value)));
+      const expected = Array.from(toFloat32(whole.get(name)!), (value) => f16ToNumber(numberToF16(value)));
       expect([...toFloat32(tensor)]).toEqual(expected);
     }
     const { out } = await deit('predict', '--weights', path('half.safetensors'), '--json', path('photos', 'val'));

@@ -17,10 +17,10 @@ import { applyPrecision, distillationOf, optimizerOf, scheduleOf, studentOf } fr
 import { TrainStep } from '../../deit/train/step.ts';
 import { expectClose, relativeError, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
-import { HALF_UNIT, halfTests, numbers } from '../support/f16.ts';
+import { HALF_UNIT, f16Tests, numbers } from '../support/f16.ts';
 
 const engine = useEngine();
-const withHalf = halfTests(engine);
+const withF16 = f16Tests(engine);
 
 const trainable = (model: Module): (readonly [string, Tensor])[] =>
   [...model.namedParameters()].filter(([, { requiresGrad }]) => requiresGrad);
@@ -132,7 +132,7 @@ async function distill(precision: 'f32' | 'f16', count: number): Promise<StepPro
 }
 
 describe('training a distilled DeiT in f16', () => {
-  withHalf('follows the losses of f32', async () => {
+  withF16('follows the losses of f32', async () => {
     const runs = [await distill('f32', 40), await distill('f16', 40)];
     const [f32, f16] = runs.map((steps) => steps.map(({ loss }) => loss));
     // Operands are rounded to 2^-11 in a few layers, whose errors of both signs average out over a batch, on a loss that falls
@@ -151,7 +151,7 @@ describe('training a distilled DeiT in f16', () => {
     expect(runs[0].every(({ lossScale }) => lossScale === null)).toBe(true);
   });
 
-  withHalf('resumes to the bit, the scale included', async () => {
+  withF16('resumes to the bit, the scale included', async () => {
     const overrides: Overrides = {
       'schedule.steps': 16,
       'model.precision': 'f16',
@@ -178,7 +178,7 @@ describe('training a distilled DeiT in f16', () => {
     expect(after.result!.accuracy).toEqual(whole.result!.accuracy);
   });
 
-  withHalf('leaves steps out until the scale fits, and does not take them for faults', async () => {
+  withF16('leaves steps out until the scale fits, and does not take them for faults', async () => {
     const gpu = engine();
     const student = createModel(gpu, SMALL['model.name'] as string);
     for (const [name, parameter] of student.namedParameters()) parameter.requiresGrad_(!name.startsWith('head_dist'));
@@ -226,7 +226,7 @@ describe('training a distilled DeiT in f16', () => {
     optimizer.free();
   });
 
-  withHalf('keeps logits of a model near those in f32', async () => {
+  withF16('keeps logits of a model near those in f32', async () => {
     const model = createModel(engine(), SMALL['model.name'] as string).eval();
     if (!(model instanceof VisionTransformer)) throw new Error('not a DeiT');
     const images = engine().tensor(uniform(8 * 3 * 1024, 1, 2), [8, 3, 32, 32]);
@@ -241,7 +241,7 @@ describe('training a distilled DeiT in f16', () => {
     expect(inspected.attention.every(({ dtype }) => dtype === 'f32')).toBe(true);
   });
 
-  withHalf('needs less memory, and few more dispatches', async () => {
+  withF16('needs less memory, and few more dispatches', async () => {
     const plan = async (precision: 'f32' | 'f16', dropPath = 0) => {
       const recipe = resolveRecipe(SMALL, {
         'model.precision': precision,
@@ -268,7 +268,7 @@ const REGNETY: Overrides = {
 };
 
 describe('training a RegNetY in f16', () => {
-  withHalf('follows the losses of f32', async () => {
+  withF16('follows the losses of f32', async () => {
     const run = async (precision: 'f32' | 'f16') =>
       train(`regnety-${precision}`, { ...REGNETY, 'schedule.steps': 12, 'model.precision': precision });
     const [f32, f16] = [await run('f32'), await run('f16')].map(({ steps }) => steps);
@@ -281,7 +281,7 @@ describe('training a RegNetY in f16', () => {
     expect(f16.every(({ lossScale }) => lossScale!.next === 65536)).toBe(true);
   });
 
-  withHalf('needs less memory', async () => {
+  withF16('needs less memory', async () => {
     const plan = (precision: 'f32' | 'f16') =>
       planTraining(engine(), resolveRecipe(SMALL, { ...REGNETY, 'model.precision': precision }), 10, { search: false });
     const [f32, f16] = [await plan('f32'), await plan('f16')];

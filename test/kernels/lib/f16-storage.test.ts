@@ -6,7 +6,7 @@ import {
   attentionQueryGradient,
 } from '../../../kernels/attention/index.ts';
 import { geluBackward, geluForward } from '../../../kernels/gelu/index.ts';
-import { inHalf } from '../../../kernels/lib/f16-storage.ts';
+import { inF16 } from '../../../kernels/lib/f16-storage.ts';
 import { input, launch, output } from '../../../kernels/lib/kernel.ts';
 import type { Kernel } from '../../../kernels/lib/kernel.ts';
 import { layerNormBackward } from '../../../kernels/layer-norm/index.ts';
@@ -16,14 +16,14 @@ import { attentionReference } from '../../../kernels/attention/reference.ts';
 import { expectClose, uniform } from '../../support/close.ts';
 import { useEngine } from '../../support/engine.ts';
 import { erf } from '../../../kernels/lib/reference-math.ts';
-import { HALF_UNIT, halfTensor, halfTests, numbers, rounded } from '../../support/f16.ts';
+import { HALF_UNIT, f16Tensor, f16Tests, numbers, rounded } from '../../support/f16.ts';
 import { matmulReference } from '../../../kernels/matmul/reference.ts';
 
 /** Those that every device has the functions for; the other one is tested in matmul-subgroup-matrix.test.ts. */
 type PlainVariant = 'general' | 'subgroup_rows' | 'workgroup' | 'workgroup_large' | 'plain';
 
 const engine = useEngine();
-const withHalf = halfTests(engine);
+const withF16 = f16Tests(engine);
 
 const gelu = (x: number): number => 0.5 * x * (1 + erf(x / Math.SQRT2));
 const slope = (x: number): number =>
@@ -71,12 +71,12 @@ async function check(
   const activated = engine().empty([m, n], 'f16');
   const sums = engine().zeros([m]);
   engine().run('matmul', matmul, problem, {
-    a: halfTensor(engine(), a, shapes.a),
-    b: halfTensor(engine(), b, shapes.b),
+    a: f16Tensor(engine(), a, shapes.a),
+    b: f16Tensor(engine(), b, shapes.b),
     y,
     bias: engine().tensor(bias),
     residual: engine().tensor(residual, [m, n]),
-    pre: halfTensor(engine(), pre, [m, n]),
+    pre: f16Tensor(engine(), pre, [m, n]),
     activated,
     row_sums: sums,
   });
@@ -127,30 +127,30 @@ const LAYOUTS = [
 describe.each(Object.keys(SIZES) as PlainVariant[])('products of f16 operands, variant %s', (variant) => {
   const sizes = SIZES[variant];
   for (const layout of LAYOUTS.slice(0, variant === 'workgroup_large' ? 1 : 4)) {
-    withHalf(`transposed ${Number(layout[0])}${Number(layout[1])}`, async () => {
+    withF16(`transposed ${Number(layout[0])}${Number(layout[1])}`, async () => {
       for (const size of sizes) await check(variant, size, layout);
     });
   }
   if (variant === 'workgroup_large') return;
   // Whole vectors, for the epilogue's vector form.
   const several = variant === 'workgroup' ? ([[100, 28, 132]] as const) : sizes.slice(-2);
-  withHalf('f32 results, with bias and residual', async () => {
+  withF16('f32 results, with bias and residual', async () => {
     for (const size of several) await check(variant, size, [false, true], { y: 'f32', bias: true, residual: true });
   });
-  withHalf('GELU and its derivative', async () => {
+  withF16('GELU and its derivative', async () => {
     for (const size of several) {
       if (variant !== 'workgroup') await check(variant, size, [false, true], { bias: true, gelu: true });
       await check(variant, size, [false, true], { geluGradient: true, gelu: variant !== 'workgroup' });
     }
   });
   if (variant === 'workgroup') return;
-  withHalf('row sums in f32', async () => {
+  withF16('row sums in f32', async () => {
     for (const size of several) await check(variant, size, [true, false], { y: 'f32', rowSums: true });
   });
 });
 
 describe('other kernels on f16', () => {
-  withHalf('packAlongK moves bits, in vectors and one by one', async () => {
+  withF16('packAlongK moves bits, in vectors and one by one', async () => {
     for (const [n, k] of [
       [20, 12],
       [7, 5],
@@ -163,7 +163,7 @@ describe('other kernels on f16', () => {
         'lay',
         packAlongK,
         { of: 'b', count: n, k, operand, f16: true },
-        { x: halfTensor(engine(), b, [k, n]), y: laid },
+        { x: f16Tensor(engine(), b, [k, n]), y: laid },
       );
       const expected = Array.from({ length: n * length }, (_, i) => {
         const [j, l] = [Math.floor(i / length), i % length];
@@ -173,12 +173,12 @@ describe('other kernels on f16', () => {
     }
   });
 
-  withHalf('GELU, its derivative and sums of gradients', async () => {
+  withF16('GELU, its derivative and sums of gradients', async () => {
     const n = 1001;
     const [x, dy] = [rounded(uniform(n, 1, 4)), rounded(uniform(n, 2))];
-    const [input0, up] = [halfTensor(engine(), x, [n]), halfTensor(engine(), dy, [n])];
+    const [input0, up] = [f16Tensor(engine(), x, [n]), f16Tensor(engine(), dy, [n])];
     const [y, dx] = [engine().empty([n], 'f16'), engine().empty([n], 'f16')];
-    const problem = { n, approximate: 'none', half: true } as const;
+    const problem = { n, approximate: 'none', f16: true } as const;
     engine().run('gelu', geluForward, problem, { x: input0, y });
     engine().run('gelu', geluBackward, problem, { x: input0, dy: up, dx });
     expectClose(await numbers(y), Float64Array.from(x, gelu), F16);
@@ -187,11 +187,11 @@ describe('other kernels on f16', () => {
       Float64Array.from(x, (v, i) => dy[i] * slope(v)),
       F16,
     );
-    engine().run('accumulate', accumulate, { n, half: true }, { total: up, source: input0 });
+    engine().run('accumulate', accumulate, { n, f16: true }, { total: up, source: input0 });
     expect(await numbers(up)).toEqual(rounded(Float64Array.from(x, (v, i) => v + dy[i])));
   });
 
-  withHalf('the gradient of layer norm, in f16 beside f32, by subgroups and workgroups', async () => {
+  withF16('the gradient of layer norm, in f16 beside f32, by subgroups and workgroups', async () => {
     const { profile } = engine();
     for (const subgroupSize of new Set([profile.subgroupSize, 0])) {
       for (const width of [12, 7]) {
@@ -215,7 +215,7 @@ describe('other kernels on f16', () => {
         engine().run('layerNorm', backward, problem, {
           x: engine().tensor(x, [rows, width]),
           stats: engine().tensor(stats, [rows, 2]),
-          dy: halfTensor(engine(), up, [rows, width]),
+          dy: f16Tensor(engine(), up, [rows, width]),
           dx,
           rounded: half,
         });
@@ -231,16 +231,16 @@ describe('other kernels on f16', () => {
     }
   });
 
-  withHalf('column sums in f32', async () => {
+  withF16('column sums in f32', async () => {
     for (const [rows, columns] of [
       [300, 12],
       [70, 5],
       [2000, 1],
     ]) {
       const x = rounded(uniform(rows * columns, 3));
-      const problem = { rows, columns, half: true };
+      const problem = { rows, columns, f16: true };
       const y = engine().empty([columns]);
-      engine().run('sum', columnSum, problem, { x: halfTensor(engine(), x, [rows, columns]), y });
+      engine().run('sum', columnSum, problem, { x: f16Tensor(engine(), x, [rows, columns]), y });
       const expected = Array.from({ length: columns }, (_, j) =>
         Array.from({ length: rows }, (_unused, i) => x[i * columns + j]).reduce((a, b) => a + b, 0),
       );
@@ -250,7 +250,7 @@ describe('other kernels on f16', () => {
   });
 
   describe.each(['subgroup', 'workgroup', 'plain'])('attention, variant %s', (variant) => {
-    withHalf('forward and gradients', async () => {
+    withF16('forward and gradients', async () => {
       for (const { tokens, width } of [
         { tokens: 19, width: 8 },
         { tokens: 66, width: 5 },
@@ -261,8 +261,8 @@ describe('other kernels on f16', () => {
         const qkv = rounded(uniform(batch * tokens * 3 * heads * width, 1));
         const g = rounded(uniform(batch * tokens * heads * width, 2));
         const shape = [batch, tokens, 3 * heads * width];
-        const x = halfTensor(engine(), qkv, shape);
-        const dy = halfTensor(engine(), g, [batch, tokens, heads * width]);
+        const x = f16Tensor(engine(), qkv, shape);
+        const dy = f16Tensor(engine(), g, [batch, tokens, heads * width]);
         const y = engine().empty([batch, tokens, heads * width], 'f16');
         const stats = engine().empty([batch, heads, tokens, 2]);
         const delta = engine().empty([batch, heads, tokens]);
@@ -279,7 +279,7 @@ describe('other kernels on f16', () => {
   });
 });
 
-describe('inHalf', () => {
+describe('inF16', () => {
   const kernel = (wgsl: string) =>
     launch({
       name: 'k',
@@ -290,7 +290,7 @@ describe('inHalf', () => {
     });
 
   it('converts where arrays are read and written, and nowhere else', () => {
-    const [{ code, name, bindings }] = inHalf(
+    const [{ code, name, bindings }] = inF16(
       [kernel('let s = max_x[1] + at.x; y[x[i].x] = x[z[2]] * 2.0; y[j] += own[x[0]]; let b = y[i] == x[j];')],
       ['x', 'y'],
     );
@@ -306,9 +306,9 @@ describe('inHalf', () => {
 
   it('leaves launches without such bindings alone, and refuses to write parts of vectors', () => {
     const one = kernel('y[0] = x[0];');
-    expect(inHalf([one], ['qkv'])).toEqual([one]);
-    expect(inHalf([one], [])).toEqual([one]);
-    expect(() => inHalf([kernel('y[0].x = 1.0;')], ['y'])).toThrow(/bad-argument/);
-    expect(() => inHalf([kernel('y[0 = 1.0;')], ['y'])).toThrow(/bad-argument/);
+    expect(inF16([one], ['qkv'])).toEqual([one]);
+    expect(inF16([one], [])).toEqual([one]);
+    expect(() => inF16([kernel('y[0].x = 1.0;')], ['y'])).toThrow(/bad-argument/);
+    expect(() => inF16([kernel('y[0 = 1.0;')], ['y'])).toThrow(/bad-argument/);
   });
 });
