@@ -2,7 +2,8 @@
  * Node only. Kernels and models on this machine's adapter, as a table and as JSON under bench/results/. Every case is the
  * median of several runs, after a warm-up; results are correct by the tests, which walk the same kernels.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   createEngine,
@@ -178,7 +179,20 @@ async function measure(engine: Engine, one: Case): Promise<Measured> {
   return { name, ms, firstMs, gflops: rate(flops), gbytes: rate(bytes), dispatches };
 }
 
-/** Measures the cases whose names match `filter`; without one, all of them, and writes bench/results/. */
+/** One line a measurement, so that figures have a past. */
+const HISTORY = 'history.jsonl';
+
+/** The commit that was measured, with `+` where files differ from it; null outside of a clone. */
+function commit(): string | null {
+  const git = (...args: string[]): string => execFileSync('git', args, { encoding: 'utf8', stdio: 'pipe' }).trim();
+  try {
+    return `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain', '--untracked-files=no') && '+'}`;
+  } catch {
+    return null;
+  }
+}
+
+/** Measures the cases whose names match `filter`; without one, all of them, and writes to bench/results/. */
 export async function benchKernelsAndModels(filter: string | undefined): Promise<void> {
   const engine = await createEngine();
   const peak = await measurePeak(engine);
@@ -207,7 +221,10 @@ export async function benchKernelsAndModels(filter: string | undefined): Promise
   };
   if (filter === undefined) {
     writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
-    console.log(`written to ${file}`);
+    const ms = Object.fromEntries(results.map((result) => [result.name, Number(result.ms.toPrecision(4))]));
+    const line = { date: report.date, commit: commit(), node: report.node, adapter: engine.adapter.name, peak, ms };
+    appendFileSync(join(folder, HISTORY), `${JSON.stringify(line)}\n`);
+    console.log(`written to ${file}, and a line to ${HISTORY} beside it`);
   }
   engine.close();
 }

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
+import sharp from 'sharp';
 import { afterAll, describe, expect, it } from 'vitest';
-import { toPng } from '../../deit/report/node/pictures.ts';
 import { uniform } from '../support/close.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
@@ -69,7 +69,8 @@ describe('commands in the documentation', () => {
       for (let i = 1; i <= 10; i++) {
         const noise = uniform(3 * 48 * 48, i);
         const data = Uint8Array.from(noise, (value) => Math.max(0, Math.min(255, color + 20 * value)));
-        writeFileSync(join(folder, 'photos', label, `${i}.png`), await toPng({ width: 48, height: 48, data }));
+        const raw = { width: 48, height: 48, channels: 3 } as const;
+        await sharp(data, { raw }).toFile(join(folder, 'photos', label, `${i}.jpg`));
       }
     }
     const commands = blocks('deit/FIRST-RUN.md', 'sh').flatMap((block) => block.trim().split('\n'));

@@ -38,7 +38,7 @@ export async function decodeImage(path: string, root?: string): Promise<DecodedI
 }
 
 /** The bytes of an image file, as for `decodeImage`. */
-export async function readImageFile(path: string, root?: string): Promise<Buffer> {
+export async function readImageFile(path: string, root?: string): Promise<Uint8Array> {
   try {
     if (root !== undefined) await checkInside(path, root);
     return readSmallFile(path);
@@ -54,7 +54,7 @@ export async function readImageFile(path: string, root?: string): Promise<Buffer
 }
 
 /** Without a thread of libuv's in between, which takes more time than reading: decoding keeps this thread busy anyway. */
-function readSmallFile(path: string): Buffer {
+function readSmallFile(path: string): Uint8Array {
   const file = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)); // a pipe does not make it wait
   try {
     const info = fstatSync(file);

@@ -78,7 +78,7 @@ async function writeShard(file: string, dataset: Dataset, from: number, to: numb
     const bytes = await bytesOf(dataset, i);
     const key = unusedKey(dataset, i, used);
     const ending = /\.([^.]+)$/.exec(dataset.path!(i))?.[1] ?? 'jpg';
-    await add(archive, `${key}.${ending}`, bytes);
+    await add(archive, `${key}.${ending}`, Buffer.from(bytes));
     await add(archive, `${key}.cls`, Buffer.from(String(dataset.label(i))));
   }
   archive.finalize();
@@ -102,7 +102,7 @@ const add = (archive: ReturnType<typeof pack>, name: string, bytes: Buffer): Pro
   });
 
 /** The bytes of an image's file, or of its part of a file. */
-export function bytesOf(dataset: Dataset, index: number): Promise<Buffer> {
+export function bytesOf(dataset: Dataset, index: number): Promise<Uint8Array> {
   const path = dataset.path!(index);
   const range = dataset.range?.(index);
   return range ? Promise.resolve(readRange(range, path)) : readImageFile(path, dataset.root);
@@ -117,7 +117,7 @@ async function prove(folder: string, parts: Awaited<ReturnType<typeof readSource
       const isSame =
         found?.length === dataset.length &&
         found.label(i) === dataset.label(i) &&
-        (await bytesOf(found, i)).equals(await bytesOf(dataset, i));
+        Buffer.compare(await bytesOf(found, i), await bytesOf(dataset, i)) === 0;
       if (isSame) continue;
       throw new DeitError('file-corrupt', 'An image in the shards is not the one that was packed.', {
         where: dataset.path!(i),

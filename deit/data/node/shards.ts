@@ -109,7 +109,8 @@ const keyOf = (name: string): string => join(dirname(name), basename(name).split
 
 function labelOf(listing: TarListing, image: TarMember, label: TarMember | undefined): string {
   if (label) {
-    const text = label.bytes <= 1024 ? readRange({ ...listing, ...label }, label.name).toString('utf8').trim().normalize() : ''; // prettier-ignore
+    const written = label.bytes <= 1024 ? readRange({ ...listing, ...label }, label.name) : new Uint8Array();
+    const text = new TextDecoder().decode(written).trim().normalize();
     if (text !== '') return text;
   } else {
     const [folder, ...rest] = image.name.replace(/^(\.\/)+/, '').split('/');

@@ -57,7 +57,7 @@ export function listTar(file: string): TarListing {
 }
 
 /** The bytes of a range. Throws `bad-data` if the file has changed since the range was found. */
-export function readRange({ file, offset, bytes, size, changed }: FileRange, name: string): Buffer {
+export function readRange({ file, offset, bytes, size, changed }: FileRange, name: string): Uint8Array {
   const handle = open(file);
   try {
     const now = fstatSync(handle);
