@@ -29,6 +29,13 @@ module.exports = {
       to: { path: '^engine/ops/' },
     },
     {
+      // Of the browser's page only the bundle is used, which has its packages in it.
+      name: 'what-is-published-imports-what-is-installed-with-it',
+      severity: 'error',
+      from: { path: `^(${rooms.join('|')})/`, pathNot: '^deit/browser/' },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] },
+    },
+    {
       name: 'no-circular',
       severity: 'error',
       from: {},
