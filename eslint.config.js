@@ -20,6 +20,8 @@ export default tseslint.config(
       sourceType: 'script',
       globals: {
         document: 'readonly',
+        getSelection: 'readonly',
+        navigator: 'readonly',
         matchMedia: 'readonly',
         getComputedStyle: 'readonly',
         ResizeObserver: 'readonly',

@@ -3,22 +3,32 @@
  * deit/data/wasm/module.ts, which is committed so that nobody needs the compiler to run from a clone. A test checks that the
  * two agree.
  */
-import { writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 
 const SOURCE = 'deit/data/wasm/assembly/index.ts';
 const FLAGS = ['-O3', '--enable', 'simd', '--runtime', 'stub', '--noAssert', '--use', 'abort='];
 const LINE = 108;
 
-/** The module's bytes. Throws with the compiler's messages. */
+/**
+ * The module's bytes. Throws with the compiler's messages. The compiler runs by itself: its types, once imported, would change
+ * those of arrays in the whole project.
+ */
 export async function compileKernels(root: string): Promise<Uint8Array> {
-  const { main } = await import('assemblyscript/asc');
-  let bytes: Uint8Array | undefined;
-  const { error } = await main([SOURCE, '--baseDir', root, '--outFile', 'kernels.wasm', ...FLAGS], {
-    writeFile: (_name, contents) => void (bytes = contents as Uint8Array),
-  });
-  if (error || !bytes) throw error ?? new Error(`${SOURCE} does not compile`);
-  return bytes;
+  const folder = mkdtempSync(join(tmpdir(), 'deit-wasm-'));
+  try {
+    const outFile = join(folder, 'kernels.wasm');
+    const compiler = join(root, 'node_modules/assemblyscript/bin/asc.js');
+    const args = [compiler, SOURCE, '--baseDir', root, '--outFile', relative(root, outFile), ...FLAGS];
+    await promisify(execFile)(process.execPath, args, { cwd: root });
+    return readFileSync(outFile);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /** The text of deit/data/wasm/module.ts. */

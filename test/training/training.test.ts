@@ -213,7 +213,7 @@ describe('a training step', () => {
         const own = [...moments].flatMap(([name, moment]) => (name.startsWith('exp_avg.') ? [toFloat32(moment)] : []));
         const squares = own.reduce((sum, values) => values.reduce((part, value) => part + (10 * value) ** 2, sum), 0);
         // A sum of the squares of 10^5 f32 numbers in another order.
-        expect(figures.at(-1).gradNorm / Math.sqrt(squares)).toBeCloseTo(1, 5);
+        expect(figures.at(-1)!.gradNorm / Math.sqrt(squares)).toBeCloseTo(1, 5);
       });
     }
     // Gradients of sums in another order: some dozens of f32 roundings.
