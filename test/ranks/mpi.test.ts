@@ -48,7 +48,7 @@ const heardBy = (rank: number): Heard => ({
 
 const collectives = async (mpi: Mpi, environment: Record<string, string> = {}): Promise<void> => {
   const ended = await runRanks(mpi, 3, 'test/ranks/collectives.ts', [], { environment });
-  expect(ended.code, ended.stderr).toBe(0);
+  expect(ended.code, ended.stdout + ended.stderr).toBe(0);
   expect(linesOf<Heard>(ended)).toEqual([0, 1, 2].map(heardBy));
 };
 
@@ -58,6 +58,16 @@ describe('collectives on three ranks', () => {
   it.runIf(mpich)('the standard ABI of MPI 5', () =>
     collectives(mpich!, { DEIT_MPI: mpichLibrary(mpich!, 'libmpi_abi.so.1') }),
   );
+});
+
+describe.runIf(process.platform === 'linux')('a C heap that cannot grow stays whole', () => {
+  const fillsHeap = async (mpi: Mpi): Promise<void> => {
+    const ended = await runRanks(mpi, 2, 'test/ranks/heap.ts');
+    expect(ended.code, ended.stdout + ended.stderr).toBe(0);
+    expect(linesOf(ended)).toEqual([0, 1].map((rank) => ({ rank, size: 2, whole: true })));
+  };
+  it.runIf(openMpi)('Open MPI', () => fillsHeap(openMpi!));
+  it.runIf(mpich)('MPICH', () => fillsHeap(mpich!));
 });
 
 describe('the library belongs to the launcher', () => {

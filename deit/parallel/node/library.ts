@@ -26,6 +26,9 @@ export interface MpiLibrary {
 /** The names of `candidates` in order, the first that can be loaded. Throws `no-mpi` with what was tried. */
 export async function loadMpi(candidates: readonly string[]): Promise<MpiLibrary> {
   const koffi = await importKoffi();
+  // UCX, which most MPI libraries use, tries its memory hooks by growing the C heap by a page and shrinking it again. Where
+  // the heap cannot grow, because Node has placed its code right behind it, that takes a page away that is in use.
+  process.env.UCX_MEM_MMAP_HOOK_MODE ??= 'none';
   const failures: string[] = [];
   for (const path of candidates) {
     let library: Loaded;
