@@ -24,17 +24,18 @@ import type { TrainOptions } from './recipe-options.ts';
 
 const SLICES = 'data.accumulate' satisfies SettingName;
 
-/** A run to train, or one that is finished. Close its folder. */
-export type OpenedRun =
-  | {
-      readonly name: string;
-      readonly recipe: Recipe;
-      readonly folder: RunFolder;
-      readonly resume: boolean;
-      /** Where the options say that data or weights are elsewhere by now. */
-      readonly moved?: Moved | undefined;
-    }
-  | { readonly finished: TrainResult };
+/** A run to train. Close its folder. */
+export interface TrainingToDo {
+  readonly name: string;
+  readonly recipe: Recipe;
+  readonly folder: RunFolder;
+  readonly resume: boolean;
+  /** Where the options say that data or weights are elsewhere by now. */
+  readonly moved?: Moved | undefined;
+}
+
+/** A run to train, or one that is finished. */
+export type OpenedRun = TrainingToDo | { readonly finished: TrainResult };
 
 /** Settings by which a run finds what it is trained on: another place is no other recipe, if the same is there. */
 const PLACES = ['data.path', 'data.valPath', 'data.root', 'model.weights', 'teacher.weights'] as const satisfies readonly SettingName[]; // prettier-ignore
@@ -106,9 +107,13 @@ export function withSlices(recipe: Recipe, given: Overrides, processes: number):
 }
 
 async function begin(options: TrainOptions, processes: number): Promise<OpenedRun> {
-  const { name, recipe: asked, given } = await recipeOf(options);
-  const recipe = withAbsolutePaths(withSlices(asked, given, processes));
-  const folder = RunFolder.create(name, options.output);
+  const { name, recipe, given } = await recipeOf(options);
+  return beginRun(name, withAbsolutePaths(withSlices(recipe, given, processes)), options.output);
+}
+
+/** A new run of a recipe, whose paths are absolute, in a folder that must be empty or absent. */
+export async function beginRun(name: string, recipe: Recipe, path: string | undefined): Promise<TrainingToDo> {
+  const folder = RunFolder.create(name, path);
   try {
     const { 'deit-webgpu': version, ...versions } = currentVersions();
     const command = process.argv.slice(2);

@@ -1,26 +1,18 @@
 import type { Communicator } from '../parallel/communicator.ts';
 import { nestRecipe } from '../recipe/resolve.ts';
 import type { Recipe } from '../recipe/settings.ts';
-import { examineRun } from '../report/node/examiner.ts';
-import { writeReport } from '../report/node/run-files.ts';
 import { quoted } from '../shell.ts';
-import type { Accuracy } from '../train/tally.ts';
-import type { StepProgress } from '../train/train-steps.ts';
 import { MODEL_FILES } from '../train/node/find-weights.ts';
-import { outliveDevices } from '../train/node/recovery.ts';
 import { Interrupted } from '../train/node/train-model.ts';
-import type { Reporter } from '../train/node/train-model.ts';
-import { trainRecipe } from '../train/node/training-run.ts';
-import type { TrainResult, TrainedRun } from '../train/node/training-run.ts';
+import type { TrainResult } from '../train/node/training-run.ts';
 import { microBatch } from '../train/setup.ts';
-import type { Role } from '../train/setup.ts';
 import { openRunOver } from './open-run.ts';
-import { Progress, formatDuration, percent, tell as tellTerminal } from './progress.ts';
+import { formatDuration, percent, tell as tellTerminal } from './progress.ts';
 import { cardOf, findCards } from '../parallel/node/cards.ts';
 import { describeTimes } from '../parallel/rank-times.ts';
 import { bindingAdvice, onRanks } from './ranks.ts';
 import type { TrainOptions } from './recipe-options.ts';
-import { withEngine } from './session.ts';
+import { runTraining } from './run-training.ts';
 import { onSignals } from './signals.ts';
 import { outliveReaders } from './streams.ts';
 import { styled } from './style.ts';
@@ -38,8 +30,7 @@ async function trainOn(ranks: Communicator, options: TrainOptions): Promise<void
     tell(`this run is finished, and is left as it is: deit report ${quoted(opened.finished.runFolder)} shows it`);
     return quiet ? undefined : conclude(opened.finished, options, tell);
   }
-  const { name, recipe, folder, resume, moved } = opened;
-  const { allowChangedData } = options;
+  const { name, recipe, folder } = opened;
   const stop = new AbortController();
   const caught = onSignals(stop, { quiet: ranks.size > 1 });
   outliveReaders();
@@ -57,23 +48,16 @@ async function trainOn(ranks: Communicator, options: TrainOptions): Promise<void
     // Read where the adapters are first looked for.
     if (card) process.env.DRI_PRIME = card;
     const { signal } = stop;
-    const session = { ...options, seed: recipe['run.seed'], quiet };
-    const trainOnce = (resuming: boolean): Promise<TrainResult> =>
-      withEngine(session, async (engine, say) => {
-        const reporter = quiet ? SILENT : new ConsoleReporter(say);
-        const afterTraining = async (run: TrainedRun): Promise<void> =>
-          folder.writeJson('analysis.json', await examineRun(engine, run, microBatch(recipe)));
-        return trainRecipe(engine, { recipe, ranks, folder, reporter, resume: resuming, allowChangedData, moved, signal, afterTraining }); // prettier-ignore
-      });
-    // Of several ranks, one that has lost its device ends all: they go on together with --resume.
-    const result =
-      ranks.size > 1 ? await trainOnce(resume) : await outliveDevices(folder.path, tell, resume, trainOnce);
+    const result = await runTraining(opened, {
+      ranks,
+      session: options,
+      signal,
+      allowChangedData: options.allowChangedData,
+    });
     if (quiet) return;
-    tell(`report: ${await writeReport(folder.path)}`);
     conclude(result, options, tell);
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
-    if (!quiet) await writeReport(folder.path);
     tell(`${error.message}; go on with: deit train --resume ${quoted(folder.path)}`);
     // Not every rank has got the signal.
     const exitCode = Float64Array.of(caught.exitCode);
@@ -90,52 +74,6 @@ function describeRanks({ size }: Communicator, recipe: Recipe): string {
   const slices = recipe['data.accumulate'];
   const each = microBatch(recipe);
   return `ranks: ${size}, each computes ${slices / size} of the ${slices} slices of ${each} images that make a step`;
-}
-
-const nothing = (): void => undefined;
-/** Of the ranks that do not speak. */
-const SILENT: Reporter = { say: nothing, begin: nothing, step: nothing, evaluated: nothing, end: nothing };
-
-class ConsoleReporter implements Reporter {
-  private bar: Progress | null = null;
-
-  constructor(readonly say: (line: string) => void) {}
-
-  begin(role: Role, steps: number, firstStep: number): void {
-    this.bar = new Progress(role.padEnd(7), steps, firstStep, 'compiling kernels, then the first step');
-  }
-
-  step(_role: Role, progress: StepProgress): void {
-    const { step, steps, epoch, imagesPerSecond, secondsLeft } = progress;
-    const losses = [progress.lossLabel, progress.lossDistillation].filter((loss) => loss !== null);
-    const right = [progress.accuracy, progress.accuracyDistillation].filter((share) => share !== null);
-    const text = [
-      `epoch ${epoch + 1}`,
-      `${imagesPerSecond.toFixed(1)} images/s`,
-      `loss ${losses.map((loss) => loss.toFixed(3)).join(' + ')}`,
-      `accuracy ${right.map(percent).join(', ')}`,
-      `${formatDuration(secondsLeft)} left`,
-    ];
-    this.bar?.setTotal(steps);
-    this.bar?.update(step, text.join('  '));
-  }
-
-  evaluated(role: Role, step: number, accuracy: Accuracy): void {
-    this.say(
-      `${role}: after step ${step}, held-out accuracy ${percent(accuracy.average)}, loss ${accuracy.loss.toFixed(3)}`,
-    );
-  }
-
-  end(role: Role, accuracy: Accuracy, ema: Accuracy | null): void {
-    this.bar?.stop();
-    this.bar = null;
-    const heads = [`class ${percent(accuracy.class)}`];
-    if (accuracy.distillation !== null) {
-      heads.push(`distillation ${percent(accuracy.distillation)}`, `average ${percent(accuracy.average)}`);
-    }
-    if (ema) heads.push(`moving average of the weights ${percent(ema.average)}`);
-    this.say(`${role}: held-out accuracy on ${accuracy.images} images: ${heads.join(', ')}`);
-  }
 }
 
 function conclude(result: TrainResult, { json }: TrainOptions, say: (line: string) => void): void {

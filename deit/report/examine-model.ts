@@ -45,8 +45,11 @@ interface Candidate {
   readonly certainty: number;
 }
 
-/** Runs every predictor over the held-out images. Models are left in evaluation mode. */
-export async function analyzeModel(options: AnalysisOptions): Promise<ModelAnalysis> {
+/**
+ * Runs every predictor over the held-out images, and gives what it answered, image by image, beside what a report shows. Models
+ * are left in evaluation mode.
+ */
+export async function analyzeModel(options: AnalysisOptions): Promise<{ model: ModelAnalysis; answers: Answers }> {
   const { engine, student, teacher, source, classes, imageSize, encode } = options;
   student.eval();
   const predictors = [
@@ -109,7 +112,7 @@ export async function analyzeModel(options: AnalysisOptions): Promise<ModelAnaly
   const apart = disagreement(answers);
   // Nothing is shown twice.
   const others = samples.filter((sample) => !mistakes.some(({ name }) => name === sample.name));
-  return {
+  const model = {
     classes,
     images,
     names: answers.names,
@@ -121,6 +124,7 @@ export async function analyzeModel(options: AnalysisOptions): Promise<ModelAnaly
     samples: await Promise.all([...others.map(toSample(false)), ...mistakes.map(toSample(true))]),
     attention,
   };
+  return { model, answers };
 }
 
 async function cosineByLayer(

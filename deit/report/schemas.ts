@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import { amount, count } from '../train/run-schemas.ts';
 import type { Schema } from '../train/run-schemas.ts';
 import type { Analysis } from './analysis.ts';
+import type { Answers } from './answers.ts';
 
 const picture = v.pipe(v.string(), v.regex(/^data:image\/(png|jpeg|webp);base64,[\w+/=]*$/, 'no embedded picture'));
 const head = v.picklist(['class', 'distillation']);
@@ -63,6 +64,15 @@ const memory = v.object({
   peakBytes: amount,
   buffers: count,
 });
+
+/** Of `answers.json`. */
+export const answersSchema: Schema<Answers> = v.pipe(
+  v.object({ names: v.array(v.string()), classes: count, given: v.array(v.array(count)) }),
+  v.check(
+    ({ names, given }) => names.length === given.length && given.every((row) => row.length === given[0].length),
+    'answers that do not fit their names',
+  ),
+);
 
 export const analysisSchema: Schema<Analysis> = v.object({
   data: v.object({ name: v.string(), training: count, heldOut: count }),

@@ -5,22 +5,29 @@ import type { StepProfile } from '../../train/node/train-model.ts';
 import type { TrainedRun } from '../../train/node/training-run.ts';
 import type { Analysis, TrainingFigures } from '../analysis.ts';
 import { kernelFamilies } from '../analysis.ts';
+import type { Answers } from '../answers.ts';
 import { analyzeModel } from '../examine-model.ts';
 import { toDataUrl } from './pictures.ts';
 
-/** The content of `analysis.json`. Evaluates the models in batches of `batchSize` images. */
-export async function examineRun(engine: Engine, run: TrainedRun, batchSize: number): Promise<Analysis> {
+/** The content of `analysis.json` and `answers.json`. Evaluates the models in batches of `batchSize` images. */
+export async function examineRun(
+  engine: Engine,
+  run: TrainedRun,
+  batchSize: number,
+): Promise<{ analysis: Analysis; answers: Answers }> {
   const { student, teacher, sources, imageSize, profile } = run;
   const { name, train, validation, classes } = sources;
   const source = sources.evaluation(batchSize);
-  const model = await analyzeModel({ engine, student, teacher, source, classes, imageSize, encode: toDataUrl });
+  const options = { engine, student, teacher, source, classes, imageSize, encode: toDataUrl };
+  const { model, answers } = await analyzeModel(options);
   const peak = profile ? await measurePeak(engine) : null;
-  return {
+  const analysis = {
     data: { name, training: train.length, heldOut: validation.length },
     model,
     training: profile && figuresOf(profile),
     peak,
   };
+  return { analysis, answers };
 }
 
 const figuresOf = ({ times, images, memory }: StepProfile): TrainingFigures => ({

@@ -27,6 +27,8 @@ const BEGINNING = ['config.json', 'adapter.json', 'variants.json', METRICS];
  *     checkpoints/       the whole state of the run, to resume from
  *     student.safetensors, teacher.safetensors
  *     result.json        the final figures
+ *     analysis.json      what the report shows of the models beside the metrics
+ *     answers.json       classes that each head and the teacher gave the held-out images, in their order
  *     run.lock           locked by the process that writes here
  */
 export class RunFolder {
