@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-SCRIPTS = ["generator", "models", "ops", "operators", "optim", "scaler", "masked", "posembed", "pillow", "image_digests", "image_files", "names", "training", "shipped"]
+SCRIPTS = ["generator", "models", "ops", "operators", "optim", "scaler", "masked", "posembed", "pillow", "image_digests", "image_files", "intervals", "names", "training", "shipped"]
 SUMS = HERE / "SHA256SUMS"
 
 
