@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { smallRecipe } from '../../bench/drills/drill.ts';
+import { guardTerminal, printable } from '../../deit/cli/streams.ts';
 
 let folder = '';
 beforeAll(() => {
@@ -65,5 +66,29 @@ describe('a command whose output nobody reads any more', () => {
     child.kill('SIGHUP');
     expect(await end).toBe(129);
     expect(readdirSync(join(run, 'checkpoints'))).toHaveLength(1);
+  });
+});
+
+describe('names that hold control characters', () => {
+  // ECMA-48: OSC sets the title (0) or the clipboard (52), ended by BEL; CSI sets colours and moves the cursor; U+009D is OSC in one character.
+  const name = 'cat\u001b]0;owned\u0007\u009d52;c;eA==\b\u001bc';
+  const shown = 'cat\\x1b]0;owned\\x07\\x9d52;c;eA==\\x08\\x1bc';
+
+  it('are shown, and colours and the cursor still work', () => {
+    expect(printable(name)).toBe(shown);
+    const own = '\u001b[31mred\u001b[39m\tone\r\n\u001b[?25l\u001b[0G\u001b[K';
+    expect(printable(own)).toBe(own);
+  });
+
+  it('reach a file or a pipe as they are, a terminal shown', () => {
+    const written: unknown[] = [];
+    const stream = (isTTY: boolean): NodeJS.WriteStream =>
+      ({ isTTY, write: (chunk: unknown) => written.push(chunk) > 0 }) as unknown as NodeJS.WriteStream;
+    for (const isTTY of [false, true]) {
+      const guarded = stream(isTTY);
+      guardTerminal(guarded);
+      guarded.write(name);
+    }
+    expect(written).toEqual([name, shown]);
   });
 });
