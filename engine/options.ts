@@ -2,8 +2,9 @@ import type { VariantChoices } from './variants.ts';
 
 export interface EngineOptions {
   /**
-   * The GPU: an adapter or a device of one's own, the latter with the features and limits that it was opened with. In Node also
-   * `auto`, `swiftshader` or part of an adapter's name. Default: the best there is.
+   * The GPU: an adapter of one's own, whose one device the engine opens with all that the adapter has; or a device of one's
+   * own, with the features and limits that it was opened with, which stays open when the engine closes. In Node also `auto`,
+   * `swiftshader` or part of an adapter's name. Default: the best there is.
    */
   adapter?: string | GPUAdapter | GPUDevice | undefined;
   /** Seed of every random draw. */

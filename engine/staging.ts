@@ -1,5 +1,6 @@
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { BufferPool } from './gpu/buffer-pool.ts';
+import { BufferUsage } from './gpu/constants.ts';
 import type { Region } from './gpu/commands.ts';
 import type { Recorder } from './gpu/recorder.ts';
 import { Download, Upload } from './gpu/staging-buffers.ts';
@@ -28,12 +29,12 @@ export class Staging {
 
   /** Memory for `bytes` bytes on their way to `receiver`. Free it when the recordings that use it are released. */
   openDownload(bytes: number, receiver: Receiver): Download {
-    return new Download(this.open(bytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST), bytes, receiver);
+    return new Download(this.open(bytes, BufferUsage.MAP_READ | BufferUsage.COPY_DST), bytes, receiver);
   }
 
   /** Memory for `bytes` bytes on their way from the host. */
   openUpload(bytes: number): Upload {
-    return new Upload(this.open(bytes, GPUBufferUsage.MAP_WRITE | GPUBufferUsage.COPY_SRC), bytes);
+    return new Upload(this.open(bytes, BufferUsage.MAP_WRITE | BufferUsage.COPY_SRC), bytes);
   }
 
   /** Records that the content of `tensors`, one after another, leaves as soon as the GPU has come to here. */
@@ -53,7 +54,7 @@ export class Staging {
 
   private open(size: number, usage: number): GPUBuffer {
     this.pool.account(LABEL, size);
-    const mappedAtCreation = (usage & GPUBufferUsage.MAP_WRITE) !== 0;
+    const mappedAtCreation = (usage & BufferUsage.MAP_WRITE) !== 0;
     return this.device.createBuffer({ size, usage, mappedAtCreation, label: LABEL });
   }
 }

@@ -4,6 +4,7 @@
  */
 export const BufferUsage = {
   MAP_READ: 0x1,
+  MAP_WRITE: 0x2,
   COPY_SRC: 0x4,
   COPY_DST: 0x8,
   UNIFORM: 0x40,
@@ -14,4 +15,4 @@ export const BufferUsage = {
 
 export const ShaderStage = { COMPUTE: 0x4 } as const;
 
-export const MapMode = { READ: 0x1 } as const;
+export const MapMode = { READ: 0x1, WRITE: 0x2 } as const;

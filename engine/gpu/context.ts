@@ -1,4 +1,5 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
+import { sharedDevice } from './shared-device.ts';
 import type { DeviceProfile, SubgroupMatrixConfig } from '../../kernels/lib/device.ts';
 
 /** Where an engine runs, for people and for run folders. */
@@ -21,8 +22,6 @@ export interface GpuContext {
   readonly profile: DeviceProfile;
   readonly report: AdapterReport;
   readonly limits: GPUSupportedLimits;
-  /** Whether the device is somebody else's, which outlives the engine. */
-  readonly isForeign: boolean;
   /** Another device on the same driver, to compile on beside this one; null where that gains nothing. */
   readonly openSecondDevice: (() => Promise<GPUDevice>) | null;
 }
@@ -87,7 +86,11 @@ export async function openContext({ adapter, choice, advice, again }: FoundAdapt
   } catch (cause) {
     throw new DeitError('no-adapter', 'The adapter refused to open a device.', {
       where: adapter.info.description,
-      fix: 'update the GPU driver, or choose another adapter (DEIT_ADAPTER=lavapipe or swiftshader)',
+      found: cause instanceof Error ? cause.message : String(cause),
+      fix:
+        choice === 'given'
+          ? 'an adapter yields one device: request a new adapter, or give the engine that device'
+          : 'update the GPU driver, or choose another adapter (DEIT_ADAPTER=lavapipe or swiftshader)',
       cause,
     });
   }
@@ -101,27 +104,67 @@ export async function openContext({ adapter, choice, advice, again }: FoundAdapt
   return again && compilesLate(info) ? { ...context, openSecondDevice } : context;
 }
 
-/** Of a device or an adapter that the caller has: the device stays the caller's, the one device of an adapter is opened here. */
-export async function ownContext(given: GPUAdapter | GPUDevice): Promise<GpuContext> {
-  if ('requestDevice' in given) return openContext({ adapter: given, choice: 'given', advice: null });
-  if (!('createComputePipeline' in given)) {
+/**
+ * What the kernels rely on: the least that WebGPU guarantees of devices. Those of its compatibility mode may have less.
+ * https://www.w3.org/TR/webgpu/#limits
+ */
+const LEAST_LIMITS: Readonly<Partial<Record<(typeof WANTED_LIMITS)[number], number>>> = {
+  maxBufferSize: 2 ** 28,
+  maxStorageBufferBindingSize: 2 ** 27,
+  maxStorageBuffersPerShaderStage: 8,
+  maxComputeWorkgroupStorageSize: 16384,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupSizeX: 256,
+  maxComputeWorkgroupSizeY: 256,
+  maxComputeWorkgroupsPerDimension: 65535,
+};
+
+/**
+ * Of a device or an adapter that the caller has: the device stays the caller's, the one device of an adapter is opened here.
+ * Throws `bad-argument` for what is neither, `limit-exceeded` for a device with less than WebGPU guarantees, `device-lost`,
+ * and `no-adapter` for an adapter that has yielded its device.
+ */
+export async function ownContext(given: GPUAdapter | GPUDevice | null): Promise<GpuContext> {
+  if (given && 'requestDevice' in given) return openContext({ adapter: given, choice: 'given', advice: null });
+  if (!given || !('createComputePipeline' in given)) {
     throw new DeitError('bad-argument', 'An engine works on a GPUAdapter or a GPUDevice.', {
       where: 'createEngine, adapter',
-      found: String(given),
+      found: given === null ? 'null, which requestAdapter() resolves to where there is no adapter' : String(given),
+    });
+  }
+  const loss = await Promise.race([given.lost, given.queue.onSubmittedWorkDone().catch(() => undefined)]);
+  if (loss) {
+    throw new DeitError('device-lost', 'The device that was given to the engine is lost.', {
+      where: 'createEngine, adapter',
+      found: `${loss.reason}: ${loss.message}`,
+      fix: 'request a new adapter, and a device of that',
     });
   }
   // Browsers of before 2025 do not say of a device what it runs on.
   const info = given.adapterInfo ?? ({ vendor: '', architecture: '', device: '', description: 'given device' } as GPUAdapterInfo); // prettier-ignore
-  return { ...contextOf(given, info, 'given', null), isForeign: true };
+  return contextOf(sharedDevice(given), info, 'given', null);
+}
+
+function expectLimits(limits: GPUSupportedLimits, choice: string): void {
+  const short = Object.entries(LEAST_LIMITS).filter(
+    ([name, least]) => limits[name as keyof typeof LEAST_LIMITS] < least,
+  );
+  if (short.length === 0) return;
+  throw new DeitError('limit-exceeded', 'The kernels need more than this device allows.', {
+    where: `createEngine, adapter (${choice})`,
+    expected: short.map(([name, least]) => `${name} of at least ${least}`).join(', '),
+    found: short.map(([name]) => `${limits[name as keyof typeof LEAST_LIMITS]}`).join(', '),
+    fix: 'request the device with requiredLimits, or give the engine the adapter: it asks for all that the adapter has',
+  });
 }
 
 function contextOf(device: GPUDevice, info: GPUAdapterInfo, choice: string, advice: string | null): GpuContext {
   const software = isSoftwareAdapter(info);
   const { limits } = device;
+  expectLimits(limits, choice);
   return {
     device,
     limits,
-    isForeign: false,
     openSecondDevice: null,
     report: {
       name: info.description || info.device || info.architecture || 'unnamed adapter',

@@ -57,7 +57,6 @@ export function contextOf(profile: DeviceProfile): Omit<GpuContext, 'device'> {
     profile,
     limits: { maxBufferSize: Infinity, maxStorageBufferBindingSize: profile.maxBindingSize } as GPUSupportedLimits,
     report: { ...report, choice: 'none', advice: null, features: profile.f16 ? ['shader-f16'] : [] },
-    isForeign: false,
     openSecondDevice: null,
   };
 }

@@ -221,7 +221,7 @@ export class Recorder {
     this.end = reason;
     this.discard(reason);
     this.pipelines.close();
-    if (!this.context.isForeign) this.context.device.destroy();
+    this.context.device.destroy();
   }
 }
 

@@ -1,3 +1,5 @@
+import { MapMode } from './constants.ts';
+
 /** Who gets what a recorded step sends to the host. */
 export interface Receiver {
   /** Called at every replay, with memory that is there until this returns. */
@@ -22,7 +24,7 @@ export class Download {
   /** Called when the copy has been submitted: waits for it, and hands the content over. */
   async handOver(): Promise<void> {
     try {
-      await this.buffer.mapAsync(GPUMapMode.READ, 0, this.bytes);
+      await this.buffer.mapAsync(MapMode.READ, 0, this.bytes);
       try {
         this.receiver.take(this.buffer.getMappedRange(0, this.bytes));
       } finally {
@@ -59,7 +61,7 @@ export class Upload {
   /** Called when the copy has been submitted. */
   reclaim(): void {
     this.mapping = this.buffer
-      .mapAsync(GPUMapMode.WRITE, 0, this.bytes)
+      .mapAsync(MapMode.WRITE, 0, this.bytes)
       .then(() => this.buffer.getMappedRange(0, this.bytes));
     // A lost device is told of where the next content is written.
     this.mapping.catch(() => undefined);
