@@ -19,6 +19,8 @@ export interface Answer {
 export interface ImageModelParts<Image> {
   readonly engine: Engine;
   readonly model: Classifier;
+  /** Name with options. */
+  readonly name: string;
   /** In the order of the logits. */
   readonly classes: readonly string[];
   readonly pipeline: EvaluationPipeline;
@@ -40,27 +42,45 @@ export class ImageModel<Image> {
   readonly engine: Engine;
   /** The network itself, in evaluation mode. */
   readonly model: Classifier;
+  /** Name with options, as `createModel` takes it. */
+  readonly name: string;
   readonly classes: readonly string[];
-  private pass: { readonly size: number; readonly forward: ForwardPass } | null = null;
+  /** How images are prepared for it. */
+  readonly pipeline: EvaluationPipeline;
+  /** By the number of images that they are recorded for. */
+  private readonly passes = new Map<number, ForwardPass>();
   private readonly transform: ReturnType<typeof makeTransform>;
 
   constructor(private readonly parts: ImageModelParts<Image>) {
     this.engine = parts.engine;
     this.model = parts.model.eval();
+    this.name = parts.name;
     this.classes = parts.classes;
+    this.pipeline = parts.pipeline;
     this.transform = makeTransform(parts.pipeline);
   }
 
   /** The `top` likeliest classes of each image, the likeliest first. Throws for an image that cannot be read. */
   async classify(images: readonly Image[], { top = 5 } = {}): Promise<Answer[][]> {
-    const { imageSize } = this.parts.pipeline;
-    return this.inBatches(images, async (pixels, batch) => {
-      const forward = this.passFor(Math.min(BATCH, images.length), imageSize);
-      const logits = averageLogits(await forward.run(pixels, (row) => this.parts.nameOf(batch[row])));
-      return rowsOf(logits, batch.length).map((row) =>
-        likeliest(row, top).map((one) => ({ name: this.classes[one.class] ?? `class ${one.class}`, ...one })),
-      );
-    });
+    return this.inBatches(images, (pixels, batch) =>
+      this.classifyPlanes(pixels, { top, nameOf: (row) => this.parts.nameOf(batch[row]) }),
+    );
+  }
+
+  /**
+   * The same of images that are prepared already: normalised planes [rows, 3, size, size] by the pipeline of the model. `nameOf`
+   * is what errors call the image of a row.
+   */
+  async classifyPlanes(
+    planes: Float32Array,
+    { top = 5, nameOf }: { readonly top?: number; readonly nameOf: (row: number) => string },
+  ): Promise<Answer[][]> {
+    const { imageSize } = this.pipeline;
+    const rows = planes.length / (3 * imageSize ** 2);
+    const logits = averageLogits(await this.passFor(rows).run(planes, nameOf));
+    return rowsOf(logits, rows).map((row) =>
+      likeliest(row, top).map((one) => ({ name: this.classes[one.class] ?? `class ${one.class}`, ...one })),
+    );
   }
 
   /** The vector that the class head classifies, of each image: near each other for images that are alike. */
@@ -71,7 +91,7 @@ export class ImageModel<Image> {
         where: model.constructor.name,
       });
     }
-    const { imageSize } = this.parts.pipeline;
+    const { imageSize } = this.pipeline;
     return this.inBatches(images, async (pixels, batch) => {
       const vectors = engine.scope(() =>
         engine.noGrad(() => model.embed!(engine.tensor(pixels, [batch.length, 3, imageSize, imageSize]))).read(),
@@ -82,8 +102,8 @@ export class ImageModel<Image> {
 
   /** Gives back the GPU memory, and closes the engine that `openModel` opened. */
   close(): void {
-    this.pass?.forward.release();
-    this.pass = null;
+    for (const pass of this.passes.values()) pass.release();
+    this.passes.clear();
     if (this.parts.ownsEngine) this.engine.close();
   }
 
@@ -94,8 +114,8 @@ export class ImageModel<Image> {
     if (typeof images === 'string' || !(Symbol.iterator in images) || images instanceof Uint8Array) {
       throw new DeitError('bad-argument', 'Images come in a list.', { where: 'ImageModel', found: typeof images, fix: '[image]' }); // prettier-ignore
     }
-    const { pipeline, decode } = this.parts;
-    const size = 3 * pipeline.imageSize ** 2;
+    const { decode } = this.parts;
+    const size = 3 * this.pipeline.imageSize ** 2;
     // The evaluation transform draws nothing.
     const still = new PhiloxStream(0, Purpose.augment);
     const results: Result[] = [];
@@ -108,12 +128,12 @@ export class ImageModel<Image> {
     return results;
   }
 
-  private passFor(size: number, imageSize: number): ForwardPass {
-    if (this.pass?.size !== size) {
-      this.pass?.forward.release();
-      this.pass = { size, forward: new ForwardPass(this.engine, this.model, size, imageSize) };
-    }
-    return this.pass.forward;
+  /** Recorded for a power of two, so that a few recordings serve every number of images; what is left over is filled with zeros. */
+  private passFor(rows: number): ForwardPass {
+    const size = 2 ** Math.ceil(Math.log2(rows));
+    const pass = this.passes.get(size) ?? new ForwardPass(this.engine, this.model, size, this.pipeline.imageSize);
+    this.passes.set(size, pass);
+    return pass;
   }
 }
 

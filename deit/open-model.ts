@@ -48,7 +48,7 @@ export async function openModel(
     loadWeights(model, stateValues(tensors), { source: name });
     const classes = options.classes ?? card?.classes ?? [];
     const pipeline = evaluationOf(card, describeModel(spec).imageSize);
-    return new ImageModel({ engine, model, classes, pipeline, decode, nameOf, ownsEngine });
+    return new ImageModel({ engine, model, name: spec, classes, pipeline, decode, nameOf, ownsEngine });
   } catch (error) {
     if (ownsEngine) engine.close();
     throw error;

@@ -1,15 +1,18 @@
-/** Builds the page into dist/site, and with --serve shows it on localhost. Node only; not part of the package. */
+/**
+ * Builds the page: its bundle into dist/page, for `deit serve` and the package, and unless `--page` is given also with its assets
+ * into dist/site, for any web server. Node only; not part of the package.
+ */
 import { cp, mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { serveFolder } from './serve.ts';
+import { bundleFolder, pageAssets } from '../serve/page.ts';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '../..');
 
-/** Everything that the page needs, into a folder that any web server can show. */
-export async function buildSite(folder = join(root, 'dist/site')): Promise<string> {
+/** The page and its scripts, without what it fetches of the package's assets. */
+export async function buildPage(folder = bundleFolder()): Promise<string> {
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
   await build({
@@ -21,25 +24,22 @@ export async function buildSite(folder = join(root, 'dist/site')): Promise<strin
     outdir: folder,
     bundle: true,
     minify: true,
-    sourcemap: true,
     format: 'esm',
     target: 'es2022',
     logLevel: 'warning',
   });
-  const assets = join(root, 'deit/assets');
-  await cp(join(here, 'index.html'), join(folder, 'index.html'));
-  await cp(join(assets, 'imagenet-classes.txt'), join(folder, 'imagenet-classes.txt'));
-  const model = 'deit_tiny_patch16_224';
-  await cp(join(assets, model, 'model.safetensors'), join(folder, `${model}.safetensors`));
-  await cp(join(assets, 'cifar10'), join(folder, 'cifar10'), { recursive: true });
+  for (const name of ['index.html', 'site.json']) await cp(join(here, name), join(folder, name));
+  return folder;
+}
+
+/** Everything that the page needs, into a folder that any web server can show. */
+export async function buildSite(folder = join(root, 'dist/site')): Promise<string> {
+  await buildPage(folder);
+  for (const [address, path] of await pageAssets()) await cp(path, join(folder, address));
   return folder;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const folder = await buildSite();
-  process.stdout.write(`built ${folder}\n`);
-  if (process.argv.includes('--serve')) {
-    const { url } = await serveFolder(folder, 8080);
-    process.stdout.write(`${url}\n`);
-  }
+  process.stdout.write(`built ${await buildPage()}\n`);
+  if (!process.argv.includes('--page')) process.stdout.write(`built ${await buildSite()}\n`);
 }

@@ -1,12 +1,14 @@
 import { Command, Option } from 'commander';
 import { addDataCommands } from './data-commands.ts';
 import { DEFAULT_RECIPE } from './defaults.ts';
+import { WEIGHTS, examples, json, takesModel } from './shared-options.ts';
+import { addServingCommands } from './serving-commands.ts';
 import { detectLaunch } from '../parallel/node/launcher.ts';
 import { packageVersion } from '../../engine/node/package.ts';
 import { settings } from '../recipe/settings.ts';
 
 /** Commands that take more than a moment. */
-const LONG = new Set(['train', 'finetune', 'evaluate', 'predict', 'attention', 'plan', 'profile', 'doctor']);
+const LONG = new Set(['train', 'finetune', 'evaluate', 'predict', 'attention', 'plan', 'profile', 'doctor', 'serve']);
 
 /** `deit`, its commands and their options. Actions are imported when they run, so that help and errors come at once. */
 export function buildProgram(): Command {
@@ -27,19 +29,11 @@ export function buildProgram(): Command {
       if (LONG.has(command.name()) && isFirst) process.stderr.write(`deit ${packageVersion()}: ${command.name()}\n`);
     });
 
-  const weights =
-    'safetensors file, run folder, checkpoint, or hf:OWNER/NAME, in timm, Hugging Face, torchvision or pycls naming';
-  const takesModel = (command: Command): Command =>
-    command
-      .option('--weights <path>', `${weights}; default: the DeiT-Ti for ImageNet that ships`, 'shipped')
-      .option('--model <spec>', 'model name with key=value options; default: what the weights say')
-      .option('--ema', 'the moving average of the weights, where the training kept one (optim.ema)');
   const processes = (): Option =>
     new Option(
       '--processes <n>',
       'train on so many processes of this machine, one a GPU, started by mpirun (or start the command by mpirun or srun yourself)',
     );
-  const json = (): Option => new Option('--json', 'end with one line of JSON for programs');
 
   program
     .command('train')
@@ -175,56 +169,7 @@ export function buildProgram(): Command {
       (await import('./evaluate.ts')).evaluate({ ...command.optsWithGlobals() }),
     );
 
-  takesModel(program.command('predict'))
-    .argument('<image...>', 'image files, folders of images, or - for a list of paths on standard input')
-    .description('the five likeliest classes of each image; without --weights, by the DeiT-Ti for ImageNet that ships')
-    .addOption(
-      new Option('--unreadable <policy>', 'what to do with an image that cannot be read')
-        .choices(['fatal', 'skip'])
-        .default('fatal'),
-    )
-    .addOption(json())
-    .addHelpText(
-      'after',
-      examples(
-        'deit predict photo.jpg',
-        'find . -name "*.jpg" | deit predict --json -',
-        'deit predict --weights runs/quick-demo-1 photos/',
-      ),
-    )
-    .action(async (images: string[], _options, command: Command) =>
-      (await import('./predict.ts')).predict(images, { ...command.optsWithGlobals() }),
-    );
-
-  takesModel(program.command('export'))
-    .description("a checkpoint for other tools: ONNX, a folder for transformers, or safetensors under timm's names")
-    .addOption(
-      new Option(
-        '--format <format>',
-        'what to write; default: onnx for an output that ends in .onnx, else safetensors',
-      ).choices(['safetensors', 'onnx', 'huggingface']),
-    )
-    .addOption(new Option('--dtype <type>', 'format of the numbers').choices(['f32', 'f16']).default('f32'))
-    .addOption(
-      new Option('--heads <which>', 'outputs of a distilled model as ONNX: the average of its heads, or both')
-        .choices(['average', 'both'])
-        .default('average'),
-    )
-    .option('--class-names <file>', 'text file with a class name on each line; default: what the checkpoint says')
-    .option('--trained-on <name>', 'name of the data set, for the record')
-    .requiredOption('--output <file>', 'file to write; for huggingface, a folder')
-    .addOption(json())
-    .addHelpText(
-      'after',
-      examples(
-        'deit export --weights runs/finetune-1 --output flowers.onnx',
-        'deit export --weights runs/finetune-1 --dtype f16 --output flowers.safetensors',
-        'deit export --weights runs/finetune-1 --format huggingface --output flowers',
-      ),
-    )
-    .action(async (_options, command: Command) =>
-      (await import('./export.ts')).exportModel({ ...command.optsWithGlobals() }),
-    );
+  addServingCommands(program);
 
   program
     .command('report')
@@ -274,7 +219,7 @@ export function buildProgram(): Command {
   const tensors = (command: Command): Command =>
     command
       .option('--model <spec>', 'model name with key=value options; default: what the weights say')
-      .requiredOption('--weights <path>', weights)
+      .requiredOption('--weights <path>', WEIGHTS)
       .option('--ema', 'the moving average of the weights')
       .requiredOption('--input <file>', 'safetensors with `images` [B,3,H,W] f32, already normalised')
       .requiredOption('--output <file>', 'safetensors to write')
@@ -389,5 +334,3 @@ export function buildProgram(): Command {
 }
 
 const collect = (value: string, earlier: string[]): string[] => [...earlier, value];
-
-const examples = (...lines: string[]): string => `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}`;

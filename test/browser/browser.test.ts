@@ -1,10 +1,12 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Hono } from 'hono';
 import type { BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildSite } from '../../deit/browser/build.ts';
-import { serveFolder } from '../../deit/browser/serve.ts';
+import { listen } from '../../deit/serve/listen.ts';
+import { serveSite, siteOf } from '../../deit/serve/site.ts';
 import { buildModel } from '../../deit/train/node/open-model.ts';
 import { evaluationPipeline, makeTransform } from '../../deit/data/index.ts';
 import type { RgbImage } from '../../deit/data/index.ts';
@@ -46,7 +48,9 @@ describe.runIf(chromium !== null)(title, () => {
   let close: () => Promise<void>;
 
   beforeAll(async () => {
-    const site = await serveFolder(await buildSite(mkdtempSync(join(tmpdir(), 'deit-site-'))));
+    const app = new Hono();
+    serveSite(app, await siteOf(await buildSite(mkdtempSync(join(tmpdir(), 'deit-site-')))));
+    const site = await listen(app);
     close = () => site.close();
     context = await launchChromium(chromium!, [
       '--enable-unsafe-webgpu',

@@ -10,8 +10,9 @@ import type { CacheOptions } from './cache.ts';
 import { readImageFile, withImage } from './decode.ts';
 import { readRange } from './tar.ts';
 
-/** Where the pixels of a sample come from: a file to decode, or an image at hand. */
-export type SampleSource = { path: string; range?: FileRange | undefined } | { image: RgbImage };
+/** Where the pixels of a sample come from: a file to decode, the bytes of one with a name for errors, or an image at hand. */
+export type SampleSource =
+  { path: string; range?: FileRange | undefined } | { bytes: Uint8Array; name: string } | { image: RgbImage };
 
 /** Plain data, so that it can be sent to a thread. */
 export interface ImageJob {
@@ -66,6 +67,7 @@ export async function runImageJob(job: ImageJob): Promise<ImageJobResult> {
     };
     try {
       if ('image' in sample) use(sample.image);
+      else if ('bytes' in sample) await withImage(sample.bytes, sample.name, use);
       else if (sample.range) await withImage(readRange(sample.range, sample.path), sample.path, use);
       else if (decode) use(await decode(sample.path, job.root));
       else await withImage(await readImageFile(sample.path, job.root), sample.path, use);

@@ -82,7 +82,7 @@ export async function openModel(weights = SHIPPED, options: OpenModelOptions = {
     const { model, spec, card } = await buildModel(engine, { ...options, weights }, say);
     const pipeline = evaluationOf(card, describeModel(spec).imageSize);
     const classes = classNames(card, model.classes, say);
-    return new ImageModel({ engine, model, classes, pipeline, decode, nameOf, ownsEngine });
+    return new ImageModel({ engine, model, name: spec, classes, pipeline, decode, nameOf, ownsEngine });
   } catch (error) {
     if (ownsEngine) engine.close();
     throw error;
