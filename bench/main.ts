@@ -3,7 +3,7 @@
  * libraries on the same adapter; `npm run bench -- --peers-tables FILE` shows and draws a comparison that was written;
  * `npm run bench -- --data FOLDER` measures the data pipeline.
  * `npm run bench -- --ranks [batch sizes]` measures several ranks against one process; `--ranks-model` prints what a cluster would
- * come to.
+ * come to. `npm run bench -- --isa [KERNEL] [--cards NAMES]` shows what GPU compilers make of the kernels.
  */
 const [first, ...rest] = process.argv.slice(2);
 if (first === '--peers') {
@@ -18,6 +18,9 @@ if (first === '--peers') {
 } else if (first === '--ranks') {
   const { measureRanks } = await import('./ranks/measure.ts');
   await measureRanks(rest);
+} else if (first === '--isa') {
+  const { isa } = await import('./isa/main.ts');
+  await isa(rest);
 } else if (first === '--ranks-model') {
   const { printModel } = await import('./ranks/model.ts');
   printModel();

@@ -9,9 +9,9 @@ const leastDevice: DeviceProfile = { ...deviceProfiles.any, maxBindingSize: 2 **
 
 /**
  * An engine for a device that is not there: everything on it is recorded and planned as that device would do it, and nothing
- * runs. Reads give zeros. Close it in the end.
+ * runs. Reads give zeros. `commands` lists the launches that the kernels of this version choose for it, once `idle` has resolved. Close it in the end.
  */
 export function createDryEngine(profile: DeviceProfile = leastDevice): DryRun {
-  const { context, largestBinding } = dryContext(contextOf(profile));
-  return { engine: new Engine(context), largestBinding };
+  const { context, largestBinding, commands } = dryContext(contextOf(profile));
+  return { engine: new Engine(context), largestBinding, commands };
 }

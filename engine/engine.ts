@@ -9,7 +9,7 @@ import { OutputChecks } from './output-checks.ts';
 import { DeviceWatch } from './device-watch.ts';
 import type { AdapterReport, GpuContext } from './gpu/context.ts';
 import { dryContext } from './gpu/dry.ts';
-import type { LargestBinding } from './gpu/dry.ts';
+import type { DryCommand, LargestBinding } from './gpu/dry.ts';
 import { formatBytes } from './gpu/buffer-pool.ts';
 import type { MemoryReport } from './gpu/buffer-pool.ts';
 import { expectTimestamps, profiled } from './gpu/profiler.ts';
@@ -31,10 +31,12 @@ import { Transfers } from './transfers.ts';
 import { VariantTable } from './variants.ts';
 import { Work } from './work.ts';
 
-/** An engine that runs nothing, and the largest range that it bound to a kernel so far: see `Engine.dry`. */
+/** An engine that runs nothing, and what it would have run so far: see `Engine.dry`. */
 export interface DryRun {
   readonly engine: Engine;
   readonly largestBinding: Readonly<LargestBinding>;
+  /** What was handed to the device, in order; what is recorded is handed over by `engine.idle()`. */
+  readonly commands: readonly DryCommand[];
 }
 
 /** Owns a GPU device and everything made on it. Close it and the process can end. */
@@ -114,8 +116,8 @@ export class Engine implements TensorEngine {
    * by the same variants. Close it too.
    */
   dry(): DryRun {
-    const { context, largestBinding } = dryContext(this.context);
-    return { engine: new Engine(context, { seed: this.seed }, this.variants), largestBinding };
+    const { context, largestBinding, commands } = dryContext(this.context);
+    return { engine: new Engine(context, { seed: this.seed }, this.variants), largestBinding, commands };
   }
 
   /**

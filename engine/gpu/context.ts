@@ -1,6 +1,7 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import { sharedDevice } from './shared-device.ts';
 import type { DeviceProfile, SubgroupMatrixConfig } from '../../kernels/lib/device.ts';
+import type { Command } from './commands.ts';
 
 /** Where an engine runs, for people and for run folders. */
 export interface AdapterReport {
@@ -24,11 +25,20 @@ export interface GpuContext {
   readonly limits: GPUSupportedLimits;
   /** Another device on the same driver, to compile on beside this one; null where that gains nothing. */
   readonly openSecondDevice: (() => Promise<GPUDevice>) | null;
+  /** Is told of every list of commands that is handed to the device, replayed ones too. */
+  readonly trace?: (commands: readonly Command[]) => void;
 }
 
-/** Dawn's experiment, which no list of feature names has yet. */
+/** Dawn's, which no list of feature names has yet. */
 const SUBGROUP_MATRIX = 'chromium-experimental-subgroup-matrix' as GPUFeatureName;
-const WANTED_FEATURES: readonly GPUFeatureName[] = ['subgroups', 'shader-f16', 'timestamp-query', SUBGROUP_MATRIX];
+const SUBGROUP_SIZE_CONTROL = 'subgroup-size-control' as GPUFeatureName;
+const WANTED_FEATURES: readonly GPUFeatureName[] = [
+  'subgroups',
+  'shader-f16',
+  'timestamp-query',
+  SUBGROUP_SIZE_CONTROL,
+  SUBGROUP_MATRIX,
+];
 const WANTED_LIMITS = [
   'maxBufferSize',
   'maxStorageBufferBindingSize',
@@ -56,6 +66,10 @@ function subgroupMatrices(info: GPUAdapterInfo): SubgroupMatrixConfig[] {
     K,
   }));
 }
+
+/** Powers of two between the narrowest and the widest subgroup. */
+const widthsOf = ({ subgroupMinSize, subgroupMaxSize }: GPUAdapterInfo): number[] =>
+  [4, 8, 16, 32, 64, 128].filter((width) => width >= subgroupMinSize && width <= subgroupMaxSize);
 
 /** A device with every limit and wanted feature that the adapter has. */
 function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
@@ -185,6 +199,7 @@ function contextOf(device: GPUDevice, info: GPUAdapterInfo, choice: string, advi
       maxStorageBuffers: limits.maxStorageBuffersPerShaderStage,
       subgroupSize:
         device.features.has('subgroups') && info.subgroupMinSize === info.subgroupMaxSize ? info.subgroupMinSize : 0,
+      pinnedSubgroupSizes: device.features.has(SUBGROUP_SIZE_CONTROL) ? widthsOf(info) : [],
       f16: device.features.has('shader-f16'),
       subgroupMatrix: device.features.has(SUBGROUP_MATRIX) ? subgroupMatrices(info) : [],
       cpu: software,

@@ -1,4 +1,6 @@
 import type { DeviceProfile } from '../../kernels/lib/device.ts';
+import type { Launch } from '../../kernels/lib/kernel.ts';
+import type { Command } from './commands.ts';
 import type { GpuContext } from './context.ts';
 
 /** The largest range that was bound to a kernel. */
@@ -8,11 +10,22 @@ export interface LargestBinding {
   where: string;
 }
 
+/** What a dry run handed to its device: kernels and copies, in order; `where` is operator and shapes. */
+export type DryCommand =
+  | { readonly kind: 'dispatch'; readonly where: string; readonly launch: Launch }
+  | { readonly kind: 'copy'; readonly bytes: number };
+
+interface Dry {
+  readonly context: GpuContext;
+  readonly largestBinding: LargestBinding;
+  readonly commands: DryCommand[];
+}
+
 /**
  * A device that takes every command and does nothing: what runs on it is recorded, planned and accounted for as on the
  * real one, without memory, compilation or computation. Whatever is read back is zero.
  */
-export function dryContext(real: Omit<GpuContext, 'device'>): { context: GpuContext; largestBinding: LargestBinding } {
+export function dryContext(real: Omit<GpuContext, 'device'>): Dry {
   const largestBinding: LargestBinding = { bytes: 0, where: '' };
   const nothing = (): void => undefined;
   const buffer = (descriptor: GPUBufferDescriptor) => ({
@@ -47,7 +60,15 @@ export function dryContext(real: Omit<GpuContext, 'device'>): { context: GpuCont
     destroy: nothing,
   };
   // The engine calls no other part of a device.
-  return { context: { ...real, device: device as unknown as GPUDevice, openSecondDevice: null }, largestBinding };
+  const commands: DryCommand[] = [];
+  const trace = (list: readonly Command[]): void => {
+    for (const command of list) {
+      if (command.kind === 'dispatch') commands.push({ kind: 'dispatch', where: command.where, launch: command.launch });
+      if (command.kind === 'copy') commands.push({ kind: 'copy', bytes: command.from.size });
+    }
+  };
+  const context = { ...real, device: device as unknown as GPUDevice, openSecondDevice: null, trace };
+  return { context, largestBinding, commands };
 }
 
 /** The context of a device that is not there, of which `profile` says what a kernel may know. */

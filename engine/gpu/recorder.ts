@@ -161,6 +161,7 @@ export class Recorder {
     }
     const commands = this.failures.sift(batch.commands, together);
     if (commands.length === 0) return;
+    this.context.trace?.(commands);
     let reads: readonly PendingRead[] = [];
     const work = (): void => {
       batch.encoded ??= this.encoder.encode(commands, batch.physical);

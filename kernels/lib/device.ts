@@ -10,6 +10,8 @@ export interface DeviceProfile {
   readonly maxStorageBuffers: number;
   /** Width of a subgroup if it is the same for every kernel, else 0 (kernels that need subgroups are then not chosen). */
   readonly subgroupSize: number;
+  /** Widths that a kernel may ask for (`subgroup_size_control`), for devices that leave the width to the compiler. */
+  readonly pinnedSubgroupSizes?: readonly number[];
   readonly f16: boolean;
   /** Matrices that a subgroup multiplies as one (tensor cores), if the device has such. */
   readonly subgroupMatrix?: readonly SubgroupMatrixConfig[];

@@ -1,0 +1,105 @@
+import { createDryEngine } from '../../engine/index.ts';
+import type { DryRun, Engine } from '../../engine/index.ts';
+import type { DeviceProfile } from '../../kernels/lib/device.ts';
+import { createModel } from '../../deit/models/registry.ts';
+import type { Classifier, Precision } from '../../deit/models/classifier.ts';
+import { TrainStep } from '../../deit/train/step.ts';
+import { AdamW, Ema, GradScaler, decayGroups } from '../../nn/index.ts';
+
+type DryCommand = DryRun['commands'][number];
+
+/** What a device would be told to do in a step. */
+export interface Step {
+  readonly name: string;
+  readonly precision: Precision;
+  readonly batch: number;
+  readonly commands: readonly DryCommand[];
+}
+
+export const STUDENTS = { 'DeiT-Ti': 'deit_tiny', 'DeiT-S': 'deit_small', 'DeiT-B': 'deit_base' } as const;
+export type StudentName = keyof typeof STUDENTS;
+export const TEACHER = 'RegNetY-16GF';
+const IMAGE = 224;
+const CLASSES = 1000;
+
+/** The commands that `work` hands over, after what `prepare` has. */
+async function listed<Prepared>(
+  profile: DeviceProfile,
+  prepare: (engine: Engine) => Prepared,
+  work: (engine: Engine, prepared: Prepared) => unknown,
+): Promise<DryCommand[]> {
+  const { engine, commands } = createDryEngine(profile);
+  try {
+    const prepared = prepare(engine);
+    await engine.idle();
+    const before = commands.length;
+    await work(engine, prepared);
+    await engine.idle();
+    return commands.slice(before);
+  } finally {
+    engine.close();
+  }
+}
+
+/** A training step as DeiT's recipe for hard distillation has it, but for the teacher's part: its logits are given. */
+async function training(profile: DeviceProfile, name: StudentName, precision: Precision, batch: number): Promise<Step> {
+  const prepare = (engine: Engine): TrainStep => {
+    const student = createModel(engine, `${STUDENTS[name]}_distilled_patch16_224`, { dropPath: 0.1 });
+    student.precision = precision;
+    const optimizer = new AdamW(decayGroups(student.namedParameters(), 0.05, 'timm'), {
+      skipNonFinite: true,
+      scaler: precision === 'f16' ? new GradScaler(engine) : null,
+    });
+    const ema = new Ema(student, optimizer, 0.99996);
+    student.train(true);
+    const cls = engine.zeros([batch, CLASSES]).keep('input');
+    return new TrainStep({
+      engine,
+      student,
+      teacher: { heads: () => ({ cls, dist: null }) } as unknown as Classifier,
+      optimizer,
+      ema,
+      distillation: { type: 'hard', alpha: 0.5, tau: 3, scaling: 'all' },
+      smoothing: 0.1,
+      mixing: { mixupAlpha: 0.8, cutmixAlpha: 1, probability: 1, switchProbability: 0.5 },
+      batchSize: batch,
+      accumulate: 1,
+      imageSize: IMAGE,
+    });
+  };
+  const images = new Float32Array(batch * 3 * IMAGE ** 2);
+  const micro = { epoch: 0, number: 0, size: batch, images, labels: new Int32Array(batch) };
+  const commands = await listed(profile, prepare, (_engine, step) => step.run([micro], 0, 0));
+  return { name, precision, batch, commands };
+}
+
+async function forward(profile: DeviceProfile, precision: Precision, batch: number): Promise<Step> {
+  const commands = await listed(
+    profile,
+    (engine) => {
+      const model = createModel(engine, 'regnety_160').requiresGrad_(false).eval();
+      model.precision = precision;
+      return { model, images: engine.empty([batch, 3, IMAGE, IMAGE]).keep('input') };
+    },
+    (engine, { model, images }) => engine.scope(() => engine.noGrad(() => model.heads(images))),
+  );
+  return { name: TEACHER, precision, batch, commands };
+}
+
+/** Training steps of DeiT and the teacher's forward pass, as the engine would have them done by a device. */
+export async function stepsOf(
+  profile: DeviceProfile,
+  batch: number,
+  students: readonly StudentName[] = Object.keys(STUDENTS) as StudentName[],
+  withTeacher = true,
+): Promise<Step[]> {
+  const steps: Step[] = [];
+  for (const precision of profile.f16 ? (['f32', 'f16'] as const) : (['f32'] as const)) {
+    for (const name of students) steps.push(await training(profile, name, precision, batch));
+    if (withTeacher) steps.push(await forward(profile, precision, batch));
+  }
+  return steps;
+}
+
+export const launchesOf = (steps: readonly Step[]) =>
+  steps.flatMap(({ commands }) => commands.flatMap((command) => (command.kind === 'dispatch' ? [command.launch] : [])));
