@@ -9,6 +9,8 @@ const VECTOR: readonly Kind[] = ['fma', 'wmma', 'float', 'transcendental', 'conv
 
 const KINDS: readonly (readonly [RegExp, Kind])[] = [
   [/^v_s?wmma/, 'wmma'],
+  // x * 1 - 0 of mixed types converts.
+  [/^v_fma_mix.* 1\.0, neg\(0\)/, 'convert'],
   [/^v_(dual_)?(fma|mac|mad_(f|mix|legacy)|fmac|fmaak|fmamk|pk_fma|dot\d)/, 'fma'],
   [/^v_(dual_)?(mul|add|sub|subrev|max|min|pk_mul|pk_add)_(legacy_)?(f16|f32|dx9)/, 'float'],
   [/^v_(exp|log|rcp|rsq|sqrt|sin|cos)/, 'transcendental'],
@@ -28,8 +30,8 @@ const KINDS: readonly (readonly [RegExp, Kind])[] = [
   [/^s_(delay_alu|clause|nop|set)/, 'hint'],
 ];
 
-export const kindOf = (operation: string): Kind =>
-  KINDS.find(([pattern]) => pattern.test(operation))?.[1] ?? 'scalar';
+export const kindOf = (instruction: string): Kind =>
+  KINDS.find(([pattern]) => pattern.test(instruction))?.[1] ?? 'scalar';
 
 export interface Loop {
   /** First and last instruction. */
@@ -56,19 +58,18 @@ export interface MachineCode {
   readonly instructions: number;
   /** Instructions and labels; empty where the disassembler does not know the card. */
   readonly lines: readonly string[];
-  /** The innermost loop with most arithmetic; null where there is none. */
+  /** The loop with most arithmetic of its own, loops inside of it counted as one round; null where there is none. */
   readonly loop: Loop | null;
 }
 
-const operationOf = (part: string): string => part.trim().split(/\s/, 1)[0];
-const wordsOf = (operation: string): number =>
-  (Number(/b(\d+)$/.exec(operation)?.[1] ?? 32) / 32) * (/_(load|read)_?2(addr|st)?/.test(operation) ? 2 : 1);
+const wordsOf = (instruction: string): number =>
+  (Number(/^\w*b(\d+)\b/.exec(instruction)?.[1] ?? 32) / 32) * (/_(load|read)_?2(addr|st)?/.test(instruction) ? 2 : 1);
 
 function loopOf(code: readonly string[], from: number, to: number): Loop {
   const counts: Partial<Record<Kind, number>> = {};
   const totals = { slots: 0, vectorSlots: 0, fmaSlots: 0, ldsWords: 0, loadWords: 0 };
   for (const line of code.slice(from, to + 1)) {
-    const operations = line.split('::').map(operationOf);
+    const operations = line.split('::').map((one) => one.trim());
     const kinds = operations.map(kindOf);
     kinds.forEach((kind, i) => {
       counts[kind] = (counts[kind] ?? 0) + 1;
@@ -83,20 +84,28 @@ function loopOf(code: readonly string[], from: number, to: number): Loop {
 }
 
 /** What decides between loops: a matrix product is worth many multiply-adds. */
-const arithmetic = ({ counts }: Loop): number =>
+const arithmetic = (counts: Loop['counts']): number =>
   64 * (counts.wmma ?? 0) + (counts.fma ?? 0) + 0.5 * (counts.float ?? 0);
 
-/** The innermost loops: from a label to the last branch back to it. */
-function innermostLoops(code: readonly string[], labels: ReadonlyMap<string, number>): Loop[] {
+/** Of all loops (from a label to the last branch back to it) the one with most arithmetic that is in no loop inside of it. */
+function hottest(code: readonly string[], labels: ReadonlyMap<string, number>): Loop | null {
   const ends = new Map<number, number>();
   code.forEach((line, i) => {
     const target = labels.get(/^s_c?branch\S*\s+(BB\d+)/.exec(line)?.[1] ?? '');
     if (target !== undefined && target <= i) ends.set(target, Math.max(i, ends.get(target) ?? 0));
   });
-  const all = [...ends];
-  return all
-    .filter(([from, to]) => !all.some(([a, b]) => (a !== from || b !== to) && a >= from && b <= to))
-    .map(([from, to]) => loopOf(code, from, to));
+  const all = [...ends].map(([from, to]) => ({ from, to }));
+  const own = ({ from, to }: { from: number; to: number }): number => {
+    const inner = all.filter(
+      (other) => other.from >= from && other.to <= to && (other.from !== from || other.to !== to),
+    );
+    const lines = code
+      .slice(from, to + 1)
+      .filter((_, i) => !inner.some((one) => from + i >= one.from && from + i <= one.to));
+    return arithmetic(loopOf(lines, 0, lines.length).counts);
+  };
+  const [best] = all.map((loop) => ({ loop, weight: own(loop) })).sort((one, other) => other.weight - one.weight);
+  return best ? loopOf(code, best.loop.from, best.loop.to) : null;
 }
 
 /** Of what the driver wrote while it compiled one kernel; null where it compiled nothing. */
@@ -114,7 +123,6 @@ export function machineCodeOf(dump: string): MachineCode | null {
     if (label !== undefined) labels.set(label, code.length);
     else if (line !== '') code.push(line);
   }
-  const loops = innermostLoops(code, labels).sort((a, b) => arithmetic(b) - arithmetic(a));
   return {
     registers: statistic('VGPRs'),
     spilledRegisters: statistic('Spilled VGPRs'),
@@ -123,7 +131,7 @@ export function machineCodeOf(dump: string): MachineCode | null {
     occupancy: statistic('Subgroups per SIMD'),
     instructions: statistic('Instructions'),
     lines,
-    loop: loops[0] ?? null,
+    loop: hottest(code, labels),
   };
 }
 

@@ -136,7 +136,9 @@ async function show(
       console.log(failure);
       continue;
     }
-    console.log(`---- machine code; the innermost loop with most arithmetic is marked\n${marked(code.lines, code.loop)}`);
+    console.log(
+      `---- machine code; the innermost loop with most arithmetic is marked\n${marked(code.lines, code.loop)}`,
+    );
     console.log(kernelTable([rowOf(program, code)]));
   }
 }

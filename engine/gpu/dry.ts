@@ -63,7 +63,8 @@ export function dryContext(real: Omit<GpuContext, 'device'>): Dry {
   const commands: DryCommand[] = [];
   const trace = (list: readonly Command[]): void => {
     for (const command of list) {
-      if (command.kind === 'dispatch') commands.push({ kind: 'dispatch', where: command.where, launch: command.launch });
+      if (command.kind === 'dispatch')
+        commands.push({ kind: 'dispatch', where: command.where, launch: command.launch });
       if (command.kind === 'copy') commands.push({ kind: 'copy', bytes: command.from.size });
     }
   };

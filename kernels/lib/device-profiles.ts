@@ -52,7 +52,13 @@ export const deviceProfiles = {
     subgroupMatrix: [{ componentType: 'f16', resultComponentType: 'f32', M: 16, N: 16, K: 16 }],
   },
   /** NVIDIA from Turing on, by Vulkan. */
-  nvidia: { ...amd, maxWorkgroupStorage: 49152, subgroupSize: 32, pinnedSubgroupSizes: [32], subgroupMatrix: tensorCores },
+  nvidia: {
+    ...amd,
+    maxWorkgroupStorage: 49152,
+    subgroupSize: 32,
+    pinnedSubgroupSizes: [32],
+    subgroupMatrix: tensorCores,
+  },
   /** Radeon RX 7000. */
   'amd-rdna3': { ...amd, subgroupMatrix: tensorCores },
   /** Radeon RX 6000. */
