@@ -2,19 +2,18 @@ import { cast } from '../kernels/cast/index.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import { BLOCK_ELEMENTS } from '../kernels/lib/flat-update.ts';
 import { LEFT_OUT, f16Copy } from '../kernels/f16-copy/index.ts';
-import type { Kernel } from '../kernels/lib/kernel.ts';
-import type { DType } from './dtype.ts';
 import { expectSynchronous } from './scopes.ts';
-import type { Shape } from './tensor-shape.ts';
 import { Tensor } from './tensor.ts';
 import type { TensorEngine } from './tensor.ts';
+import type { Workspace } from './workspace.ts';
 
 /*
- * Mixed precision (Micikevicius et al., 2018), by the rules of torch.autocast. Products (linear, linearAdd, mlp,
- * matmul, conv2d, patchEmbed) round their operands to f16, sum in f32, and give f16 unless the result belongs to the f32
- * residual stream; attention, batch norm and stochastic depth take what they get. What backward keeps of them is f16, and so
- * are gradients of f16 tensors. Everything else is f32: other operators are given f16 tensors converted. Parameters, their
- * gradients and the optimizer stay f32 ("master weights"); a region rounds each trained parameter once.
+ * Mixed precision (Micikevicius et al., 2018), by the rules of torch.autocast; each operator declares its part (`precision`,
+ * see precision.ts). Products (linear, linearAdd, mlp, matmul, conv2d, patchEmbed) round their operands to f16, sum in f32,
+ * and give f16 unless the result belongs to the f32 residual stream; attention, batch norm and stochastic depth take what
+ * they get; norms give f16 to products. What backward keeps of them is f16, and so are gradients of f16 tensors. Everything
+ * else is f32: other operators are given f16 tensors converted. Parameters, their gradients and the optimizer stay f32
+ * ("master weights"); a region rounds each trained parameter once.
  */
 
 /** f16 copies of parameters that were made in one region, by parameter. */
@@ -51,14 +50,13 @@ export function withCopies<Result>(engine: TensorEngine, copies: F16Copies | nul
   const outer = engine.f16Copies;
   engine.f16Copies = copies;
   try {
-    return work();
+    const result = work();
+    engine.catchUp();
+    return result;
   } finally {
     engine.f16Copies = outer;
   }
 }
-
-/** What products take here: f16 inside `autocast`. For what makes their operands and nothing else. */
-export const operandType = (engine: TensorEngine): 'f32' | 'f16' => (engine.f16Copies ? 'f16' : 'f32');
 
 /** Throws `dtype-mismatch` unless the tensor is f32, or f16 inside `autocast`, where operators convert it. */
 export function expectFloat(x: Tensor, where: string): void {
@@ -82,18 +80,9 @@ export function expectF16(engine: TensorEngine, where: string): void {
   });
 }
 
-/** What a forward or backward pass lends for a conversion. */
-interface Context {
-  empty(shape: Shape, dtype?: DType): Tensor;
-  run<Problem extends object>(
-    kernel: Kernel<Problem>,
-    problem: Problem,
-    tensors: Readonly<Record<string, Tensor>>,
-  ): void;
-}
-
 /** x in f16, for the operand of a product: itself, the copy that this region has of it, or a new one. Not differentiable. */
-export function toF16(ctx: Context, x: Tensor): Tensor {
+export function toF16(ctx: Workspace, x: Tensor): Tensor {
+  x.decide('f16');
   if (x.dtype === 'f16') return x;
   const copies = x.requiresGrad && !x.node ? x.engine.f16Copies : null;
   const known = copies?.get(x);
@@ -109,11 +98,7 @@ export function toF16(ctx: Context, x: Tensor): Tensor {
   return y;
 }
 
-/** Operands of products: as they are, or in f16. Not differentiable. */
-export const operands = (ctx: Context, f16: boolean, ...tensors: Tensor[]): Tensor[] =>
-  f16 ? tensors.map((tensor) => toF16(ctx, tensor)) : tensors;
-
-function copyPart(ctx: Context, { source, places, elements, members }: F16Part, copies: F16Copies): void {
+function copyPart(ctx: Workspace, { source, places, elements, members }: F16Part, copies: F16Copies): void {
   const y = ctx.empty([elements], 'f16');
   ctx.run(f16Copy, { n: source.size }, { x: source, places, y });
   for (const [parameter, first] of members) {

@@ -32,6 +32,13 @@ export class DeviceWatch {
     return this.lossError;
   }
 
+  /** Why nothing more can be read: the device is lost, or else what the GPU says. */
+  async explain(cause: unknown): Promise<DeitError> {
+    const found = cause instanceof Error ? cause.message : String(cause);
+    const error = new DeitError('gpu-validation', 'The content of a tensor could not be read back.', { found, cause });
+    return (await this.loss()) ?? error;
+  }
+
   /** From here on a loss is what was asked for. */
   end(): void {
     this.ended = true;

@@ -71,7 +71,8 @@ export class Engine implements TensorEngine {
     this.onClose = options.onClose;
     this.seed = options.seed ?? 0;
     this.memoryBudget = options.memoryBudget ?? Infinity;
-    this.recorder = new Recorder(context, this.memoryBudget, options.debug ?? false, (cause) => this.explain(cause));
+    const explain = (cause: unknown): Promise<DeitError> => this.watch.explain(cause);
+    this.recorder = new Recorder(context, this.memoryBudget, options.debug ?? false, explain);
     this.work = new Work(this.recorder);
     this.dispatcher = new Dispatcher(
       this.recorder,
@@ -247,6 +248,11 @@ export class Engine implements TensorEngine {
     this.work.undoIfFailed(takeBack);
   }
 
+  /** @internal See `Recorder`. */
+  postpone = (result: Tensor): void => this.recorder.postpone(result);
+  /** @internal See `Recorder`. */
+  catchUp = (): void => this.recorder.catchUp();
+
   /** @internal See `Tensor.keep`. */
   keep(tensor: Tensor, label: string): void {
     this.work.keep(tensor.region.storage, label);
@@ -380,13 +386,6 @@ export class Engine implements TensorEngine {
     this.watch.end();
     this.work.close();
     this.onClose?.();
-  }
-
-  /** Why nothing more can be read: the device is lost, or else what the GPU says. */
-  private async explain(cause: unknown): Promise<DeitError> {
-    const found = cause instanceof Error ? cause.message : String(cause);
-    const error = new DeitError('gpu-validation', 'The content of a tensor could not be read back.', { found, cause });
-    return (await this.watch.loss()) ?? error;
   }
 
   private expectOwn(where: string, ...tensors: readonly (Tensor | undefined)[]): void {

@@ -14,7 +14,7 @@ export { Engine } from './engine.ts';
 export type { DryRun } from './engine.ts';
 export { createDryEngine } from './dry-engine.ts';
 export type { EngineOptions } from './options.ts';
-export { autocast, expectF16, operandType, shareF16Copies, unshareF16Copies } from './autocast.ts';
+export { autocast, expectF16, shareF16Copies, unshareF16Copies } from './autocast.ts';
 export { Tensor } from './tensor.ts';
 export type { Recorded, TensorEngine } from './tensor.ts';
 export type { DType, TypedArray } from './dtype.ts';

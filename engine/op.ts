@@ -3,11 +3,15 @@ import { DeitError } from '../kernels/lib/errors.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
 import { isFloat } from './dtype.ts';
 import type { DType } from './dtype.ts';
+import { toF16 } from './autocast.ts';
+import { operandType } from './precision.ts';
+import type { Precision } from './precision.ts';
 import type { Shape } from './tensor-shape.ts';
 import type { Differentiable, TapeNode } from './tape.ts';
 import { withoutBackward } from './tape.ts';
 import { Tensor } from './tensor.ts';
 import type { TensorEngine } from './tensor.ts';
+import type { Workspace } from './workspace.ts';
 
 /**
  * An operator: a forward pass, what it saves, and its backward pass. The built-in operators and a user's own are
@@ -28,15 +32,15 @@ import type { TensorEngine } from './tensor.ts';
  *     const [y] = square([x], {});
  */
 export interface OpDefinition<Attributes extends object> extends Differentiable<Attributes> {
-  /** Takes f16 tensors as they are. Any other operator is given them converted to f32, inside `autocast`. */
-  readonly f16?: boolean;
   /** Records the forward kernels and returns the outputs. Optional inputs may be null. */
   forward(ctx: ForwardContext<Attributes>, inputs: readonly (Tensor | null)[]): readonly Tensor[];
 }
 
 /** What an operator's forward pass works with. */
-export class ForwardContext<Attributes extends object> {
+export class ForwardContext<Attributes extends object> implements Workspace {
   readonly saved: Tensor[] = [];
+  /** Element type of the result, by what the operator declares: see `Precision`. */
+  resultType: 'f32' | 'f16' = 'f32';
 
   constructor(
     readonly engine: TensorEngine,
@@ -52,9 +56,13 @@ export class ForwardContext<Attributes extends object> {
     return this.needed[input];
   }
 
-  /** An uninitialised tensor: a kernel must write every element of it. */
   empty(shape: Shape, dtype: DType = 'f32'): Tensor {
     return this.engine.empty(shape, dtype);
+  }
+
+  /** As `empty`, for the result. */
+  result(shape: Shape): Tensor {
+    return this.empty(shape, this.resultType);
   }
 
   run<Problem extends object>(
@@ -80,13 +88,13 @@ let nextNode = 1;
 
 export function defineOp<Attributes extends object>(definition: OpDefinition<Attributes>): Op<Attributes> {
   operators.set(definition.name, definition as unknown as OpDefinition<object>);
-  return (inputs, attributes) => apply(definition, definition.f16 ? inputs : promoted(inputs), attributes);
+  return (inputs, attributes) => apply(definition, inF32(definition.precision, inputs), attributes);
 }
 
 /** The operator behind `to`, which `autocast` applies to operands of the others. */
 export const convert = defineOp<{ dtype: DType }>({
   name: 'to',
-  f16: true,
+  precision: { operands: 'any' },
   forward(ctx, [x]) {
     const { dtype } = ctx.attributes;
     const y = ctx.empty(x!.shape, dtype);
@@ -100,11 +108,27 @@ export const convert = defineOp<{ dtype: DType }>({
   },
 });
 
-/** Under autocast, f16 tensors as f32. */
-function promoted(inputs: readonly (Tensor | null)[]): readonly (Tensor | null)[] {
-  const isF16 = (tensor: Tensor | null): boolean => tensor?.dtype === 'f16' && tensor.engine.f16Copies !== null;
-  if (!inputs.some(isF16)) return inputs;
-  return inputs.map((tensor) => (isF16(tensor) ? convert([tensor], { dtype: 'f32' })[0] : tensor));
+/** Under autocast, the inputs that are to be f32 (weights are rounded afterwards) converted on the tape. */
+function inF32(precision: Precision | undefined, inputs: readonly (Tensor | null)[]): readonly (Tensor | null)[] {
+  const isConverted = (tensor: Tensor | null, input: number): tensor is Tensor => {
+    if (!(tensor instanceof Tensor) || tensor.engine.f16Copies === null) return false;
+    const type = operandType(precision, input);
+    if (type === 'f32') tensor.decide();
+    return tensor.dtype === 'f16' && (type === 'f32' || type === 'weight');
+  };
+  if (!inputs.some(isConverted)) return inputs;
+  return inputs.map((tensor, i) => (isConverted(tensor, i) ? convert([tensor], { dtype: 'f32' })[0] : tensor));
+}
+
+/** Under autocast, the operands of products in f16. */
+function inF16(
+  ctx: Workspace,
+  precision: Precision | undefined,
+  inputs: readonly (Tensor | null)[],
+): readonly (Tensor | null)[] {
+  return inputs.map((tensor, i) =>
+    tensor && ['f16', 'weight'].includes(operandType(precision, i)) ? toF16(ctx, tensor) : tensor,
+  );
 }
 
 function apply<Attributes extends object>(
@@ -112,36 +136,54 @@ function apply<Attributes extends object>(
   inputs: readonly (Tensor | null)[],
   attributes: Attributes,
 ): Tensor[] {
+  const { name, precision } = definition;
   const engine = inputs.find((tensor) => tensor instanceof Tensor)?.engine;
   if (!engine || inputs.some((tensor) => tensor !== null && !(tensor instanceof Tensor))) {
     throw new DeitError('bad-argument', 'The operands of an operator are tensors, or null where it allows that.', {
-      where: definition.name,
+      where: name,
       found: inputs.map((operand) => (operand instanceof Tensor ? operand.toString() : typeof operand)).join(', '),
       fix: 'make tensors of numbers with engine.tensor(...)',
     });
   }
   if (inputs.some((tensor) => tensor && tensor.engine !== engine)) {
-    throw new DeitError('bad-argument', 'The operands belong to different engines.', { where: definition.name });
+    throw new DeitError('bad-argument', 'The operands belong to different engines.', { where: name });
   }
   const needed = inputs.map((tensor) => engine.gradEnabled && tensor !== null && tensor.requiresGrad);
   const differentiable = needed.includes(true);
-  if (differentiable && !definition.backward) throw withoutBackward(definition.name);
-  const ctx = new ForwardContext(engine, definition.name, attributes, differentiable, needed);
-  const results = engine.noGrad(() => definition.forward(ctx, inputs));
-  // An operand that is handed on as the result has a history of its own.
-  const outputs = Array.from(results, (tensor) => (inputs.includes(tensor) ? tensor.viewAs(tensor.shape) : tensor));
-  engine.checks?.check(definition.name, outputs);
+  if (differentiable && !definition.backward) throw withoutBackward(name);
+  const { path } = engine;
+  const isMixed = engine.f16Copies !== null;
+  const kept: TapeNode['kept'] = { saved: [], savedVersions: [] };
+  const record = (consumer: 'f32' | 'f16'): Tensor[] => {
+    const ctx = new ForwardContext(engine, name, attributes, differentiable, needed);
+    const outputs = engine.noGrad(() => {
+      const operands = isMixed ? inF16(ctx, precision, inputs) : inputs;
+      if (precision?.result === 'consumer') ctx.resultType = consumer;
+      else if (precision?.result === 'operand' && operands[0]?.dtype === 'f16') ctx.resultType = 'f16';
+      const results = definition.forward(ctx, operands);
+      // An operand that is handed on as the result has a history of its own.
+      return Array.from(results, (tensor) => (operands.includes(tensor) ? tensor.viewAs(tensor.shape) : tensor));
+    });
+    engine.checks?.check(name, outputs);
+    kept.saved = ctx.saved;
+    kept.savedVersions = ctx.saved.map((tensor) => tensor.storage.version);
+    return outputs;
+  };
+  const isPostponed = isMixed && precision?.result === 'consumer';
+  const outputs = isPostponed
+    ? [Tensor.undecided(engine, inputs[0]!.shape, (dtype) => engine.within(path, () => record(dtype)[0]))]
+    : record('f32');
   if (differentiable) {
     const node: TapeNode = {
       id: nextNode++,
       definition: definition as unknown as OpDefinition<object>,
-      path: engine.path,
+      path,
       attributes,
       inputs: inputs.map((tensor, i) => (needed[i] ? tensor : null)),
       inputShapes: inputs.map((tensor) => tensor?.shape ?? null),
       outputShapes: outputs.map((tensor) => tensor.shape),
-      saved: ctx.saved,
-      savedVersions: ctx.saved.map((tensor) => tensor.storage.version),
+      roundsGradient: isMixed && precision?.gradient === 'f16',
+      kept,
     };
     outputs.forEach((tensor, i) => {
       tensor.requiresGrad = isFloat(tensor.dtype);

@@ -2,11 +2,14 @@ import { accumulate as accumulateKernel, sumOf } from '../kernels/accumulate/ind
 import { cast } from '../kernels/cast/index.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
+import { toF16 } from './autocast.ts';
 import type { DType } from './dtype.ts';
+import type { Precision } from './precision.ts';
 import { expectShape } from './tensor-shape.ts';
 import type { Shape } from './tensor-shape.ts';
 import { Tensor } from './tensor.ts';
 import type { TensorEngine } from './tensor.ts';
+import type { Workspace } from './workspace.ts';
 
 declare module './tensor.ts' {
   interface Tensor {
@@ -24,8 +27,8 @@ Object.defineProperties(Tensor.prototype, {
 /** What the tape knows of an operator: see `OpDefinition`, which adds the forward pass. */
 export interface Differentiable<Attributes extends object> {
   readonly name: string;
-  /** Whether backward rounds the gradient of its only result to f16: who writes that gradient may do it too. */
-  roundsGradient?(attributes: Attributes): boolean;
+  /** Its element types inside `autocast`; where this is left out, all are f32. */
+  readonly precision?: Precision;
   /**
    * Records the kernels that turn gradients of the outputs (null where nothing used one) into gradients of the inputs.
    * `null` says that the operator has no derivative: to use it upstream of a gradient is an error.
@@ -45,8 +48,10 @@ export interface TapeNode {
   readonly inputs: readonly (Tensor | null)[];
   readonly inputShapes: readonly (Shape | null)[];
   readonly outputShapes: readonly Shape[];
-  saved: readonly Tensor[];
-  readonly savedVersions: readonly number[];
+  /** Whether backward rounds the gradient of its only result to f16. */
+  readonly roundsGradient: boolean;
+  /** What forward saved for backward, and at which versions. Empty until forward has been recorded. */
+  readonly kept: { saved: readonly Tensor[]; savedVersions: readonly number[] };
 }
 
 /** A gradient on its way to a tensor. An owned one was written for it alone and may be added to in place. */
@@ -58,7 +63,7 @@ interface Gradient {
 }
 
 /** What an operator's backward pass works with. */
-export class BackwardContext<Attributes extends object> {
+export class BackwardContext<Attributes extends object> implements Workspace {
   /** Gradients to be added to others: only once the kernels that write them have been recorded. */
   private readonly additions: [Tensor, Gradient][] = [];
   /** Destinations that were handed out. */
@@ -77,7 +82,7 @@ export class BackwardContext<Attributes extends object> {
 
   /** Tensors in the order in which forward saved them. */
   get saved(): readonly Tensor[] {
-    return this.node.saved;
+    return this.node.kept.saved;
   }
 
   inputShape(input: number): Shape {
@@ -101,16 +106,17 @@ export class BackwardContext<Attributes extends object> {
   gradientAndRounded(input: number): { dx: Tensor; rounded: Tensor | null } {
     const target = this.target(input);
     const { node, dtype, shape } = target;
-    if (dtype !== 'f32' || !node?.definition.roundsGradient?.(node.attributes)) {
+    if (dtype !== 'f32' || !node?.roundsGradient) {
       return { dx: this.destination(target), rounded: null };
     }
     const rounded = this.engine.empty(shape, 'f16', 'gradient');
     return { dx: this.destination(target, rounded), rounded };
   }
 
-  /** The gradient of an output in f16, if that has been written too. */
-  rounded(output: number): Tensor | null {
-    return this.outputs[output]?.rounded ?? null;
+  /** `dy`, the gradient of the only result, for products: in f16 if the operator declares that and was under `autocast`. */
+  forProducts(dy: Tensor): Tensor {
+    if (!this.node.roundsGradient) return dy;
+    return this.outputs[0]?.rounded ?? toF16(this, dy);
   }
 
   private destination(target: Tensor, rounded?: Tensor): Tensor {
@@ -290,9 +296,10 @@ function differentiate(node: TapeNode, gradients: GradientTable, outputs: readon
     engine.checks?.check(`${definition.name}.backward`, ctx.written);
     ctx.finish();
   });
-  const { saved } = node;
-  engine.undoIfFailed(() => (node.saved = saved));
-  node.saved = [];
+  const { kept } = node;
+  const { saved } = kept;
+  engine.undoIfFailed(() => (kept.saved = saved));
+  kept.saved = [];
 }
 
 /** The leaves that an operator was called with, once for each time. */
@@ -356,17 +363,17 @@ function reachable(root: Tensor): TapeNode[] {
   return [...seen].sort((a, b) => b.id - a.id);
 }
 
-function checkSaved(node: TapeNode): void {
-  if (node.saved.length < node.savedVersions.length) {
+function checkSaved({ definition, kept: { saved, savedVersions } }: TapeNode): void {
+  if (saved.length < savedVersions.length) {
     throw new DeitError('tape-modified', 'backward() passed here before, and what forward had saved was let go of.', {
-      where: node.definition.name,
+      where: definition.name,
       fix: 'add up the losses and call backward() once, or compute forward again',
     });
   }
-  node.saved.forEach((tensor, i) => {
-    if (tensor.storage.version === node.savedVersions[i]) return;
+  saved.forEach((tensor, i) => {
+    if (tensor.storage.version === savedVersions[i]) return;
     throw new DeitError('tape-modified', 'A tensor that backward needs was modified in place after forward.', {
-      where: `${node.definition.name}, saved tensor ${i} ${tensor.toString()}`,
+      where: `${definition.name}, saved tensor ${i} ${tensor.toString()}`,
       fix: 'call backward() before the optimizer step, or clone the tensor before changing it',
     });
   });

@@ -73,6 +73,10 @@ export interface TensorEngine {
   undoIfFailed(takeBack: () => void): void;
   /** @internal */
   forgetGradAtScopeEnd(leaf: Tensor): void;
+  /** @internal Has `result.decide()` called before anything else is recorded. */
+  postpone(result: Tensor): void;
+  /** @internal Records what was postponed. */
+  catchUp(): void;
 }
 
 /**
@@ -82,10 +86,12 @@ export interface TensorEngine {
 export class Tensor {
   readonly engine: TensorEngine;
   readonly shape: Shape;
-  readonly dtype: DType;
   /** Offset in bytes into `storage`, a multiple of 256. */
   offset: number;
-  storage: Storage;
+  private type: DType;
+  private memory: Storage | null;
+  /** Computes a result whose element type its first use decides; null once that has been done. */
+  private compute: ((dtype: 'f32' | 'f16') => Tensor) | null = null;
   private needsGrad = false;
   private currentGrad: Tensor | null = null;
   /** What the host last knew of the content, and at which version of the storage. */
@@ -93,12 +99,45 @@ export class Tensor {
   /** Where the optimizer wants this leaf's gradient written, if it does: a slice of one flat buffer. */
   gradHome: Tensor | null = null;
 
-  constructor(engine: TensorEngine, storage: Storage, shape: Shape, dtype: DType, offset = 0) {
+  constructor(engine: TensorEngine, storage: Storage | null, shape: Shape, dtype: DType, offset = 0) {
     this.engine = engine;
-    this.storage = storage;
+    this.memory = storage;
     this.shape = shape;
-    this.dtype = dtype;
+    this.type = dtype;
     this.offset = offset;
+  }
+
+  /** @internal A result that is computed when its element type is known: see `Precision.result`. */
+  static undecided(engine: TensorEngine, shape: Shape, compute: (dtype: 'f32' | 'f16') => Tensor): Tensor {
+    const tensor = new Tensor(engine, null, shape, 'f32');
+    tensor.compute = compute;
+    engine.postpone(tensor);
+    return tensor;
+  }
+
+  /** @internal Computes a result whose element type was left to its first use. Does nothing to other tensors. */
+  decide(dtype: 'f32' | 'f16' = 'f32'): void {
+    const { compute } = this;
+    if (!compute) return;
+    this.compute = null;
+    const computed = compute(dtype);
+    this.memory = computed.storage;
+    this.type = computed.dtype;
+  }
+
+  /** Of a norm's result under `autocast` it is f32 until a product takes it: see engine/MIXED-PRECISION.md. */
+  get dtype(): DType {
+    return this.type;
+  }
+
+  get storage(): Storage {
+    this.decide();
+    if (!this.memory) throw new DeitError('tensor-expired', ...expiry('failed', this.toString()));
+    return this.memory;
+  }
+
+  set storage(storage: Storage) {
+    this.memory = storage;
   }
 
   /** Ask for a gradient (parameters), or derived from something that does. Throws `dtype-mismatch` for integers. */

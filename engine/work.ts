@@ -95,10 +95,12 @@ export class Work {
 
   /** Runs `work` as a scope. If it throws, or `handOver` does, nothing that it recorded runs, and nothing is as it left it. */
   private inScope<Result>(work: () => Result, handOver: () => void): Result {
+    this.recorder.catchUp();
     const mark = this.recorder.pending;
     this.scopes.begin();
     try {
       const result = work();
+      this.recorder.catchUp();
       this.throwIfClosed();
       handOver();
       this.scopes.end();
@@ -112,10 +114,12 @@ export class Work {
 
   /** Runs a part of a scope, or of what is outside of any, that leaves nothing behind if it throws. */
   wholly<Result>(work: () => Result): Result {
+    this.recorder.catchUp();
     const mark = this.recorder.pending;
     this.scopes.beginUndoable();
     try {
       const result = work();
+      this.recorder.catchUp();
       this.scopes.endUndoable();
       return result;
     } catch (error) {

@@ -46,12 +46,12 @@ export class BatchNorm2d extends Module {
     this.numBatchesTracked = this.counter('num_batches_tracked');
   }
 
-  /** x [B, C, H, W] or [B, C] -> the same shape, f32 or, for products under `autocast`, f16. */
-  forward(x: Tensor, dtype: 'f32' | 'f16' = 'f32'): Tensor {
+  /** x [B, C, H, W] or [B, C] -> the same shape. */
+  forward(x: Tensor): Tensor {
     const { training } = this;
     if (training) this.track(x.engine);
     const { weight, bias, runningMean, runningVar } = this;
-    return batchNorm(x, weight, bias, runningMean, runningVar, { training, dtype, ...this.options });
+    return batchNorm(x, weight, bias, runningMean, runningVar, { training, ...this.options });
   }
 
   describe(input: Shape): LayerShapes {

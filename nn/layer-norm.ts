@@ -18,9 +18,9 @@ export class LayerNorm extends Module {
     this.bias = this.parameter('bias', engine.zeros([features]));
   }
 
-  /** x [..., features] -> the same shape, f32 or, for products under `autocast`, f16. */
-  forward(x: Tensor, dtype: 'f32' | 'f16' = 'f32'): Tensor {
-    return layerNorm(x, this.weight, this.bias, this.eps, dtype);
+  /** x [..., features] -> the same shape. */
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.weight, this.bias, this.eps);
   }
 
   describe(input: Shape): LayerShapes {

@@ -5,7 +5,6 @@ import {
   gelu,
   linearAdd,
   mlp,
-  operandType,
   scaledDotProductAttention,
 } from '../../engine/index.ts';
 import type { Engine, Shape, Tensor } from '../../engine/index.ts';
@@ -104,13 +103,9 @@ export class Block extends Module {
   /** x [B, N, D] -> the same shape. */
   forward(x: Tensor): Tensor {
     const dropped = this.training && this.config.dropout > 0;
-    const y = this.residual(x, 0, (residual) =>
-      this.attn.forward(this.norm1.forward(x, operandType(x.engine)), residual),
-    );
+    const y = this.residual(x, 0, (residual) => this.attn.forward(this.norm1.forward(x), residual));
     const drop = dropped ? (hidden: Tensor): Tensor => this.drop(hidden, 1) : null;
-    return this.residual(y, 1, (residual) =>
-      this.mlp.forward(this.norm2.forward(y, operandType(y.engine)), residual, drop),
-    );
+    return this.residual(y, 1, (residual) => this.mlp.forward(this.norm2.forward(y), residual, drop));
   }
 
   describe(x: Shape): LayerShapes {
@@ -120,7 +115,7 @@ export class Block extends Module {
 
   /** The attention weights that `forward(x)` uses, [B, heads, N, N]: how much each token (row) looks at each other one. */
   attention(x: Tensor): Tensor {
-    return this.attn.weights(this.norm1.forward(x, operandType(x.engine)));
+    return this.attn.weights(this.norm1.forward(x));
   }
 
   /** x plus a branch. The branch's last layer adds x itself, unless something random comes in between. */

@@ -5,7 +5,6 @@ import {
   formatShape,
   globalAvgPool,
   numel,
-  operandType,
   relu,
   reshape,
   scaleChannels,
@@ -47,8 +46,8 @@ class ConvNorm extends Module {
     this.bn = new BatchNorm2d(engine, outputs, { weight, relu: activated });
   }
 
-  forward(x: Tensor, dtype: 'f32' | 'f16' = 'f32'): Tensor {
-    return this.bn.forward(this.conv.forward(x), dtype);
+  forward(x: Tensor): Tensor {
+    return this.bn.forward(this.conv.forward(x));
   }
 
   describe(x: Shape): LayerShapes {
@@ -79,11 +78,11 @@ class SqueezeExcite extends Module {
     this.fc2 = new Conv2d(engine, squeezed, channels, 1, { std: convStd(1, channels, 1) });
   }
 
-  forward(x: Tensor, dtype: 'f32' | 'f16'): Tensor {
+  forward(x: Tensor): Tensor {
     const means = reshape(globalAvgPool(x), [x.shape[0], x.shape[1], 1, 1]);
     // Of one pixel an image: conversions would cost more than the products. The gate is f32 whatever the rest is.
     const gate = (): Tensor => sigmoid(this.fc2.forward(relu(this.fc1.forward(means))));
-    return scaleChannels(x, autocast(x.engine, gate, { enabled: false }), dtype);
+    return scaleChannels(x, autocast(x.engine, gate, { enabled: false }));
   }
 
   describe(x: Shape): LayerShapes {
@@ -114,9 +113,7 @@ class Bottleneck extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    const operand = operandType(x.engine);
-    const gated = this.se.forward(this.conv2.forward(this.conv1.forward(x, operand)), operand);
-    const residual = this.conv3.forward(gated);
+    const residual = this.conv3.forward(this.se.forward(this.conv2.forward(this.conv1.forward(x))));
     return relu(add(this.downsample ? this.downsample.forward(x) : x, residual));
   }
 

@@ -38,6 +38,7 @@ export class Recorder {
   readonly encoder: Encoder;
   readonly failures = new Failures();
   private commands: Command[] = [];
+  private postponed: { decide(): void } | null = null;
   /** Lists waiting for pipelines; null when submission is immediate. */
   private queue: Promise<void> | null = null;
   /** After this nothing can be trusted: the device is lost or closed, or did something that nobody asked for. */
@@ -68,18 +69,34 @@ export class Recorder {
     return this.encoder.statistics;
   }
 
+  /** Has `result` computed before anything else is recorded, unless it has been by then. */
+  postpone(result: { decide(): void }): void {
+    this.catchUp();
+    this.postponed = result;
+  }
+
+  /** Records what was postponed. */
+  catchUp(): void {
+    const { postponed } = this;
+    this.postponed = null;
+    postponed?.decide();
+  }
+
   record(command: Command): void {
+    this.catchUp();
     for (const { storage } of writtenBy(command)) storage.version++;
     this.commands.push(command);
   }
 
   /** Undoes what was recorded since `pending` was `mark`; reads among it are abandoned for `reason`. */
   discard(reason: unknown, mark = 0): void {
+    this.postponed = null;
     undo(this.commands.splice(mark), reason);
   }
 
   /** Drops what was recorded since the last flush, compiles what it needs, and returns what went wrong with that. */
   async compile(): Promise<DeitError | null> {
+    this.catchUp();
     const pipelines = new Set(this.commands.flatMap((c) => (c.kind === 'dispatch' ? [c.pipeline] : [])));
     this.discard(new DeitError('bad-argument', 'Nothing can be read back from work that is not run.'));
     await Promise.all([...pipelines].map(({ ready }) => ready));
@@ -101,6 +118,7 @@ export class Recorder {
    * `limit-exceeded` where there is no room for it: then nothing of it runs.
    */
   flush({ together, adopt }: FlushOptions): void {
+    this.catchUp();
     const commands = this.commands;
     this.commands = [];
     if (commands.length === 0 && !adopt) return;

@@ -15,7 +15,7 @@ interface Segment {
 
 const segment = defineOp<Segment>({
   name: 'checkpoint',
-  f16: true,
+  precision: { operands: 'any' },
   forward(ctx, [x]) {
     ctx.save(x!);
     return [ctx.attributes.compute(x!.detach())];

@@ -43,10 +43,10 @@ export function attentionWeights(qkv: Tensor, heads: number): Tensor {
 
 const attentionOp = defineOp<AttentionProblem>({
   name: 'scaledDotProductAttention',
-  f16: true,
+  precision: { operands: 'any', result: 'operand' },
   forward(ctx, [qkv]) {
     const { batch, tokens, heads, width } = ctx.attributes;
-    const y = ctx.empty([batch, tokens, heads * width], qkv!.dtype);
+    const y = ctx.result([batch, tokens, heads * width]);
     const stats = ctx.empty([batch, heads, tokens, 2]);
     ctx.run(attentionForward, ctx.attributes, { qkv: qkv!, y, stats });
     ctx.save(qkv!, y, stats);

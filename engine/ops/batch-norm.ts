@@ -7,11 +7,10 @@ import {
   reciprocalDeviation,
 } from '../../kernels/batch-norm/index.ts';
 import type { ChannelShape } from '../../kernels/lib/channels.ts';
-import { expectFloat, expectF16 } from '../autocast.ts';
+import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape, numel } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { to } from './cast.ts';
 
 export interface BatchNormOptions {
   /** Normalise by the batch's statistics and move the running ones; otherwise normalise by the running ones. */
@@ -22,8 +21,6 @@ export interface BatchNormOptions {
   eps?: number;
   /** Ends with a ReLU, in the same kernel. */
   relu?: boolean;
-  /** Of the result, f32 if left out; f16 is for products of f16. */
-  dtype?: 'f32' | 'f16';
 }
 
 interface Attributes extends Required<BatchNormOptions> {
@@ -32,24 +29,24 @@ interface Attributes extends Required<BatchNormOptions> {
   readonly plane: number;
 }
 
-/** Images that are f16, and with them their gradients, are read and written as they are. */
-const shapeOf = ({ batch, channels, plane, dtype }: Attributes, x: Tensor): ChannelShape => ({
+/** Images that are f16, and with them their gradients, are read and written as they are; `y` is the result or its gradient. */
+const shapeOf = ({ batch, channels, plane }: Attributes, x: Tensor, y: Tensor): ChannelShape => ({
   batch,
   channels,
   plane,
-  f16: [...(x.dtype === 'f16' ? ['x', 'dx'] : []), ...(dtype === 'f16' ? ['y', 'dy'] : [])],
+  f16: [...(x.dtype === 'f16' ? ['x', 'dx'] : []), ...(y.dtype === 'f16' ? ['y', 'dy'] : [])],
 });
 
 const batchNormOp = defineOp<Attributes>({
   name: 'batchNorm',
-  f16: true,
+  precision: { operands: ['any'], result: 'consumer' },
   forward(ctx, inputs) {
     const [x, weight, bias, runningMean, runningVar] = inputs as Tensor[];
-    const { training, momentum, eps, relu, channels, dtype } = ctx.attributes;
-    const shape = shapeOf(ctx.attributes, x);
+    const { training, momentum, eps, relu, channels } = ctx.attributes;
+    const y = ctx.result(x.shape);
+    const shape = shapeOf(ctx.attributes, x, y);
     const mean = training ? ctx.empty([channels]) : runningMean;
     const rstd = ctx.empty([channels]);
-    const y = ctx.empty(x.shape, dtype);
     const tensors = { x, mean, rstd, weight, bias, y };
     if (training) {
       const partialSize = batchNormPartialSize(shape, 'forward', ctx.engine.profile);
@@ -73,7 +70,7 @@ const batchNormOp = defineOp<Attributes>({
   backward(ctx, [dy]) {
     const [x, mean, rstd, weight, bias] = ctx.saved;
     const { training, relu, channels } = ctx.attributes;
-    const shape = shapeOf(ctx.attributes, x);
+    const shape = shapeOf(ctx.attributes, x, dy!);
     const inputGradient = ctx.needs(0);
     const partialSize = batchNormPartialSize(shape, inputGradient ? 'backward' : 'sums', x.engine.profile);
     ctx.run(
@@ -94,7 +91,7 @@ const batchNormOp = defineOp<Attributes>({
  * Batch normalisation of x [B, C, H, W] or [B, C] by channel, with weight, bias and running statistics [C]. As
  * torch.nn.functional.batch_norm; in training the running statistics are updated in place (the variance in its unbiased
  * form), as part of the recorded work, and more than one value a channel is needed. Under autocast f16 images are read as they
- * are; statistics and all arithmetic are f32.
+ * are, and the result is f16 if a product takes it first; statistics and all arithmetic are f32.
  */
 export function batchNorm(
   x: Tensor,
@@ -104,8 +101,7 @@ export function batchNorm(
   runningVar: Tensor,
   options: BatchNormOptions,
 ): Tensor {
-  const { training, momentum = 0.1, eps = 1e-5, relu = false, dtype = 'f32' } = options;
-  if (dtype === 'f16') expectF16(x.engine, 'batchNorm');
+  const { training, momentum = 0.1, eps = 1e-5, relu = false } = options;
   for (const tensor of [x, weight, bias, runningMean, runningVar]) expectFloat(tensor, 'batchNorm');
   if (x.rank < 2 || x.size === 0) {
     throw new DeitError('shape-mismatch', 'batchNorm() takes images or features by channel, none of them empty.', {
@@ -131,7 +127,6 @@ export function batchNorm(
       fix: 'do not mark them with requiresGrad_()',
     });
   }
-  const attributes = { training, momentum, eps, relu, dtype, batch, channels, plane };
-  const channelwise = [weight, bias, runningMean, runningVar].map((tensor) => to(tensor, 'f32'));
-  return batchNormOp([x, ...channelwise], attributes)[0];
+  const attributes = { training, momentum, eps, relu, batch, channels, plane };
+  return batchNormOp([x, weight, bias, runningMean, runningVar], attributes)[0];
 }

@@ -7,11 +7,10 @@ import {
   convWeightGradient,
 } from '../../kernels/conv2d/index.ts';
 import type { ConvProblem, ConvTensor } from '../../kernels/conv2d/index.ts';
-import { expectFloat, operands, operandType } from '../autocast.ts';
+import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { to } from './cast.ts';
 
 export interface ConvOptions {
   /** Pixels from one output to the next, both ways; 1 if left out. */
@@ -22,25 +21,19 @@ export interface ConvOptions {
   groups?: number;
 }
 
-interface Attributes {
-  readonly problem: ConvProblem;
-  /** Of operands and result. */
-  readonly dtype: 'f32' | 'f16';
-}
-
 /** The problem of a pass, with its tensors (or their gradients) that are f16. */
 function inStorage(problem: ConvProblem, tensors: Readonly<Record<ConvTensor, Tensor>>): ConvProblem {
   const f16 = (['x', 'weight', 'y'] as const).filter((name) => tensors[name].dtype === 'f16');
   return f16.length > 0 ? { ...problem, f16 } : problem;
 }
 
-const convOp = defineOp<Attributes>({
+const convOp = defineOp<ConvProblem>({
   name: 'conv2d',
-  f16: true,
+  precision: { operands: ['f16', 'weight'], result: 'operand' },
   forward(ctx, inputs) {
-    const { problem, dtype } = ctx.attributes;
-    const [x, weight] = operands(ctx, dtype === 'f16', inputs[0]!, inputs[1]!);
-    const y = ctx.empty([problem.batch, problem.filters, ...convOutput(problem)], dtype);
+    const problem = ctx.attributes;
+    const [x, weight] = [inputs[0]!, inputs[1]!];
+    const y = ctx.result([problem.batch, problem.filters, ...convOutput(problem)]);
     const own = { ...inStorage(problem, { x, weight, y }), bias: inputs[2] !== null };
     const bias = inputs[2] && { bias: inputs[2] };
     ctx.run(convForward, own, { source: x, weight, target_image: y, ...bias });
@@ -48,7 +41,7 @@ const convOp = defineOp<Attributes>({
     return [y];
   },
   backward(ctx, [dy]) {
-    const { problem, dtype } = ctx.attributes;
+    const problem = ctx.attributes;
     const [x, weight] = ctx.saved;
     if (ctx.needs(0)) {
       const dx = ctx.gradient(0);
@@ -62,7 +55,7 @@ const convOp = defineOp<Attributes>({
     if (ctx.needs(2)) {
       const { batch, filters: channels } = problem;
       const [height, width] = convOutput(problem);
-      const shape = { batch, channels, plane: height * width, ...(dtype === 'f16' && { f16: ['dy'] }) };
+      const shape = { batch, channels, plane: height * width, ...(dy!.dtype === 'f16' && { f16: ['dy'] }) };
       ctx.run(channelSum, shape, { dy: dy!, dbias: ctx.gradient(2) });
     }
   },
@@ -110,6 +103,5 @@ export function conv2d(x: Tensor, weight: Tensor, bias: Tensor | null, options: 
     );
   }
   if (bias) expectShape(bias.shape, [filters], 'conv2d', 'the bias');
-  const attributes = { problem, dtype: operandType(x.engine) };
-  return convOp([x, to(weight, 'f32'), bias && to(bias, 'f32')], attributes)[0];
+  return convOp([x, weight, bias], problem)[0];
 }

@@ -30,7 +30,7 @@ const dropPathOp = defineOp<DropPathProblem>({
 
 const dropPathAddOp = defineOp<DropPathProblem>({
   name: 'dropPathAdd',
-  f16: true,
+  precision: { operands: ['f32', 'any'] },
   forward(ctx, inputs) {
     const [residual, x] = [inputs[0]!, inputs[1]!];
     const { step } = ctx.engine;

@@ -1,7 +1,7 @@
 import { fill } from '../../kernels/fill/index.ts';
 import { layerNormBackward, layerNormForward } from '../../kernels/layer-norm/index.ts';
 import { DeitError } from '../../kernels/lib/errors.ts';
-import { expectFloat, expectF16 } from '../autocast.ts';
+import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape, numel } from '../tensor-shape.ts';
 import type { BackwardContext } from '../tape.ts';
@@ -11,17 +11,17 @@ interface LayerNormAttributes {
   rows: number;
   width: number;
   eps: number;
-  /** The result, and its gradient, are f16. */
-  f16: boolean;
 }
 
 const layerNormOp = defineOp<LayerNormAttributes>({
   name: 'layerNorm',
+  precision: { operands: 'f32', result: 'consumer' },
   forward(ctx, [x, weight, bias]) {
-    const { rows, width, f16 } = ctx.attributes;
-    const y = ctx.empty(x!.shape, f16 ? 'f16' : 'f32');
+    const { rows, width } = ctx.attributes;
+    const y = ctx.result(x!.shape);
     const stats = ctx.empty([rows, 2]);
-    const problem = { ...ctx.attributes, weight: weight !== null, bias: bias !== null };
+    const f16 = y.dtype === 'f16';
+    const problem = { ...ctx.attributes, weight: weight !== null, bias: bias !== null, f16 };
     const affine = { ...(weight && { weight }), ...(bias && { bias }) };
     if (rows * width > 0) ctx.run(layerNormForward, problem, { x: x!, y, stats, ...affine });
     ctx.save(x!, stats, ...(weight ? [weight] : []));
@@ -29,7 +29,8 @@ const layerNormOp = defineOp<LayerNormAttributes>({
   },
   backward(ctx, [dy]) {
     const [x, stats, weight] = ctx.saved;
-    const { rows, width, f16 } = ctx.attributes;
+    const { rows, width } = ctx.attributes;
+    const f16 = dy!.dtype === 'f16';
     const affine = ctx.needs(1) || ctx.needs(2);
     const pending = ctx.needs(0) ? ctx.takePending(0) : null;
     const { dx, rounded } = ctx.needs(0) ? ctx.gradientAndRounded(0) : { dx: null, rounded: null };
@@ -56,18 +57,11 @@ const layerNormOp = defineOp<LayerNormAttributes>({
 
 /**
  * Normalises the last dimension of x to mean 0 and variance 1, then scales by `weight` and adds `bias`, both
- * [width of x] or null. Shape of x, f32, or f16 for products of f16: the arithmetic is in f32 all the same. PyTorch's `F.layer_norm` over one dimension; eps as timm's ViTs have it.
+ * [width of x] or null. Shape of x. Under autocast the result is f16 if a product takes it first; the arithmetic is in f32
+ * all the same. PyTorch's `F.layer_norm` over one dimension; eps as timm's ViTs have it.
  */
-export function layerNorm(
-  x: Tensor,
-  weight: Tensor | null,
-  bias: Tensor | null,
-  eps = 1e-6,
-  dtype: 'f32' | 'f16' = 'f32',
-): Tensor {
-  if (dtype === 'f16') expectF16(x.engine, 'layerNorm');
-  const attributes = { ...attributesOf(x, weight, bias, eps, 'layerNorm'), f16: dtype === 'f16' };
-  return layerNormOp([x, weight, bias], attributes)[0];
+export function layerNorm(x: Tensor, weight: Tensor | null, bias: Tensor | null, eps = 1e-6): Tensor {
+  return layerNormOp([x, weight, bias], attributesOf(x, weight, bias, eps, 'layerNorm'))[0];
 }
 
 function attributesOf(
@@ -94,7 +88,7 @@ function attributesOf(
     expectFloat(tensor, where);
     expectShape(tensor.shape, [width], where, name);
   }
-  return { rows: numel(x.shape.slice(0, -1)), width, eps, f16: false };
+  return { rows: numel(x.shape.slice(0, -1)), width, eps };
 }
 
 function zero(ctx: BackwardContext<LayerNormAttributes>, i: number): void {

@@ -2,15 +2,14 @@ import { DeitError } from '../../kernels/lib/errors.ts';
 import { geluForward } from '../../kernels/gelu/index.ts';
 import type { Epilogue, MatmulProblem } from '../../kernels/matmul/index.ts';
 import { columnSum } from '../../kernels/reduce/index.ts';
-import { expectFloat, operands } from '../autocast.ts';
+import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import type { ForwardContext } from '../op.ts';
 import { expectShape, formatShape, numel } from '../tensor-shape.ts';
 import type { Shape } from '../tensor-shape.ts';
 import type { BackwardContext } from '../tape.ts';
 import { Tensor } from '../tensor.ts';
-import { to } from './cast.ts';
-import { f16Of, product } from './product.ts';
+import { product } from './product.ts';
 import type { ProductTensors } from './product.ts';
 
 interface Sizes {
@@ -20,20 +19,18 @@ interface Sizes {
   readonly n: number;
   /** Features in. */
   readonly k: number;
-  /** Rounds its operands to f16: see autocast. */
-  readonly f16: boolean;
 }
 
-/** y = x weight^T with what `epilogue` adds; f16 if the operands are, unless added to a residual. */
+/** y = x weight^T with what `epilogue` adds; of the operands' type, unless added to a residual in f32. */
 function project(
   ctx: ForwardContext<object>,
-  { m, n, k, f16 }: Sizes,
+  { m, n, k }: Sizes,
   x: Tensor,
   weight: Tensor,
   epilogue: Epilogue,
   others: Omit<ProductTensors, 'a' | 'b' | 'y'>,
 ): Tensor {
-  const y = ctx.empty([...x.shape.slice(0, -1), n], f16 && !epilogue.residual ? 'f16' : 'f32');
+  const y = ctx.empty([...x.shape.slice(0, -1), n], epilogue.residual ? 'f32' : x.dtype);
   const problem: MatmulProblem = {
     m,
     n,
@@ -42,7 +39,6 @@ function project(
     b: { ld: k, transposed: true },
     y: { ld: n },
     epilogue,
-    ...f16Of(f16, y.dtype),
   };
   product(ctx, problem, { a: x, b: weight, y, ...others });
   return y;
@@ -51,7 +47,7 @@ function project(
 /** dx = dy weight; with `pre`, that times gelu'(pre), and `activated`, if given, is gelu(pre) once more. */
 function inputGradient(
   ctx: BackwardContext<object>,
-  { m, n, k, f16 }: Sizes,
+  { m, n, k }: Sizes,
   dy: Tensor,
   weight: Tensor,
   dx: Tensor,
@@ -65,7 +61,6 @@ function inputGradient(
     b: { ld: k, transposed: false },
     y: { ld: k },
     epilogue: { geluGradient: pre !== undefined, gelu: activated !== undefined },
-    ...f16Of(f16, dx.dtype),
   };
   product(ctx, problem, { a: dy, b: weight, y: dx, pre, activated });
 }
@@ -73,7 +68,7 @@ function inputGradient(
 /** dweight = dy^T x and, in the same pass over dy, dbias = its column sums, for the inputs of these numbers. */
 function parameterGradients(
   ctx: BackwardContext<object>,
-  { m, n, k, f16 }: Sizes,
+  { m, n, k }: Sizes,
   x: Tensor,
   dy: Tensor,
   weight: number,
@@ -81,7 +76,7 @@ function parameterGradients(
 ): void {
   if (!ctx.needs(weight)) {
     if (!ctx.needs(bias)) return;
-    const sum = { rows: m, columns: n, f16 };
+    const sum = { rows: m, columns: n, f16: dy.dtype === 'f16' };
     ctx.run(columnSum, sum, { x: dy, y: ctx.gradient(bias) });
     return;
   }
@@ -94,7 +89,6 @@ function parameterGradients(
     b: { ld: k, transposed: false },
     y: { ld: k },
     rowSums,
-    ...f16Of(f16, 'f32'),
   };
   const row_sums = rowSums ? ctx.gradient(bias) : undefined;
   product(ctx, problem, { a: dy, b: x, y: ctx.gradient(weight), row_sums });
@@ -102,12 +96,10 @@ function parameterGradients(
 
 const linearOp = defineOp<Sizes>({
   name: 'linear',
-  f16: true,
-  forward(ctx, inputs) {
-    const [x, weight] = operands(ctx, ctx.attributes.f16, inputs[0]!, inputs[1]!);
-    const bias = inputs[2];
-    const y = project(ctx, ctx.attributes, x, weight, { bias: bias !== null }, { bias });
-    ctx.save(x, weight);
+  precision: { operands: ['f16', 'weight'], result: 'operand' },
+  forward(ctx, [x, weight, bias]) {
+    const y = project(ctx, ctx.attributes, x!, weight!, { bias: bias !== null }, { bias });
+    ctx.save(x!, weight!);
     return [y];
   },
   backward(ctx, [dy]) {
@@ -124,22 +116,19 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
 
 const linearAddOp = defineOp<Sizes>({
   name: 'linearAdd',
-  f16: true,
-  roundsGradient: ({ f16 }) => f16,
-  forward(ctx, inputs) {
-    const [x, weight] = operands(ctx, ctx.attributes.f16, inputs[0]!, inputs[1]!);
-    const [bias, residual] = inputs.slice(2);
+  precision: { operands: ['f16', 'weight'], gradient: 'f16' },
+  forward(ctx, [x, weight, bias, residual]) {
     const epilogue = { bias: bias !== null, residual: true };
-    const y = project(ctx, ctx.attributes, x, weight, epilogue, { bias, residual });
-    ctx.save(x, weight);
+    const y = project(ctx, ctx.attributes, x!, weight!, epilogue, { bias, residual });
+    ctx.save(x!, weight!);
     return [y];
   },
   backward(ctx, [dy]) {
     const [x, weight] = ctx.saved;
     if (ctx.needs(3)) ctx.pass(3, dy!);
-    const [up] = operands(ctx, ctx.attributes.f16, ctx.rounded(0) ?? dy!);
-    if (ctx.needs(0)) inputGradient(ctx, ctx.attributes, up, weight, ctx.gradient(0));
-    parameterGradients(ctx, ctx.attributes, x, up, 1, 2);
+    const g = ctx.forProducts(dy!);
+    if (ctx.needs(0)) inputGradient(ctx, ctx.attributes, g, weight, ctx.gradient(0));
+    parameterGradients(ctx, ctx.attributes, x, g, 1, 2);
   },
 });
 
@@ -148,7 +137,7 @@ export function linearAdd(x: Tensor, weight: Tensor, bias: Tensor | null, residu
   const sizes = linearSizes('linearAdd', x, weight, bias);
   expectFloat(residual, 'linearAdd');
   expectShape(residual.shape, [...x.shape.slice(0, -1), sizes.n], 'linearAdd', 'the residual');
-  return linearAddOp([x, weight, bias, to(residual, 'f32')], sizes)[0];
+  return linearAddOp([x, weight, bias, residual], sizes)[0];
 }
 
 interface MlpSizes {
@@ -159,11 +148,11 @@ interface MlpSizes {
 /** Inputs: x, weight1, bias1, weight2, bias2, residual. */
 const mlpOp = defineOp<MlpSizes>({
   name: 'mlp',
-  f16: true,
-  roundsGradient: ({ first }) => first.f16,
+  // f32 where a residual is added.
+  precision: { operands: ['f16', 'weight', 'f32', 'weight'], result: 'operand', gradient: 'f16' },
   forward(ctx, inputs) {
     const { first, second } = ctx.attributes;
-    const [x, weight1, weight2] = operands(ctx, first.f16, inputs[0]!, inputs[1]!, inputs[3]!);
+    const [x, weight1, weight2] = [inputs[0]!, inputs[1]!, inputs[3]!];
     const [bias1, bias2, residual] = [inputs[2], inputs[4], inputs[5]];
     const hidden = ctx.empty([...x.shape.slice(0, -1), first.n], x.dtype);
     const epilogue1 = { bias: bias1 !== null, gelu: true };
@@ -178,15 +167,16 @@ const mlpOp = defineOp<MlpSizes>({
     const [x, weight1, weight2, pre] = ctx.saved;
     const { first, second } = ctx.attributes;
     if (ctx.needs(5)) ctx.pass(5, dy!);
-    const { f16 } = first;
-    const [up] = operands(ctx, f16, ctx.rounded(0) ?? dy!);
+    const g = ctx.forProducts(dy!);
     // The product that meets pre in its epilogue computes gelu(pre) on the way.
     const hidden = ctx.empty(pre.shape, pre.dtype);
     const dpre = ctx.empty(pre.shape, pre.dtype);
     if (ctx.needs(0) || ctx.needs(1) || ctx.needs(2)) {
-      inputGradient(ctx, second, up, weight2, dpre, { pre, activated: ctx.needs(3) ? hidden : undefined });
-    } else if (ctx.needs(3)) ctx.run(geluForward, { n: pre.size, approximate: 'none', f16 }, { x: pre, y: hidden });
-    parameterGradients(ctx, second, hidden, up, 3, 4);
+      inputGradient(ctx, second, g, weight2, dpre, { pre, activated: ctx.needs(3) ? hidden : undefined });
+    } else if (ctx.needs(3)) {
+      ctx.run(geluForward, { n: pre.size, approximate: 'none', f16: pre.dtype === 'f16' }, { x: pre, y: hidden });
+    }
+    parameterGradients(ctx, second, hidden, g, 3, 4);
     parameterGradients(ctx, first, x, dpre, 1, 2);
     if (ctx.needs(0)) inputGradient(ctx, first, dpre, weight1, ctx.gradient(0));
   },
@@ -211,8 +201,7 @@ export function mlp(
     expectFloat(residual, 'mlp');
     expectShape(residual.shape, [...lead, second.n], 'mlp', 'the residual');
   }
-  const added = residual && to(residual, 'f32');
-  return mlpOp([x, weight1, bias1, weight2, bias2, added], { first, second })[0];
+  return mlpOp([x, weight1, bias1, weight2, bias2, residual], { first, second })[0];
 }
 
 function linearSizes(where: string, x: Tensor | Shape, weight: Tensor, bias: Tensor | null): Sizes {
@@ -227,5 +216,5 @@ function linearSizes(where: string, x: Tensor | Shape, weight: Tensor, bias: Ten
     });
   }
   if (bias) expectShape(bias.shape, [n], where, 'the bias');
-  return { m: numel(shape) / k, n, k, f16: weight.engine.f16Copies !== null };
+  return { m: numel(shape) / k, n, k };
 }

@@ -1,11 +1,11 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import type { BatchAxis, MatmulProblem } from '../../kernels/matmul/index.ts';
-import { expectFloat, operands } from '../autocast.ts';
+import { expectFloat } from '../autocast.ts';
 import { broadcastShapes, formatShape, numel } from '../tensor-shape.ts';
 import type { Shape } from '../tensor-shape.ts';
 import { defineOp } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
-import { f16Of, product } from './product.ts';
+import { product } from './product.ts';
 
 export interface MatmulOptions {
   /** The first operand is given as [..., k, m]. */
@@ -17,8 +17,6 @@ export interface MatmulOptions {
 interface Attributes {
   readonly transposeA: boolean;
   readonly transposeB: boolean;
-  /** Rounds its operands to f16: see autocast. */
-  readonly f16: boolean;
 }
 
 /** Elements from one index of each of `batch`'s axes to the next, in a tensor of batch shape `own` and `matrix` elements. */
@@ -38,12 +36,11 @@ const axes = (batch: Shape, a: number[], b: number[], y: number[]): BatchAxis[] 
 
 const matmulOp = defineOp<Attributes>({
   name: 'matmul',
-  f16: true,
+  precision: { operands: ['f16', 'f16'], result: 'operand' },
   forward(ctx, inputs) {
-    const { f16 } = ctx.attributes;
-    const [a, b] = operands(ctx, f16, inputs[0]!, inputs[1]!);
+    const [a, b] = [inputs[0]!, inputs[1]!];
     const { m, n, k, batch, strides } = matmulShape(a.shape, b.shape, ctx.attributes);
-    const y = ctx.empty([...batch, m, n], f16 ? 'f16' : 'f32');
+    const y = ctx.result([...batch, m, n]);
     const problem: MatmulProblem = {
       m,
       n,
@@ -52,7 +49,6 @@ const matmulOp = defineOp<Attributes>({
       b: { ld: b.shape.at(-1)!, transposed: ctx.attributes.transposeB },
       y: { ld: n },
       batch: axes(batch, strides.a, strides.b, strides.y),
-      ...f16Of(f16, y.dtype),
     };
     product(ctx, problem, { a, b, y });
     ctx.save(a, b);
@@ -60,7 +56,7 @@ const matmulOp = defineOp<Attributes>({
   },
   backward(ctx, [dy]) {
     const [a, b] = ctx.saved;
-    const { transposeA, transposeB, f16 } = ctx.attributes;
+    const { transposeA, transposeB } = ctx.attributes;
     const { m, n, k, batch, strides } = matmulShape(a.shape, b.shape, ctx.attributes);
     const dyOperand = { ld: n };
     const aOperand = { ld: a.shape.at(-1)! };
@@ -86,12 +82,7 @@ const matmulOp = defineOp<Attributes>({
             y: aOperand,
             batch: axes(batch, strides.y, strides.b, strides.a),
           };
-      const da = ctx.gradient(0);
-      product(
-        ctx,
-        { ...problem, ...f16Of(f16, da.dtype) },
-        { a: transposeA ? b : dy!, b: transposeA ? dy! : b, y: da },
-      );
+      product(ctx, problem, { a: transposeA ? b : dy!, b: transposeA ? dy! : b, y: ctx.gradient(0) });
     }
     if (ctx.needs(1)) {
       // db = a^T dy, or, where b is stored transposed, dy^T a.
@@ -114,17 +105,12 @@ const matmulOp = defineOp<Attributes>({
             y: bOperand,
             batch: axes(batch, strides.a, strides.y, strides.b),
           };
-      const db = ctx.gradient(1);
-      product(
-        ctx,
-        { ...problem, ...f16Of(f16, db.dtype) },
-        { a: transposeB ? dy! : a, b: transposeB ? a : dy!, y: db },
-      );
+      product(ctx, problem, { a: transposeB ? dy! : a, b: transposeB ? a : dy!, y: ctx.gradient(1) });
     }
   },
 });
 
-function matmulShape(a: Shape, b: Shape, { transposeA, transposeB }: Omit<Attributes, 'half'>) {
+function matmulShape(a: Shape, b: Shape, { transposeA, transposeB }: Attributes) {
   const [m, k] = transposeA ? [a.at(-1)!, a.at(-2)!] : [a.at(-2)!, a.at(-1)!];
   const n = transposeB ? b.at(-2)! : b.at(-1)!;
   const [aBatch, bBatch] = [a.slice(0, -2), b.slice(0, -2)];
@@ -144,7 +130,6 @@ function matmulShape(a: Shape, b: Shape, { transposeA, transposeB }: Omit<Attrib
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const attributes = { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false };
-  const f16 = a.engine.f16Copies !== null;
   expectFloat(a, 'matmul');
   expectFloat(b, 'matmul');
   if (a.rank < 2 || b.rank < 2) {
@@ -163,5 +148,5 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
       found: `${formatShape(a.shape)} and ${formatShape(b.shape)}`,
     });
   }
-  return matmulOp([a, b], { ...attributes, f16 })[0];
+  return matmulOp([a, b], attributes)[0];
 }

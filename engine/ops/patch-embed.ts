@@ -1,21 +1,26 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
 import { patchEmbedForward, patchEmbedImage, patchEmbedWeight } from '../../kernels/patch-embed/index.ts';
 import type { PatchEmbedProblem } from '../../kernels/patch-embed/index.ts';
-import { expectFloat, operands } from '../autocast.ts';
+import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
 import { expectShape, formatShape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { to } from './cast.ts';
 import { reduceInto } from './reduce.ts';
+
+/** The problem of a pass over these tensors. */
+function inStorage(problem: PatchEmbedProblem, tensors: { x: Tensor; w: Tensor; dx?: Tensor }): PatchEmbedProblem {
+  const f16 = (['x', 'w', 'dx'] as const).filter((name) => tensors[name]?.dtype === 'f16');
+  return f16.length > 0 ? { ...problem, f16 } : problem;
+}
 
 const patchEmbedOp = defineOp<PatchEmbedProblem>({
   name: 'patchEmbed',
-  f16: true,
+  precision: { operands: ['f16', 'weight'] },
   forward(ctx, inputs) {
-    const { batch, gridHeight, gridWidth, width, f16 } = ctx.attributes;
-    const [x, w] = operands(ctx, f16 !== undefined, inputs[0]!, inputs[1]!);
-    const y = ctx.empty([batch, gridHeight * gridWidth, width]);
-    ctx.run(patchEmbedForward, ctx.attributes, { x, w, bias: inputs[2]!, y });
+    const [x, w, bias] = inputs as Tensor[];
+    const { batch, gridHeight, gridWidth, width } = ctx.attributes;
+    const y = ctx.result([batch, gridHeight * gridWidth, width]);
+    ctx.run(patchEmbedForward, inStorage(ctx.attributes, { x, w }), { x, w, bias, y });
     ctx.save(x, w);
     return [y];
   },
@@ -24,10 +29,9 @@ const patchEmbedOp = defineOp<PatchEmbedProblem>({
     const problem = ctx.attributes;
     if (ctx.needs(0)) {
       const dx = ctx.gradient(0);
-      const f16 = problem.f16 && dx.dtype === 'f16' ? [...problem.f16, 'dx' as const] : problem.f16;
-      ctx.run(patchEmbedImage, { ...problem, f16 }, { w, dy: dy!, dx });
+      ctx.run(patchEmbedImage, inStorage(problem, { x, w, dx }), { w, dy: dy!, dx });
     }
-    if (ctx.needs(1)) ctx.run(patchEmbedWeight, problem, { x, dy: dy!, dw: ctx.gradient(1) });
+    if (ctx.needs(1)) ctx.run(patchEmbedWeight, inStorage(problem, { x, w }), { x, dy: dy!, dw: ctx.gradient(1) });
     if (ctx.needs(2)) reduceInto(ctx, 'sum', dy!, [true, true, false], ctx.gradient(2));
   },
 });
@@ -64,7 +68,6 @@ export function patchEmbed(image: Tensor, weight: Tensor, bias: Tensor): Tensor 
     gridWidth: wide / patch,
     patch,
     width,
-    ...(image.engine.f16Copies && { f16: ['x', 'w'] }),
   };
-  return patchEmbedOp([image, to(weight, 'f32'), to(bias, 'f32')], problem)[0];
+  return patchEmbedOp([image, weight, bias], problem)[0];
 }

@@ -1,5 +1,4 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
-import type { Kernel } from '../../kernels/lib/kernel.ts';
 import { reduce, spread, tieGradient, tieMask } from '../../kernels/reduce/index.ts';
 import type { ReduceProblem } from '../../kernels/reduce/index.ts';
 import { expectFloat } from '../autocast.ts';
@@ -7,16 +6,7 @@ import { defineOp } from '../op.ts';
 import { formatShape, normalizeDim, numel } from '../tensor-shape.ts';
 import type { Shape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
-
-/** What the contexts of forward and backward have in common. */
-export interface Workspace {
-  empty(shape: Shape): Tensor;
-  run<Problem extends object>(
-    kernel: Kernel<Problem>,
-    problem: Problem,
-    tensors: Readonly<Record<string, Tensor>>,
-  ): void;
-}
+import type { Workspace } from '../workspace.ts';
 
 /** Whether each dimension of `shape` is one along which an operand of shape `own` was broadcast. */
 export function broadcastDims(own: Shape, shape: Shape): boolean[] {

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import {
   add,
   autocast,
+  batchNorm,
   checkpoint,
   findNonFinite,
   gelu,
@@ -11,6 +12,7 @@ import {
   matmul,
   mlp,
   mul,
+  reshape,
   scaledDotProductAttention,
   softmax,
   sum,
@@ -21,7 +23,7 @@ import { AdamW, GradScaler } from '../../nn/index.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
 import { erf } from '../../kernels/lib/reference-math.ts';
-import { HALF_UNIT, f16Tests, numbers, rounded } from '../support/f16.ts';
+import { HALF_UNIT, f16Tests, forProduct, numbers, rounded } from '../support/f16.ts';
 import { useEngineAs } from '../support/device-profiles.ts';
 
 const engine = useEngine();
@@ -54,6 +56,10 @@ function linearReference(x: Float32Array, w: Float32Array, b: Float32Array, g: F
     db: sums(n, (i, j) => g[j * n + i], m),
   };
 }
+
+/** The matrix that leaves every vector as it is. */
+const identityOf = (n: number): Float32Array =>
+  Float32Array.from({ length: n * n }, (_, i) => Number(i % (n + 1) === 0));
 
 describe('autocast', () => {
   const [m, n, k] = [34, 20, 12];
@@ -140,7 +146,7 @@ describe('autocast', () => {
     expect(autocast(gpu, () => autocast(gpu, () => linear(tx, tw, tb), { enabled: false })).dtype).toBe('f32');
   });
 
-  withF16('layer norm gives its result in f16 on demand, and takes its gradient so', async () => {
+  withF16('layer norm gives its result in f16 to products, and takes its gradient so', async () => {
     for (const width of [12, 7]) {
       const gpu = engine();
       const [rows, up] = [9, rounded(uniform(9 * width, 4))];
@@ -148,7 +154,7 @@ describe('autocast', () => {
       const make = () => values.map((data, i) => gpu.tensor(data, i === 0 ? [rows, width] : [width]).requiresGrad_());
       const [full, half] = [make(), make()];
       const y = layerNorm(full[0], full[1], full[2]);
-      const y16 = layerNorm(half[0], half[1], half[2], 1e-6, 'f16');
+      const y16 = autocast(gpu, () => forProduct(layerNorm(half[0], half[1], half[2])));
       expect(y16.dtype).toBe('f16');
       expect(await numbers(y16)).toEqual(rounded(await numbers(y)));
       y.backward(gpu.tensor(up, [rows, width]));
@@ -157,6 +163,68 @@ describe('autocast', () => {
         expect(await gradientOf(half[i].grad!)).toEqual(await gradientOf(tensor.grad!));
       }
     }
+  });
+
+  withF16('the result of a norm has the type that its first use asks for', async () => {
+    const { gpu, tx } = operands();
+    const identity = gpu.tensor(identityOf(k), [k, k]);
+    const exact = await numbers(layerNorm(tx, null, null));
+    const uses: [string, 'f32' | 'f16', (y: Tensor) => unknown][] = [
+      ['a product', 'f16', (y) => linear(y, identity, null)],
+      ['a product, then a sum', 'f16', (y) => add(linear(y, identity, null), y)],
+      ['a sum, then a product', 'f32', (y) => [mul(y, 2), linear(y, identity, null)]],
+      ['both operands of one product', 'f16', (y) => matmul(y, y, { transposeB: true })],
+      ['a product that adds it as the residual', 'f32', (y) => linearAdd(y, identity, null, y)],
+      ['a view', 'f32', (y) => linear(reshape(reshape(y, [m * k]), [m, k]), identity, null)],
+      ['a conversion', 'f32', (y) => linear(to(y, 'f32'), identity, null)],
+      ['other work', 'f32', (y) => [gpu.full([1], 0), linear(y, identity, null)]],
+      ['nothing', 'f32', () => 0],
+    ];
+    for (const [name, dtype, use] of uses) {
+      const y = autocast(gpu, () => {
+        const result = layerNorm(tx, null, null);
+        use(result);
+        return result;
+      });
+      expect(y.dtype, name).toBe(dtype);
+      expect(await numbers(y), name).toEqual(dtype === 'f16' ? rounded(exact) : exact);
+    }
+    // Also where its operand is overwritten first, and where that is in a scope of its own.
+    const source = gpu.tensor(x, [m, k]);
+    const product = autocast(gpu, () => {
+      const y = layerNorm(source, null, null);
+      source.write(new Float32Array(m * k));
+      return linear(y, identity, null);
+    });
+    expect(await numbers(product)).toEqual(rounded(exact));
+    const kept = autocast(gpu, () => gpu.scope(() => layerNorm(tx, null, null).keep()));
+    expect(await numbers(kept)).toEqual(exact);
+    const lost = autocast(gpu, () => gpu.scope(() => layerNorm(tx, null, null)));
+    expect(() => add(lost, 1)).toThrow(/tensor-expired/);
+  });
+
+  withF16('running statistics have moved when they are read, whatever becomes of the result', async () => {
+    const { gpu, tx } = operands();
+    const [ones, mean, variance] = [gpu.full([k], 1), gpu.zeros([k]), gpu.full([k], 1)];
+    const read = autocast(gpu, () => {
+      batchNorm(tx, ones, ones, mean, variance, { training: true, momentum: 1 });
+      return mean.read();
+    });
+    const expected = Float32Array.from({ length: k }, (_, c) => {
+      let total = 0;
+      for (let row = 0; row < m; row++) total += x[row * k + c] / m;
+      return total;
+    });
+    expectClose(await read, expected, 1e-6, 'the running mean');
+  });
+
+  withF16('the gradient of a weight is f32, though the weight was computed in f16', async () => {
+    const { gpu, tx, tw } = operands();
+    const y = autocast(gpu, () => linear(tx.detach(), matmul(tw, gpu.tensor(identityOf(k), [k, k])), null));
+    y.backward(to(gpu.tensor(g, [m, n]), 'f16'));
+    const expected = linearReference(rounded(x), rounded(w), new Float32Array(n), rounded(g));
+    // The gradient of the f16 weight is rounded once on its way.
+    expectClose(await gradientOf(tw.grad!), expected.dw, 2 * HALF_UNIT, 'dw');
   });
 
   withF16('layer norm rounds its gradient for the product before it, unless another gradient is added', async () => {
@@ -170,7 +238,7 @@ describe('autocast', () => {
           const y = linearAdd(tx, tw, null, residual);
           // Backward comes to this branch after the norm, which is recorded later.
           const other = branch ? mul(y, 3) : null;
-          const normed = layerNorm(y, null, null, 1e-6, 'f16');
+          const normed = forProduct(layerNorm(y, null, null));
           const weighted = sum(mul(normed, gpu.tensor(uniform(m * width, 6), [m, width])));
           return other ? add(weighted, sum(other)) : weighted;
         });

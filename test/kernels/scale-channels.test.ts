@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { scaleChannels, to } from '../../engine/node.ts';
+import { autocast, scaleChannels, to } from '../../engine/node.ts';
 import { scaleChannelsReference } from '../../kernels/scale-channels/reference.ts';
 import { casesFor } from '../cases/channels.ts';
 import { product } from '../support/arrays.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { differentiate } from '../support/differentiate.ts';
-import { HALF_UNIT, rounded } from '../support/f16.ts';
+import { HALF_UNIT, forProduct, rounded } from '../support/f16.ts';
 import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
 
 // Sums of up to a few thousand f32 numbers in pieces, relative to a sum that is smaller than its terms together.
@@ -28,7 +28,8 @@ describe.each(PROFILES)('scaleChannels on $name', ({ claims, variant }) => {
     const halves = engine().profile.f16 && offset + scale < 65504 ? [false, true] : [false];
     for (const f16 of halves) {
       const scaled = await differentiate(engine(), operands, (x, g) => {
-        const y = scaleChannels(x, g, f16 ? 'f16' : 'f32');
+        const scaledBy = () => scaleChannels(x, g);
+        const y = f16 ? autocast(engine(), () => forProduct(scaledBy())) : scaledBy();
         expect(y.dtype).toBe(f16 ? 'f16' : 'f32');
         return to(y, 'f32');
       });

@@ -19,6 +19,12 @@ export async function numbers(x: Tensor): Promise<Float32Array> {
   return Float32Array.from(content, (value) => (x.dtype === 'f16' ? f16ToNumber(value) : value));
 }
 
+/** The result of a norm under autocast, computed as for a product that takes it. */
+export function forProduct(x: Tensor): Tensor {
+  x.decide('f16');
+  return x;
+}
+
 /** Declares tests that are skipped where the adapter of `engine` has no f16. */
 export const f16Tests =
   (engine: () => Engine) =>
