@@ -1,5 +1,5 @@
 import { DeitError } from '../../engine/index.ts';
-import { describeModel, modelNames } from '../models/registry.ts';
+import { distilledName } from '../models/distilled-name.ts';
 import type { SettingValue } from '../recipe/settings.ts';
 import { openCheckpoint } from '../train/node/checkpoint.ts';
 import { train } from './train.ts';
@@ -25,7 +25,8 @@ export async function finetune({ weights, model, teacher, ...options }: Finetune
     fixed['teacher.weights'] = teacher;
     fixed['teacher.model'] = await modelOf(teacher);
     fixed['distillation.type'] = 'hard';
-    fixed['model.name'] = model ?? withToken(spec);
+    // The token starts as a copy of the class token.
+    fixed['model.name'] = model ?? distilledName(spec, true);
   }
   await train({ ...options, defaults: fixed });
 }
@@ -38,10 +39,4 @@ async function modelOf(weights: string): Promise<string> {
     where: weights,
     fix: 'name it, for example --model deit_tiny_patch16_224 (and --set teacher.model=... for a teacher)',
   });
-}
-
-/** The variant of a DeiT with a distillation token, if there is one: the token starts as a copy of the class token. */
-function withToken(spec: string): string {
-  const distilled = spec.replace(/^(deit_(?:tiny|small|base))_patch/, '$1_distilled_patch');
-  return modelNames().includes(distilled.split(' ')[0]) ? describeModel(distilled).spec : spec;
 }

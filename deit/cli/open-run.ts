@@ -84,7 +84,7 @@ export async function openRun(options: TrainOptions, processes = 1): Promise<Ope
     });
   }
   if (resume !== 'auto') {
-    if (output === undefined || resolve(output) === resolve(resume)) return goOn(resume, options, processes);
+    if (output === undefined || resolve(output) === resolve(resume)) return goOn(resume, askedBy(options), processes);
     throw new DeitError('bad-config', 'A resumed run stays in its folder.', {
       found: `--resume ${quoted(resume)} --output ${quoted(output)}`,
       fix: 'leave --output out',
@@ -94,7 +94,7 @@ export async function openRun(options: TrainOptions, processes = 1): Promise<Ope
     throw new DeitError('bad-config', '--resume auto needs to know the run folder.', { fix: 'add --output FOLDER' });
   }
   const isThere = existsSync(join(output, 'config.json'));
-  return isThere ? goOn(output, options, processes) : begin(options, processes);
+  return isThere ? goOn(output, askedBy(options), processes) : begin(options, processes);
 }
 
 /** A step has as many slices as the recipe says, or, where it leaves that open, one for each process. */
@@ -126,11 +126,20 @@ export async function beginRun(name: string, recipe: Recipe, path: string | unde
   return { name, recipe, folder, resume: false };
 }
 
-async function goOn(path: string, options: TrainOptions, processes: number): Promise<OpenedRun> {
+/** The run of a recipe, whose paths are absolute, in a folder: gone on with where it was begun, on one process. */
+export const continueRun = (name: string, recipe: Recipe, path: string): Promise<OpenedRun> =>
+  existsSync(join(path, 'config.json')) ? goOn(path, () => recipe, 1) : beginRun(name, recipe, path);
+
+/** `askedOf`: the recipe that is asked for, given the one that the run was begun with. */
+async function goOn(
+  path: string,
+  askedOf: (begun: Recipe) => Promise<Recipe> | Recipe,
+  processes: number,
+): Promise<OpenedRun> {
   const config = await readConfig(path);
   const { name, recipe: nested } = config;
   const begun = resolveRecipe(parseRecipe(JSON.stringify(nested), join(path, 'config.json')));
-  const asked = await askedRecipe(begun, options);
+  const asked = await askedOf(begun);
   const differing = settingNames.filter((name) => asked[name] !== begun[name]);
   const refusal = differing.length > 0 ? otherRecipe(begun, asked, differing, path) : null;
   const result = await readRunFile(path, 'result.json', resultSchema);
@@ -142,6 +151,8 @@ async function goOn(path: string, options: TrainOptions, processes: number): Pro
   const accept = (): Promise<void> => folder.writeJson('config.json', { ...config, recipe: nestRecipe(asked) });
   return { name, recipe: asked, folder, resume: true, moved: refusal ? { refusal, accept } : undefined };
 }
+
+const askedBy = (options: TrainOptions) => (begun: Recipe) => askedRecipe(begun, options);
 
 /**
  * The recipe of a run with what the options ask for. `--resume auto` is the command that began the run, whole, and a recipe

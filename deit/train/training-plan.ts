@@ -138,6 +138,38 @@ async function recordTraining(
   batch: number,
   processes: number,
 ): Promise<Needs> {
+  const { trainStep, evaluator, teacherBytes, step } = await emptyTraining(engine, recipe, classes, batch, processes);
+  for (let number = 0; number < 2; number++) await step(number);
+  await evaluator.run();
+  await engine.idle();
+  const memory = engine.memory();
+  return {
+    peakBytes: memory.peakBytes,
+    parts: partsOf(memory, teacherBytes),
+    largestBinding: { ...largestBinding },
+    largestBindingAllowed: engine.profile.maxBindingSize,
+    dispatches: trainStep.dispatches,
+  };
+}
+
+/** A training as it will run, but on empty images: to be recorded without running, or timed. */
+export interface EmptyTraining {
+  readonly trainStep: TrainStep;
+  readonly evaluator: Evaluator;
+  /** Bytes that the teacher keeps. */
+  readonly teacherBytes: number;
+  /** One optimizer step of this rank. */
+  readonly step: (number: number) => Promise<unknown>;
+}
+
+/** The models are new: how long a step takes does not depend on their weights. Micro-batches have `batch` images. */
+export async function emptyTraining(
+  engine: Engine,
+  recipe: Recipe,
+  classes: number,
+  batch = microBatch(recipe),
+  processes = 1,
+): Promise<EmptyTraining> {
   const { imageSize } = describeModel(recipe['model.name']);
   const bytes = 4 * batch * 3 * imageSize * imageSize;
   if (bytes > MOST_BYTES) {
@@ -177,23 +209,12 @@ async function recordTraining(
     parallel: parallelOf(recipe, ranks, engine.adapter.software),
   });
   const micro = emptyBatch(batch, imageSize);
-  for (let step = 0; step < 2; step++) {
-    await trainStep.run(
-      Array.from({ length: shareOf(ranks, accumulate).count }, () => micro),
-      step,
-      0,
-    );
-  }
-  const evaluator = new Evaluator(engine, student, sourceOf(micro), imageSize);
-  await evaluator.run();
-  await engine.idle();
-  const memory = engine.memory();
+  const images = Array.from({ length: shareOf(ranks, accumulate).count }, () => micro);
   return {
-    peakBytes: memory.peakBytes,
-    parts: partsOf(memory, teacherBytes),
-    largestBinding: { ...largestBinding },
-    largestBindingAllowed: engine.profile.maxBindingSize,
-    dispatches: trainStep.dispatches,
+    trainStep,
+    evaluator: new Evaluator(engine, student, sourceOf(micro), imageSize),
+    teacherBytes,
+    step: (number) => trainStep.run(images, number, 0),
   };
 }
 

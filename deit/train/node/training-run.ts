@@ -366,7 +366,7 @@ function teacherOf(recipe: Recipe): string {
 }
 
 /** A model's name with the number of classes of the data, unless it states one itself, which must then be the same. */
-function specFor(name: string, { classes, name: data }: Sources): string {
+export function specFor(name: string, { classes, name: data }: Pick<Sources, 'classes' | 'name'>): string {
   const own = describeModel(name);
   if (own.classes === classes.length) return own.spec;
   if (!own.spec.includes(' num_classes=')) return describeModel(name, { classes: classes.length }).spec;
