@@ -3,14 +3,16 @@ import { findNonFinite, numel } from '../engine/index.ts';
 import type { Engine, Recording, Tensor } from '../engine/index.ts';
 import { readTensors, stateValues, withModulePaths } from '../nn/index.ts';
 import type { HostLogits } from './logits.ts';
+import { ImageInput } from './image-input.ts';
+import type { HostImages } from './image-input.ts';
 import type { Classifier } from './models/classifier.ts';
 import { explainNonFinite, firstNonFinite } from './non-finite.ts';
 
 /** What logits were computed from. */
 export interface LogitsOf {
   readonly model: Classifier;
-  /** Normalised planes [rows, 3, size, size]. */
-  readonly images: Float32Array;
+  /** [rows, 3, size, size]. */
+  readonly images: HostImages;
   readonly imageSize: number;
   /** What to call the image of a row in an error. */
   readonly nameOf: (row: number) => string;
@@ -18,12 +20,13 @@ export interface LogitsOf {
 
 /** Throws `non-finite`, naming weights, image or the operator that overflows, if a logit is NaN or infinite. */
 export async function expectFiniteLogits(logits: HostLogits, of: LogitsOf): Promise<void> {
-  const { model, images, imageSize } = of;
+  const { model, imageSize } = of;
   const { engine } = model.parameters()[0];
   for (const values of [logits.cls, logits.dist]) {
     const index = values ? firstNonFinite(values) : -1;
     if (index < 0) continue;
     const row = Math.floor(index / model.classes);
+    const images = of.images instanceof Float32Array ? of.images : of.images.normalized();
     const shape = [1, images.length / (values!.length / model.classes) / imageSize ** 2, imageSize, imageSize];
     const image = images.subarray(row * numel(shape), (row + 1) * numel(shape));
     throw await explainNonFinite('logits', {
@@ -54,7 +57,7 @@ function evaluating(model: Classifier, work: () => void): void {
 
 /** The forward pass of a model in evaluation mode, recorded once for batches of up to `batchSize` images. */
 export class ForwardPass {
-  private readonly images: Tensor;
+  private readonly input: ImageInput;
   private readonly cls: Tensor;
   private readonly dist: Tensor | null;
   private recording: Recording | null = null;
@@ -65,19 +68,18 @@ export class ForwardPass {
     batchSize: number,
     private readonly imageSize: number,
   ) {
-    this.images = engine.empty([batchSize, 3, imageSize, imageSize]).keep('input');
+    this.input = new ImageInput(engine, batchSize, imageSize);
     this.cls = engine.empty([batchSize, model.classes]).keep('metrics');
     this.dist = model.distilled ? engine.empty([batchSize, model.classes]).keep('metrics') : null;
   }
 
   /** Logits of as many images as there are. Passes may be under way at a time; their results come in order. */
-  async run(images: Float32Array, nameOf: LogitsOf['nameOf']): Promise<HostLogits> {
+  async run(images: HostImages, nameOf: LogitsOf['nameOf']): Promise<HostLogits> {
     const { engine, model, imageSize } = this;
-    // A smaller batch is filled up with zeros.
-    this.images.write(filled(images, this.images.size));
+    this.input.write(images);
     if (this.recording) engine.replay(this.recording);
     else this.recording = engine.record(() => evaluating(model, () => engine.noGrad(() => this.record())));
-    const rows = images.length / (3 * imageSize * imageSize);
+    const rows = images instanceof Float32Array ? images.length / (3 * imageSize * imageSize) : images.count;
     const own = (values: ArrayLike<number>): Float32Array => (values as Float32Array).subarray(0, rows * model.classes);
     const [cls, dist] = await Promise.all([this.cls.read(), this.dist?.read()]);
     const logits = { cls: own(cls), dist: dist ? own(dist) : null };
@@ -87,19 +89,13 @@ export class ForwardPass {
 
   release(): void {
     this.recording?.release();
-    for (const tensor of [this.images, this.cls, this.dist]) if (tensor) this.engine.free(tensor);
+    this.input.release();
+    for (const tensor of [this.cls, this.dist]) if (tensor) this.engine.free(tensor);
   }
 
   private record(): void {
-    const { cls, dist } = this.model.heads(this.images);
+    const { cls, dist } = this.model.heads(this.input.images);
     this.engine.copy(cls, this.cls);
     if (dist && this.dist) this.engine.copy(dist, this.dist);
   }
-}
-
-function filled(data: Float32Array, size: number): Float32Array {
-  if (data.length === size) return data;
-  const whole = new Float32Array(size);
-  whole.set(data);
-  return whole;
 }

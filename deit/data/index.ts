@@ -5,6 +5,7 @@ export * from './cifar.ts';
 export * from './color-jitter.ts';
 export * from './crop.ts';
 export * from './dataset.ts';
+export * from './image-bytes.ts';
 export * from './mixing.ts';
 export * from './pipeline.ts';
 export * from './pixel-ops.ts';

@@ -3,14 +3,14 @@
  * saved with a run and sent to worker threads; `makeTransform` turns the description into a function. Browser-safe.
  */
 import { DeitError } from '../../engine/index.ts';
-import type { PhiloxStream } from '../../engine/index.ts';
+import type { ErasedBox, PhiloxStream } from '../../engine/index.ts';
 import { fillColor } from './augment-ops.ts';
 import { jitterColors } from './color-jitter.ts';
 import type { ColorJitter } from './color-jitter.ts';
 import { crop } from './crop.ts';
 import type { RgbImage } from './dataset.ts';
 import { applyAugment, parseAugment } from './rand-augment.ts';
-import { deitErasing, eraseRandomly } from './random-erasing.ts';
+import { deitErasing, drawErasing, fillBoxes } from './random-erasing.ts';
 import type { RandomErasing } from './random-erasing.ts';
 import { resize } from './resize.ts';
 import type { Interpolation } from './resize.ts';
@@ -90,18 +90,47 @@ export const trainingPipeline = (options: Partial<TrainingPipeline> & { imageSiz
 export type Transform = (image: RgbImage, draws: PhiloxStream, out: Float32Array, offset: number) => void;
 
 export function makeTransform(pipeline: Pipeline): Transform {
-  checkPipeline(pipeline);
+  const show = makePicture(pipeline);
   const tables = normalizationTables(pipeline.normalization);
-  if (pipeline.kind === 'evaluation') {
-    return (image, _draws, out, offset) =>
-      inKernelMemory(() => writeChw(evaluationCrop(image, pipeline), tables, out, offset));
-  }
-  const augment = makeAugment(pipeline);
-  const { imageSize, erasing } = pipeline;
+  const { imageSize } = pipeline;
   return (image, draws, out, offset) => {
-    inKernelMemory(() => writeChw(augment(image, draws), tables, out, offset));
-    if (erasing) eraseRandomly(out, offset, imageSize, imageSize, erasing, draws);
+    inKernelMemory(() => writeChw(show(image, draws), tables, out, offset));
+    fillBoxes(out, offset, imageSize, imageSize, erasedBoxes(pipeline, draws));
   };
+}
+
+/**
+ * The same up to normalization and erasing: writes the bytes [imageSize, imageSize, 3] into `out` from `offset` on, and gives the
+ * boxes that are still to be erased.
+ */
+export type ByteTransform = (
+  image: RgbImage,
+  draws: PhiloxStream,
+  out: Uint8Array,
+  offset: number,
+) => readonly ErasedBox[];
+
+export function makeByteTransform(pipeline: Pipeline): ByteTransform {
+  const show = makePicture(pipeline);
+  return (image, draws, out, offset) => {
+    inKernelMemory(() => out.set(show(image, draws).data, offset));
+    return erasedBoxes(pipeline, draws);
+  };
+}
+
+/** Boxes that are erased of an image at most. */
+export const mostBoxes = (pipeline: Pipeline): number =>
+  pipeline.kind === 'training' && pipeline.erasing && pipeline.erasing.probability > 0 ? pipeline.erasing.count : 0;
+
+const erasedBoxes = (pipeline: Pipeline, draws: PhiloxStream): readonly ErasedBox[] =>
+  pipeline.kind === 'training' && pipeline.erasing
+    ? drawErasing(pipeline.imageSize, pipeline.imageSize, pipeline.erasing, draws)
+    : [];
+
+/** All that comes before normalization. */
+function makePicture(pipeline: Pipeline): (image: RgbImage, draws: PhiloxStream) => RgbImage {
+  checkPipeline(pipeline);
+  return pipeline.kind === 'training' ? makeAugment(pipeline) : (image) => evaluationCrop(image, pipeline);
 }
 
 /** The part of a training pipeline that works on pictures: crop, flip, policy or jitter. */

@@ -1,7 +1,7 @@
 /**
  * Random erasing (Zhong et al. 2017) of a normalized image, as timm's RandomErasing. Browser-safe.
  */
-import type { PhiloxStream } from '../../engine/index.ts';
+import type { ErasedBox, ErasingNoise, PhiloxStream } from '../../engine/index.ts';
 import type { Rect } from './crop.ts';
 import { roundHalfEven } from './transforms.ts';
 import { allocate, floatsAt, inKernelMemory, kernels } from './wasm/memory.ts';
@@ -48,6 +48,51 @@ export function erasingRect(
   return undefined;
 }
 
+/** The boxes that are erased of an image, with what fills them. */
+export function drawErasing(
+  width: number,
+  height: number,
+  erasing: RandomErasing,
+  draws: PhiloxStream,
+): readonly ErasedBox[] {
+  if (draws.uniform() > erasing.probability) return [];
+  const boxes: ErasedBox[] = [];
+  for (let box = 0; box < erasing.count; box++) {
+    const rect = erasingRect(width, height, erasing, draws);
+    if (rect) boxes.push({ ...rect, fill: fillOf(rect, erasing.mode, draws) });
+  }
+  return boxes;
+}
+
+function fillOf(rect: Rect, mode: RandomErasing['mode'], draws: PhiloxStream): ErasedBox['fill'] {
+  if (mode === 'const') return [0, 0, 0];
+  if (mode === 'rand') return [draws.normal(), draws.normal(), draws.normal()];
+  const { place } = draws;
+  draws.skip(6 * rect.width * rect.height); // three channels, two words a draw
+  return place;
+}
+
+/** Fills boxes of planes [3, height, width] that start at `offset`. The GPU does the same: engine/ops/normalize-images.ts. */
+export function fillBoxes(
+  planes: Float32Array,
+  offset: number,
+  width: number,
+  height: number,
+  boxes: readonly ErasedBox[],
+): void {
+  for (const { fill, ...rect } of boxes) {
+    const noise = 'word' in fill ? normals(3 * rect.width * rect.height, fill) : null;
+    for (let channel = 0; channel < 3; channel++) {
+      for (let y = 0; y < rect.height; y++) {
+        const row = offset + (channel * height + rect.top + y) * width + rect.left;
+        const drawn = (channel * rect.height + y) * rect.width;
+        if (noise) planes.set(noise.subarray(drawn, drawn + rect.width), row);
+        else planes.fill((fill as readonly number[])[channel], row, row + rect.width);
+      }
+    }
+  }
+}
+
 /** Erases in place in planes [3, height, width] that start at `offset`. */
 export function eraseRandomly(
   planes: Float32Array,
@@ -57,41 +102,14 @@ export function eraseRandomly(
   erasing: RandomErasing,
   draws: PhiloxStream,
 ): void {
-  if (draws.uniform() > erasing.probability) return;
-  for (let box = 0; box < erasing.count; box++) {
-    const rect = erasingRect(width, height, erasing, draws);
-    if (rect) fill(planes, offset, width, height, rect, erasing.mode, draws);
-  }
+  fillBoxes(planes, offset, width, height, drawErasing(width, height, erasing, draws));
 }
 
-function fill(
-  planes: Float32Array,
-  offset: number,
-  width: number,
-  height: number,
-  rect: Rect,
-  mode: RandomErasing['mode'],
-  draws: PhiloxStream,
-): void {
-  const noise = mode === 'pixel' ? normals(3 * rect.width * rect.height, draws) : null;
-  for (let channel = 0; channel < 3; channel++) {
-    const colour = mode === 'rand' ? draws.normal() : 0;
-    for (let y = 0; y < rect.height; y++) {
-      const row = offset + (channel * height + rect.top + y) * width + rect.left;
-      const drawn = (channel * rect.height + y) * rect.width;
-      if (noise) planes.set(noise.subarray(drawn, drawn + rect.width), row);
-      else planes.fill(colour, row, row + rect.width);
-    }
-  }
-}
-
-/** As many normal draws as `draws.normal()` would give, in f32. */
-function normals(count: number, draws: PhiloxStream): Float32Array {
+/** Normal draws of a stream from a word of it on, in f32. */
+function normals(count: number, { seed, purpose, step, stream, word }: ErasingNoise): Float32Array {
   return inKernelMemory(() => {
-    const { seed, purpose, step, stream, word } = draws.place;
     const out = allocate(4 * count);
     kernels().normals(seed, purpose, step, stream, word, out, count);
-    draws.skip(2 * count);
     return new Float32Array(floatsAt(out, count));
   });
 }

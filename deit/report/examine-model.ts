@@ -6,7 +6,7 @@ import { ForwardPass } from '../forward-pass.ts';
 import { argmaxRows, averageLogits, probabilities } from '../logits.ts';
 import type { Classifier } from '../models/classifier.ts';
 import { VisionTransformer } from '../models/deit.ts';
-import { imageName } from '../train/batches.ts';
+import { imageName, imagesOf } from '../train/batches.ts';
 import type { Batch, BatchSource } from '../train/batches.ts';
 import type { AttentionPictures, ModelAnalysis, PictureUrl, Sample } from './analysis.ts';
 import { confusion, cosine, disagreement, topConfusions } from './answers.ts';
@@ -69,7 +69,7 @@ export async function analyzeModel(options: AnalysisOptions): Promise<{ model: M
   );
   for await (const batch of source.epoch(0)) {
     const nameOf = (row: number): string => imageName(source, batch, row);
-    const heads = await Promise.all(passes.map((pass) => pass.run(batch.images, nameOf)));
+    const heads = await Promise.all(passes.map((pass) => pass.run(imagesOf(batch), nameOf)));
     const own = heads[heads.length - 1];
     const logits = [...(teacher ? [heads[0].cls] : []), own.cls, ...(own.dist ? [own.dist, averageLogits(own)] : [])];
     // One by one: a batch may hold more than a call takes arguments.

@@ -1,3 +1,6 @@
+import type { ImageBytes } from '../data/index.ts';
+import type { HostImages } from '../image-input.ts';
+
 /** One batch as it reaches the GPU. */
 export interface Batch {
   readonly epoch: number;
@@ -7,11 +10,16 @@ export interface Batch {
   readonly size: number;
   /** [size, 3, H, W], normalised. */
   readonly images: Float32Array;
+  /** The same before normalisation, where they came so: a quarter of the bytes, and the GPU does the rest. */
+  readonly bytes?: ImageBytes | null;
   /** Class numbers [size]. */
   readonly labels: Int32Array;
   /** Numbers of the images in their data set, where somebody may ask for their names. */
   readonly indices?: Uint32Array;
 }
+
+/** The images of a batch as they are sent to the GPU. */
+export const imagesOf = (batch: Batch): HostImages => batch.bytes ?? batch.images;
 
 /** What people call an image of a validation batch. */
 export const imageName = (source: BatchSource, { indices, number }: Batch, row: number): string =>

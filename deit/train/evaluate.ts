@@ -3,7 +3,7 @@ import { ForwardPass } from '../forward-pass.ts';
 import type { Classifier } from '../models/classifier.ts';
 import { oneProcess } from '../parallel/communicator.ts';
 import type { Communicator } from '../parallel/communicator.ts';
-import { imageName } from './batches.ts';
+import { imageName, imagesOf } from './batches.ts';
 import type { BatchSource } from './batches.ts';
 import { Tally } from './tally.ts';
 import type { Accuracy } from './tally.ts';
@@ -37,7 +37,7 @@ export class Evaluator {
     const pending: Promise<void>[] = [];
     for await (const batch of source.epoch(0)) {
       const labels = Array.from(batch.labels, labelOf);
-      const logits = this.pass.run(batch.images, (row) => imageName(source, batch, row));
+      const logits = this.pass.run(imagesOf(batch), (row) => imageName(source, batch, row));
       const added = logits.then(({ cls, dist }) => tally.add(cls, dist, labels));
       // An error is thrown where the promise is awaited, in order.
       added.catch(() => undefined);

@@ -23,6 +23,8 @@ import type { Wire } from '../parallel/gradient-exchange.ts';
 import { RunningStatistics } from '../parallel/running-statistics.ts';
 import { shareOf } from '../parallel/slices.ts';
 import type { Share } from '../parallel/slices.ts';
+import { ImageInput } from '../image-input.ts';
+import { imagesOf } from './batches.ts';
 import type { Batch } from './batches.ts';
 
 export interface TrainStepOptions {
@@ -132,7 +134,7 @@ const SLOTS = 10;
  * computes its slices, and the gradients are summed between the last of them and the update.
  */
 export class TrainStep {
-  private readonly images: Tensor;
+  private readonly input: ImageInput;
   private readonly labels: Tensor;
   /** Kind, lambda and box of the batch's mixing: see `mixOnGpu`. */
   private readonly mix: Tensor;
@@ -152,7 +154,7 @@ export class TrainStep {
 
   constructor(private readonly options: TrainStepOptions) {
     const { engine, student, optimizer, batchSize, accumulate, imageSize, parallel } = options;
-    this.images = engine.empty([batchSize, 3, imageSize, imageSize]).keep('input');
+    this.input = new ImageInput(engine, batchSize, imageSize);
     this.labels = engine.empty([batchSize], 'i32').keep('input');
     this.mix = engine.zeros([6]).keep('input');
     this.sums = engine.zeros([SUMS]).keep('metrics');
@@ -243,8 +245,9 @@ export class TrainStep {
   release(): void {
     this.options.optimizer.halt = null;
     for (const recording of this.recordings.values()) recording.release();
-    const { images, labels, mix, sums, metrics, halt } = this;
-    for (const tensor of [images, labels, mix, sums, metrics, halt]) this.options.engine.free(tensor);
+    const { labels, mix, sums, metrics, halt } = this;
+    this.input.release();
+    for (const tensor of [labels, mix, sums, metrics, halt]) this.options.engine.free(tensor);
     this.exchange?.free();
     this.statistics?.free();
   }
@@ -305,7 +308,7 @@ export class TrainStep {
     const { engine, student, teacher, optimizer, distillation, smoothing, mixing } = this.options;
     const { labels, mix } = this;
     if (first) optimizer.zeroGrad();
-    const images = mixing ? mixOnGpu(this.images, mix) : this.images;
+    const images = mixing ? mixOnGpu(this.input.images, mix) : this.input.images;
     const target: Target = mixing
       ? { distribution: mixedTargets(labels, mix, { classes: student.classes, smoothing }) }
       : { labels, smoothing };
@@ -322,7 +325,7 @@ export class TrainStep {
   /** `micro` counts this rank's micro-batches of the step. Random draws go by the place among those of all ranks. */
   private writeInputs(batch: Batch, step: number, micro: number): void {
     this.options.engine.setStep(step * this.share.of + this.share.first + micro);
-    this.images.write(batch.images);
+    this.input.write(imagesOf(batch));
     this.labels.write(batch.labels);
     this.writeMix(batch);
   }

@@ -4,6 +4,7 @@ import type { DryRun, Engine, MemoryReport } from '../../engine/index.ts';
 import { Ema } from '../../nn/index.ts';
 import { createModel, describeModel } from '../models/registry.ts';
 import type { Classifier } from '../models/classifier.ts';
+import { ImageBytes, imagenetNormalization } from '../data/index.ts';
 import type { Recipe } from '../recipe/settings.ts';
 import type { Batch, BatchSource } from './batches.ts';
 import { Evaluator } from './evaluate.ts';
@@ -171,7 +172,7 @@ export async function emptyTraining(
   processes = 1,
 ): Promise<EmptyTraining> {
   const { imageSize } = describeModel(recipe['model.name']);
-  const bytes = 4 * batch * 3 * imageSize * imageSize;
+  const bytes = 3 * batch * imageSize * imageSize;
   if (bytes > MOST_BYTES) {
     throw new DeitError('limit-exceeded', 'The images of a micro-batch do not fit into one array.', {
       where: 'data.batchSize and data.accumulate',
@@ -208,11 +209,11 @@ export async function emptyTraining(
     imageSize,
     parallel: parallelOf(recipe, ranks, engine.adapter.software),
   });
-  const micro = emptyBatch(batch, imageSize);
+  const micro = emptyBatch(batch, imageSize, recipe['augment.erasing'] > 0 ? 1 : 0);
   const images = Array.from({ length: shareOf(ranks, accumulate).count }, () => micro);
   return {
     trainStep,
-    evaluator: new Evaluator(engine, student, sourceOf(micro), imageSize),
+    evaluator: new Evaluator(engine, student, sourceOf(emptyBatch(batch, imageSize, 0)), imageSize),
     teacherBytes,
     step: (number) => trainStep.run(images, number, 0),
   };
@@ -247,11 +248,12 @@ function partsOf({ kept, keptBytes, peakBytes }: MemoryReport, teacher: number):
   return { ...named, other: peakBytes - Object.values(named).reduce((sum, bytes) => sum + bytes, 0) };
 }
 
-const emptyBatch = (size: number, imageSize: number): Batch => ({
+const emptyBatch = (size: number, imageSize: number, boxes: number): Batch => ({
   epoch: 0,
   number: 0,
   size,
-  images: new Float32Array(size * 3 * imageSize * imageSize),
+  images: new Float32Array(),
+  bytes: new ImageBytes(size, imageSize, boxes, imagenetNormalization),
   labels: new Int32Array(size),
 });
 

@@ -44,6 +44,7 @@ export * from './scale-channels.ts';
 export { cat, expand, flip, pad, permute, reshape, slice, transpose } from './shape.ts';
 export { indexSelect } from './index-select.ts';
 export * from './mix.ts';
+export * from './normalize-images.ts';
 export * from './soft-targets.ts';
 export * from './cast.ts';
 export * from './random.ts';

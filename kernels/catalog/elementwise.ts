@@ -11,6 +11,7 @@ import { geluBackward, geluForward } from '../gelu/index.ts';
 import type { GeluApproximation } from '../gelu/index.ts';
 import { indexSelect, indexSelectGradient } from '../index-select/index.ts';
 import { mix } from '../mix/index.ts';
+import { normalizeImages } from '../normalize-images/index.ts';
 import { randomNormal, randomUniform } from '../random/index.ts';
 import { gather, pad } from '../shape/index.ts';
 import { softTargets } from '../soft-targets/index.ts';
@@ -135,6 +136,12 @@ export const elementwiseOperators: Readonly<Record<string, Operator>> = {
     folder: 'mix',
     sizes: { batch: 8, channels: 3, height: 32, width: 32 },
     forward: (p) => [of(mix, p)],
+  }),
+  normalize_images: operator({
+    folder: 'normalize-images',
+    sizes: { batch: 8, height: 32, width: 32 },
+    options: { boxes: 1 },
+    forward: (p) => [of(normalizeImages, p)],
   }),
   soft_targets: operator({
     folder: 'soft-targets',

@@ -1,8 +1,10 @@
 /** Decoding and transforming a few samples: what a worker thread does, and the main thread where there are none. Node only. */
 import { DeitError } from '../../../engine/index.ts';
 import type { DecodedImage, FileRange, RgbImage } from '../dataset.ts';
-import { makeTransform } from '../pipeline.ts';
-import type { Pipeline, Transform } from '../pipeline.ts';
+import { BOX_WORDS } from '../../../engine/index.ts';
+import { writeBoxes } from '../image-bytes.ts';
+import { makeByteTransform, mostBoxes } from '../pipeline.ts';
+import type { ByteTransform, Pipeline } from '../pipeline.ts';
 import { sampleStream } from '../sampler.ts';
 import type { Sample } from '../sampler.ts';
 import { cachedDecoder } from './cache.ts';
@@ -34,18 +36,19 @@ export interface ImageFailure {
 }
 
 export interface ImageJobResult {
-  /** Planes [samples, 3, imageSize, imageSize]; zeros where a sample failed. */
-  images: Float32Array<ArrayBuffer>;
+  /** As `ImageBytes` has them; zeros where a sample failed. */
+  pixels: Uint8Array<ArrayBuffer>;
+  boxes: Uint32Array<ArrayBuffer>;
   failures: ImageFailure[];
   /** What a reader of the results should know of how some samples were read. */
   notes: { position: number; note: string }[];
 }
 
-let transform: { key: string; apply: Transform } | undefined;
+let transform: { key: string; apply: ByteTransform } | undefined;
 
-function transformFor(pipeline: Pipeline): Transform {
+function transformFor(pipeline: Pipeline): ByteTransform {
   const key = JSON.stringify(pipeline);
-  if (transform?.key !== key) transform = { key, apply: makeTransform(pipeline) };
+  if (transform?.key !== key) transform = { key, apply: makeByteTransform(pipeline) };
   return transform.apply;
 }
 
@@ -55,15 +58,18 @@ export async function runImageJob(job: ImageJob): Promise<ImageJobResult> {
   const { imageSize } = job.pipeline;
   const size = 3 * imageSize * imageSize;
   const length = job.samples.length * size;
-  const isRoomy = job.room && job.room.byteLength >= 4 * length;
-  const images = isRoomy ? new Float32Array(job.room!, 0, length) : new Float32Array(length);
+  const isRoomy = job.room && job.room.byteLength >= length;
+  const pixels = isRoomy ? new Uint8Array(job.room!, 0, length) : new Uint8Array(length);
+  const perImage = mostBoxes(job.pipeline);
+  const boxes = new Uint32Array(job.samples.length * perImage * BOX_WORDS);
   const failures: ImageFailure[] = [];
   const notes: ImageJobResult['notes'] = [];
   const decode = job.cache && cachedDecoder(job.cache);
   for (const [position, sample] of job.samples.entries()) {
     const use = (image: DecodedImage): void => {
       if (image.note !== undefined) notes.push({ position, note: image.note });
-      apply(image, sampleStream(job.seed, job.epoch, sample), images, position * size);
+      const erased = apply(image, sampleStream(job.seed, job.epoch, sample), pixels, position * size);
+      writeBoxes(boxes, position * perImage, erased);
     };
     try {
       if ('image' in sample) use(sample.image);
@@ -74,9 +80,9 @@ export async function runImageJob(job: ImageJob): Promise<ImageJobResult> {
     } catch (error) {
       // A cache that cannot be written is not the image's fault.
       if (!(error instanceof DeitError) || error.code === 'file-unwritable') throw error;
-      images.fill(0, position * size, (position + 1) * size);
+      pixels.fill(0, position * size, (position + 1) * size);
       failures.push({ position, error: { code: error.code, message: error.message } });
     }
   }
-  return { images, failures, notes };
+  return { pixels, boxes, failures, notes };
 }

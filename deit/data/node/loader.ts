@@ -1,5 +1,5 @@
 /**
- * Batches of normalized images, decoded and augmented ahead of the training loop in worker threads. What a batch contains
+ * Batches of images, decoded and augmented ahead of the training loop in worker threads. What a batch contains
  * depends on seed, epoch and batch number alone, whatever the number of threads. Node only.
  */
 import { DeitError } from '../../../engine/index.ts';
@@ -7,7 +7,8 @@ import { allSlices, isInShare } from '../../parallel/slices.ts';
 import type { Share } from '../../parallel/slices.ts';
 import type { Dataset } from '../dataset.ts';
 import type { Pipeline } from '../pipeline.ts';
-import { makeTransform } from '../pipeline.ts';
+import { ImageBytes } from '../image-bytes.ts';
+import { makeByteTransform, mostBoxes } from '../pipeline.ts';
 import { batchCount, epochSamples, sampleCount } from '../sampler.ts';
 import type { EpochSamples, Sample, SamplerOptions } from '../sampler.ts';
 import type { CacheOptions } from './cache.ts';
@@ -37,16 +38,33 @@ export interface LoaderOptions extends Omit<SamplerOptions, 'length'> {
   dealtTo?: number;
 }
 
-export interface Batch {
-  /** Number of the batch in its epoch. */
-  number: number;
-  epoch: number;
-  size: number;
-  /** Planes [size, 3, imageSize, imageSize]. */
-  images: Float32Array<ArrayBuffer>;
-  labels: Int32Array<ArrayBuffer>;
-  /** Indices in the data set, so that a report can name images. */
-  indices: Uint32Array;
+/** A batch of images as bytes; as floats when somebody asks for them. */
+export class Batch {
+  private floats: Float32Array<ArrayBuffer> | null = null;
+
+  constructor(
+    /** Number of the batch in its epoch. */
+    readonly number: number,
+    readonly epoch: number,
+    private readonly raw: ImageBytes,
+    readonly labels: Int32Array<ArrayBuffer>,
+    /** Indices in the data set, so that a report can name images. */
+    readonly indices: Uint32Array,
+  ) {}
+
+  get size(): number {
+    return this.labels.length;
+  }
+
+  /** Normalized planes [size, 3, imageSize, imageSize]. From then on they are the batch: they may be changed. */
+  get images(): Float32Array<ArrayBuffer> {
+    return (this.floats ??= this.raw.normalized());
+  }
+
+  /** The images for the GPU to normalize; null once `images` were asked for. */
+  get bytes(): ImageBytes | null {
+    return this.floats ? null : this.raw;
+  }
 }
 
 /** Samples sent to a thread at a time: small enough to share a batch between threads, large enough to be worth a message. */
@@ -79,7 +97,7 @@ export class DataLoader {
         found: String(prefetch),
       });
     }
-    makeTransform(options.pipeline); // a wrong option fails here, not in a thread
+    makeByteTransform(options.pipeline); // a wrong option fails here, not in a thread
     this.batchSize = batchSize;
     this.problems = options.problems ?? new ImageProblems();
     const { workers = dataset.path ? 2 : 0 } = options;
@@ -173,7 +191,6 @@ export class DataLoader {
     if (!this.options.dropLast) return { ...this.batchOf(without(chosen, images, failed), epoch, number), problems };
     // The places of unreadable images are filled from the samples that follow the batch, after the last from the first: a
     // function of seed, epoch and batch number alone, like the batch itself.
-    const size = images.length / chosen.length;
     for (let tried = 0; failed.length > 0;) {
       if (tried >= samples.length) throw noneReadable(this.options.dataset, problems);
       const next = Array.from({ length: failed.length }, (_, i) => samples.at((from + this.batchSize + tried + i) % samples.length)); // prettier-ignore
@@ -185,7 +202,7 @@ export class DataLoader {
         if (isBad.has(position)) continue;
         const place = failed.shift()!;
         chosen[place] = sample;
-        images.set(more.images.subarray(position * size, (position + 1) * size), place * size);
+        images.take(more.images, position, place, 1);
       }
     }
     return { ...this.batchOf({ samples: chosen, images }, epoch, number), problems };
@@ -195,14 +212,13 @@ export class DataLoader {
     const { dataset } = this.options;
     const labels = Int32Array.from(samples, ({ index }) => dataset.label(index));
     const indices = Uint32Array.from(samples, ({ index }) => index);
-    return { batch: { number, epoch, size: samples.length, images, labels, indices } };
+    return { batch: new Batch(number, epoch, images, labels, indices) };
   }
 
   /** Reads some samples; positions in the result count among them, in order. */
-  private async read(samples: readonly Sample[], epoch: number): Promise<ImageJobResult> {
+  private async read(samples: readonly Sample[], epoch: number): Promise<Images> {
     const { dataset, pipeline, seed, cache } = this.options;
-    const size = 3 * pipeline.imageSize ** 2;
-    const images = new Float32Array(samples.length * size);
+    const images = imagesFor(samples.length, pipeline);
     const starts = Array.from({ length: Math.ceil(samples.length / samplesPerJob) }, (_, i) => i * samplesPerJob);
     const results = await Promise.all(
       starts.map(async (start) => {
@@ -218,8 +234,8 @@ export class DataLoader {
           room: this.rooms.pop(),
         };
         const result = await this.workers.run(job);
-        images.set(result.images, start * size);
-        this.rooms.push(result.images.buffer);
+        images.take(result, 0, start, part.length);
+        this.rooms.push(result.pixels.buffer);
         return result;
       }),
     );
@@ -239,11 +255,16 @@ export class DataLoader {
   }
 }
 
-/** Samples and their planes. */
+/** Samples and their images. */
 interface Read {
   samples: Sample[];
-  images: Float32Array<ArrayBuffer>;
+  images: ImageBytes;
 }
+
+type Images = Pick<ImageJobResult, 'failures' | 'notes'> & Pick<Read, 'images'>;
+
+const imagesFor = (count: number, pipeline: Pipeline): ImageBytes =>
+  new ImageBytes(count, pipeline.imageSize, mostBoxes(pipeline), pipeline.normalization);
 
 /** By image: why it could not be read, and how others were read. */
 interface Problems {
@@ -257,12 +278,12 @@ interface Loaded {
 }
 
 /** What is left of a batch without some of its samples. */
-function without(samples: Sample[], images: Float32Array<ArrayBuffer>, positions: readonly number[]): Read {
+function without(samples: Sample[], images: ImageBytes, positions: readonly number[]): Read {
   if (positions.length === 0) return { samples, images };
-  const size = images.length / samples.length;
   const left = [...samples.keys()].filter((position) => !positions.includes(position));
-  const kept = new Float32Array(left.length * size);
-  left.forEach((from, to) => kept.set(images.subarray(from * size, (from + 1) * size), to * size));
+  const { imageSize, boxesPerImage, normalization } = images;
+  const kept = new ImageBytes(left.length, imageSize, boxesPerImage, normalization);
+  left.forEach((from, to) => kept.take(images, from, to, 1));
   return { samples: left.map((position) => samples[position]), images: kept };
 }
 
