@@ -7,6 +7,7 @@ import { bodyLimit } from 'hono/body-limit';
 import { secureHeaders } from 'hono/secure-headers';
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { Engine } from '../../engine/index.ts';
+import { ImageBytes } from '../data/image-bytes.ts';
 import { ImageWorkers } from '../data/node/image-workers.ts';
 import type { Answer, ImageModel } from '../image-model.ts';
 import { Batcher, Busy } from './batcher.ts';
@@ -115,9 +116,12 @@ interface Prepared {
 function decoderFor({ pipeline }: ServedModel, workers: ImageWorkers): (upload: Upload) => Promise<Prepared> {
   const constant = { seed: 0, epoch: 0, pipeline, root: undefined, cache: undefined };
   return async ({ name, bytes }) => {
-    const { images, failures } = await workers.run({ ...constant, samples: [{ index: 0, copy: 0, bytes, name }] });
-    if (failures.length > 0) throw ofImage(failures[0].error.code, failures[0].error.message);
-    return { name, planes: images };
+    const result = await workers.run({ ...constant, samples: [{ index: 0, copy: 0, bytes, name }] });
+    const [failure] = result.failures;
+    if (failure) throw ofImage(failure.error.code, failure.error.message);
+    const image = new ImageBytes(1, pipeline.imageSize, 0, pipeline.normalization);
+    image.take(result, 0, 0, 1);
+    return { name, planes: image.normalized() };
   };
 }
 

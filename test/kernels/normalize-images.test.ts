@@ -68,7 +68,7 @@ it('a box is read as it was written', () => {
 describe('mistakes', () => {
   const engine = useEngineAs({});
   it('are named', () => {
-    const [pixels, table] = [engine().zeros([3], 'u32'), engine().zeros([3, 256])];
+    const [pixels, table] = [engine().tensor([0, 0, 0], [3], 'u32'), engine().zeros([3, 256])];
     const images = engine().empty([1, 3, 2, 3]);
     expect(() => normalizeImages({ pixels, table, boxes: null }, images)).toThrow(/do not fit together/);
   });
