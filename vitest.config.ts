@@ -1,12 +1,44 @@
+import { readdirSync } from 'node:fs';
 import { defineConfig } from 'vitest/config';
+
+/** Folders of tests that stay inside one process and leave nothing behind in it, so that files share processes. */
+const UNITS = ['kernels', 'ops', 'nn', 'engine', 'models', 'export', 'support'];
+/** Files that replace modules, which needs a process without them. */
+const MOCKED = ['test/engine/atomic-file.test.ts'];
+
+const notUnits = (name: string): boolean => !UNITS.includes(name);
+const filesOf = (folders: readonly string[]): string[] => folders.map((name) => `test/${name}/**/*.test.ts`);
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    // One file at a time: every file drives the same GPU (or, on a software adapter, the same cores).
-    fileParallelism: false,
     pool: 'forks',
+    // Most of the time goes into compiling kernels and into references, which are work for one core each.
+    maxWorkers: 2,
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    tags: [{ name: 'slow', description: 'files that take more than four seconds: left out by `npm run test:quick`' }],
+    projects: [
+      {
+        extends: true,
+        test: {
+          // Programs that are started, trainings, a browser, threads.
+          name: 'programs',
+          include: [...filesOf(readdirSync('test').filter(notUnits)), ...MOCKED],
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'units',
+          include: filesOf(UNITS),
+          exclude: MOCKED,
+          isolate: false,
+          unstubEnvs: true,
+          restoreMocks: true,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
   },
 });

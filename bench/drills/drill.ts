@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DeitError, readSafetensorsFile } from '../../engine/node.ts';
 import { PhiloxStream, Purpose } from '../../engine/index.ts';
+import { bundled } from '../bundled.ts';
 
 /** A drill returns one line of figures, or throws `Broken` if the promise did not hold. */
 export type Drill = (options: DrillOptions) => Promise<string>;
@@ -66,9 +67,9 @@ export interface Running {
   readonly said: (text: string | RegExp) => Promise<void>;
 }
 
-/** Starts `deit <args>` from the sources. */
-export function startDeit(args: readonly string[], environment: Record<string, string> = {}): Running {
-  const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'deit/cli/main.ts'), ...args], {
+/** Starts `deit <args>`. */
+export async function startDeit(args: readonly string[], environment: Record<string, string> = {}): Promise<Running> {
+  const child = spawn(process.execPath, [await bundled('deit/cli/main.ts'), ...args], {
     cwd: root,
     env: { ...process.env, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -98,8 +99,10 @@ export function startDeit(args: readonly string[], environment: Record<string, s
   return { child, finished, said };
 }
 
-export const runDeit = (args: readonly string[], environment?: Record<string, string>): Promise<Finished> =>
-  startDeit(args, environment).finished;
+export async function runDeit(args: readonly string[], environment?: Record<string, string>): Promise<Finished> {
+  const { finished } = await startDeit(args, environment);
+  return finished;
+}
 
 /** Runs to the end, which has to be a good one. */
 export async function runWell(args: readonly string[], environment?: Record<string, string>): Promise<string> {

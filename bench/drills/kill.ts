@@ -4,7 +4,7 @@ import { Broken, drawsOf, expectThat, runWell, sleep, smallRecipe, startDeit, we
 import type { DrillOptions, Running } from './drill.ts';
 
 const KILLS = 200;
-const STEPS = 40;
+const STEPS = 16;
 /** What a kill aims at: any moment from the start of the process, the training itself, or the writing of a checkpoint. */
 const AIMS = ['anywhere', 'training', 'writing', 'writing'] as const;
 /** Share of the kills that has to fall inside the writing of a checkpoint. */
@@ -37,7 +37,7 @@ export async function kill({ folder, count, seed, say }: DrillOptions): Promise<
     rmSync(run, { recursive: true });
   };
   while (done < kills) {
-    const running = startDeit(args);
+    const running = await startDeit(args);
     const wasKilled = await strike(running, AIMS[draws.integer(AIMS.length)], run, seconds, draws);
     const { code, output } = await running.finished;
     if (!wasKilled) {

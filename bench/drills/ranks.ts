@@ -47,7 +47,7 @@ export async function ranks({ folder, count, seed, say }: DrillOptions): Promise
   while (done < kills) {
     const world = WORLDS[draws.integer(WORLDS.length)];
     const before = reached(run);
-    const running = startDeit([...train(run), '--processes', String(world)]);
+    const running = await startDeit([...train(run), '--processes', String(world)]);
     // Half of the kills hit the training itself, the others any moment from the start.
     if (draws.integer(2) === 0)
       await Promise.race([running.said(/student +\d+\//).catch(() => undefined), running.finished]);

@@ -13,7 +13,7 @@ export async function resume({ folder }: DrillOptions): Promise<string> {
   const [whole, parted] = [join(folder, 'whole'), join(folder, 'parted')];
   const train = ['train', '--recipe', recipe, '--steps', String(STEPS), '--output'];
   await runWell([...train, whole]);
-  const first = startDeit([...train, parted]);
+  const first = await startDeit([...train, parted]);
   // One line for every second step.
   await first.said(/student +16\/40/);
   first.child.kill('SIGTERM');

@@ -21,7 +21,7 @@ export async function signals({ folder }: DrillOptions): Promise<string> {
     ['SIGHUP', 129],
   ] as const) {
     rmSync(run, { recursive: true });
-    const first = startDeit(args);
+    const first = await startDeit(args);
     await first.said(/student +\d+\//);
     const second = runDeit(['train', '--resume', run]);
     const refused = await Promise.race([second, first.finished.then(() => null)]);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseSafetensors, serializeSafetensors, storeElements, storeFloats, toFloat32 } from '../../engine/index.ts';
 import type { StoredTensor } from '../../engine/index.ts';
+import { bundled } from '../../bench/bundled.ts';
 import { summarizeModel } from '../../deit/models/registry.ts';
 import { expectClose } from '../support/close.ts';
 import { integers, uniform, weight } from '../support/generator.ts';
@@ -19,10 +20,11 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const path = (name: string): string => join(folder, name);
 
-/** Runs `deit` as a user would, from the source. */
-function deit(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
+/** Runs `deit` as a user would. */
+async function deit(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
+  const program = await bundled('deit/cli/main.ts');
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', 'deit/cli/main.ts', ...args]);
+    const child = spawn(process.execPath, [program, ...args]);
     let [out, err] = ['', ''];
     child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
     child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));

@@ -4,17 +4,20 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bundled } from '../../bench/bundled.ts';
 import { smallRecipe } from '../../bench/drills/drill.ts';
 import { guardTerminal, printable } from '../../deit/cli/streams.ts';
 
 let folder = '';
-beforeAll(() => {
+let program = '';
+beforeAll(async () => {
+  program = await bundled('deit/cli/main.ts');
   folder = mkdtempSync(join(tmpdir(), 'deit-streams-'));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const start = (...args: string[]): ChildProcess =>
-  spawn(process.execPath, ['--import', 'tsx', 'deit/cli/main.ts', ...args], {
+  spawn(process.execPath, [program, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     // Where the tests themselves run under nohup, the command would heed it.
     env: { ...process.env, _: process.execPath },
@@ -39,7 +42,7 @@ describe('a command whose output nobody reads any more', () => {
   });
 
   it.runIf(existsSync('/dev/full'))('says that a full disk took its results', async () => {
-    const script = `"${process.execPath}" --import tsx deit/cli/main.ts summary deit_tiny_patch16_224 > /dev/full`;
+    const script = `"${process.execPath}" "${program}" summary deit_tiny_patch16_224 > /dev/full`;
     const child = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'pipe'] });
     let err = '';
     child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));

@@ -1,3 +1,4 @@
+/** @module-tag slow */
 /**
  * Exported ONNX files, run by ONNX Runtime's WebAssembly build, against timm in float64. bench/interop/onnx_check.py does the
  * same with ONNX's own checker and the native runtime.

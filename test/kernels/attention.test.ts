@@ -1,3 +1,4 @@
+/** @module-tag slow */
 import { describe, expect, it } from 'vitest';
 import { attentionWeights, scaledDotProductAttention } from '../../engine/node.ts';
 import { attentionForward, attentionKeyValueGradient, attentionQueryGradient } from '../../kernels/attention/index.ts';

@@ -1,3 +1,4 @@
+/** @module-tag slow */
 import { describe, expect, it } from 'vitest';
 import { autocast, conv2d, to } from '../../engine/node.ts';
 import type { Engine, Tensor } from '../../engine/node.ts';

@@ -1,3 +1,4 @@
+/** @module-tag slow */
 import { describe, expect, it } from 'vitest';
 import { gelu } from '../../engine/ops/gelu.ts';
 import { geluReference } from '../../kernels/gelu/reference.ts';

@@ -1,3 +1,4 @@
+/** @module-tag slow */
 import { describe, expect, it } from 'vitest';
 import { matmul } from '../../kernels/matmul/index.ts';
 import type { Epilogue, MatmulProblem } from '../../kernels/matmul/index.ts';

@@ -1,3 +1,4 @@
+/** @module-tag slow */
 import { describe, expect, it } from 'vitest';
 import { matmul } from '../../engine/node.ts';
 import type { Tensor } from '../../engine/node.ts';

@@ -1,3 +1,4 @@
+/** @module-tag slow */
 import { describe, expect, it } from 'vitest';
 import * as ops from '../../engine/node.ts';
 import { columnSum } from '../../kernels/reduce/index.ts';

@@ -1,3 +1,4 @@
+/** @module-tag slow */
 import { describe, expect, it } from 'vitest';
 import { logSoftmax, softmax } from '../../engine/ops/softmax.ts';
 import { softmaxReference } from '../../kernels/softmax/reference.ts';

@@ -1,3 +1,4 @@
+/** @module-tag slow */
 import { describe, expect, it } from 'vitest';
 import { DeitError, add, crossEntropy, indexSelect, slice } from '../../engine/index.ts';
 import type { Engine, Tensor } from '../../engine/index.ts';

@@ -1,3 +1,4 @@
+/** @module-tag slow */
 import { describe, expect, it } from 'vitest';
 import type { VisionTransformer } from '../../deit/models/deit.ts';
 import { createModel } from '../../deit/models/registry.ts';

@@ -1,3 +1,4 @@
+/** @module-tag slow */
 /** Every differentiable operator against PyTorch in float64, forward and backward: test/golden/ops.*. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';

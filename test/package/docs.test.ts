@@ -6,6 +6,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import sharp from 'sharp';
 import { afterAll, describe, expect, it } from 'vitest';
+import { bundled } from '../../bench/bundled.ts';
 import { uniform } from '../support/close.ts';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
@@ -18,16 +19,9 @@ const blocks = (page: string, language: string): string[] =>
     ([, text]) => text,
   );
 
-/** Runs Node with the loader for TypeScript. */
-const node = (...args: string[]) =>
-  promisify(execFile)(
-    process.execPath,
-    ['--import', pathToFileURL(join(root, 'node_modules/tsx/dist/loader.mjs')).href, ...args],
-    {
-      cwd: folder,
-      maxBuffer: 2 ** 24,
-    },
-  );
+const node = (...args: string[]) => promisify(execFile)(process.execPath, args, { cwd: folder, maxBuffer: 2 ** 24 });
+/** Node's argument for the loader for TypeScript, from any folder. */
+const loader = `--import=${pathToFileURL(join(root, 'node_modules/tsx/dist/loader.mjs')).href}`;
 
 /** Runs a program of a page as if the package were installed, and returns what it prints. */
 async function runProgram(page: string): Promise<unknown> {
@@ -40,7 +34,7 @@ async function runProgram(page: string): Promise<unknown> {
       (_, room: string) => `'${pathToFileURL(join(root, room, 'node.ts')).href}'`,
     ),
   );
-  return JSON.parse((await node(file)).stdout);
+  return JSON.parse((await node(loader, file)).stdout);
 }
 
 describe('programs in the documentation', () => {
@@ -89,7 +83,7 @@ describe('commands in the documentation', () => {
         '--set',
         'data.workers=0',
       ];
-      await node(join(root, 'deit/cli/main.ts'), ...words, ...(words[0] === 'finetune' ? short : []));
+      await node(await bundled('deit/cli/main.ts'), ...words, ...(words[0] === 'finetune' ? short : []));
     }
     const run = readdirSync(join(folder, 'runs/flowers'));
     for (const file of ['student.safetensors', 'config.json', 'metrics.jsonl', 'metrics.csv', 'report.html']) {

@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { bundled } from '../../bench/bundled.ts';
 
 /** Runs a program of deit/examples and returns what it prints. */
 async function run(name: string, ...args: string[]): Promise<Record<string, number[]>> {
-  const command = ['--import', 'tsx', `deit/examples/${name}.ts`, ...args];
+  const command = [await bundled(`deit/examples/${name}.ts`), ...args];
   const { stdout } = await promisify(execFile)(process.execPath, command, { timeout: 110_000 });
   return JSON.parse(stdout) as Record<string, number[]>;
 }

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundled } from '../../bench/bundled.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -63,15 +64,14 @@ export interface RankOptions {
 }
 
 /** Runs a TypeScript program on every rank. */
-export function runRanks(
+export async function runRanks(
   mpi: Mpi,
   count: number,
   program: string,
   args: readonly string[] = [],
   { environment = {}, cwd = root, seconds = 100 }: RankOptions = {},
 ): Promise<Ended> {
-  const tsx = fileURLToPath(import.meta.resolve('tsx'));
-  const node = [process.execPath, '--import', tsx, join(root, program), ...args];
+  const node = [process.execPath, await bundled(program), ...args];
   const start = performance.now();
   const child = spawn(mpi.mpirun, [...mpi.flags, '-n', String(count), ...node], {
     cwd,
