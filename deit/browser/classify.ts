@@ -1,64 +1,76 @@
 /** Classifies a photo and shows where the tokens look. */
-import { PhiloxStream, Purpose, parseSafetensors } from '../../engine/index.ts';
+import { PhiloxStream, Purpose } from '../../engine/index.ts';
 import type { Engine } from '../../engine/index.ts';
-import { stateValues } from '../../nn/index.ts';
-import { evaluationPipeline, makeTransform } from '../data/index.ts';
-import type { RgbImage } from '../data/index.ts';
+import { makeTransform } from '../data/index.ts';
+import type { EvaluationPipeline, RgbImage } from '../data/index.ts';
+import { ForwardPass } from '../forward-pass.ts';
 import { averageLogits, likeliest } from '../logits.ts';
-import { createModel, describeModel } from '../models/index.ts';
+import type { HostLogits } from '../logits.ts';
+import { VisionTransformer } from '../models/index.ts';
 import type { Classifier } from '../models/index.ts';
 import { enlarge, toPicture } from '../report/examine-model.ts';
 import { attentionMaps } from '../report/attention.ts';
 import type { AttentionMaps } from '../report/attention.ts';
 import { overlay, tile } from '../report/heat.ts';
-import { loadWeights } from '../weights/index.ts';
 import { element, pictureFigure } from './dom.ts';
-
-/** A model with what is needed to use it on photos. */
-export interface Opened {
-  readonly model: Classifier;
-  readonly imageSize: number;
-  readonly classes: readonly string[];
-  /** What was done to the weights when they were loaded, one sentence each. */
-  readonly notes: readonly string[];
-}
-
-/** Builds a model and loads a safetensors file into it. */
-export function openModel(engine: Engine, spec: string, bytes: Uint8Array, classes: readonly string[]): Opened {
-  const model = createModel(engine, spec);
-  const { notes } = loadWeights(model, stateValues(parseSafetensors(bytes, spec).tensors), { source: spec });
-  model.eval();
-  return { model, imageSize: describeModel(spec).imageSize, classes, notes };
-}
+import type { Opened } from './models.ts';
 
 /** The photo as the model takes it: [3, size, size], normalised. */
-export function prepare(photo: RgbImage, imageSize: number): Float32Array {
-  const pixels = new Float32Array(3 * imageSize * imageSize);
+export function prepare(photo: RgbImage, pipeline: EvaluationPipeline): Float32Array {
+  const pixels = new Float32Array(3 * pipeline.imageSize ** 2);
   // The evaluation transform draws nothing.
   const still = new PhiloxStream(0, Purpose.augment);
-  // Pictures that have the model's size already, such as CIFAR's, are taken whole.
-  const whole = photo.width === imageSize && photo.height === imageSize;
-  makeTransform(evaluationPipeline({ imageSize, ...(whole ? { cropPct: 1 } : {}) }))(photo, still, pixels, 0);
+  makeTransform(pipeline)(photo, still, pixels, 0);
   return pixels;
 }
 
-/** Runs a photo through a model and shows answers and attention in `place`. */
+/** Runs a photo through a model and shows answers, and of a transformer its attention, in `place`. */
 export async function classify(
   engine: Engine,
-  { model, imageSize, classes }: Opened,
+  { model, pipeline, classes }: Opened,
   photo: RgbImage,
   place: HTMLElement,
-): Promise<AttentionMaps> {
-  const pixels = prepare(photo, imageSize);
-  const maps = await attentionMaps(engine, model, pixels);
-  const seen = enlarge(toPicture(pixels, imageSize), 112);
+): Promise<HostLogits> {
+  const pixels = prepare(photo, pipeline);
+  const isTransformer = model instanceof VisionTransformer;
+  const maps = isTransformer ? await attentionMaps(engine, model, pixels) : null;
+  const logits = maps ?? (await logitsOf(engine, model, pixels, pipeline.imageSize));
+  const seen = enlarge(toPicture(pixels, pipeline.imageSize), 112);
   const answers = document.createElement('div');
   answers.className = 'maps';
-  answers.append(pictureFigure(seen, 'as the model sees it'), bars('class head', maps.cls, classes));
-  if (maps.dist) {
-    answers.append(bars('distillation head', maps.dist, classes));
-    answers.append(bars('average of both', averageLogits(maps), classes));
+  const head = (title: string, values: Float32Array): HTMLElement =>
+    bars(
+      title,
+      likeliest(values, 5).map(({ class: index, probability }) => ({
+        name: classes[index] ?? `class ${index}`,
+        probability,
+      })),
+    );
+  answers.append(pictureFigure(seen, 'as the model sees it'), head('class head', logits.cls));
+  if (logits.dist) {
+    answers.append(head('distillation head', logits.dist), head('average of both', averageLogits(logits)));
   }
+  place.replaceChildren(answers, ...(maps ? attentionPictures(maps, seen) : []));
+  return logits;
+}
+
+/** What somewhere else has answered for a photo. */
+export function showAnswers(photo: RgbImage, title: string, answers: readonly Named[], place: HTMLElement): void {
+  const shown = element('div', '', { class: 'maps' });
+  shown.append(pictureFigure(photo, 'the photo'), bars(title, answers));
+  place.replaceChildren(shown);
+}
+
+async function logitsOf(engine: Engine, model: Classifier, pixels: Float32Array, size: number): Promise<HostLogits> {
+  const pass = new ForwardPass(engine, model, 1, size);
+  try {
+    return await pass.run(pixels, () => 'the photo');
+  } finally {
+    pass.release();
+  }
+}
+
+function attentionPictures(maps: AttentionMaps, seen: RgbImage): HTMLElement[] {
   const attention = document.createElement('div');
   attention.className = 'maps';
   for (const { token, rollout } of maps.tokens) {
@@ -72,22 +84,26 @@ export async function classify(
     if (rows.length > 0) grids.append(pictureFigure(tile(rows), `${token} token`));
   }
   all.append(grids);
-  place.replaceChildren(answers, attention, all);
-  return maps;
+  return [attention, all];
 }
 
-/** The five likeliest classes. */
-function bars(title: string, logits: Float32Array, classes: readonly string[]): HTMLElement {
+interface Named {
+  readonly name: string;
+  readonly probability: number;
+}
+
+/** Classes and their probabilities, as bars. */
+function bars(title: string, answers: readonly Named[]): HTMLElement {
   const table = element('table', '', { class: 'answers' });
   table.append(element('caption', title));
-  for (const { class: index, probability } of likeliest(logits, 5)) {
+  for (const { name, probability } of answers) {
     const row = element('tr');
     const bar = element('td');
     const filled = element('span', '', { class: 'bar' });
     // Not as an attribute: the page's policy takes no styles in attributes.
     filled.style.width = `${(120 * probability).toFixed(1)}px`;
     bar.append(filled);
-    row.append(element('td', classes[index] ?? `class ${index}`), bar);
+    row.append(element('td', name), bar);
     row.append(element('td', `${(100 * probability).toFixed(1)} %`, { class: 'n' }));
     table.append(row);
   }

@@ -1,14 +1,15 @@
 /** The page: finds the adapter, classifies photos, trains on the CIFAR-10 sample. */
 import { DeitError, createEngine } from '../../engine/index.ts';
 import type { Engine } from '../../engine/index.ts';
-import { cifar10Classes } from '../data/index.ts';
+import { cifar10Classes, evaluationPipeline } from '../data/index.ts';
 import type { RgbImage } from '../data/index.ts';
-import { classify, openModel } from './classify.ts';
-import type { Opened } from './classify.ts';
+import { classify, showAnswers } from './classify.ts';
 import { byId, element, fetchBytes } from './dom.ts';
 import { LiveChart } from './live-chart.ts';
 import { decodePhoto } from '../data/photo.ts';
-import { openSample, trainInPage } from './train.ts';
+import { chosenFile, freeModel, isWeights, modelFile, openModel, preferred } from './models.ts';
+import type { Opened } from './models.ts';
+import { openSample, studentSpec, trainInPage } from './train.ts';
 import type { Cifar } from './train.ts';
 
 const SHIPPED = 'deit_tiny_patch16_224';
@@ -48,66 +49,99 @@ function attempt(action: () => Promise<void>): void {
     });
 }
 
+/** The model of the server that brings the page, if it has one. */
+interface ServerModel {
+  readonly model: string;
+}
+
 async function start(): Promise<void> {
-  let engine: Engine;
+  const { server } = JSON.parse(new TextDecoder().decode(await fetchBytes('site.json'))) as {
+    server: ServerModel | null;
+  };
+  let engine: Engine | null = null;
   try {
     engine = await createEngine();
   } catch (error) {
     if (!(error instanceof DeitError)) throw error;
     byId('without-webgpu', HTMLElement).hidden = false;
-    say(error.message);
-    return;
+    if (!server) {
+      say(error.message);
+      return;
+    }
   }
-  const { name, software, advice } = engine.adapter;
-  state.adapter = name;
-  byId('adapter', HTMLElement).textContent = `${name}${software ? ' (software: slow)' : ''}`;
-  if (advice) byId('advice', HTMLElement).textContent = `For more speed: ${advice}.`;
-  const names = new TextDecoder()
-    .decode(await fetchBytes('imagenet-classes.txt'))
-    .trimEnd()
-    .split('\n');
+  if (engine) {
+    const { name, software, advice } = engine.adapter;
+    state.adapter = name;
+    byId('adapter', HTMLElement).textContent = `${name}${software ? ' (software: slow)' : ''}`;
+    if (advice) byId('advice', HTMLElement).textContent = `For more speed: ${advice}.`;
+  } else byId('adapter', HTMLElement).textContent = 'none here: the server computes';
+  const shipped = engine && (await openShipped(engine));
+  const page = new Page(engine, { shipped, trained: null, own: null }, server);
+  page.listen();
+  say(['ready: drop a photo, or train', ...(shipped?.notes ?? [])].join('; '));
+}
+
+async function openShipped(engine: Engine): Promise<Opened> {
+  const names = new TextDecoder().decode(await fetchBytes('imagenet-classes.txt'));
   const bytes = await fetchBytes(`${SHIPPED}.safetensors`, (share) =>
     say(`loading DeiT-Ti: ${Math.round(100 * share)} %`),
   );
-  const shipped = openModel(engine, SHIPPED, bytes, names);
-  const page = new Page(engine, shipped);
-  page.listen();
-  say(['ready: drop a photo, or train', ...shipped.notes].join('; '));
+  return openModel(engine, SHIPPED, bytes, { spec: SHIPPED, classes: names.trimEnd().split('\n') });
 }
 
+/** Weights beyond this are not read: the page has them in memory twice. */
+const MOST_WEIGHTS = 2 ** 30;
+
+type ModelName = 'shipped' | 'trained' | 'own';
+
 class Page {
-  private photo: RgbImage | null = null;
-  private trained: Opened | null = null;
+  private photo: { readonly file: File; readonly pixels: RgbImage } | null = null;
   private sample: Cifar | null = null;
   private stop: AbortController | null = null;
   /** One thing at a time on the GPU. */
   private queue: Promise<void> = Promise.resolve();
+  private readonly choice = byId('model', HTMLSelectElement);
 
   constructor(
-    private readonly engine: Engine,
-    private readonly shipped: Opened,
+    private readonly engine: Engine | null,
+    private readonly models: Record<ModelName, Opened | null>,
+    private readonly server: ServerModel | null,
   ) {}
 
   listen(): void {
     const drop = byId('drop', HTMLElement);
     const file = byId('file', HTMLInputElement);
-    const take = (chosen: File | undefined): void => {
+    file.addEventListener('change', () => {
+      const chosen = preferred([...(file.files ?? [])]);
       if (chosen) this.enqueue(() => this.open(chosen));
-    };
-    file.addEventListener('change', () => take(file.files?.[0]));
+    });
     drop.addEventListener('dragover', (event) => event.preventDefault());
     drop.addEventListener('drop', (event) => {
       event.preventDefault();
-      take(event.dataTransfer?.files[0]);
+      // What was dropped can be asked for only now.
+      const dropped = event.dataTransfer && chosenFile(event.dataTransfer);
+      this.enqueue(async () => {
+        const chosen = await dropped;
+        if (chosen) await this.open(chosen);
+      });
     });
-    const model = byId('model', HTMLSelectElement);
-    model.addEventListener('change', () => this.enqueue(() => this.show()));
+    this.choice.addEventListener('change', () => this.enqueue(() => this.show()));
+    const sample = byId('sample', HTMLButtonElement);
+    sample.addEventListener('click', () => this.enqueue(() => this.openSamplePhoto()));
     const button = byId('train', HTMLButtonElement);
     button.addEventListener('click', () => {
       if (this.stop) this.stop.abort();
       else this.enqueue(() => this.train());
     });
-    for (const control of [file, model, button]) control.disabled = false;
+    const save = byId('save', HTMLButtonElement);
+    save.addEventListener('click', () => this.enqueue(() => this.save()));
+    const controls: (HTMLInputElement | HTMLSelectElement | HTMLButtonElement)[] = [file, this.choice, sample];
+    for (const control of this.engine ? [...controls, button] : controls) control.disabled = false;
+    if (this.server) {
+      const option = new Option(`${this.server.model.split(' ')[0]}, on the server`, 'server', true, true);
+      this.choice.prepend(option);
+    }
+    if (!this.engine) byId('shipped-model', HTMLOptionElement).disabled = true;
   }
 
   private enqueue(action: () => Promise<void>): void {
@@ -117,29 +151,89 @@ class Page {
     });
   }
 
+  /** A photo, or weights. */
   private async open(file: File): Promise<void> {
-    this.photo = await decodePhoto(file);
+    if (isWeights(file.name)) return this.openWeights(file);
+    this.photo = { file, pixels: await decodePhoto(file) };
     await this.show();
   }
 
-  /** The photo through the chosen model. */
-  private async show(): Promise<void> {
+  private async openSamplePhoto(): Promise<void> {
+    await this.open(new File([(await fetchBytes('sample.jpg')) as Uint8Array<ArrayBuffer>], 'sample.jpg'));
+  }
+
+  private async openWeights(file: File): Promise<void> {
+    const engine = this.expectEngine();
+    if (file.size > MOST_WEIGHTS) {
+      throw new DeitError('bad-data', 'The file of weights is too large for a page.', {
+        where: file.name,
+        expected: `at most ${MOST_WEIGHTS} bytes`,
+        found: `${file.size} bytes`,
+      });
+    }
+    const opened = openModel(engine, file.name, new Uint8Array(await file.arrayBuffer()));
+    if (this.models.own) freeModel(this.models.own.model);
+    this.models.own = opened;
+    const option = byId('dropped-model', HTMLOptionElement);
+    option.textContent = file.name;
+    option.disabled = false;
+    this.choice.value = 'own';
+    await this.show([`${file.name} is loaded: ${opened.classes.length} classes`, ...opened.notes]);
+  }
+
+  private expectEngine(): Engine {
+    if (this.engine) return this.engine;
+    throw new DeitError('no-adapter', 'Weights are used here by WebGPU, which this browser lacks.');
+  }
+
+  /** The photo through the chosen model, and what else there is to say. */
+  private async show(notes: readonly string[] = []): Promise<void> {
+    say(notes.join('; '));
     if (!this.photo) return;
-    const own = byId('model', HTMLSelectElement).value === 'trained';
     const start = performance.now();
-    const maps = await classify(
-      this.engine,
-      (own && this.trained) || this.shipped,
-      this.photo,
-      byId('result', HTMLElement),
-    );
-    state.logits = [...maps.cls];
-    say(`classified in ${((performance.now() - start) / 1000).toFixed(2)} s, attention and pictures included`);
+    const place = byId('result', HTMLElement);
+    const seconds = (): string => ((performance.now() - start) / 1000).toFixed(2);
+    if (this.choice.value === 'server') {
+      showAnswers(this.photo.pixels, 'answers of the server', await this.askServer(this.photo.file), place);
+      say([...notes, `classified by the server in ${seconds()} s`].join('; '));
+      return;
+    }
+    const opened = this.models[this.choice.value as ModelName];
+    if (!opened) return;
+    const { cls } = await classify(this.expectEngine(), opened, this.photo.pixels, place);
+    state.logits = [...cls];
+    say([...notes, `classified in ${seconds()} s, pictures included`].join('; '));
+  }
+
+  private async askServer(file: File): Promise<readonly { name: string; probability: number }[]> {
+    const body = new FormData();
+    body.append('image', file);
+    const answer = (await (await fetch('predict', { method: 'POST', body })).json()) as {
+      predictions?: { answers: { name: string; probability: number }[] }[];
+      error?: { message: string };
+    };
+    if (answer.predictions) return answer.predictions[0].answers;
+    throw new Error(answer.error?.message ?? 'the server does not answer');
+  }
+
+  private async save(): Promise<void> {
+    const trained = this.models.trained;
+    if (!trained) return;
+    const { classes, pipeline, model, spec } = trained;
+    const { imageSize, cropPct } = pipeline;
+    const blob = await modelFile(model, { model: spec, classes, imageSize, cropPct, interpolation: 'bicubic', data: 'cifar10-sample' }); // prettier-ignore
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(blob);
+    link.download = 'deit-trained-in-the-page.safetensors';
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    say(`saved as ${link.download}: drop it here another time, or give it to deit predict --weights`);
   }
 
   private async train(): Promise<void> {
     const number = (id: string): number => Math.max(0, Math.floor(byId(id, HTMLInputElement).valueAsNumber || 0));
     const button = byId('train', HTMLButtonElement);
+    const engine = this.expectEngine();
     this.stop = new AbortController();
     button.textContent = 'Stop';
     state.losses = [];
@@ -157,11 +251,13 @@ class Page {
       const loss = new LiveChart(place('Loss of the student'), 'step', ['class head', 'distillation head']);
       const accuracy = new LiveChart(place('Held-out accuracy, %'), 'step', ['class', 'distillation', 'average']);
       const watched = this.sample.validation.rgb(0);
+      const teacherSteps = number('teacher-steps');
+      const spec = studentSpec(teacherSteps > 0);
       let step = 0;
       await trainInPage({
-        engine: this.engine,
+        engine,
         data: this.sample,
-        teacherSteps: number('teacher-steps'),
+        teacherSteps,
         studentSteps: Math.max(1, number('student-steps')),
         batchSize: Math.max(2, number('batch-size')),
         signal: this.stop.signal,
@@ -178,13 +274,18 @@ class Page {
           const share = (value: number | null): number | null => (value === null ? null : 100 * value);
           accuracy.add(step, [held.class, held.distillation, held.average].map(share));
           const { training } = model;
-          this.trained = { model: model.eval(), imageSize: 32, classes: cifar10Classes, notes: [] };
-          await classify(this.engine, this.trained, watched, byId('watched', HTMLElement));
+          const pipeline = evaluationPipeline({ imageSize: 32, cropPct: 1 });
+          const earlier = this.models.trained?.model;
+          if (earlier && earlier !== model) freeModel(earlier);
+          this.models.trained = { model: model.eval(), spec, pipeline, classes: cifar10Classes, notes: [] };
+          await classify(engine, this.models.trained, watched, byId('watched', HTMLElement));
           model.train(training);
         },
       });
-      this.trained?.model.eval();
-      byId('own-model', HTMLOptionElement).disabled = this.trained === null;
+      const { trained } = this.models;
+      trained?.model.eval();
+      byId('own-model', HTMLOptionElement).disabled = trained === null;
+      byId('save', HTMLButtonElement).disabled = trained === null;
       say(`trained; the held-out picture below is a ${cifar10Classes[this.sample.validation.label(0)]}`);
     } finally {
       this.stop = null;

@@ -14,7 +14,9 @@ import { TrainStep } from '../train/step.ts';
 import { MemoryBatches } from './batches.ts';
 
 export const TEACHER = 'regnety_002 num_classes=10 stem_stride=1 stem_width=16 w0=16 wa=16 wm=2 depth=4 group_size=8';
-export const STUDENT = 'deit_tiny_distilled_patch16_224 img_size=32 patch_size=8 num_classes=10 embed_dim=96 depth=4';
+/** Without a teacher there is nothing that a distillation token could learn. */
+export const studentSpec = (hasTeacher: boolean): string =>
+  `deit_tiny${hasTeacher ? '_distilled' : ''}_patch16_224 img_size=32 patch_size=8 num_classes=10 embed_dim=96 depth=4`;
 
 export interface Cifar {
   readonly train: MemoryDataset;
@@ -54,7 +56,7 @@ export async function trainInPage(options: TrainingOptions): Promise<void> {
     teacher.requiresGrad_(false).eval();
   }
   if (signal.aborted) return;
-  const student = createModel(engine, STUDENT);
+  const student = createModel(engine, studentSpec(teacher !== null));
   const held = new MemoryBatches(data.validation, evaluationPipeline({ imageSize: 32, cropPct: 1 }), options.batchSize);
   const evaluator = new Evaluator(engine, student, held, 32);
   const every = Math.max(STEPS_BETWEEN_LOOKS, Math.ceil(studentSteps / LOOKS));

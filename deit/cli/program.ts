@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
 import { addDataCommands } from './data-commands.ts';
 import { DEFAULT_RECIPE } from './defaults.ts';
-import { WEIGHTS, examples, json, takesModel } from './shared-options.ts';
+import { WEIGHTS, examples, findsLr, json, takesModel } from './shared-options.ts';
 import { addServingCommands } from './serving-commands.ts';
 import { detectLaunch } from '../parallel/node/launcher.ts';
 import { packageVersion } from '../../engine/node/package.ts';
@@ -35,8 +35,7 @@ export function buildProgram(): Command {
       'train on so many processes of this machine, one a GPU, started by mpirun (or start the command by mpirun or srun yourself)',
     );
 
-  program
-    .command('train')
+  findsLr(program.command('train'))
     .description(
       'train a model; without options, a RegNetY teacher and then DeiT-Ti on the CIFAR-10 sample, in minutes',
     )
@@ -69,13 +68,13 @@ export function buildProgram(): Command {
       examples(
         'deit train',
         'deit train --data photos --set optim.lr=1e-4',
+        'deit train --data photos --find-lr',
         'deit train --recipe deit-ti-imagenet --data imagenet',
       ),
     )
     .action(async (_options, command: Command) => (await import('./train.ts')).train({ ...command.optsWithGlobals() }));
 
-  program
-    .command('finetune')
+  findsLr(program.command('finetune'))
     .description('teach a pretrained model the classes of your own images; without --weights, the DeiT-Ti that ships')
     .requiredOption(
       '--data <path>',

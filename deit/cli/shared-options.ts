@@ -16,3 +16,13 @@ export const takesModel = (command: Command): Command =>
 export const json = (): Option => new Option('--json', 'end with one line of JSON for programs');
 
 export const examples = (...lines: string[]): string => `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}`;
+
+/** The options of a command that can look for a learning rate instead of training. */
+export const findsLr = (command: Command): Command =>
+  command
+    .option(
+      '--find-lr [file]',
+      'no training: try growing learning rates for 100 steps (--steps), suggest one and plot the loss (default: find-lr.html)',
+    )
+    .option('--lr-min <x>', 'with --find-lr: least value of optim.lr', '1e-7')
+    .option('--lr-max <x>', 'with --find-lr: largest value of optim.lr', '1');

@@ -11,6 +11,7 @@ import { formatDuration, percent, tell as tellTerminal } from './progress.ts';
 import { cardOf, findCards } from '../parallel/node/cards.ts';
 import { describeTimes } from '../parallel/rank-times.ts';
 import { bindingAdvice, onRanks } from './ranks.ts';
+import type { FindLrCommand } from './find-lr.ts';
 import type { TrainOptions } from './recipe-options.ts';
 import { runTraining } from './run-training.ts';
 import { onSignals } from './signals.ts';
@@ -18,8 +19,12 @@ import { outliveReaders } from './streams.ts';
 import { styled } from './style.ts';
 
 /** `deit train`, on every rank where there are several. */
-export const train = (options: TrainOptions): Promise<void> =>
-  onRanks(options.processes, (ranks) => trainOn(ranks, options));
+export const train = async (options: TrainOptions & Partial<FindLrCommand>): Promise<void> =>
+  isFindingLr(options)
+    ? (await import('./find-lr.ts')).findLearningRate(options)
+    : onRanks(options.processes, (ranks) => trainOn(ranks, options));
+
+const isFindingLr = (options: Partial<FindLrCommand>): options is FindLrCommand => options.findLr !== undefined;
 
 async function trainOn(ranks: Communicator, options: TrainOptions): Promise<void> {
   // Rank 0 speaks for all.

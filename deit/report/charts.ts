@@ -20,6 +20,8 @@ export interface Chart {
   readonly x: readonly number[];
   readonly series: readonly Series[];
   readonly percent?: boolean;
+  /** A logarithmic axis; all of `x` is positive. */
+  readonly xLog?: boolean;
   readonly note?: string;
 }
 

@@ -123,6 +123,9 @@ export function parallelOf(recipe: Recipe, ranks: Communicator, software: boolea
   return { ranks, bucketBytes, wire: recipe['parallel.wire'] };
 }
 
+/** What `optim.lr` is multiplied by: DeiT's rule is in proportion to the batch. */
+export const lrScale = (recipe: Recipe): number => (recipe['optim.scaleLr'] ? recipe['data.batchSize'] / 512 : 1);
+
 /** The learning-rate curve of a training of `epochs` epochs (whole or not). */
 export function scheduleOf(recipe: Recipe, role: Role, epochs: number): Schedule {
   const batch = recipe['data.batchSize'];
@@ -131,7 +134,7 @@ export function scheduleOf(recipe: Recipe, role: Role, epochs: number): Schedule
     return { base, epochs, warmupEpochs: Math.min(0.1 * epochs, 5), warmupLr: base / 10, minLr: 0, per: 'step' };
   }
   return {
-    base: recipe['optim.lr'] * (recipe['optim.scaleLr'] ? batch / 512 : 1),
+    base: recipe['optim.lr'] * lrScale(recipe),
     epochs,
     warmupEpochs: recipe['schedule.warmupEpochs'],
     warmupLr: recipe['schedule.warmupLr'],

@@ -7,11 +7,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildSite } from '../../deit/browser/build.ts';
 import { listen } from '../../deit/serve/listen.ts';
 import { serveSite, siteOf } from '../../deit/serve/site.ts';
-import { buildModel } from '../../deit/train/node/open-model.ts';
+import { buildModel, openModel } from '../../deit/train/node/open-model.ts';
+import { assetPath } from '../../deit/data/node/assets.ts';
+import { PhiloxStream, Purpose, serializeSafetensors, storeFloats } from '../../engine/index.ts';
 import { evaluationPipeline, makeTransform } from '../../deit/data/index.ts';
 import type { RgbImage } from '../../deit/data/index.ts';
 import { toPng } from '../../deit/report/node/pictures.ts';
-import { PhiloxStream, Purpose } from '../../engine/index.ts';
 import { findChromium, launchChromium } from '../support/chromium.ts';
 import { uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
@@ -136,6 +137,66 @@ describe.runIf(chromium !== null)(title, () => {
     expect(await page.locator('#curves .uplot').count()).toBe(2);
     // Both tokens of a distilled model are watched.
     expect(await page.locator('#watched figcaption').allTextContents()).toContain('rollout of the distillation token');
+  });
+
+  it('saves what it has trained, and loads it again, as Node does', async () => {
+    const [download] = await Promise.all([page.waitForEvent('download'), page.click('#save')]);
+    const path = join(mkdtempSync(join(tmpdir(), 'deit-saved-')), download.suggestedFilename());
+    await download.saveAs(path);
+    await page.setInputFiles('#file', path);
+    await page.waitForFunction(
+      () => window.deit.idle && document.querySelector('#status')!.textContent.includes('loaded'),
+    );
+    expect(await page.inputValue('#model')).toBe('own');
+    await page.click('#sample');
+    await page.waitForFunction(() => window.deit.idle && document.querySelector('#status')!.textContent.includes('classified')); // prettier-ignore
+    const found = await page.evaluate(() => window.deit.logits!);
+    expect(found).toHaveLength(10);
+
+    const model = await openModel(path, { engine: engine() });
+    const photo = assetPath('photo', 'chelsea.jpg');
+    const [answers] = await model.classify([photo], { top: 10 });
+    const shown = await page
+      .locator('.answers:has(caption:text-is("average of both")) tr td:first-child')
+      .allTextContents();
+    expect(shown).toEqual(answers.slice(0, 5).map(({ name }) => name));
+    const best = await page.locator('.answers:has(caption:text-is("average of both")) td.n').first().textContent();
+    // The page shows a tenth of a percent; photos are decoded by two JPEG decoders, which differ by a level or two.
+    expect(Math.abs(parseFloat(best!) - 100 * answers[0].probability)).toBeLessThan(0.5);
+    await page.selectOption('#model', 'shipped');
+    await page.waitForFunction(() => window.deit.idle && window.deit.logits!.length === 1000);
+    // A tabby, by what ImageNet calls it.
+    expect(await page.locator('.answers td').first().textContent()).toMatch(/Egyptian Mau|tabby cat|tiger cat/);
+  });
+
+  it('says what is wrong with weights that it cannot load', async () => {
+    const nameless = serializeSafetensors(new Map([['x', storeFloats(new Float32Array(2), [2])]]));
+    for (const [buffer, expected] of [
+      [Buffer.from(nameless), 'do not say which model'],
+      [Buffer.from('nonsense'), 'nonsense.safetensors'],
+    ] as const) {
+      await page.setInputFiles('#file', { name: 'nonsense.safetensors', mimeType: 'application/octet-stream', buffer });
+      await page.waitForFunction((text) => window.deit.idle && document.querySelector('#status')!.textContent.includes(text), expected); // prettier-ignore
+    }
+    problems.splice(0, 2);
+  });
+
+  it('keeps its status in view on a phone, and fits its width', async () => {
+    const { width, height } = page.viewportSize()!;
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.fill('#teacher-steps', '0');
+    await page.fill('#student-steps', '4');
+    await page.click('#train');
+    await page.waitForFunction(() => document.querySelector('#status')!.textContent.includes('step 2 of 4'));
+    await page.locator('#curves').scrollIntoViewIfNeeded();
+    await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
+    const box = (await page.locator('#status').boundingBox())!;
+    expect(box.y).toBeGreaterThanOrEqual(0);
+    expect(box.y + box.height).toBeLessThan(844);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+    if (process.env.PAGE_PICTURE) await page.screenshot({ path: process.env.PAGE_PICTURE });
+    await page.waitForFunction(() => window.deit.idle, null, { timeout: 60_000 });
+    await page.setViewportSize({ width, height });
   });
 
   it('says what to do where there is no WebGPU', async () => {

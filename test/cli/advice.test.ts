@@ -30,7 +30,7 @@ const SETTING = new RegExp(`(?<![\\w./-])(?:${sections})\\.[a-z]\\w*(?![\\w.]*\\
 const FILES = /\.(safetensors|json|jsonl|lock|bin|onnx|ts|txt|owner)$/;
 /** Options of the script that builds the page, npm, apt-get, srun and mpirun. */
 const OF_OTHERS = [
-  '--serve',
+  '--page',
   '--omit',
   '--loglevel',
   '--no-install-recommends',

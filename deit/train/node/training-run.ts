@@ -12,7 +12,7 @@ import { adapterNames } from '../run-schemas.ts';
 import { alignClasses } from '../../weights/classes.ts';
 import { Evaluator } from '../evaluate.ts';
 import type { Accuracy } from '../tally.ts';
-import { applyPrecision, leftOutOfEpochs, microBatch, studentOf } from '../setup.ts';
+import { leftOutOfEpochs, microBatch, studentOf } from '../setup.ts';
 import { describePlan, planTraining, refuseUnfit } from '../training-plan.ts';
 import { loadModel, openCheckpoint, openCheckpointOver, saveModel } from './checkpoint.ts';
 import { headClasses } from './class-names.ts';
@@ -28,6 +28,7 @@ import { recordSession } from './sessions.ts';
 import type { RunFolder } from './run-folder.ts';
 import { removeUnfinished } from './run-state.ts';
 import type { ReadCheckpoint } from './run-state.ts';
+import { frozen, specFor, teacherSpec } from './run-models.ts';
 import { openSources, tellData } from './sources.ts';
 import type { Sources } from './sources.ts';
 import { Interrupted, trainModel } from './train-model.ts';
@@ -275,11 +276,7 @@ class TrainingRun {
     const saved = folder.file(MODEL_FILES.teacher);
     const isTrained = this.checkpoint?.position.role === 'student' && !recipe['teacher.weights'];
     const weights = recipe['teacher.weights'] ?? (isTrained ? saved : null);
-    const name = teacherOf(recipe);
-    // One that comes with weights may know more classes than the data has.
-    const own = describeModel(weights ? describeModel(name, { classes: sources.classes.length }).spec : specFor(name, sources)); // prettier-ignore
-    // A DeiT as teacher is brought to the student's resolution, whose images it sees; a RegNetY takes any.
-    const spec = own.imageSize === imageSize ? own.spec : describeModel(own.spec, { imageSize }).spec;
+    const spec = teacherSpec(recipe, sources, imageSize, weights !== null);
     const model = createModel(engine, spec);
     if (weights) {
       const classes = this.classesOfTeacher(sources, isTrained);
@@ -289,7 +286,7 @@ class TrainingRun {
         { classes, posEmbed: recipe['model.posEmbed'] },
         this.say,
       );
-      return { model: this.frozen(model), accuracy: await this.evaluate(model, sources, imageSize) };
+      return { model: frozen(model, recipe), accuracy: await this.evaluate(model, sources, imageSize) };
     }
     const card = this.card(spec, imageSize, sources);
     const { accuracy } = await trainModel(this.context(sources, imageSize), 'teacher', model, null, card);
@@ -297,7 +294,7 @@ class TrainingRun {
       await saveModel(saved, model, card);
       this.inputs = { ...this.inputs, teacher: await identifyWeights(saved) };
     }
-    return { model: this.frozen(model), accuracy };
+    return { model: frozen(model, recipe), accuracy };
   }
 
   /**
@@ -307,13 +304,6 @@ class TrainingRun {
   private classesOfTeacher({ classes }: Sources, isTrained: boolean): readonly string[] | undefined {
     if (!this.options.allowChangedData) return classes;
     return isTrained ? undefined : (this.checkpoint?.card?.classes ?? classes);
-  }
-
-  /** In evaluation mode, and in the student's precision. */
-  private frozen(model: Classifier): Classifier {
-    applyPrecision(model, this.recipe['model.precision']);
-    model.requiresGrad_(false).eval();
-    return model;
   }
 
   private async evaluate(model: Classifier, sources: Sources, imageSize: number): Promise<Accuracy> {
@@ -354,26 +344,4 @@ class TrainingRun {
   private seconds(): number {
     return (this.checkpoint?.position.seconds ?? 0) + (performance.now() - this.start) / 1000;
   }
-}
-
-function teacherOf(recipe: Recipe): string {
-  const name = recipe['teacher.model'];
-  if (name) return name;
-  throw new DeitError('bad-config', 'Distillation needs a teacher.', {
-    where: 'teacher.model',
-    fix: 'name one, for example --set "teacher.model=regnety_002 num_classes=10", or set distillation.type=none',
-  });
-}
-
-/** A model's name with the number of classes of the data, unless it states one itself, which must then be the same. */
-export function specFor(name: string, { classes, name: data }: Pick<Sources, 'classes' | 'name'>): string {
-  const own = describeModel(name);
-  if (own.classes === classes.length) return own.spec;
-  if (!own.spec.includes(' num_classes=')) return describeModel(name, { classes: classes.length }).spec;
-  throw new DeitError('bad-config', 'The model has another number of classes than the data.', {
-    where: `${name} on ${data}`,
-    expected: `${classes.length} classes`,
-    found: String(own.classes),
-    fix: `leave num_classes out of the model name, or make it ${classes.length}`,
-  });
 }
