@@ -50,16 +50,11 @@ export function huffmanBytes(): i32 {
 }
 
 /**
- * An entry of the look-up: value << 16 | size << 12 | run << 8 | bits to pass. The value of a coefficient is in it where code
- * and value together are short enough (it is never 0); else `size` bits follow that give it. 0: no code as short as LOOK.
+ * What a code says: run << 20 | size << 16 | bits of code and value together. Nothing needs to be known of the value for the next
+ * code to be found, so that a processor works on several at a time. 0: no code.
  */
-function entry(symbol: u32, length: i32, look: i32): i32 {
-  const size = <i32>(symbol & 15);
-  const plain = (((<i32>symbol) >> 4) << 8) | (size << 12) | length;
-  const left = LOOK - length - size;
-  if (size === 0 || left < 0) return plain;
-  const value = extend((look >> left) & ((1 << size) - 1), size);
-  return (value << 16) | (plain & 0xff00) | (length + size);
+function entry(symbol: i32, length: i32): i32 {
+  return ((symbol >> 4) << 20) | ((symbol & 15) << 16) | (length + (symbol & 15));
 }
 
 /** Makes a table from the 16 counts and the symbols of a DHT segment; false if they are no code. */
@@ -76,9 +71,8 @@ export function huffmanTable(counts: usize, symbols: usize, out: usize): bool {
       if (code >= 1 << length) return false;
       if (length > LOOK) continue;
       const first = code << (LOOK - length);
-      for (let look = first; look < first + (1 << (LOOK - length)); look++) {
-        store<i32>(out + (look << 2), entry(symbol, length, look));
-      }
+      const what = entry(symbol, length);
+      for (let look = first; look < first + (1 << (LOOK - length)); look++) store<i32>(out + (look << 2), what);
     }
     store<i32>(out + LIMITS + (length << 2), code << (16 - length));
     code <<= 1;
@@ -86,37 +80,56 @@ export function huffmanTable(counts: usize, symbols: usize, out: usize): bool {
   return true;
 }
 
-// The bit reader: `hold` has `count` bits from its top on, of which the last `padding` were not in the file.
+/*
+ * The bits of an interval between restarts are laid out backwards and without stuffed zeros, so that eight bytes at once are
+ * the next bits, the first of them on top, and nothing is to be looked for among them. What follows the last is zeros.
+ *
+ * `hold` has the bits on top, of which `count` were counted; the byte after those is at `at` + 7. `last` is where the interval's
+ * last byte is.
+ */
 let hold: u64 = 0;
 let count: i32 = 0;
-let padding: i32 = 0;
 let at: usize = 0;
-let end: usize = 0;
+let last: usize = 0;
+/** Where the next marker is in the file. */
+let marker: usize = 0;
 
-function startBits(from: usize): void {
-  at = from;
+/** Lays out the bytes from `from` up to the next marker or the end, downwards from `room`. */
+function startBits(from: usize, end: usize, room: usize): void {
+  let to = room;
+  const full = i8x16.splat(-1);
+  for (;;) {
+    while (from + 16 <= end) {
+      const bytes = v128.load(from);
+      if (v128.any_true(i8x16.eq(bytes, full))) break;
+      to -= 16;
+      v128.store(to, v128.swizzle(bytes, i8x16(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)));
+      from += 16;
+    }
+    // Byte by byte to the next 0xff, and over it.
+    let byte: u32 = 0;
+    while (from < end) {
+      byte = load<u8>(from);
+      if (byte === 0xff) break;
+      store<u8>(--to, byte);
+      from++;
+    }
+    if (from >= end || load<u8>(from, 1) !== 0) break;
+    store<u8>(--to, 0xff);
+    from += 2;
+  }
+  marker = from;
+  last = to;
+  v128.store(to - 16, i64x2(0, 0));
+  v128.store(to - 32, i64x2(0, 0));
+  at = room - 8;
   hold = 0;
   count = 0;
-  padding = 0;
 }
 
-/** Fills up byte by byte, over stuffed zeros and up to a marker; zeros after that. */
-function fillSlowly(): void {
-  while (count <= 56) {
-    let byte: u64 = 0;
-    if (at >= end) padding += 8;
-    else {
-      byte = load<u8>(at);
-      if (byte !== 0xff) at++;
-      else if (load<u8>(at, 1) === 0) at += 2;
-      else {
-        byte = 0;
-        padding += 8;
-      }
-    }
-    hold |= byte << (56 - count);
-    count += 8;
-  }
+/** Bits that are left of the interval; below 0 if more were taken than there are. */
+function bitsLeft(): i32 {
+  return ((<i32>(at + 8 - last)) << 3) + count;
 }
 
 /** The entry of a code longer than LOOK bits at the top of `bits`, or 0 if there is none. */
@@ -125,8 +138,7 @@ function longCode(table: usize, bits: u64): i32 {
   for (let length = LOOK + 1; length <= 16; length++) {
     if (top >= load<i32>(table + LIMITS + (length << 2))) continue;
     const index = (top >> (16 - length)) + load<i32>(table + OFFSETS + (length << 2));
-    const symbol = <i32>load<u8>(table + SYMBOLS + (index & 255));
-    return ((symbol & 15) << 12) | ((symbol >> 4) << 8) | length;
+    return entry(load<u8>(table + SYMBOLS + (index & 255)), length);
   }
   return 0;
 }
@@ -139,97 +151,84 @@ let dc2: i32 = 0;
 /** More than any coefficient of an image of 8 bits, and so little that nothing overflows, which decoders do differently. */
 const LARGEST: i32 = 4096;
 
-/** Signed value of `size` bits: those that begin with 0 are negative. */
-function extend(value: i32, size: i32): i32 {
-  return value < 1 << (size - 1) ? value - (1 << size) + 1 : value;
+/** The value of `what`, which ends its bits: `size` of them, of which the first is 0 if it is negative. */
+function valueOf(bits: u64, what: i32, size: i32): i32 {
+  const mask = (1 << size) - 1;
+  const raw = (<i32>(bits >>> (64 - (what & 63)))) & mask;
+  return raw - (mask & ((raw >>> (size - 1)) - 1));
 }
 
 /**
- * Reads one block into `block` (zeroed by the caller; anything in it if it will not be looked at), dequantized. Gives the
- * number of positions read: 1 if there is only the mean; 0 on a broken code.
+ * Reads one block into `block` (zeroed by the caller), dequantized. Gives the number of positions read: 1 if there is only the mean;
+ * 0 on a broken code. `isWanted` false: only passes over it, and keeps its mean.
  */
-function readBlock(component: Component, block: usize, previous: i32): i32 {
+function readBlock(component: Component, block: usize, previous: i32, isWanted: bool): i32 {
   let bits = hold;
   let left = count;
-  if (left < 32) {
-    fillSlowly();
-    bits = hold;
-    left = count;
-  }
+  let from = at;
   const dc = component.dc;
   const ac = component.ac;
   const quantization = component.quantization;
-  let code = load<i32>(dc + ((<usize>(bits >>> (64 - LOOK))) << 2));
-  if (code === 0) code = longCode(dc, bits);
-  if (code === 0 || (code & 0xf00) !== 0) return 0;
-  bits <<= code & 31;
-  left -= code & 31;
-  let difference = code >> 16;
-  let size = (code >> 12) & 15;
-  if (difference === 0 && size !== 0) {
-    difference = extend(<i32>(bits >>> (64 - size)), size);
-    bits <<= size;
-    left -= size;
-  }
-  lastDc = previous + difference;
+  // Eight bytes, of which as many are counted as fit; the bits of the rest are the same when they come again.
+  bits |= load<u64>(from) >>> left;
+  from -= (63 - left) >> 3;
+  left |= 56;
+  let what = load<i32>(dc + ((<usize>(bits >>> (64 - LOOK))) << 2));
+  if (what === 0) what = longCode(dc, bits);
+  if (what === 0 || what >= 1 << 20) return 0;
+  let size = (what >> 16) & 15;
+  lastDc = previous + (size === 0 ? 0 : valueOf(bits, what, size));
+  bits <<= what;
+  left -= what & 63;
   const mean = lastDc * <i32>load<u16>(quantization, 2);
   let extent = mean ^ (mean >> 31);
   store<i16>(block, <i16>mean);
   let k: i32 = 1;
   while (k < 64) {
-    if (left < 32) {
-      const word = bswap<u32>(load<u32>(at));
-      // Four bytes at once unless one of them is 0xff.
-      if (((~word - 0x01010101) & word & 0x80808080) === 0 && at + 4 <= end) {
-        bits |= (<u64>word) << (32 - left);
-        left += 32;
-        at += 4;
-      } else {
-        hold = bits;
-        count = left;
-        fillSlowly();
-        bits = hold;
-        left = count;
-      }
+    bits |= load<u64>(from) >>> left;
+    from -= (63 - left) >> 3;
+    left |= 56;
+    what = load<i32>(ac + ((<usize>(bits >>> (64 - LOOK))) << 2));
+    if (what === 0) {
+      what = longCode(ac, bits);
+      if (what === 0) return 0;
     }
-    code = load<i32>(ac + ((<usize>(bits >>> (64 - LOOK))) << 2));
-    if (code === 0) code = longCode(ac, bits);
-    if (code === 0) return 0;
-    bits <<= code & 31;
-    left -= code & 31;
-    let value = code >> 16;
-    const run = (code >> 8) & 15;
-    if (value === 0) {
-      size = (code >> 12) & 15;
-      if (size === 0) {
-        if (run !== 15) break;
-        k += 16;
-        continue;
+    const now = bits;
+    bits <<= what;
+    left -= what & 63;
+    size = (what >> 16) & 15;
+    k += what >> 20;
+    if (size === 0) {
+      if (what >> 20 !== 15) {
+        // The end of the block.
+        k -= what >> 20;
+        break;
       }
-      value = extend(<i32>(bits >>> (64 - size)), size);
-      bits <<= size;
-      left -= size;
+      k++;
+      continue;
     }
-    k += run;
     if (k > 63) return 0;
-    const place = load<u32>(quantization + (k << 2));
-    value *= <i32>(place >>> 16);
-    extent |= value ^ (value >> 31);
-    store<i16>(block + (place & 0xffff), <i16>value);
+    if (isWanted) {
+      const place = load<u32>(quantization + (k << 2));
+      const value = valueOf(now, what, size) * <i32>(place >>> 16);
+      extent |= value ^ (value >> 31);
+      store<i16>(block + (place & 0xffff), <i16>value);
+    }
     k++;
   }
   hold = bits;
   count = left;
-  return padding > left || extent >= LARGEST ? 0 : k;
+  at = from;
+  return extent >= LARGEST || bitsLeft() < 0 ? 0 : k;
 }
 
 let lastDc: i32 = 0;
 
-/** Skips to the next interval; false if the marker is not there. */
-function restart(number: i32): bool {
-  if (count - padding >= 8 || at + 2 > end) return false;
-  if (load<u8>(at) !== 0xff || load<u8>(at, 1) !== 0xd0 + (number & 7)) return false;
-  startBits(at + 2);
+/** Begins the next interval; false if the marker is not there. */
+function restart(number: i32, end: usize, room: usize): bool {
+  if (bitsLeft() >= 8 || marker + 2 > end) return false;
+  if (load<u8>(marker) !== 0xff || load<u8>(marker, 1) !== 0xd0 + (number & 7)) return false;
+  startBits(marker + 2, end, room);
   dc0 = dc1 = dc2 = 0;
   return true;
 }
@@ -249,11 +248,16 @@ function lumaStride(frame: Frame): i32 {
   return (lastMcu(frame.right, size, frame.width) - first + 1) * size + 32;
 }
 
-/** Room that the samples need, for all components. */
+/** Room for the bits of the longest interval, and zeros after them. */
+function bitBytes(frame: Frame): i32 {
+  return <i32>(frame.end - frame.data) + 128;
+}
+
+/** Room that the samples need, for all components, and the bits. */
 export function planeBytes(frame: Frame): i32 {
   const size = 8 * frame.down;
   const rows = (lastMcu(frame.bottom, size, frame.height) - firstMcu(frame.top, size) + 1) * size;
-  return lumaStride(frame) * rows * frame.components + 8 * lumaStride(frame) + 1024;
+  return lumaStride(frame) * rows * frame.components + 8 * lumaStride(frame) + 1024 + bitBytes(frame);
 }
 
 /** Decodes the rectangle into `out`, rows of RGB; false if the data are not as they should be. */
@@ -273,23 +277,24 @@ export function decodeJpeg(frame: Frame): bool {
   const stride = lumaStride(frame);
   const rows = (lastRow - firstRow + 1) * mcuHeight;
   // A margin of 16 bytes to the left of each row, for what lies beyond the first sample.
-  const block = frame.planes;
-  const luma = frame.planes + 256 + 16;
+  const room = frame.planes + bitBytes(frame);
+  const block = (room + 15) & ~15;
+  const luma = block + 256 + 16;
   const cb = luma + <usize>(stride * rows);
   const cr = cb + <usize>(stride * rows);
   const componentBase = offsetof<Frame>('components0');
   const y = changetype<Component>(changetype<usize>(frame) + componentBase);
   const b = changetype<Component>(changetype<usize>(frame) + componentBase + offsetof<Component>());
   const r = changetype<Component>(changetype<usize>(frame) + componentBase + 2 * offsetof<Component>());
-  end = frame.end;
-  startBits(frame.data);
+  const end = frame.end;
+  startBits(frame.data, end, room);
   dc0 = dc1 = dc2 = 0;
   let sinceRestart = 0;
   let restarts = 0;
   for (let row = 0; row <= lastRow; row++) {
     for (let column = 0; column < columns; column++, sinceRestart++) {
       if (frame.restartInterval > 0 && sinceRestart === frame.restartInterval) {
-        if (!restart(restarts++)) return false;
+        if (!restart(restarts++, end, room)) return false;
         sinceRestart = 0;
       }
       const isWanted = row >= firstRow && column >= firstColumn && column <= lastColumn;
@@ -322,10 +327,10 @@ export function decodeJpeg(frame: Frame): bool {
 
 /** Reads a block and, if it is wanted, writes its samples. */
 function block8(component: Component, block: usize, previous: i32, isWanted: bool, out: usize, stride: i32): bool {
-  if (!isWanted) return readBlock(component, block, previous) !== 0;
+  if (!isWanted) return readBlock(component, block, previous, false) !== 0;
   const zero = i64x2(0, 0);
   for (let i: usize = 0; i < 128; i += 16) v128.store(block + i, zero);
-  const read = readBlock(component, block, previous);
+  const read = readBlock(component, block, previous, true);
   if (read === 0) return false;
   blockSamples(block, read === 1, out, stride);
   return true;
