@@ -9,6 +9,14 @@ export function addDataCommands(program: Command): void {
     .option('--output <folder>', 'where to put it', 'data/cifar10')
     .action(async (options: { output: string }) => (await import('./data.ts')).fetchCifar10(options.output));
   data
+    .command('imagenet')
+    .argument('<folder>', 'folder with ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit, as downloaded')
+    .description('unpack ImageNet (ILSVRC 2012) into train/ and val/ by class; goes on where it was broken off')
+    .option('--output <folder>', 'where to put it', 'data/imagenet')
+    .action(async (folder: string, options: { output: string }) =>
+      (await import('./data.ts')).unpackImagenet(folder, options.output),
+    );
+  data
     .command('pack')
     .argument('<source>', 'folder of images for each class (with or without train and val), or list file')
     .description('write images into tar shards of the WebDataset layout, and prove them equal')

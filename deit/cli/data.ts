@@ -1,5 +1,5 @@
 import { quoted } from '../shell.ts';
-import { checkData, downloadCifar10, packShards } from '../data/node/index.ts';
+import { checkData, downloadCifar10, packShards, prepareImagenet } from '../data/node/index.ts';
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
@@ -8,6 +8,15 @@ export async function fetchCifar10(folder: string): Promise<void> {
   const { folder: path, fetched } = await downloadCifar10(folder, say);
   say(fetched ? `CIFAR-10 is in ${path}` : `CIFAR-10 was in ${path} already, and is intact`);
   say(`train on it with: deit train --data ${quoted(folder)}`);
+}
+
+/** `deit data imagenet`: the published archives to folders by class. */
+export async function unpackImagenet(folder: string, output: string): Promise<void> {
+  const { classes, parts } = await prepareImagenet(folder, output, say);
+  for (const { name, images, kept } of parts) {
+    say(`${name}: ${images} images of ${classes} classes${kept > 0 ? `, ${kept} of which were there already` : ''}`);
+  }
+  say(`train on it with: deit train --data ${quoted(output)}`);
 }
 
 /** `deit data pack`: folders to tar shards, verified. */

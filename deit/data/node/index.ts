@@ -9,6 +9,7 @@ export * from './division.ts';
 export * from './file-dataset.ts';
 export * from './file-names.ts';
 export * from './folder.ts';
+export * from './imagenet.ts';
 export * from './image-problems.ts';
 export * from './image-source.ts';
 export * from './image-workers.ts';

@@ -19,18 +19,20 @@ const BLOCK = 512;
 /** Headers of long names: more is no name. */
 const MAX_HEADER_DATA = 2 ** 20;
 
-/** Lists an archive. Throws `file-unreadable`, or `file-corrupt` if it is cut short or no tar. */
-export function listTar(file: string): TarListing {
+/** Lists an archive, or one that is a member of another (`within`). Throws `file-unreadable`, or `file-corrupt` if it is cut short or no tar. */
+export function listTar(file: string, within?: TarMember): TarListing {
   const handle = open(file);
   try {
-    const { size, mtimeMs } = fstatSync(handle);
+    const { size: fileSize, mtimeMs } = fstatSync(handle);
+    const begin = within?.offset ?? 0;
+    const size = within ? within.offset + within.bytes : fileSize;
     const members: TarMember[] = [];
     let [longName, pax] = ['', new Map<string, string>()];
-    let at = 0;
+    let at = begin;
     for (;;) {
       // An archive ends with blocks of zeros: one without has lost members, even if it ends between two.
       if (at + BLOCK > size)
-        throw at === 0 ? noTar(file, 0, `${size} bytes`) : cutShort(file, 'the end', at + BLOCK, size);
+        throw at === begin ? noTar(file, begin, `${size - begin} bytes`) : cutShort(file, 'the end', at + BLOCK, size);
       const header = readAt(handle, at, BLOCK);
       if (header.every((byte) => byte === 0)) break;
       checkSum(header, file, at);
@@ -50,7 +52,7 @@ export function listTar(file: string): TarListing {
       if (type === '0' || type === '\0' || type === '7') members.push({ name, offset, bytes });
       if (type !== 'g') [longName, pax] = ['', new Map<string, string>()];
     }
-    return { file, size, changed: mtimeMs, members };
+    return { file, size: fileSize, changed: mtimeMs, members };
   } finally {
     closeSync(handle);
   }
