@@ -44,8 +44,8 @@ export class UniformTable {
       id: this.nextId++,
       buffer: this.page,
       offset: SLOT * this.used++,
-      // Uniform structs are padded to 16 bytes.
-      size: Math.ceil(words.byteLength / 16) * 16,
+      // The whole slot: wgpu (Deno, Firefox) holds a binding to the struct of whichever pipeline of its layout came first.
+      size: SLOT,
     };
     this.device.queue.writeBuffer(slot.buffer, slot.offset, words as Uint32Array<ArrayBuffer>);
     this.slots.set(key, slot);

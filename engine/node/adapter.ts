@@ -2,13 +2,17 @@ import { existsSync } from 'node:fs';
 import { availableParallelism, constants } from 'node:os';
 import { create, globals } from 'webgpu';
 import { DeitError } from '../../kernels/lib/errors.ts';
+import { browserAdapter } from '../gpu/browser.ts';
 import { isSoftwareAdapter } from '../gpu/context.ts';
 import type { FoundAdapter } from '../gpu/context.ts';
 import { stderrFilter } from './native-stderr.ts';
 import { embeddedSwiftShader } from './swiftshader.ts';
 import type { SwiftShader } from './swiftshader.ts';
 
-/** `auto`, `swiftshader` (the embedded software adapter), or part of an adapter's name as Dawn matches it. */
+/**
+ * `auto`, `swiftshader` (the embedded software adapter), `runtime` (the WebGPU of the runtime itself, as Deno has one, in place
+ * of Dawn), or part of an adapter's name as Dawn matches it.
+ */
 export type AdapterChoice = string;
 
 /**
@@ -29,6 +33,7 @@ const INSTALL_MESA =
  * `choice` (or the environment variable DEIT_ADAPTER) overrides that.
  */
 export async function chooseAdapter(choice: AdapterChoice = process.env.DEIT_ADAPTER ?? 'auto'): Promise<FoundAdapter> {
+  if (choice === 'runtime') return { adapter: await browserAdapter(), choice, advice: null };
   Object.assign(globalThis, globals);
   const embedded = choice === 'auto' || choice === 'swiftshader' ? embeddedSwiftShader() : null;
   if (choice === 'swiftshader') return swiftShader(embedded, choice);
@@ -105,6 +110,7 @@ function tryLoad(library: string): boolean {
     process.dlopen({ exports: {} }, library, constants.dlopen.RTLD_NOW | RTLD_NODELETE);
     return true;
   } catch (error) {
-    return /did not self-register/.test(String(error));
+    // Deno loads no library by its name alone: whether it is there is seen when Dawn looks for adapters.
+    return /did not self-register|Invalid path/.test(String(error));
   }
 }

@@ -18,16 +18,19 @@ export const withoutNoise = (text: string): string => text.replaceAll(NOISE, '')
 interface Descriptors {
   readonly dup: (descriptor: number) => number;
   readonly dup2: (from: number, to: number) => number;
+  /** Deno's closeSync refuses what it has not opened itself. */
+  readonly close: (descriptor: number) => number;
 }
 
-/** The C library's `dup` and `dup2` through the optional package koffi; null without it, or where Dawn does not print the lines. */
+/** The C library's `dup`, `dup2` and `close` through the optional package koffi; null without it, or where Dawn does not print the lines. */
 async function descriptors(): Promise<Descriptors | null> {
   if (process.platform !== 'linux') return null;
   try {
     const { default: koffi } = await import('koffi');
     const library = koffi.load(null);
     const dup = library.func('int dup(int)') as Descriptors['dup'];
-    return { dup, dup2: library.func('int dup2(int, int)') as Descriptors['dup2'] };
+    const close = library.func('int close(int)') as Descriptors['close'];
+    return { dup, dup2: library.func('int dup2(int, int)') as Descriptors['dup2'], close };
   } catch {
     return null;
   }
@@ -44,7 +47,7 @@ export async function stderrFilter(): Promise<<Result>(work: () => Result) => Re
   return (work) => (library ? filtered(library, work) : work());
 }
 
-function filtered<Result>({ dup, dup2 }: Descriptors, work: () => Result): Result {
+function filtered<Result>({ dup, dup2, close }: Descriptors, work: () => Result): Result {
   const file = scratchFile();
   const original = file ? dup(STDERR) : -1;
   if (!file || original < 0) return work();
@@ -53,7 +56,7 @@ function filtered<Result>({ dup, dup2 }: Descriptors, work: () => Result): Resul
     return work();
   } finally {
     dup2(original, STDERR);
-    closeSync(original);
+    close(original);
     const rest = withoutNoise(file.take());
     if (rest) process.stderr.write(rest);
   }

@@ -2,11 +2,10 @@
 /** Every differentiable operator against PyTorch in float64, forward and backward: test/golden/ops.*. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { formatShape, operators } from '../../engine/index.ts';
+import { operators } from '../../engine/index.ts';
 import { useEngine } from '../support/engine.ts';
 import { goldenOpCases, runOpCases } from '../support/golden-ops.ts';
-import type { OpResult } from '../support/golden-ops.ts';
-import { judge } from '../support/tolerance.ts';
+import { describeWrong, judge } from '../support/tolerance.ts';
 
 const engine = useEngine();
 const cases = goldenOpCases();
@@ -18,17 +17,6 @@ const elsewhere: Readonly<Record<string, string>> = {
   dropPath: 'kernels/drop-path.test.ts: the host draws the same numbers',
   dropPathAdd: 'kernels/drop-path.test.ts: the host draws the same numbers',
   checkpoint: 'ops/activation-checkpoint.test.ts: equal to the bit to the operators that it computes again',
-};
-
-const describeWrong = (result: OpResult): string[] => {
-  const { found, foundShape, expected } = result;
-  const where = `${result.case.name}, ${result.what}`;
-  if (foundShape.join() !== expected.shape.join())
-    return [`${where}: shape ${formatShape(foundShape)}, not ${formatShape(expected.shape)}`];
-  const { whole, element, relative, at } = judge(result);
-  if (whole <= 1 && element <= 1) return [];
-  const worst = `element ${at} is ${found[at]}, not ${expected.values[at]}`;
-  return [`${where}: ${whole} of the tolerance (relative error ${relative}); ${element} in one: ${worst}`];
 };
 
 describe('the golden cases', () => {

@@ -1,21 +1,7 @@
 import { expect } from 'vitest';
+import { relativeError } from './relative-error.ts';
 
-/** ||found - expected|| / ||expected|| in the Euclidean norm (absolute where the expectation is zero). */
-export function relativeError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
-  expect(found.length).toBe(expected.length);
-  let difference = 0;
-  let norm = 0;
-  for (let i = 0; i < found.length; i++) {
-    // A NaN or infinity on one side alone must not vanish in the sum.
-    if (!Number.isFinite(found[i]) || !Number.isFinite(expected[i])) {
-      if (!Object.is(found[i], expected[i])) return Infinity;
-      continue;
-    }
-    difference += (found[i] - expected[i]) ** 2;
-    norm += expected[i] ** 2;
-  }
-  return norm === 0 ? Math.sqrt(difference) : Math.sqrt(difference / norm);
-}
+export { relativeError };
 
 /** Asserts that the relative error is at most `tolerance` (say at the call why that is what f32 arithmetic gives). */
 export function expectClose(found: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number, what = ''): void {

@@ -3,7 +3,7 @@ import type { Engine, Recording } from '../../engine/index.ts';
 import { AdamW, SGD, decayGroups, readTensors, stateValues } from '../../nn/index.ts';
 import type { StateValue } from '../../nn/index.ts';
 import { distillationLoss } from '../../deit/distillation.ts';
-import { relativeError } from './close.ts';
+import { relativeError } from './relative-error.ts';
 import { goldenJson, goldenTensors } from './golden.ts';
 import { goldenDistillation, goldenModel, goldenModels, goldenSmoothing } from './golden-models.ts';
 import type { GoldenModel } from './golden-models.ts';

@@ -18,6 +18,7 @@
  * element. Where elements are sums of terms, a small one is the difference of larger ones: its share is that of the root
  * mean square, if it is smaller. Times 4 there, the standard deviations that the largest of a thousand draws lies out.
  */
+import { formatShape } from '../../engine/index.ts';
 import { declarations } from './declarations.ts';
 import type { OpResult } from './golden-ops.ts';
 
@@ -216,4 +217,16 @@ export function judge(result: OpResult): Verdict {
     element: units[at] ?? 0,
     at,
   };
+}
+
+/** What is wrong with a result, in a line that names it; nothing where all is well. */
+export function describeWrong(result: OpResult): string[] {
+  const { found, foundShape, expected } = result;
+  const where = `${result.case.op}, ${result.case.name}, ${result.what}`;
+  if (foundShape.join() !== expected.shape.join())
+    return [`${where}: shape ${formatShape(foundShape)}, not ${formatShape(expected.shape)}`];
+  const { whole, element, relative, at } = judge(result);
+  if (whole <= 1 && element <= 1) return [];
+  const worst = `element ${at} is ${found[at]}, not ${expected.values[at]}`;
+  return [`${where}: ${whole} of the tolerance (relative error ${relative}); ${element} in one: ${worst}`];
 }
