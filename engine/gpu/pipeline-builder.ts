@@ -7,7 +7,7 @@ export interface Layout {
 }
 
 /** WGSL demands this line of programs that use subgroups; naga, of Firefox and Deno, refuses it and has them without. */
-const ENABLE_SUBGROUPS = 'enable subgroups;\n';
+export const ENABLE_SUBGROUPS = 'enable subgroups;\n';
 
 /** Makes pipelines on one device. */
 export class PipelineBuilder {

@@ -1,36 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { formatWgsl } from '../../deit/cli/format-wgsl.ts';
-import { catalog, kernelsOf } from '../../kernels/catalog/index.ts';
-import type { Field } from '../../kernels/catalog/index.ts';
+import { catalog } from '../../kernels/catalog/index.ts';
 import { deviceProfiles } from '../../kernels/lib/device-profiles.ts';
 import type { DeviceProfile } from '../../kernels/lib/device.ts';
-import type { Launch } from '../../kernels/lib/kernel.ts';
 import { lastJson, ran } from '../support/command.ts';
+import { rendered } from '../support/rendered.ts';
 import { nullDevice } from '../support/subgroup-matrix.ts';
 
 /** Texts that were compiled for a device before: most are the same on all. */
 const compiledBefore = new Set<string>();
 
 const withoutSpace = (code: string): string => code.replaceAll(/\s/g, '');
-
-/** Every operator, forward and backward, in f32 and where the device has it in f16, and by every variant that fits. */
-function* rendered(device: DeviceProfile): Generator<{ what: string; launches: Launch[] }> {
-  for (const [name, { sizes, options, backward }] of Object.entries(catalog)) {
-    const problem: Readonly<Record<string, Field>> = { ...options, ...sizes };
-    const problems = 'f16' in options && device.f16 ? [problem, { ...problem, f16: true }] : [problem];
-    for (const own of problems) {
-      for (const pass of backward ? (['forward', 'backward'] as const) : (['forward'] as const)) {
-        if (name === 'f16_copy' && !device.f16) continue;
-        for (const kernel of kernelsOf(name, own, pass)) {
-          yield { what: `${name}, ${pass}, ${JSON.stringify(own)}`, launches: kernel.launches(device) };
-          if (!kernel.variants.includes('plain')) continue;
-          yield { what: `${name}, ${pass}, plain`, launches: kernel.launches(device, 'plain') };
-        }
-      }
-    }
-  }
-}
 
 describe.each(Object.entries(deviceProfiles))('every operator on the device "%s"', (_name, device: DeviceProfile) => {
   it('is launches that the device can run, whose code has nothing left out', () => {

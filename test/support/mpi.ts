@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundled } from '../../bench/bundled.ts';
+import { onPath } from './programs.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -14,12 +15,6 @@ export interface Mpi {
   readonly flags: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
 }
-
-const onPath = (program: string): string | null =>
-  (process.env.PATH ?? '')
-    .split(delimiter)
-    .map((folder) => join(folder, program))
-    .find(existsSync) ?? null;
 
 /** Open MPI, as Debian's openmpi-bin brings it. */
 export function findOpenMpi(): Mpi | null {
