@@ -14,7 +14,7 @@ const LONG = new Set(['train', 'finetune', 'evaluate', 'predict', 'attention', '
 export function buildProgram(): Command {
   const program = new Command('deit')
     .description('Train, evaluate and inspect DeiT vision transformers on WebGPU.')
-    .option('--adapter <name>', 'auto, swiftshader, or part of an adapter name (also DEIT_ADAPTER)')
+    .option('--adapter <name>', 'auto, swiftshader, runtime (of Deno), or part of an adapter name (also DEIT_ADAPTER)')
     .option('--memory <size>', 'most GPU memory to use, for example 2GiB')
     .showSuggestionAfterError()
     // Subcommands inherit that: the exit code is for `run` to give.
