@@ -1,6 +1,17 @@
 /** Node only. This project's side of bench/gpu: each measurement on an engine of its own, so that one failure is one row. */
-import { add, autocast, createEngine, crossEntropy, expectF16, matmul, mul, to } from '../../engine/node.ts';
-import type { Engine, Recording, Tensor } from '../../engine/node.ts';
+import {
+  add,
+  autocast,
+  createEngine,
+  crossEntropy,
+  describeTuning,
+  expectF16,
+  matmul,
+  mul,
+  to,
+  tune,
+} from '../../engine/node.ts';
+import type { Engine, Recording, Tensor, VariantChoices } from '../../engine/node.ts';
 import { byKernel } from '../../deit/profile.ts';
 import { VisionTransformer } from '../../deit/models/deit.ts';
 import type { Precision } from '../../deit/models/classifier.ts';
@@ -14,8 +25,11 @@ const MOST_RUNS = 200;
 const CHECKED = 64;
 
 /** Runs `work` on a fresh engine, and says what went wrong if it cannot. */
-export async function onEngine<Result>(work: (engine: Engine) => Promise<Result>): Promise<Result | string> {
-  const engine = await createEngine();
+export async function onEngine<Result>(
+  work: (engine: Engine) => Promise<Result>,
+  variants?: VariantChoices,
+): Promise<Result | string> {
+  const engine = await createEngine({ variants });
   try {
     return await work(engine);
   } catch (error) {
@@ -80,6 +94,29 @@ function createModel(engine: Engine, name: ModelName, size: ModelSize): VisionTr
   const parameters = [...model.namedParameters()].sort(([a], [b]) => (a < b ? -1 : 1));
   parameters.forEach(([key, tensor], stream) => tensor.write(initialValues(key, tensor.size, stream)));
   return model;
+}
+
+/** Measures, for `seconds` at most, by which variants a model trains fastest; the engine goes on with these. */
+export async function tuneModel(
+  engine: Engine,
+  name: ModelName,
+  size: ModelSize,
+  precision: Precision,
+  seconds: number,
+): Promise<string> {
+  if (precision === 'f16') expectF16(engine, name);
+  const { image, batch } = size;
+  const model = createModel(engine, name, size).train();
+  model.precision = precision;
+  const images = engine.zeros([batch, 3, image, image]).keep('input');
+  const labels = engine.tensor(new Int32Array(batch), [batch], 'i32').keep('input');
+  const work = (): void => {
+    const { cls, dist } = model.heads(images);
+    add(crossEntropy(cls, labels), crossEntropy(dist!, labels)).backward();
+  };
+  const report = await tune(engine, work, { seconds });
+  for (const tensor of [images, labels, ...model.stateDict().values()]) engine.free(tensor);
+  return describeTuning(report);
 }
 
 async function timing(engine: Engine, batch: number, recording: Recording, prepare: () => void): Promise<Timing> {

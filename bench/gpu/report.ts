@@ -1,6 +1,6 @@
 /** The table of bench/gpu. */
 import { MODEL_NAMES } from './work.ts';
-import type { GpuReport, ModelRow, Timing, TorchReport, TorchRow } from './work.ts';
+import type { Correctness, GpuReport, ModelRow, Timing, TorchReport, TorchRow } from './work.ts';
 
 const GOALS = { matmul: 0.7, matmulF16: 0.3, model: 1, modelF16: 1 };
 /** Of the quotients that a try on tiny sizes gives, none means anything. */
@@ -28,11 +28,39 @@ function difference(ours: ModelRow, theirs: TorchRow | undefined): string {
   );
 }
 
+/** A line for each part of the comparison with float64, and one for each result that is wrong. */
+function correctnessLines({ operators, training, teachers }: Correctness): string[] {
+  const comparisons = (what: string, found: Correctness['training']): string[] => {
+    if ('failure' in found) return [`${what}: ${found.failure}`];
+    const wrong = found.filter(({ error, allowed }) => !(error <= allowed));
+    const worst = Math.max(...found.map(({ error, allowed }) => error / allowed));
+    return [
+      `${what}: ${wrong.length} of ${found.length} beyond the tolerance, the worst at ${worst.toPrecision(2)} of it`,
+      ...wrong.map((one) => `  ${one.what}: ${one.error.toExponential(1)}, allowed ${one.allowed.toExponential(1)}`),
+    ];
+  };
+  const ofOperators =
+    'failure' in operators
+      ? [`Operators: ${operators.failure}`]
+      : [
+          `${operators.operators} operators forward and backward: ${operators.wrong.length} of ${operators.results} results beyond the tolerance`,
+          ...operators.wrong.map((line) => `  ${line}`),
+        ];
+  return [
+    ...ofOperators,
+    ...comparisons('Losses of a distilled run', training),
+    ...comparisons('Logits of teachers', teachers),
+  ];
+}
+
 export function table(report: GpuReport): string {
   const { torch, adapter, models, modelsF16, notMeasured } = report;
   const goals = report.small ? NO_GOALS : GOALS;
   const lines = [
     `${report.date}, ${adapter}, Node ${report.node}; ${torch ? `PyTorch ${torch.torch} on ${torch.device}` : 'no PyTorch'}`,
+    '',
+    ...(report.correctness ? correctnessLines(report.correctness) : []),
+    ...Object.entries(report.tuning).map(([model, found]) => `Tuner, ${model}: ${found}`),
     '',
     ...matmulLines('f32', report, goals.matmul),
     '',

@@ -11,4 +11,4 @@ node=$(command -v node || true)
 [ -n "$node" ] || { echo "no node: install Node 20.19 or newer, or bundle with --with-node" >&2; exit 1; }
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | tee "$OUT/gpu.txt"
 python3 torch_reference.py --out "$OUT/torch.json" --minutes 3 "$@" || echo "PyTorch's part failed" >&2
-"$node" bench-gpu.mjs --torch "$OUT/torch.json" --out "$OUT/bench-gpu.json" --minutes 4 "$@" | tee "$OUT/table.md"
+"$node" bin/bench-gpu.mjs --torch "$OUT/torch.json" --out "$OUT/bench-gpu.json" --minutes 4 "$@" | tee "$OUT/table.md"

@@ -1,4 +1,6 @@
 /** The work of bench/gpu, the same as in torch_reference.py. */
+import type { OperatorCheck } from '../../test/support/golden-checks.ts';
+import type { Comparison } from '../../test/support/golden-training.ts';
 
 export interface ModelSize {
   readonly image: number;
@@ -99,19 +101,33 @@ export interface TorchReport {
 export type MatmulRow =
   { readonly ms: number; readonly error: number; readonly kernel: string } | { readonly failure: string };
 
+/** What the GPU computes beside PyTorch in float64: test/golden. */
+export interface Correctness {
+  readonly operators: OperatorCheck | { readonly failure: string };
+  /** Losses of a distilled run, and logits of teachers. */
+  readonly training: readonly Comparison[] | { readonly failure: string };
+  readonly teachers: readonly Comparison[] | { readonly failure: string };
+}
+
+/** Written anew after every measurement: what is there counts, however a run ends. */
 export interface GpuReport {
   readonly date: string;
   readonly node: string;
   readonly adapter: string;
   readonly features: readonly string[];
   readonly small: boolean;
+  /** Whether everything was measured that there was time for. */
+  isComplete: boolean;
+  correctness: Correctness | null;
+  /** What the tuner found, by model and precision; its choices are used by the times of models. */
+  readonly tuning: Record<string, string>;
   /** ms and largest error over sqrt(n) of a checked sample, by size. */
-  readonly matmul: Readonly<Record<string, MatmulRow>>;
+  readonly matmul: Record<string, MatmulRow>;
   /** The same with operands and results in f16, and the kernel that was chosen. */
-  readonly matmulF16: Readonly<Record<string, MatmulRow>>;
-  readonly models: Readonly<Record<string, readonly ModelRow[]>>;
-  readonly modelsF16: Readonly<Record<string, readonly ModelRow[]>>;
+  readonly matmulF16: Record<string, MatmulRow>;
+  readonly models: Record<string, ModelRow[]>;
+  readonly modelsF16: Record<string, ModelRow[]>;
   /** What was left out, and why. */
-  readonly notMeasured: readonly string[];
+  readonly notMeasured: string[];
   readonly torch: TorchReport | null;
 }
