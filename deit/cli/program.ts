@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { addDataCommands } from './data-commands.ts';
+import { addStudyCommand } from './study-command.ts';
 import { DEFAULT_RECIPE } from './defaults.ts';
 import { WEIGHTS, examples, findsLr, json, takesModel } from './shared-options.ts';
 import { addServingCommands } from './serving-commands.ts';
@@ -8,7 +9,18 @@ import { packageVersion } from '../../engine/node/package.ts';
 import { settings } from '../recipe/settings.ts';
 
 /** Commands that take more than a moment. */
-const LONG = new Set(['train', 'finetune', 'evaluate', 'predict', 'attention', 'plan', 'profile', 'doctor', 'serve']);
+const LONG = new Set([
+  'train',
+  'finetune',
+  'evaluate',
+  'predict',
+  'attention',
+  'plan',
+  'profile',
+  'doctor',
+  'study',
+  'serve',
+]);
 
 /** `deit`, its commands and their options. Actions are imported when they run, so that help and errors come at once. */
 export function buildProgram(): Command {
@@ -328,6 +340,7 @@ export function buildProgram(): Command {
     );
 
   addDataCommands(program);
+  addStudyCommand(program);
 
   return program;
 }

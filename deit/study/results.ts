@@ -90,14 +90,14 @@ export function compare(a: Quantity, b: Quantity): Difference | null {
 }
 
 function lineResult(study: Study, plan: StudyPlan, line: Line, outcomes: Outcomes): LineResult {
-  const { runs, settings: _, ...rest } = line;
+  const { runs, name, row, head, student, teacher, data, length, paper } = line;
   const own = accuracyOf(line, outcomes);
   const teachers = runs.flatMap(({ key }) => outcomes.get(key)?.teacher ?? []);
   const reference = study.rows.find(({ name }) => name === line.row)!.baseline ?? study.baseline;
   const other = reference && partner(plan, line, reference);
   const difference = other && other !== line ? compare(own, accuracyOf(other, outcomes)) : null;
   return {
-    ...rest,
+    ...{ name, row, head, student, teacher, data, length, paper },
     seeds: [...own.bySeed].map(([seed, accuracy]) => ({ seed, accuracy })),
     spread: spreadOf([...own.bySeed.values()]),
     teacherAccuracy: spreadOf(teachers)?.mean ?? null,
@@ -142,6 +142,14 @@ const matches = (line: Line, { row, head, ...axes }: LineRef): boolean =>
   line.row === row &&
   (head === undefined || line.head === head) &&
   AXES.every((axis) => axes[axis] === undefined || axes[axis] === line[axis]);
+
+/** A reference to the `longest` or `shortest` of all lengths by the name of that. */
+function settled({ lines }: StudyPlan, reference: LineRef): LineRef {
+  const { length } = reference;
+  if (length !== 'longest' && length !== 'shortest') return reference;
+  const ordered = lines.map((line) => line.length).sort((a, b) => Number.parseFloat(a) - Number.parseFloat(b));
+  return { ...reference, length: ordered.at(length === 'longest' ? -1 : 0) };
+}
 
 /** A line without teacher is at the place of every teacher. */
 const isSamePlace = (a: string, b: string): boolean => a === b || a === '' || b === '';
@@ -217,7 +225,8 @@ function cosines(plan: StudyPlan, outcomes: Outcomes): CosineResult[] {
 
 /** A claim at every place where both of its sides are. */
 function claimResults(study: Study, plan: StudyPlan, claim: Claim, outcomes: Outcomes): ClaimResult[] {
-  const { text, higher, lower } = claim;
+  const { text } = claim;
+  const [higher, lower] = [claim.higher, claim.lower].map((one) => ('row' in one ? settled(plan, one) : one));
   const results: ClaimResult[] = [];
   const judge = (a: Quantity | null, b: Quantity | null, place: string): void => {
     const difference = a && b && compare(a, b);
