@@ -5,7 +5,7 @@ import type { Recipe } from '../../recipe/settings.ts';
 import { alignClasses } from '../../weights/classes.ts';
 import { openCheckpoint } from '../../train/node/checkpoint.ts';
 import { headClasses } from '../../train/node/class-names.ts';
-import { specFor } from '../../train/node/training-run.ts';
+import { specFor } from '../../train/node/run-models.ts';
 import { mixingOf } from '../../train/setup.ts';
 import { planTraining, refuseUnfit } from '../../train/training-plan.ts';
 import { RUN } from './plan.ts';
