@@ -153,7 +153,7 @@ describe('training a distilled DeiT in f16', () => {
 
   withF16('resumes to the bit, the scale included', async () => {
     const overrides: Overrides = {
-      'schedule.steps': 16,
+      'schedule.steps': 10,
       'model.precision': 'f16',
       'model.dropPath': 0.2,
       'model.recompute': true,

@@ -116,9 +116,9 @@ describe('training', () => {
 
   it('gives the same losses to the bit for the same seed, and others for another', async () => {
     const [first, second, other] = [
-      await train('seed-a', { 'schedule.steps': 6 }),
-      await train('seed-b', { 'schedule.steps': 6 }),
-      await train('seed-c', { 'schedule.steps': 6, 'run.seed': 1 }, { seed: 1 }),
+      await train('seed-a', { 'schedule.steps': 4 }),
+      await train('seed-b', { 'schedule.steps': 4 }),
+      await train('seed-c', { 'schedule.steps': 4, 'run.seed': 1 }, { seed: 1 }),
     ];
     expect(second.losses).toEqual(first.losses);
     expect(other.losses).not.toEqual(first.losses);
@@ -126,17 +126,17 @@ describe('training', () => {
 
   it('resumes to the bit: mixing, moving average, stochastic depth, accumulation and all', async () => {
     const overrides = {
-      'schedule.steps': 24,
+      'schedule.steps': 10,
       'data.accumulate': 2,
       'optim.ema': 0.9,
       'optim.clip': 1,
       'run.checkpointEvery': 1000,
     };
     const whole = await train('whole', overrides);
-    const before = await train('parted', overrides, { stopAt: 9 });
+    const before = await train('parted', overrides, { stopAt: 4 });
     expect(before.result).toBeNull();
     const after = await train('parted', overrides, { resume: true });
-    expect(after.losses.length).toBeLessThan(24);
+    expect(after.losses.length).toBeLessThan(10);
     expect([...before.losses, ...after.losses]).toEqual(whole.losses);
     expect(after.result!.accuracy).toEqual(whole.result!.accuracy);
     expect(after.result!.ema).toEqual(whole.result!.ema);
@@ -266,11 +266,11 @@ describe('a training step', () => {
     engine.close();
   });
 
-  it('takes no memory beyond the second step in 200, and no bind group or pipeline', async () => {
+  it('takes no memory beyond the second step in 100, and no bind group or pipeline', async () => {
     const engine = await createEngine();
     await withStep(engine, 1, async ({ step }) => {
       const used: number[][] = [];
-      for (let i = 0; i < 200; i++) {
+      for (let i = 0; i < 100; i++) {
         await step.run([batch(0, 16)], i, 1e-4);
         const { totalBytes, buffers } = engine.memory();
         if (i >= 1) used.push([totalBytes, buffers, engine.statistics.pipelines]);
@@ -278,7 +278,7 @@ describe('a training step', () => {
       // What recording the first step alone needed is let go of after a while; nothing ever comes on top.
       const [second, last] = [used[0], used[used.length - 1]];
       for (const counts of used) counts.forEach((count, i) => expect(count).toBeLessThanOrEqual(second[i]));
-      expect(used.slice(-100).every((counts) => counts.join() === last.join())).toBe(true);
+      expect(used.slice(-30).every((counts) => counts.join() === last.join())).toBe(true);
     });
     engine.close();
   });
