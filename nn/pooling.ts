@@ -1,5 +1,5 @@
-import { DeitError, globalAvgPool, reshape } from '../engine/index.ts';
-import type { Shape, Tensor } from '../engine/index.ts';
+import { DeitError, avgPool2d, globalAvgPool, maxPool2d, reshape } from '../engine/index.ts';
+import type { AvgPoolOptions, MaxPoolOptions, Shape, Tensor } from '../engine/index.ts';
 import type { LayerShapes } from './describe.ts';
 import { Module } from './module.ts';
 
@@ -21,5 +21,35 @@ export class AdaptiveAvgPool2d extends Module {
 
   describe([channels]: Shape): LayerShapes {
     return { module: this, type: 'AdaptiveAvgPool2d', outputShape: [channels, 1, 1] };
+  }
+}
+
+type Window = number | readonly [height: number, width: number];
+
+/** The largest pixel of each window, see `maxPool2d`: PyTorch's MaxPool2d. x [B, C, H, W] or [C, H, W]. */
+export class MaxPool2d extends Module {
+  constructor(
+    readonly kernelSize: Window,
+    readonly options: MaxPoolOptions = {},
+  ) {
+    super();
+  }
+
+  forward(x: Tensor): Tensor {
+    return maxPool2d(x, this.kernelSize, this.options);
+  }
+}
+
+/** The mean of each window, see `avgPool2d`: PyTorch's AvgPool2d. x [B, C, H, W] or [C, H, W]. */
+export class AvgPool2d extends Module {
+  constructor(
+    readonly kernelSize: Window,
+    readonly options: AvgPoolOptions = {},
+  ) {
+    super();
+  }
+
+  forward(x: Tensor): Tensor {
+    return avgPool2d(x, this.kernelSize, this.options);
   }
 }

@@ -19,38 +19,81 @@ export interface PoolOptions {
   stride?: Pair;
   /** Rows and columns around the image; 0 if left out. At most half of the window. */
   padding?: Pair;
+  /** Windows that begin inside the image or the padding before it, but reach beyond, count too. Default false. */
+  ceilMode?: boolean;
+}
+
+export interface MaxPoolOptions extends PoolOptions {
+  /** Pixels from one element of the window to the next; default 1. */
+  dilation?: Pair;
+}
+
+export interface AvgPoolOptions extends PoolOptions {
+  /** Whether the sum is divided by the count of padding too; default true. */
+  countIncludePad?: boolean;
 }
 
 const pair = (size: Pair): readonly [number, number] => (typeof size === 'number' ? [size, size] : size);
 
-/** Throws unless there are windows on the images x [B, C, H, W] or [C, H, W]. */
-function windowsOn(x: Tensor, window: Pair, options: PoolOptions, where: string): WindowProblem {
+/** The windows of pooling over `size` pixels: PyTorch's count. */
+function windowsAlong(size: number, reach: number, stride: number, padding: number, ceilMode: boolean): number {
+  const steps = (size + 2 * padding - reach) / stride;
+  if (!ceilMode) return Math.floor(steps) + 1;
+  const count = Math.ceil(steps) + 1;
+  // One that would begin in the padding behind the image, or beyond it, is none.
+  return (count - 1) * stride >= size + padding ? count - 1 : count;
+}
+
+/** Sizes [height, width] or [down, across] of windows on the images x [B, C, H, W] or [C, H, W]. Throws unless there are any. */
+function windowsOn(x: Tensor, window: Pair, options: MaxPoolOptions, where: string): WindowProblem {
   expectFloat(x, where);
+  const { ceilMode = false } = options;
   const kernel = pair(window);
   const stride = pair(options.stride ?? window);
   const padding = pair(options.padding ?? 0);
+  const dilation = pair(options.dilation ?? 1);
   const isWhole = (least: number) => (size: number) => Number.isInteger(size) && size >= least;
   if (
-    ![...kernel, ...stride].every(isWhole(1)) ||
+    ![...kernel, ...stride, ...dilation].every(isWhole(1)) ||
     !padding.every((size, i) => isWhole(0)(size) && 2 * size <= kernel[i])
   ) {
     throw new DeitError('bad-argument', 'These are no windows.', {
       where,
-      expected: 'a window and a stride of 1 or more, and a padding of at most half of the window',
-      found: `window ${kernel.join(' x ')}, stride ${stride.join(' x ')}, padding ${padding.join(' x ')}`,
+      expected: 'a window, a stride and a dilation of 1 or more, and a padding of at most half of the window',
+      found: `window ${kernel.join(' x ')}, stride ${stride.join(' x ')}, padding ${padding.join(' x ')}, dilation ${dilation.join(' x ')}`,
     });
   }
   const [height, width] = x.shape.slice(-2);
-  const windows = [height, width].map((size, i) => Math.floor((size + 2 * padding[i] - kernel[i]) / stride[i]) + 1);
-  if ((x.rank !== 3 && x.rank !== 4) || x.size === 0 || windows.some((count) => count < 1)) {
+  const reach = kernel.map((size, i) => (size - 1) * dilation[i] + 1);
+  const along = (size: number, i: number): number => windowsAlong(size, reach[i], stride[i], padding[i], ceilMode);
+  const [down, across] = [height, width].map(along);
+  const problem = { height, width, kernel, stride, padding, dilation, windows: [down, across] as const };
+  if ((x.rank !== 3 && x.rank !== 4) || x.size === 0 || down < 1 || across < 1 || isMissing(problem)) {
     throw new DeitError('shape-mismatch', 'The windows do not fit the images.', {
       where,
-      expected: `[batch, channels, height, width] of at least ${kernel.join(' x ')} pixels, padding included`,
+      expected: `[batch, channels, height, width] of at least ${reach.join(' x ')} pixels, padding included, and pixels in every window`,
       found: formatShape(x.shape),
     });
   }
-  const [down, across] = windows;
-  return { planes: x.size / (height * width), height, width, kernel, stride, padding, windows: [down, across] };
+  return { planes: x.size / (height * width), ...problem };
+}
+
+/** Whether a window has no pixel: all elements of a dilated one can lie in the padding. */
+function isMissing({
+  height,
+  width,
+  kernel,
+  stride,
+  padding,
+  dilation,
+  windows,
+}: Omit<WindowProblem, 'planes'>): boolean {
+  return [height, width].some((size, i) =>
+    Array.from({ length: windows[i] }, (_, window) => window * stride[i] - padding[i]).some((first) => {
+      const inside = first + Math.max(0, Math.ceil(-first / dilation[i])) * dilation[i];
+      return inside >= Math.min(size, first + (kernel[i] - 1) * dilation[i] + 1);
+    }),
+  );
 }
 
 const shapeOf = (x: Shape, { windows }: WindowProblem): Shape => [...x.slice(0, -2), ...windows];
@@ -74,10 +117,10 @@ const maxPoolOp = defineOp<WindowProblem>({
 });
 
 /**
- * The largest pixel of each window of the images x [B, C, H, W]: [B, C, (H + 2 padding - window) / stride + 1, ...], rounded down.
- * Of equal pixels the first has the gradient. PyTorch's `F.max_pool2d`, without dilation and `ceil_mode`.
+ * The largest pixel of each window of the images x [B, C, H, W]: [B, C, (H + 2 padding - reach) / stride + 1, ...] with reach =
+ * (window - 1) dilation + 1, rounded down, or up with `ceilMode`. Of equal pixels the first has the gradient. PyTorch's `F.max_pool2d`.
  */
-export function maxPool2d(x: Tensor, window: Pair, options: PoolOptions = {}): Tensor {
+export function maxPool2d(x: Tensor, window: Pair, options: MaxPoolOptions = {}): Tensor {
   return maxPoolOp([x], windowsOn(x, window, options, 'maxPool2d'))[0];
 }
 
@@ -95,9 +138,9 @@ const avgPoolOp = defineOp<AvgPool2dProblem>({
 
 /**
  * The mean of each window of the images x, which are as those of `maxPool2d`. `countIncludePad: false` leaves the padding out
- * of the count that the sum is divided by. PyTorch's `F.avg_pool2d`, without `ceil_mode`.
+ * of the count that the sum is divided by. PyTorch's `F.avg_pool2d`.
  */
-export function avgPool2d(x: Tensor, window: Pair, options: PoolOptions & { countIncludePad?: boolean } = {}): Tensor {
+export function avgPool2d(x: Tensor, window: Pair, options: AvgPoolOptions = {}): Tensor {
   const { countIncludePad = true, ...rest } = options;
   return avgPoolOp([x], { ...windowsOn(x, window, rest, 'avgPool2d'), countIncludePad })[0];
 }

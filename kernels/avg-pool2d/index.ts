@@ -16,10 +16,15 @@ export interface AvgPool2dProblem extends WindowProblem {
   countIncludePad: boolean;
 }
 
-/** WGSL `count_of(window) -> f32`, for windows that do not reach beyond the padding. */
+/** WGSL `count_of(window) -> f32`: what lies beyond the padding is never counted. */
 const countWgsl = /* wgsl */ `${windowWgsl}
 fn count_of(window: vec2u) -> f32 {
-  if (params.count_include_pad == 1u) { return f32(params.kernel_height * params.kernel_width); }
+  if (params.count_include_pad == 1u) {
+    let first = window * vec2u(params.stride_height, params.stride_width);
+    let padded = vec2u(params.height, params.width) + 2u * vec2u(params.padding_height, params.padding_width);
+    let inside = min(first + vec2u(params.kernel_height, params.kernel_width), padded) - first;
+    return f32(inside.x * inside.y);
+  }
   let pixels = pixels_of(window);
   return f32((pixels.y - pixels.x) * (pixels.w - pixels.z));
 }

@@ -22,7 +22,16 @@ function windowOf(p: typeof images & typeof square): WindowProblem {
   const count = (size: number): number => Math.floor((size + 2 * padding - kernel) / stride) + 1;
   const both = (size: number) => [size, size] as const;
   const windows = [count(height), count(width)] as const;
-  return { planes, height, width, kernel: both(kernel), stride: both(stride), padding: both(padding), windows };
+  return {
+    planes,
+    height,
+    width,
+    kernel: both(kernel),
+    stride: both(stride),
+    padding: both(padding),
+    dilation: both(1),
+    windows,
+  };
 }
 
 export const selectionOperators = {

@@ -30,8 +30,8 @@ fn element(at: u32) -> i32 {
   let image = down / params.windows_down * params.height * params.width;
   var best = 0u;
   var best_index = pixels.x * i32(params.width) + pixels.z;
-  for (var row = pixels.x; row < pixels.y; row++) {
-    for (var column = pixels.z; column < pixels.w; column++) {
+  for (var row = pixels.x; row < pixels.y; row += i32(params.dilation_height)) {
+    for (var column = pixels.z; column < pixels.w; column += i32(params.dilation_width)) {
       let index = row * i32(params.width) + column;
       let candidate = order(x[image + u32(index)]);
       if (candidate > best) { best = candidate; best_index = index; }

@@ -4,11 +4,15 @@ import type { Engine, Tensor, DeitError } from '../../engine/index.ts';
 import {
   AdamW,
   AdaptiveAvgPool2d,
+  AvgPool2d,
+  ConvTranspose2d,
   Dropout,
   Embedding,
   Flatten,
+  GroupNorm,
   LayerNorm,
   Linear,
+  MaxPool2d,
   Module,
   ModuleList,
   ReLU,
@@ -244,5 +248,51 @@ describe('optimizers as in PyTorch', () => {
     optimizer.prepareStep(0.25);
     engine().replay(recording);
     expect(await x.item()).toBe(0.25);
+  });
+});
+
+describe('pooling, group norm and transposed convolution', () => {
+  const image = (side: number) =>
+    engine().tensor(
+      Array.from({ length: side * side }, (_, i) => i + 1),
+      [1, 1, side, side],
+    );
+
+  // By hand, as PyTorch's layers of the same names give them.
+  it('pool by windows, with the options of PyTorch', async () => {
+    expect([...(await new MaxPool2d(2).forward(image(4)).read())]).toEqual([6, 8, 14, 16]);
+    expect([...(await new MaxPool2d(2, { ceilMode: true }).forward(image(3)).read())]).toEqual([5, 6, 8, 9]);
+    expect([...(await new MaxPool2d(2, { stride: 1, dilation: 2 }).forward(image(3)).read())]).toEqual([9]);
+    expect([...(await new AvgPool2d(2).forward(image(4)).read())]).toEqual([3.5, 5.5, 11.5, 13.5]);
+    const corner = new AvgPool2d(2, { padding: 1, countIncludePad: false, ceilMode: true });
+    expect([...(await corner.forward(image(2)).read())]).toEqual([1, 2, 3, 4]);
+    expect(() => new MaxPool2d(2, { stride: 1, dilation: 2, padding: 1 }).forward(image(1))).toThrow(
+      'pixels in every window',
+    );
+  });
+
+  it('normalise groups of channels', async () => {
+    const layer = new GroupNorm(engine(), 2, 4, { eps: 0 });
+    expect(names(layer)).toEqual(['weight', 'bias']);
+    layer.weight!.write(Float32Array.of(1, 2, 3, 4));
+    layer.bias!.write(Float32Array.of(0, 0, 1, 1));
+    // Groups {1, 3} and {10, 14}: each is -1 and 1 when normalised.
+    const y = await layer.forward(engine().tensor([1, 3, 10, 14], [1, 4])).read();
+    [-1, 2, -2, 5].forEach((value, i) => expect(y[i]).toBeCloseTo(value, 5));
+    expect(names(new GroupNorm(engine(), 2, 4, { affine: false }))).toEqual([]);
+  });
+
+  it('spread pixels over a larger image', async () => {
+    const layer = new ConvTranspose2d(engine(), 1, 1, 2, { stride: 2 });
+    expect(layer.weight.shape).toEqual([1, 1, 2, 2]);
+    layer.weight.write(Float32Array.of(1, 2, 3, 4));
+    layer.bias!.write(Float32Array.of(10));
+    const y = layer.forward(engine().tensor([1, 2], [1, 1, 1, 2]));
+    expect(y.shape).toEqual([1, 1, 2, 4]);
+    expect([...(await y.read())]).toEqual([11, 12, 12, 14, 13, 14, 16, 18]);
+    // Bounds of PyTorch's first values: 1 / sqrt(out / groups * kernel^2).
+    const wide = new ConvTranspose2d(engine(), 8, 4, 3, { groups: 2 });
+    expect(Math.max(...(await wide.weight.read()).map(Math.abs))).toBeLessThanOrEqual(1 / Math.sqrt(18));
+    expect(wide.weight.shape).toEqual([8, 2, 3, 3]);
   });
 });
