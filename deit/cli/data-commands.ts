@@ -18,7 +18,10 @@ export function addDataCommands(program: Command): void {
     );
   data
     .command('pack')
-    .argument('<source>', 'folder of images for each class (with or without train and val), or list file')
+    .argument(
+      '<source>',
+      'folder of images for each class (with or without train and val), list file, or Parquet files',
+    )
     .description('write images into tar shards of the WebDataset layout, and prove them equal')
     .option('--shards <n>', 'shards of each part', '8')
     .requiredOption('--output <folder>', 'new folder for them')
@@ -27,7 +30,7 @@ export function addDataCommands(program: Command): void {
     );
   data
     .command('check')
-    .argument('<source>', 'folder, list file or tar shards')
+    .argument('<source>', 'folder, list file, tar shards or Parquet files')
     .description('read every image: what cannot be read, sizes, classes, held-out images that are in training')
     .option('--json', 'one object instead of text')
     .action(async (source: string, options: { json?: boolean }) =>

@@ -119,7 +119,7 @@ export const settings = {
 
   'data.path': text(
     'cifar10-sample',
-    'folder of images, of CIFAR binaries, or of tar shards (or `name-{000..127}.tar`), or a list file; `cifar10-sample` ships with the package',
+    'folder of images, of CIFAR binaries, of tar shards or of Parquet files (or `name-{000..127}.tar`), or a list file; `cifar10-sample` ships with the package',
   ),
   'data.valPath': optionalText(null, 'list file of the held-out images, where data.path is a list file'),
   'data.root': optionalText(

@@ -11,7 +11,7 @@ export interface SourcePart {
 }
 
 export interface ImageSource {
-  readonly kind: 'sample' | 'cifar' | 'folder' | 'list' | 'shards';
+  readonly kind: 'sample' | 'cifar' | 'folder' | 'list' | 'shards' | 'parquet';
   /** Where it is. */
   readonly name: string;
   readonly classes: readonly string[];

@@ -18,6 +18,7 @@ export * from './listing.ts';
 export * from './loader.ts';
 export * from './open.ts';
 export * from './pack.ts';
+export * from './parquet.ts';
 export * from './readable-classes.ts';
 export * from './shards.ts';
 export * from './tar.ts';

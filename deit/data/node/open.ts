@@ -12,6 +12,7 @@ import { someNames } from './file-names.ts';
 import { readImageFolder } from './folder.ts';
 import type { ImageSource, SourcePart } from './image-source.ts';
 import { readImageList } from './list-file.ts';
+import { findParquet, readParquet } from './parquet.ts';
 import type { LinkPolicy } from './scan.ts';
 import { findShards, readShards } from './shards.ts';
 
@@ -48,17 +49,19 @@ export interface OpenedPart {
 }
 
 /** `source` is `cifar10-sample`, a CIFAR folder, a folder of class folders (with or without train and val), tar shards or a folder of them,
- * or a list file. */
+ * Parquet files or a folder of them, or a list file. */
 export async function readSource(source: string, options: ReadDataOptions = {}): Promise<ImageSource> {
   if (source === sampleName) return cifarSource('sample', sampleName, await openCifar(cifar10SampleFolder()));
   const shards = findShards(source);
   if (shards.length > 0) return readShards(source, shards);
+  const tables = findParquet(source);
+  if (tables.length > 0) return readParquet(source, tables);
   const info = await stat(source).catch(() => undefined);
   if (info?.isFile()) return readImageList(source, options);
   if (!info?.isDirectory()) {
     throw new DeitError('file-unreadable', 'There is no data set at this path.', {
       where: source,
-      expected: `a folder of images by class, a CIFAR folder, tar shards, a list file, or ${sampleName}`,
+      expected: `a folder of images by class, a CIFAR folder, tar shards, Parquet files, a list file, or ${sampleName}`,
       fix: 'Check the path; `deit data cifar10` fetches CIFAR-10.',
     });
   }

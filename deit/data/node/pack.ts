@@ -9,7 +9,7 @@ import type { Dataset } from '../dataset.ts';
 import { readImageFile } from './decode.ts';
 import { readSource } from './open.ts';
 import type { ReadDataOptions } from './open.ts';
-import { readRange } from './tar.ts';
+import { addMember, readRange } from './tar.ts';
 
 export interface PackReport {
   readonly folder: string;
@@ -78,8 +78,8 @@ async function writeShard(file: string, dataset: Dataset, from: number, to: numb
     const bytes = await bytesOf(dataset, i);
     const key = unusedKey(dataset, i, used);
     const ending = /\.([^.]+)$/.exec(dataset.path!(i))?.[1] ?? 'jpg';
-    await add(archive, `${key}.${ending}`, Buffer.from(bytes));
-    await add(archive, `${key}.cls`, Buffer.from(String(dataset.label(i))));
+    await addMember(archive, `${key}.${ending}`, Buffer.from(bytes));
+    await addMember(archive, `${key}.cls`, Buffer.from(String(dataset.label(i))));
   }
   archive.finalize();
   await written;
@@ -94,12 +94,6 @@ function unusedKey(dataset: Dataset, index: number, used: Set<string>): string {
   used.add(free);
   return free;
 }
-
-/** A member of a fixed date and owner, so that the same images make the same shards. */
-const add = (archive: ReturnType<typeof pack>, name: string, bytes: Buffer): Promise<void> =>
-  new Promise((done, failed) => {
-    archive.entry({ name, mtime: new Date(0) }, bytes, (error) => (error ? failed(error) : done()));
-  });
 
 /** The bytes of an image's file, or of its part of a file. */
 export function bytesOf(dataset: Dataset, index: number): Promise<Uint8Array> {

@@ -14,7 +14,7 @@ import { LeftOut } from './left-out.ts';
 import { listTar, readRange } from './tar.ts';
 import type { TarListing, TarMember } from './tar.ts';
 
-const isShard = (name: string): boolean => /\.tar$/i.test(name) && !name.startsWith('.');
+const ENDING = /\.tar$/i;
 
 /** Beside the shards: names of the classes that .cls members number, one a line. */
 const CLASSES = 'classes.txt';
@@ -27,31 +27,37 @@ const PARTS: readonly [Split, RegExp][] = [
 ];
 
 /** The shards that a path names: a .tar file, a pattern with {000..127}, or a folder of them or of train/ and val/ of them; [] for anything else. */
-export function findShards(path: string): string[] {
+export const findShards = (path: string): string[] => findFiles(path, ENDING);
+
+/** The same for files of another ending. */
+export function findFiles(path: string, ending: RegExp): string[] {
+  const isOne = (name: string): boolean => ending.test(name) && !name.startsWith('.');
   const range = /\{(\d+)\.\.(\d+)\}/.exec(path);
-  if (range && isShard(path)) {
+  if (range && isOne(path)) {
     const [first, last] = [Number(range[1]), Number(range[2])];
     if (last - first >= 1e6) return [];
     const names = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => String(first + i).padStart(range[1].length, '0')); // prettier-ignore
     return names.map((number) => path.replace(range[0], number));
   }
   const kind = statSync(path, { throwIfNoEntry: false });
-  if (kind?.isFile()) return isShard(path) ? [path] : [];
+  if (kind?.isFile()) return isOne(path) ? [path] : [];
   if (!kind?.isDirectory()) return [];
   const entries = readdirSync(path, { withFileTypes: true });
-  const own = sortNames(entries.map(({ name }) => name).filter(isShard));
+  const own = sortNames(entries.map(({ name }) => name).filter(isOne));
   if (own.length > 0) return own.map((name) => join(path, name));
   const folders = sortNames(entries.filter((e) => e.isDirectory() && partOfFolder(e.name)).map(({ name }) => name));
-  return folders.flatMap((name) => sortNames(readdirSync(join(path, name)).filter(isShard)).map((shard) => join(path, name, shard))); // prettier-ignore
+  return folders.flatMap((name) => sortNames(readdirSync(join(path, name)).filter(isOne)).map((file) => join(path, name, file))); // prettier-ignore
 }
 
 const partOf = (name: string): Split | undefined => PARTS.find(([, pattern]) => pattern.test(name))?.[0];
 
 const partOfFolder = (name: string): Split | undefined => (/^[a-z]+$/i.test(name) ? partOf(name) : undefined);
 
-/** Which part a shard belongs to, by its name or else its folder's. */
-const partOfShard = (file: string): Split | undefined =>
-  partOf(basename(file).replace(/\.tar$/i, '')) ?? partOfFolder(basename(dirname(file)));
+/** Which part a file belongs to, by its name without the ending or else its folder's. */
+export const partOfFile = (file: string, ending: RegExp): Split | undefined =>
+  partOf(basename(file).replace(ending, '')) ?? partOfFolder(basename(dirname(file)));
+
+const partOfShard = (file: string): Split | undefined => partOfFile(file, ENDING);
 
 interface Found {
   readonly listing: TarListing;

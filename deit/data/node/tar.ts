@@ -3,6 +3,7 @@
  * gigabytes is listed in a moment. POSIX ustar and pax, and GNU's long names (source: POSIX.1-2017, pax). Node only.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import type { Pack } from 'tar-stream';
 import { DeitError } from '../../../engine/index.ts';
 import type { FileRange } from '../dataset.ts';
 
@@ -76,6 +77,12 @@ export function readRange({ file, offset, bytes, size, changed }: FileRange, nam
     closeSync(handle);
   }
 }
+
+/** Adds a member of a fixed date and owner, so that the same images make the same shards. */
+export const addMember = (archive: Pack, name: string, bytes: Uint8Array): Promise<void> =>
+  new Promise((done, failed) => {
+    archive.entry({ name, mtime: new Date(0) }, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), (error) => (error ? failed(error) : done())); // prettier-ignore
+  });
 
 function open(file: string): number {
   try {
