@@ -14,8 +14,8 @@ import {
 } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { tryLock } from 'fs-native-extensions';
 import { DeitError } from '../../../engine/index.ts';
+import { tryLockFile } from './file-lock.ts';
 
 /** Locked by the operating system while a run writes. Killed runs leave it behind, unlocked. */
 export const LOCK = 'run.lock';
@@ -25,9 +25,6 @@ export const MARK = 'run.owner';
 /** Milliseconds between the signs of life of an owner, and the time without one after which it counts as gone. */
 const BEAT_MS = 5_000;
 const WATCH_MS = 30_000;
-
-/** Windows keeps others from reading what is locked: there a byte beyond the content is. */
-const RANGE: readonly number[] = process.platform === 'win32' ? [2 ** 30, 1] : [];
 
 /** What a lock file says of its owner, for messages, and for machines that do not see each other's locks. */
 interface Owner {
@@ -59,24 +56,29 @@ export function lockFolder(folder: string, { watchMs = WATCH_MS, patienceMs = 0 
   const last = performance.now() + patienceMs;
   for (;;) {
     const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o666);
+    let lock: ReturnType<typeof tryLockFile> = 'taken';
+    const close = (): void => {
+      closeSync(fd);
+      if (typeof lock === 'object') lock.release();
+    };
     try {
-      const granted = tryLockFile(fd);
-      if (granted === null) return markFolder(folder, fd);
-      if (!granted && performance.now() < last) {
-        closeSync(fd);
+      lock = tryLockFile(fd, path);
+      if (lock === 'unsupported') return markFolder(folder, fd);
+      if (lock === 'taken' && performance.now() < last) {
+        close();
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS);
         continue;
       }
-      if (!granted) throw refusal(folder, readOwner(fd));
+      if (lock === 'taken') throw refusal(folder, readOwner(fd));
       // An owner that ended in between has removed the file: what was locked is no longer the one that others will find.
       if (!isAt(fd, path)) {
-        closeSync(fd);
+        close();
         continue;
       }
       const before = readOwner(fd);
       if (before && isElsewhere(before) && showsLife(path, watchMs)) throw refusal(folder, before);
     } catch (error) {
-      closeSync(fd);
+      close();
       throw error;
     }
     ftruncateSync(fd, 0);
@@ -86,7 +88,7 @@ export function lockFolder(folder: string, { watchMs = WATCH_MS, patienceMs = 0 
       clearInterval(beat);
       // First the file, then the lock on it: whoever gets the lock finds that the file is gone, and makes a new one.
       rmSync(path, { force: true });
-      closeSync(fd);
+      close();
     };
   }
 }
@@ -96,17 +98,6 @@ function signOfLife(fd: number): void {
     futimesSync(fd, new Date(), new Date());
   } catch {
     // The lock stays; only whoever cannot see it would miss this.
-  }
-}
-
-/** Null where the file system has no locks. */
-function tryLockFile(fd: number): boolean | null {
-  try {
-    return tryLock(fd, ...RANGE);
-  } catch (error) {
-    if (['ENOLCK', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'].includes((error as NodeJS.ErrnoException).code ?? ''))
-      return null;
-    throw error;
   }
 }
 
