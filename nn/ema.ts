@@ -80,10 +80,10 @@ export class Ema {
   private exchange(): void {
     this.engine.scope(() => {
       for (const { live, average } of this.parts) {
-        const held = this.engine.empty(live.shape);
-        this.engine.copy(live, held);
+        const copy = this.engine.empty(live.shape);
+        this.engine.copy(live, copy);
         this.engine.copy(average, live);
-        this.engine.copy(held, average);
+        this.engine.copy(copy, average);
       }
     });
   }

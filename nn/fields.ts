@@ -26,7 +26,7 @@ export class FieldScan<Part extends object> {
     this.forget('modules', modules, fields, (value) => this.isPart(value));
     this.forget('parameters', parameters, fields, (value) => value instanceof Tensor && isLeafParameter(value));
     const isKnown = (value: unknown): boolean =>
-      [modules, parameters, buffers].some((own) => [...own.values()].some((held) => held === value));
+      [modules, parameters, buffers].some((own) => [...own.values()].some((existing) => existing === value));
     const isNew = (value: unknown): value is Part | Tensor =>
       (this.isPart(value) || (value instanceof Tensor && isLeafParameter(value))) && !isKnown(value);
     for (const [name, value] of fields) {

@@ -270,9 +270,9 @@ class Page {
           state.losses.push(progress.loss);
           loss.add(step, [progress.lossLabel, progress.lossDistillation]);
         },
-        onLook: async (model, held) => {
+        onLook: async (model, accuracies) => {
           const share = (value: number | null): number | null => (value === null ? null : 100 * value);
-          accuracy.add(step, [held.class, held.distillation, held.average].map(share));
+          accuracy.add(step, [accuracies.class, accuracies.distillation, accuracies.average].map(share));
           const { training } = model;
           const pipeline = evaluationPipeline({ imageSize: 32, cropPct: 1 });
           const earlier = this.models.trained?.model;
@@ -295,8 +295,8 @@ class Page {
 
   private async fetchSample(): Promise<Cifar> {
     const names = [1, 2, 3, 4, 5].map((number) => `cifar10/data_batch_${number}.bin`);
-    const [held, ...train] = await Promise.all(['cifar10/test_batch.bin', ...names].map((name) => fetchBytes(name)));
-    return openSample(train, held);
+    const [heldOut, ...train] = await Promise.all(['cifar10/test_batch.bin', ...names].map((name) => fetchBytes(name)));
+    return openSample(train, heldOut);
   }
 }
 

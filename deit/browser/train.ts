@@ -57,8 +57,12 @@ export async function trainInPage(options: TrainingOptions): Promise<void> {
   }
   if (signal.aborted) return;
   const student = createModel(engine, studentSpec(teacher !== null));
-  const held = new MemoryBatches(data.validation, evaluationPipeline({ imageSize: 32, cropPct: 1 }), options.batchSize);
-  const evaluator = new Evaluator(engine, student, held, 32);
+  const heldOut = new MemoryBatches(
+    data.validation,
+    evaluationPipeline({ imageSize: 32, cropPct: 1 }),
+    options.batchSize,
+  );
+  const evaluator = new Evaluator(engine, student, heldOut, 32);
   const every = Math.max(STEPS_BETWEEN_LOOKS, Math.ceil(studentSteps / LOOKS));
   const look = async (): Promise<void> => onLook(student, await evaluator.run());
   await trainOne(options, 'student', student, teacher, studentSteps, every, look);

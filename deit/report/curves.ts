@@ -53,7 +53,7 @@ function accuracyChart(run: Run, role: Role, lines: readonly StepLine[]): Chart 
     lines.map((line) => line.accuracy),
     lines.map((line) => line.accuracyDistillation),
   ]) as [number[], number[], (number | null)[]];
-  const held = (label: string, color: number, value: (line: (typeof evaluations)[number]) => number | null) => ({
+  const accuracyOf = (label: string, color: number, value: (line: (typeof evaluations)[number]) => number | null) => ({
     label,
     color,
     points: true,
@@ -69,10 +69,10 @@ function accuracyChart(run: Run, role: Role, lines: readonly StepLine[]): Chart 
     ...align([
       ...noisy({ label: distilled ? 'class head, training' : 'training', x, y: own, dash: true, color: 4 }),
       ...noisy({ label: 'distillation head, training', x, y: imitating, dash: true, color: 5 }),
-      held(distilled ? 'class head' : 'held out', 0, ({ accuracy }) => accuracy.class),
-      held('distillation head', 1, ({ accuracy }) => accuracy.distillation),
-      held('average of both', 2, ({ accuracy }) => (distilled ? accuracy.average : null)),
-      held('moving average of the weights', 3, ({ ema }) => ema?.average ?? null),
+      accuracyOf(distilled ? 'class head' : 'held out', 0, ({ accuracy }) => accuracy.class),
+      accuracyOf('distillation head', 1, ({ accuracy }) => accuracy.distillation),
+      accuracyOf('average of both', 2, ({ accuracy }) => (distilled ? accuracy.average : null)),
+      accuracyOf('moving average of the weights', 3, ({ ema }) => ema?.average ?? null),
     ]),
   };
 }

@@ -225,7 +225,7 @@ export class TrainStep {
   }
 
   /**
-   * Runs forward and backward of a step once more, without the update, and returns every operator output that held NaN or
+   * Runs forward and backward of a step once more, without the update, and returns every operator output that contained NaN or
    * infinity, in the order of computation. The weights have to be those that the step began with.
    */
   async examine(batches: readonly Batch[], step: number): Promise<NonFiniteOutput[]> {

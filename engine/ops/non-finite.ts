@@ -34,7 +34,7 @@ export interface NonFiniteOutput {
 const MAX_OUTPUTS = 1 << 16;
 
 /**
- * Runs `work` as a scope with every output of every operator examined on the GPU, and returns those that held NaN or
+ * Runs `work` as a scope with every output of every operator examined on the GPU, and returns those that contained NaN or
  * infinity, in the order in which they were computed. Slower than plain running by about the time to read everything once.
  */
 export async function findNonFinite(engine: TensorEngine, work: () => void): Promise<NonFiniteOutput[]> {

@@ -197,7 +197,7 @@ describe('folders with two readings', () => {
 describe('folds', () => {
   it('hold every image out exactly once, by class', async () => {
     make('cat{7}', 'dog{5}');
-    const held: string[] = [];
+    const heldOut: string[] = [];
     for (const fold of [1, 2, 3]) {
       const { train, val } = await openData(root, { folds: 3, fold, seed: 4 });
       expect(train.length + val.length).toBe(12);
@@ -205,10 +205,10 @@ describe('folds', () => {
       // 7 = 2 + 2 + 3 and 5 = 1 + 2 + 2.
       expect([2, 3]).toContain(paths.filter((path) => path.includes('/cat/')).length);
       expect([1, 2]).toContain(paths.filter((path) => path.includes('/dog/')).length);
-      held.push(...paths);
+      heldOut.push(...paths);
     }
-    expect(new Set(held).size).toBe(12);
-    expect(held).toHaveLength(12);
+    expect(new Set(heldOut).size).toBe(12);
+    expect(heldOut).toHaveLength(12);
     await expect(openData(root, { folds: 3, fold: 4 })).rejects.toThrow(/no such fold/);
   });
 
@@ -354,9 +354,9 @@ describe('list files', () => {
 
   it('are measured whole, or the held-out list', async () => {
     const list = write('list.txt', 'a/1.png\tx\na/2.png\tx\nb/1.png\ty\n');
-    const held = write('val.txt', 'b/9.png\ty\n');
+    const heldOut = write('val.txt', 'b/9.png\ty\n');
     expect((await openPart(list, undefined)).dataset.length).toBe(3);
-    const { dataset, notes } = await openPart(list, undefined, { valFile: held });
+    const { dataset, notes } = await openPart(list, undefined, { valFile: heldOut });
     expect([dataset.length, notes.at(-1)]).toEqual([1, 'measured: val.txt, 1 images']);
   });
 

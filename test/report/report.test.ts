@@ -244,7 +244,7 @@ describe('the report of a run', () => {
     imagesPerSecond: 9,
     secondsLeft: 0,
   });
-  const held = { class: 0.25, distillation: null, average: 0.25, top5: 0.75, loss: 1.5, images: 4 };
+  const measured = { class: 0.25, distillation: null, average: 0.25, top5: 0.75, loss: 1.5, images: 4 };
   /** A folder as an interrupted run leaves it, with a line cut off. */
   function folder(seed: number): string {
     const path = mkdtempSync(join(tmpdir(), 'deit-run-'));
@@ -253,7 +253,7 @@ describe('the report of a run', () => {
       join(path, 'config.json'),
       JSON.stringify({ version: '1', command: ['train', '--data', "it's"], name: 'x', recipe }),
     );
-    const lines = [step(1), step(2), { role: 'student', step: 2, accuracy: held, ema: null }];
+    const lines = [step(1), step(2), { role: 'student', step: 2, accuracy: measured, ema: null }];
     writeFileSync(join(path, 'metrics.jsonl'), `${lines.map((line) => JSON.stringify(line)).join('\n')}\n{"role":"stu`);
     return path;
   }
@@ -289,7 +289,7 @@ describe('the report of a run', () => {
     const count = 40_000;
     const lines = Array.from({ length: count }, (_, i) => JSON.stringify({ ...step(i + 1), loss: i + 1 }));
     const evaluations = [5, count].map((at) =>
-      JSON.stringify({ role: 'student', step: at, accuracy: held, ema: null }),
+      JSON.stringify({ role: 'student', step: at, accuracy: measured, ema: null }),
     );
     lines.splice(5, 0, evaluations[0]);
     writeFileSync(join(path, 'metrics.jsonl'), [...lines, evaluations[1], ''].join('\n'));

@@ -14,12 +14,12 @@ export const matricesOf = (side: number) => [
 export const MATRIX_GPU: DeviceProfile = deviceProfiles['tensor-cores'];
 
 /** Kept, or Dawn ends the process. */
-const held: GPU[] = [];
+const instances: GPU[] = [];
 
 /** Dawn's null device, which compiles subgroup matrices and runs nothing; null where this build of Dawn lacks them. */
 export async function nullDevice(): Promise<GPUDevice | null> {
   const gpu = create(['backend=null', 'enable-dawn-features=allow_unsafe_apis']);
-  held.push(gpu);
+  instances.push(gpu);
   const adapter = await gpu.requestAdapter();
   const matrices = 'chromium-experimental-subgroup-matrix' as GPUFeatureName;
   if (!adapter?.features.has(matrices)) return null;

@@ -35,28 +35,28 @@ export function divide(labels: Uint32Array, classes: readonly string[], options:
       fix: 'Add images, or give a val folder of its own.',
     });
   }
-  const isHeld = new Uint8Array(labels.length);
+  const isHeldOut = new Uint8Array(labels.length);
   for (const [label, own] of members.entries()) {
     const order = new PhiloxStream(seed, Purpose.sample, 0, label).permutation(own.length);
-    const [from, to] = heldRange(own.length, label, options);
-    for (let i = from; i < to; i++) isHeld[own[order[i]]] = 1;
+    const [from, to] = heldOutRange(own.length, label, options);
+    for (let i = from; i < to; i++) isHeldOut[own[order[i]]] = 1;
   }
-  const held = isHeld.reduce((sum, one) => sum + one, 0);
-  if (held === 0) {
+  const count = isHeldOut.reduce((sum, one) => sum + one, 0);
+  if (count === 0) {
     throw new DeitError('bad-data', 'There are too few images for so many folds: this one is empty.', {
       where: 'data.folds',
       found: `${options.folds} folds of ${labels.length} images in ${classes.length} classes`,
       fix: 'Choose fewer folds.',
     });
   }
-  const [train, val] = [new Uint32Array(labels.length - held), new Uint32Array(held)];
+  const [train, val] = [new Uint32Array(labels.length - count), new Uint32Array(count)];
   let [t, v] = [0, 0];
-  for (const own of members) for (const index of own) if (isHeld[index]) val[v++] = index; else train[t++] = index; // prettier-ignore
+  for (const own of members) for (const index of own) if (isHeldOut[index]) val[v++] = index; else train[t++] = index; // prettier-ignore
   return { train, val };
 }
 
 /** Which places of a class's random order are held out: [from, to). */
-function heldRange(count: number, label: number, options: SplitOptions): [number, number] {
+function heldOutRange(count: number, label: number, options: SplitOptions): [number, number] {
   const { valFraction = 0.2, folds = null, fold = 1 } = options;
   if (folds === null) return [0, Math.min(count - 1, Math.max(1, Math.round(valFraction * count)))];
   // Begun with another fold for each class, so that the images left over by the division do not all go to the first ones.

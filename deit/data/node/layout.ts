@@ -138,11 +138,11 @@ function readAsClasses(at: Listed, flat: readonly Listed[], others: readonly Lis
     });
   }
   // Trains are photographed; validation and test are nothing to photograph, and nothing to train on unawares.
-  const held = full.filter((child) => splitOf(nameOf(child)) !== 'train');
-  if (held.length > 0) {
+  const heldOut = full.filter((child) => splitOf(nameOf(child)) !== 'train');
+  if (heldOut.length > 0) {
     throw twoReadings(
       at,
-      `${namesOf(held)} holds images but no class folders; beside it: ${namesOf(others)}`,
+      `${namesOf(heldOut)} holds images but no class folders; beside it: ${namesOf(others)}`,
       'Move the held-out images out of the data set or into class folders; a class of that name needs another one.',
     );
   }

@@ -55,14 +55,14 @@ export async function readImageList(file: string, options: ListOptions = {}): Pr
   if (options.valFile === undefined) {
     return { ...source, parts: new Map([['all', { ...part(file, 'train', list), label: '' }]]), notes };
   }
-  const held = await readList(options.valFile, root);
+  const heldOut = await readList(options.valFile, root);
   const trained = new Set(list.paths);
-  const both = held.paths.filter((path) => trained.has(path));
-  notes.push(...notesOf(options.valFile, held));
+  const both = heldOut.paths.filter((path) => trained.has(path));
+  notes.push(...notesOf(options.valFile, heldOut));
   if (both.length > 0) notes.push(`${both.length} images are in both lists, so what is measured on them is no held-out figure: ${someNames(both.slice(0, 3))}`); // prettier-ignore
   const parts = new Map([
     ['train', part(file, 'train', list)],
-    ['val', part(options.valFile, 'val', held)],
+    ['val', part(options.valFile, 'val', heldOut)],
   ] as const);
   return { ...source, parts, notes };
 }

@@ -110,8 +110,8 @@ export class Scanner {
    * `listing` is what the folder holds, if that was read before.
    */
   async images(folder: Folder, listing?: Listing): Promise<FolderImages[]> {
-    const held = listing ?? (await this.list(folder));
-    const { folders, files } = held;
+    const listed = listing ?? (await this.list(folder));
+    const { folders, files } = listed;
     const found: FolderImages[] = [];
     let names: string[] = [];
     const isFolder = new Set(folders);
@@ -121,7 +121,7 @@ export class Scanner {
         else this.passOver(join(folder.path, name));
         continue;
       }
-      const inner = await this.enter(folder, name, held);
+      const inner = await this.enter(folder, name, listed);
       if (!inner) continue;
       if (names.length > 0) found.push({ folder: folder.path, names });
       names = [];

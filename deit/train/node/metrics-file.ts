@@ -1,6 +1,6 @@
 /**
  * Node only. The figures of a run as it goes, one JSON object a line. A run of weeks has millions of lines, so that the file
- * is never held as a whole: it is read in pieces, and cut where it is, from its end.
+ * is never in memory as a whole: it is read in pieces, and cut where it is, from its end.
  */
 import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
