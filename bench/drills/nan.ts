@@ -54,7 +54,7 @@ export async function nan({ folder, count, say }: DrillOptions): Promise<string>
 }
 
 const NOT_EXAMINED =
-  /^(full|mix|mixedTargets|mixOnGpu|noteNonFinite|holdNonFinite|gradNorm|adamW|sgd|emaStep|collect|countCorrect|pack|softTargets|checkOutputs)/;
+  /^(full|mix|mixedTargets|mixOnGpu|countNonFinite|skipNonFiniteStep|gradNorm|adamW|sgd|emaStep|collect|countCorrect|pack|softTargets|checkOutputs)/;
 
 interface Faults {
   readonly spoil?: string;

@@ -43,9 +43,9 @@ export async function measureRanks(
 /** One line for people. */
 export function describeTimes({ ranks, waiting, moving, copying, slowest }: RankTimes): string {
   const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
-  const waiting = slowest === null ? '' : `; the others waited for rank ${slowest}`;
+  const others = slowest === null ? '' : `; the others waited for rank ${slowest}`;
   return (
     `${ranks} ranks: ${percent(waiting + moving)} of the time in collectives (${percent(waiting)} waiting for each other, ` +
-    `${percent(moving)} summing), ${percent(copying)} in copies for them${waiting}`
+    `${percent(moving)} summing), ${percent(copying)} in copies for them${others}`
   );
 }

@@ -6,7 +6,7 @@ import {
   mixOnGpu,
   mixedTargets,
   mul,
-  noteNonFiniteLoss,
+  countNonFiniteLoss,
 } from '../../engine/index.ts';
 import type { Engine, NonFiniteOutput, Recording, Tensor } from '../../engine/index.ts';
 import { trackBatches, withModulePaths } from '../../nn/index.ts';
@@ -142,7 +142,7 @@ export class TrainStep {
   /** See `slots`. */
   private readonly metrics: Tensor;
   /** Losses of the step under way that are not finite. */
-  private readonly halt: Tensor;
+  private readonly guard: Tensor;
   private readonly recordings = new Map<string, Recording>();
   /** Micro-batches of this rank. */
   private readonly share: Share;
@@ -159,8 +159,8 @@ export class TrainStep {
     this.mix = engine.zeros([6]).keep('input');
     this.sums = engine.zeros([SUMS]).keep('metrics');
     this.metrics = engine.zeros([SLOTS]).keep('metrics');
-    this.halt = engine.zeros([1]).keep('metrics');
-    optimizer.halt = { noted: this.halt, forGood: options.nonFinite !== 'skip' };
+    this.guard = engine.zeros([1]).keep('metrics');
+    optimizer.guard = { count: this.guard, permanent: options.nonFinite !== 'skip' };
     if (options.mixing) checkMixBatch(batchSize);
     const { ranks } = parallel ?? { ranks: oneProcess };
     this.share = shareOf(ranks, accumulate);
@@ -243,11 +243,11 @@ export class TrainStep {
   }
 
   release(): void {
-    this.options.optimizer.halt = null;
+    this.options.optimizer.guard = null;
     for (const recording of this.recordings.values()) recording.release();
-    const { labels, mix, sums, metrics, halt } = this;
+    const { labels, mix, sums, metrics, guard } = this;
     this.input.release();
-    for (const tensor of [labels, mix, sums, metrics, halt]) this.options.engine.free(tensor);
+    for (const tensor of [labels, mix, sums, metrics, guard]) this.options.engine.free(tensor);
     this.exchange?.free();
     this.statistics?.free();
   }
@@ -269,7 +269,7 @@ export class TrainStep {
     const loss = this.scaled(losses.total);
     if (exchange && last) {
       this.statistics?.leave();
-      exchange.leave([this.sums, this.halt, ...(this.statistics ? [this.statistics.share] : [])]);
+      exchange.leave([this.sums, this.guard, ...(this.statistics ? [this.statistics.share] : [])]);
       loss.backward(undefined, (leaf) => exchange.leaf(leaf));
       exchange.leaveRest();
     } else loss.backward();
@@ -291,8 +291,8 @@ export class TrainStep {
   /** Adds the losses and the images that are right to the sums of the step. */
   private recordFigures(losses: Losses, output: Logits, first: boolean): void {
     const { engine } = this.options;
-    const { labels, sums, halt } = this;
-    noteNonFiniteLoss(losses.total.detach(), halt);
+    const { labels, sums, guard } = this;
+    countNonFiniteLoss(losses.total.detach(), guard);
     const zero = engine.zeros([1]);
     const correct = countCorrect(output.cls.detach(), labels);
     const imitated = output.dist ? countCorrect(output.dist.detach(), labels) : zero;

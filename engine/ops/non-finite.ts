@@ -1,20 +1,25 @@
-import { countNonFinite, holdStep, noteLoss, spoil } from '../../kernels/non-finite/index.ts';
+import {
+  countNonFinite,
+  countNonFiniteLoss as countLoss,
+  skipNonFiniteStep as skipStep,
+  spoil,
+} from '../../kernels/non-finite/index.ts';
 import { DeitError } from '../../kernels/lib/errors.ts';
 import { formatShape, unravelIndex } from '../tensor-shape.ts';
 import type { Shape } from '../tensor-shape.ts';
 import type { Recorded, Tensor, TensorEngine } from '../tensor.ts';
 
-/** Notes in `halt` (f32 [1]) if the loss, a scalar, is NaN or infinite. Not differentiable. */
-export function noteNonFiniteLoss(loss: Tensor, halt: Tensor): void {
-  loss.engine.run('noteNonFiniteLoss', noteLoss, {}, { loss, halt });
+/** Adds 1 to `guard` (f32 [1]) if the loss, a scalar, is NaN or infinite. Not differentiable. */
+export function countNonFiniteLoss(loss: Tensor, guard: Tensor): void {
+  loss.engine.run('countNonFiniteLoss', countLoss, {}, { loss, guard });
 }
 
 /**
- * Adds what `halt` has noted to the count of non-finite elements in `norm` (from `gradNorm`), so that the optimizer leaves
- * everything as it is. `forGood` leaves it so in all later steps too, until `halt` is written to.
+ * Adds what `guard` has counted to the count of non-finite elements in `norm` (from `gradNorm`), so that the optimizer leaves
+ * everything as it is. `permanent` leaves it so in all later steps too, until `guard` is written to.
  */
-export function holdNonFinite(norm: Tensor, halt: Tensor, forGood: boolean): void {
-  norm.engine.run('holdNonFinite', holdStep, { forGood }, { norm, halt });
+export function skipNonFiniteStep(norm: Tensor, guard: Tensor, permanent: boolean): void {
+  norm.engine.run('skipNonFiniteStep', skipStep, { permanent }, { norm, guard });
 }
 
 /** An output in which NaN or infinity turned up. */

@@ -1,7 +1,7 @@
 /** Kernels of the training step that are no operators of a model: optimizers, gradient norm, checks, measurements. */
 import { collect } from '../collect/index.ts';
 import { f16Copy } from '../f16-copy/index.ts';
-import { countNonFinite, holdStep, noteLoss } from '../non-finite/index.ts';
+import { countNonFinite, skipNonFiniteStep, countNonFiniteLoss } from '../non-finite/index.ts';
 import { adamW } from '../optimizer/adamw/index.ts';
 import { ema } from '../optimizer/ema/index.ts';
 import { gradNorm } from '../optimizer/grad-norm/index.ts';
@@ -39,14 +39,14 @@ export const trainingOperators = {
   grad_scaler: operator({
     folder: 'optimizer/grad-scaler',
     sizes: {},
-    options: { growth: 2, backoff: 0.5, interval: 2000, halt: true, forGood: false },
+    options: { growth: 2, backoff: 0.5, interval: 2000, guard: true, permanent: false },
     forward: (p) => [of(scalerStep, p)],
   }),
   non_finite: operator({
     folder: 'non-finite',
     sizes: { n: 1024 },
-    options: { k: 0, f16: false, forGood: true },
-    forward: (p) => [of(countNonFinite, p), of(noteLoss, p), of(holdStep, p)],
+    options: { k: 0, f16: false, permanent: true },
+    forward: (p) => [of(countNonFinite, p), of(countNonFiniteLoss, p), of(skipNonFiniteStep, p)],
   }),
   collect: operator({
     folder: 'collect',

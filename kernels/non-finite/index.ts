@@ -4,9 +4,9 @@
  * `countNonFinite`: found[2k] += how many of the n elements of x (f32, or f16) are NaN or infinite, and found[2k + 1]
  * becomes at least 2^32 - 1 - (index of the first of them). `found` is zero at first, so a 0 there says that none is.
  * `countPoison`: likewise elements all of whose bits are set: debug mode fills memory with them, and no arithmetic makes them.
- * `noteLoss`: halt[0] += 1 if loss[0] is not finite.
- * `holdStep`: norm[1], the number of non-finite gradient elements, which keeps an optimizer from updating, becomes
- * norm[1] + halt[0]; halt[0] becomes the same if it is to hold up all later steps too, else 0.
+ * `countNonFiniteLoss`: guard[0] += 1 if loss[0] is not finite.
+ * `skipNonFiniteStep`: norm[1], the number of non-finite gradient elements, which keeps an optimizer from updating, becomes
+ * norm[1] + guard[0]; guard[0] becomes the same if all later steps are to be skipped too, else 0.
  *
  * No gradient. Cost: each element is read once. `deit kernel non_finite` shows the kernels.
  */
@@ -78,19 +78,19 @@ const one = (name: string, bindings: ReturnType<typeof input>[], body: string) =
     cost: { flops: 1, bytes: 16 },
   });
 
-export const noteLoss: Kernel<object> = () => [
+export const countNonFiniteLoss: Kernel<object> = () => [
   one(
-    'note_loss',
-    [input('loss', 'u32'), output('halt')],
-    `if ((loss[0] & ${F32_EXPONENT}) == ${F32_EXPONENT}) { halt[0] += 1.0; }`,
+    'count_non_finite_loss',
+    [input('loss', 'u32'), output('guard')],
+    `if ((loss[0] & ${F32_EXPONENT}) == ${F32_EXPONENT}) { guard[0] += 1.0; }`,
   ),
 ];
 
-export const holdStep: Kernel<{ forGood: boolean }> = ({ forGood }) => [
+export const skipNonFiniteStep: Kernel<{ permanent: boolean }> = ({ permanent }) => [
   one(
-    forGood ? 'hold_step/for_good' : 'hold_step',
-    [output('norm'), output('halt')],
-    `let bad = norm[1] + halt[0]; norm[1] = bad; halt[0] = ${forGood ? 'bad' : '0.0'};`,
+    permanent ? 'skip_non_finite_step/permanent' : 'skip_non_finite_step',
+    [output('norm'), output('guard')],
+    `let bad = norm[1] + guard[0]; norm[1] = bad; guard[0] = ${permanent ? 'bad' : '0.0'};`,
   ),
 ];
 

@@ -61,9 +61,9 @@ export class GradScaler {
   }
 
   /** @internal For optimizers: see `updateLossScale`. */
-  update(norm: Tensor, halt: { readonly noted: Tensor; readonly forGood: boolean } | null): void {
+  update(norm: Tensor, guard: { readonly count: Tensor; readonly permanent: boolean } | null): void {
     const { growthFactor: growth, backoffFactor: backoff, growthInterval: interval } = this.settings;
-    updateLossScale(norm, this.state, { growth, backoff, interval }, halt);
+    updateLossScale(norm, this.state, { growth, backoff, interval }, guard);
   }
 
   /** scale, growth_tracker and skipped. */

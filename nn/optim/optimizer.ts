@@ -4,7 +4,7 @@ import {
   blockTable,
   flatGradients,
   gradNorm,
-  holdNonFinite,
+  skipNonFiniteStep,
   shareF16Copies,
   unshareF16Copies,
 } from '../../engine/index.ts';
@@ -56,8 +56,8 @@ export abstract class Optimizer {
    * more: see kernels/optimizer/grad-scaler.
    */
   readonly norm: Tensor | null;
-  /** f32 [1]: what else keeps the next step from being applied, and whether that holds for all later ones: see `holdNonFinite`. */
-  halt: { readonly noted: Tensor; readonly forGood: boolean } | null = null;
+  /** f32 [1]: what else keeps the next step from being applied, and whether that holds for all later ones: see `skipNonFiniteStep`. */
+  guard: { readonly count: Tensor; readonly permanent: boolean } | null = null;
   /** Parameters in the order in which they lie in `flat`. */
   readonly parameters: readonly (readonly [string, Tensor])[];
   /** All gradients, in the same layout as `flat`. */
@@ -173,12 +173,12 @@ export abstract class Optimizer {
       });
     }
     this.prepareIfNeeded();
-    const { flat, gradients, blocks, hyper, norm, halt, maxNorm, scaler } = this;
+    const { flat, gradients, blocks, hyper, norm, guard, maxNorm, scaler } = this;
     if (norm) gradNorm({ gradients, blocks, out: norm });
     if (norm && scaler) {
-      scaler.update(norm, halt);
+      scaler.update(norm, guard);
       this.discount(scaler.skipped);
-    } else if (norm && halt) holdNonFinite(norm, halt.noted, halt.forGood);
+    } else if (norm && guard) skipNonFiniteStep(norm, guard.count, guard.permanent);
     this.update({ parameters: flat, gradients, blocks, hyper, norm, maxNorm: norm ? maxNorm : 0 });
   }
 

@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { Tensor } from '../../engine/node.ts';
-import { countNonFinite, countPoison, holdStep, noteLoss, spoil } from '../../kernels/non-finite/index.ts';
+import {
+  countNonFinite,
+  countPoison,
+  skipNonFiniteStep,
+  countNonFiniteLoss,
+  spoil,
+} from '../../kernels/non-finite/index.ts';
 import { uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
 import { f16Tensor, f16Tests } from '../support/f16.ts';
@@ -48,20 +54,20 @@ describe('a step with a loss that is not finite', () => {
     [NaN, 1],
     [-Infinity, 1],
   ])('notes a loss of %d: %i', async (value, expected) => {
-    const halt = engine().zeros([1]);
-    engine().run('test', noteLoss, {}, { loss: engine().tensor([value]), halt });
-    expect(await halt.item()).toBe(expected);
+    const guard = engine().zeros([1]);
+    engine().run('test', countNonFiniteLoss, {}, { loss: engine().tensor([value]), guard });
+    expect(await guard.item()).toBe(expected);
   });
 
   it.each([
     [false, 0],
     [true, 5],
-  ])('holds up the optimizer, for good: %s', async (forGood, kept) => {
+  ])('holds up the optimizer, for good: %s', async (permanent, kept) => {
     // Two gradient elements that were not finite, and three losses.
-    const [norm, halt] = [engine().tensor([9, 2]), engine().tensor([3])];
-    engine().run('test', holdStep, { forGood }, { norm, halt });
+    const [norm, guard] = [engine().tensor([9, 2]), engine().tensor([3])];
+    engine().run('test', skipNonFiniteStep, { permanent }, { norm, guard });
     expect(Array.from(await norm.read())).toEqual([9, 5]);
-    expect(await halt.item()).toBe(kept);
+    expect(await guard.item()).toBe(kept);
   });
 
   it('is made by a drill in its step alone', async () => {

@@ -112,25 +112,25 @@ describe('GradScaler', () => {
 
   it('faults are losses that are not finite, and overflows that no scale is to blame for', async () => {
     const gpu = engine();
-    const step = async (initScale: number, gradient: number, noted: number, forGood: boolean) => {
+    const step = async (initScale: number, gradient: number, count: number, permanent: boolean) => {
       const p = gpu.tensor([1]).requiresGrad_();
-      const halt = { noted: gpu.tensor([noted]).keep(), forGood };
+      const guard = { count: gpu.tensor([count]).keep(), permanent };
       const optimizer = new AdamW([{ parameters: [['p', p]], weightDecay: 0 }], {
         scaler: new GradScaler(gpu, { initScale }),
       });
-      optimizer.halt = halt;
+      optimizer.guard = guard;
       optimizer.prepareStep(0.1);
       p.gradHome!.write([gradient]);
       p.grad = p.gradHome;
       optimizer.step();
       const [, bad, , faults] = await optimizer.norm!.read();
-      return { bad, faults, held: await halt.noted.item(), moved: (await p.item()) !== 1 };
+      return { bad, faults, counted: await guard.count.item(), moved: (await p.item()) !== 1 };
     };
-    expect(await step(2, Infinity, 0, true)).toEqual({ bad: 1, faults: 0, held: 0, moved: false });
-    expect(await step(1, Infinity, 0, true)).toEqual({ bad: 1, faults: 1, held: 1, moved: false });
-    expect(await step(2, 1, 1, true)).toEqual({ bad: 1, faults: 1, held: 1, moved: false });
-    expect(await step(2, 1, 1, false)).toEqual({ bad: 1, faults: 1, held: 0, moved: false });
-    expect(await step(2, 1, 0, true)).toEqual({ bad: 0, faults: 0, held: 0, moved: true });
+    expect(await step(2, Infinity, 0, true)).toEqual({ bad: 1, faults: 0, counted: 0, moved: false });
+    expect(await step(1, Infinity, 0, true)).toEqual({ bad: 1, faults: 1, counted: 1, moved: false });
+    expect(await step(2, 1, 1, true)).toEqual({ bad: 1, faults: 1, counted: 1, moved: false });
+    expect(await step(2, 1, 1, false)).toEqual({ bad: 1, faults: 1, counted: 0, moved: false });
+    expect(await step(2, 1, 0, true)).toEqual({ bad: 0, faults: 0, counted: 0, moved: true });
   });
 
   it('takes up its state', async () => {

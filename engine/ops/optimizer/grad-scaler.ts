@@ -19,16 +19,16 @@ export interface LossScaleRule {
 
 /**
  * After `gradNorm` of scaled gradients has filled the first half of `norm` (f32 [4]): makes it what updates of scaled gradients
- * need, and adapts the scale by the rule. `halt`: see `noteNonFiniteLoss`. Not differentiable.
+ * need, and adapts the scale by the rule. `guard`: see `countNonFiniteLoss`. Not differentiable.
  */
 export function updateLossScale(
   norm: Tensor,
   { scale, tracker, skipped }: LossScale,
   { growth, backoff, interval }: LossScaleRule,
-  halt: { readonly noted: Tensor; readonly forGood: boolean } | null,
+  guard: { readonly count: Tensor; readonly permanent: boolean } | null,
 ): void {
-  const problem = { growth, backoff, interval, halt: halt !== null, forGood: halt?.forGood ?? false };
-  const tensors = { norm, scale, tracker, skipped, ...(halt && { halt: halt.noted }) };
+  const problem = { growth, backoff, interval, guard: guard !== null, permanent: guard?.permanent ?? false };
+  const tensors = { norm, scale, tracker, skipped, ...(guard && { guard: guard.count }) };
   norm.engine.run('updateLossScale', scalerStep, problem, tensors);
 }
 

@@ -11,7 +11,7 @@
  *     norm = [norm of the gradient, what is not finite, 1 / scale, faults]
  *
  * with the scale that the gradient was made with. Faults are what no smaller scale will mend: losses that were not finite
- * (`halt`, see non-finite), and gradients that were not even though the scale was at most 1. halt becomes their number if
+ * (`guard`, see non-finite), and gradients that were not even though the scale was at most 1. guard becomes their number if
  * they are to hold up all later steps too, else 0.
  *
  * Cost: one dispatch of one invocation. `deit kernel grad_scaler` shows the kernel.
@@ -25,16 +25,16 @@ export interface ScalerProblem {
   readonly backoff: number;
   /** Good steps until the scale grows. */
   readonly interval: number;
-  /** Whether there is a binding `halt`, and whether faults are for good. */
-  readonly halt: boolean;
-  readonly forGood: boolean;
+  /** Whether there is a binding `guard`, and whether faults are for good. */
+  readonly guard: boolean;
+  readonly permanent: boolean;
 }
 
-/** Bindings norm [4], scale, tracker, skipped [1], and halt [1] if there is one. */
-export const scalerStep: Kernel<ScalerProblem> = ({ growth, backoff, interval, halt, forGood }) => {
+/** Bindings norm [4], scale, tracker, skipped [1], and guard [1] if there is one. */
+export const scalerStep: Kernel<ScalerProblem> = ({ growth, backoff, interval, guard, permanent }) => {
   require(growth > 1 && backoff > 0 && backoff < 1, 'grad_scaler', 'growth > 1 and 0 < backoff < 1', [growth, backoff]);
   require(Number.isInteger(interval) && interval > 0, 'grad_scaler', 'an interval of whole steps', interval);
-  const state = ['norm', 'scale', 'tracker', 'skipped', ...(halt ? ['halt'] : [])];
+  const state = ['norm', 'scale', 'tracker', 'skipped', ...(guard ? ['guard'] : [])];
   return [
     launch({
       name: 'grad_scaler',
@@ -44,14 +44,14 @@ export const scalerStep: Kernel<ScalerProblem> = ({ growth, backoff, interval, h
 @compute @workgroup_size(1)
 fn main() {
   let used = scale[0];
-  let losses = ${halt ? 'halt[0]' : '0.0'};
+  let losses = ${guard ? 'guard[0]' : '0.0'};
   let bad = norm[1] + losses;
   let faults = losses + select(0.0, norm[1], used <= 1.0);
   norm[0] = norm[0] / used;
   norm[1] = bad;
   norm[2] = 1.0 / used;
   norm[3] = faults;
-  ${halt ? `halt[0] = ${forGood ? 'faults' : '0.0'};` : ''}
+  ${guard ? `guard[0] = ${permanent ? 'faults' : '0.0'};` : ''}
   if (bad > 0.0) {
     scale[0] = used * params.backoff;
     tracker[0] = 0.0;
