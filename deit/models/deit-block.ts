@@ -1,5 +1,5 @@
 import {
-  attentionWeights,
+  attentionProbabilities,
   dropPathAdd,
   dropout,
   gelu,
@@ -38,8 +38,8 @@ class Attention extends Module {
     return linearAdd(attended, this.proj.weight, this.proj.bias, residual);
   }
 
-  weights(x: Tensor): Tensor {
-    return attentionWeights(this.qkv.forward(x), this.heads);
+  probabilities(x: Tensor): Tensor {
+    return attentionProbabilities(this.qkv.forward(x), this.heads);
   }
 
   describe(x: Shape): LayerShapes {
@@ -113,9 +113,9 @@ export class Block extends Module {
     return { module: this, type: 'Block', outputShape: x, parts };
   }
 
-  /** The attention weights that `forward(x)` uses, [B, heads, N, N]: how much each token (row) looks at each other one. */
+  /** The attention probabilities that `forward(x)` uses, [B, heads, N, N]: how much each token (row) looks at each other one. */
   attention(x: Tensor): Tensor {
-    return this.attn.weights(this.norm1.forward(x));
+    return this.attn.probabilities(this.norm1.forward(x));
   }
 
   /** x plus a branch. The branch's last layer adds x itself, unless something random comes in between. */

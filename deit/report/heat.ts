@@ -26,11 +26,11 @@ export function heatColor(value: number): [number, number, number] {
 }
 
 /**
- * A square map (side x side, row by row) over a photo of any size, stretched so that its smallest value has the darkest
+ * A square map (side x side, row by row) over a photo of any size, scaled so that its smallest value has the darkest
  * colour and its largest the lightest. Where the map is low, more of the photo shows.
  */
 export function overlay(photo: RgbImage, map: ArrayLike<number>, side: number): RgbImage {
-  const heat = stretch(map, side, photo.width, photo.height);
+  const heat = resizeMap(map, side, photo.width, photo.height);
   const data = new Uint8Array(photo.data.length);
   for (let i = 0; i < heat.length; i++) {
     const color = heatColor(heat[i]);
@@ -41,7 +41,7 @@ export function overlay(photo: RgbImage, map: ArrayLike<number>, side: number): 
 }
 
 /** The map, from 0 to 1, at the size of a photo. */
-function stretch(map: ArrayLike<number>, side: number, width: number, height: number): Float32Array {
+function resizeMap(map: ArrayLike<number>, side: number, width: number, height: number): Float32Array {
   const values = Array.from(map);
   const least = values.reduce((a, b) => Math.min(a, b));
   const range = values.reduce((a, b) => Math.max(a, b)) - least || 1;

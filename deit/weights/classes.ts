@@ -114,7 +114,7 @@ interface Match {
   /** Wanted names that the head lacks, that several classes answer to, and names of the head that nobody wants. */
   readonly missing: string[];
   readonly ambiguous: string[];
-  readonly spare: string[];
+  readonly unused: string[];
   /** Pairs of names that are the same but for case, spaces or synonym. */
   readonly alike: [wanted: string, own: string][];
 }
@@ -127,7 +127,7 @@ function matchClasses(wanted: readonly string[], own: readonly (readonly string[
   const ambiguous: string[] = [];
   if (wanted.length === own.length && wanted.every((name, i) => own[i][0] === name)) {
     // Also where a name stands for several classes.
-    return { rows: rows.map((_, i) => i), missing: [], ambiguous, spare: [], alike };
+    return { rows: rows.map((_, i) => i), missing: [], ambiguous, unused: [], alike };
   }
   const taken = new Set<number>();
   const take = (i: number, found: ReadonlySet<number>): boolean => {
@@ -155,7 +155,7 @@ function matchClasses(wanted: readonly string[], own: readonly (readonly string[
     ambiguous,
     alike,
     missing: wanted.filter((name, i) => rows[i] < 0 && !ambiguous.includes(name)),
-    spare: own.flatMap(([name], row) => (taken.has(row) ? [] : [name])),
+    unused: own.flatMap(([name], row) => (taken.has(row) ? [] : [name])),
   };
 }
 
@@ -181,7 +181,7 @@ export function likeness(name: string): string {
 }
 
 function mismatch(match: Match, where: string | undefined): DeitError {
-  const near = match.missing.length > 0 ? nearestName(match.missing[0], match.spare) : undefined;
+  const near = match.missing.length > 0 ? nearestName(match.missing[0], match.unused) : undefined;
   const isAmbiguous = match.missing.length === 0 && match.ambiguous.length > 0;
   return new DeitError('class-mismatch', 'The classes of the data are not those of the weights.', {
     where,
@@ -214,10 +214,10 @@ function changed(
 }
 
 /** The unmatched names of both sides. */
-function sides({ missing, ambiguous, spare }: Match, most?: number): string[] {
+function sides({ missing, ambiguous, unused }: Match, most?: number): string[] {
   return [
     ['only in the data', missing] as const,
-    ['only in the weights', spare] as const,
+    ['only in the weights', unused] as const,
     ['in the data, and of several classes of the weights', ambiguous] as const,
   ].flatMap(([what, names]) => (names.length > 0 ? [`${what}: ${listed(names, most)}`] : []));
 }

@@ -40,11 +40,11 @@ export function positionTaps(target: number, from: number, to: number, rule: Pos
     const first = Math.floor(source) - 1;
     return { first, weights: [0, 1, 2, 3].map((tap) => keys(source - first - tap, -0.75)) };
   }
-  const stretch = Math.max(scale, 1);
+  const filterScale = Math.max(scale, 1);
   const center = (target + 0.5) * scale;
-  const first = Math.max(0, Math.trunc(center - 2 * stretch + 0.5));
-  const end = Math.min(from, Math.trunc(center + 2 * stretch + 0.5));
-  const raw = Array.from({ length: end - first }, (_, tap) => keys((first + tap - center + 0.5) / stretch, -0.5));
+  const first = Math.max(0, Math.trunc(center - 2 * filterScale + 0.5));
+  const end = Math.min(from, Math.trunc(center + 2 * filterScale + 0.5));
+  const raw = Array.from({ length: end - first }, (_, tap) => keys((first + tap - center + 0.5) / filterScale, -0.5));
   const sum = raw.reduce((total, weight) => total + weight, 0);
   return { first, weights: raw.map((weight) => weight / sum) };
 }

@@ -78,7 +78,7 @@ export class Encoder {
   private readonly readbacks: ReadbackPool;
   private readonly groups = new Map<string, GPUBindGroup>();
   /** In debug mode: what the GPU says of each dispatch of the list under way. */
-  private verdicts: Promise<DeitError | null>[] = [];
+  private outcomes: Promise<DeitError | null>[] = [];
 
   constructor(
     private readonly device: GPUDevice,
@@ -147,16 +147,16 @@ export class Encoder {
   }
 
   /** Runs `work`, which encodes and submits the commands, and resolves to what the GPU finds wrong with that, or null. */
-  judge(commands: readonly Command[], work: () => void): Promise<DeitError | null> {
-    this.verdicts = [];
+  validate(commands: readonly Command[], work: () => void): Promise<DeitError | null> {
+    this.outcomes = [];
     this.device.pushErrorScope('out-of-memory');
     this.device.pushErrorScope('validation');
     try {
       work();
     } finally {
-      this.verdicts.push(this.popErrors(commands));
+      this.outcomes.push(this.popErrors(commands));
     }
-    return Promise.all(this.verdicts).then((errors) => errors.find((error) => error !== null) ?? null);
+    return Promise.all(this.outcomes).then((errors) => errors.find((error) => error !== null) ?? null);
   }
 
   submit(batch: EncodedBatch): PendingRead[] {
@@ -253,11 +253,11 @@ export class Encoder {
 
   /** Debug mode: closes the validation scope after one dispatch, so that an error names it, and opens the next. */
   private checkAlone(where: string): void {
-    const verdict = this.device.popErrorScope().then((error) => {
+    const outcome = this.device.popErrorScope().then((error) => {
       if (!error) return null;
       return new DeitError('gpu-validation', 'The GPU rejected a dispatch.', { where, found: error.message });
     });
-    this.verdicts.push(verdict);
+    this.outcomes.push(outcome);
     this.device.pushErrorScope('validation');
   }
 

@@ -44,8 +44,8 @@ export class Recorder {
   /** After this nothing can be trusted: the device is lost or closed, or did something that nobody asked for. */
   private end: DeitError | null = null;
   private isClosed = false;
-  /** Resolves when the GPU has judged all lists so far. */
-  private judged: Promise<unknown> = Promise.resolve();
+  /** Resolves when the GPU has validated all lists so far. */
+  private validated: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly context: GpuContext,
@@ -162,10 +162,10 @@ export class Recorder {
     this.queue = mine;
   }
 
-  /** Resolves once every list so far has been handed to the GPU's queue and judged by it. */
+  /** Resolves once every list so far has been handed to the GPU's queue and validated by it. */
   async submitted(): Promise<void> {
     while (this.queue) await this.queue;
-    await this.judged;
+    await this.validated;
   }
 
   /** Never throws: what goes wrong here is told to whoever reads what comes of it. */
@@ -186,10 +186,10 @@ export class Recorder {
       reads = this.encoder.submit(batch.encoded);
     };
     // The GPU would say the same of a replay, and the two error scopes take a third of the time of a short submission.
-    const isJudged = this.debug || (!batch.encoded && commands.some(({ kind }) => kind !== 'read'));
-    let verdict: Promise<DeitError | null> | null = null;
+    const isValidated = this.debug || (!batch.encoded && commands.some(({ kind }) => kind !== 'read'));
+    let outcome: Promise<DeitError | null> | null = null;
     try {
-      if (isJudged) verdict = this.encoder.judge(commands, work);
+      if (isValidated) outcome = this.encoder.validate(commands, work);
       else work();
     } catch (cause) {
       this.failures.refuse(commands, rejected(cause));
@@ -197,29 +197,29 @@ export class Recorder {
     }
     const fresh = markWritten(commands);
     const isTold = reads.some(({ reader }) => !reader.isOwn);
-    if (verdict) this.hear(verdict, batch, fresh, isTold);
-    this.settle(reads, verdict);
+    if (outcome) this.hear(outcome, batch, fresh, isTold);
+    this.settle(reads, outcome);
   }
 
   /** Takes note of what the GPU says of a list, once it does. */
-  private hear(verdict: Promise<DeitError | null>, batch: Batch, fresh: readonly Storage[], isTold: boolean): void {
+  private hear(outcome: Promise<DeitError | null>, batch: Batch, fresh: readonly Storage[], isTold: boolean): void {
     const made = this.pool.takeMade();
-    const heard = verdict.then((error) => {
+    const heard = outcome.then((error) => {
       if (!error) return;
       // Buffers that could not be made are made anew for the next list, and so are the bind groups that have them.
       if (error.code === 'out-of-memory') for (const physical of made) this.pool.renew(physical);
       batch.encoded = null;
       this.failures.spoil(fresh, error, isTold);
     });
-    this.judged = Promise.all([this.judged, heard]).then(() => undefined);
+    this.validated = Promise.all([this.validated, heard]).then(() => undefined);
   }
 
-  private settle(reads: readonly PendingRead[], verdict: Promise<DeitError | null> | null): void {
-    const { judged } = this;
+  private settle(reads: readonly PendingRead[], outcome: Promise<DeitError | null> | null): void {
+    const { validated } = this;
     // An error that has no other place is told to all reads of a list, or to none.
     let claimed: DeitError | null | undefined;
     for (const { reader, content } of reads) {
-      Promise.all([content, verdict, judged])
+      Promise.all([content, outcome, validated])
         .then(([bytes, error]) => {
           if (!reader.isOwn) claimed ??= error ?? this.failures.claimUnplaced();
           if (claimed) reader.reject(claimed);

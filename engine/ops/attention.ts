@@ -31,12 +31,12 @@ function splitHeads(qkv: Tensor, { batch, tokens, heads, width }: AttentionProbl
 }
 
 /**
- * Attention weights softmax(Q K^T / sqrt(d)) of every head, [B, H, N, N], from the fused projection [B, N, 3 H d]: for
+ * Attention probabilities softmax(Q K^T / sqrt(d)) of every head, [B, H, N, N], from the fused projection [B, N, 3 H d]: for
  * inspection, since attention itself never holds them.
  */
-export function attentionWeights(qkv: Tensor, heads: number): Tensor {
-  expectFloat(qkv, 'attentionWeights');
-  const problem = headsOf(qkv, heads, 'attentionWeights');
+export function attentionProbabilities(qkv: Tensor, heads: number): Tensor {
+  expectFloat(qkv, 'attentionProbabilities');
+  const problem = headsOf(qkv, heads, 'attentionProbabilities');
   const [q, k] = splitHeads(qkv, problem);
   return softmax(matmul(mul(q, problem.width ** -0.5), k, { transposeB: true }), -1);
 }

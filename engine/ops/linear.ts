@@ -126,9 +126,9 @@ const linearAddOp = defineOp<Sizes>({
   backward(ctx, [dy]) {
     const [x, weight] = ctx.saved;
     if (ctx.needs(3)) ctx.pass(3, dy!);
-    const g = ctx.forProducts(dy!);
-    if (ctx.needs(0)) inputGradient(ctx, ctx.attributes, g, weight, ctx.gradient(0));
-    parameterGradients(ctx, ctx.attributes, x, g, 1, 2);
+    const dyOperand = ctx.forProducts(dy!);
+    if (ctx.needs(0)) inputGradient(ctx, ctx.attributes, dyOperand, weight, ctx.gradient(0));
+    parameterGradients(ctx, ctx.attributes, x, dyOperand, 1, 2);
   },
 });
 
@@ -167,16 +167,16 @@ const mlpOp = defineOp<MlpSizes>({
     const [x, weight1, weight2, pre] = ctx.saved;
     const { first, second } = ctx.attributes;
     if (ctx.needs(5)) ctx.pass(5, dy!);
-    const g = ctx.forProducts(dy!);
+    const dyOperand = ctx.forProducts(dy!);
     // The product that meets pre in its epilogue computes gelu(pre) on the way.
     const hidden = ctx.empty(pre.shape, pre.dtype);
     const dpre = ctx.empty(pre.shape, pre.dtype);
     if (ctx.needs(0) || ctx.needs(1) || ctx.needs(2)) {
-      inputGradient(ctx, second, g, weight2, dpre, { pre, activated: ctx.needs(3) ? hidden : undefined });
+      inputGradient(ctx, second, dyOperand, weight2, dpre, { pre, activated: ctx.needs(3) ? hidden : undefined });
     } else if (ctx.needs(3)) {
       ctx.run(geluForward, { n: pre.size, approximate: 'none', f16: pre.dtype === 'f16' }, { x: pre, y: hidden });
     }
-    parameterGradients(ctx, second, hidden, g, 3, 4);
+    parameterGradients(ctx, second, hidden, dyOperand, 3, 4);
     parameterGradients(ctx, first, x, dpre, 1, 2);
     if (ctx.needs(0)) inputGradient(ctx, first, dpre, weight1, ctx.gradient(0));
   },

@@ -17,7 +17,7 @@ import {
 import type { AttentionPart, AttentionProblem, PartSpec } from './problem.ts';
 
 /*
- * For software adapters (see ../matmul/subgroup-rows.ts for what is dear there). A lane owns a few rows (queries, or keys for
+ * For software adapters (see ../matmul/subgroup-rows.ts for what is expensive there). A lane owns a few rows (queries, or keys for
  * their gradients) whole, so that no result ever crosses lanes; what the rows meet, one token after the other, is
  * loaded by all lanes together and handed round with subgroupBroadcast. A lane's rows live in private arrays: filled and
  * emptied by loops over a dynamic index, they stay in memory and out of the compiler's registers (a tenth of the
@@ -74,7 +74,7 @@ class Unrolled {
   readonly vector: boolean;
   readonly element: string;
   private readonly components: readonly number[];
-  /** Loads that bring one token's part of a head to the lanes. */
+  /** Loads of one token's part of a head by the lanes together. */
   private readonly loads: number;
 
   constructor(

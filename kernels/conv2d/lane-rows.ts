@@ -3,7 +3,7 @@ import { range } from '../lib/unroll.ts';
 
 /**
  * Register tiles whose rows share one operand: every invocation needs `rows` values that are the same for the whole
- * workgroup. On a GPU each is a uniform load. On a software adapter a load inside a loop is dear and a workgroup is one
+ * workgroup. On a GPU each is a uniform load. On a software adapter a load inside a loop is expensive and a workgroup is one
  * subgroup, so each lane loads the value of one row, and all lanes take it from there.
  */
 export interface LaneRows {

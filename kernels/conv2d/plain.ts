@@ -106,7 +106,7 @@ export function inputGradientPlain(p: ConvProblem, device: DeviceProfile): Launc
     let o = channel / c * f + k;
     for (var ky = 0; ky < params.kernel_height; ky++) {
       for (var kx = 0; kx < params.kernel_width; kx++) {
-        // The outputs whose stride brings them here.
+        // The outputs that this pixel reaches with the stride.
         let down = row + params.padding - ky;
         let across = column + params.padding - kx;
         if (down < 0 || across < 0 || down % params.conv_stride != 0 || across % params.conv_stride != 0) { continue; }

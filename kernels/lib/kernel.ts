@@ -166,7 +166,7 @@ export function require(condition: boolean, kernel: string, expected: string, fo
   }
 }
 
-/** Greatest common divisor, for granules of rows. */
+/** Greatest common divisor, for how many rows begin at an aligned address. */
 const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 
 /** A run of rows handled by one launch. */
@@ -190,17 +190,17 @@ export function splitRows(
   const widest = Math.max(...Object.values(bytesPerRow));
   if (rows * widest <= device.maxBindingSize) return [{ start: 0, rows, ranges: {} }];
   // Rows a chunk must be a multiple of, for 256-byte aligned offsets in every binding.
-  let granule = 1;
+  let alignedRows = 1;
   for (const bytes of Object.values(bytesPerRow)) {
     const own = 256 / gcd(256, bytes);
-    granule = (granule * own) / gcd(granule, own);
+    alignedRows = (alignedRows * own) / gcd(alignedRows, own);
   }
-  const perChunk = Math.floor(device.maxBindingSize / widest / granule) * granule;
+  const perChunk = Math.floor(device.maxBindingSize / widest / alignedRows) * alignedRows;
   if (perChunk === 0) {
     throw new DeitError('limit-exceeded', 'One row of this problem exceeds the largest binding of the device.', {
       where: `kernel ${kernel}`,
       expected: `at most ${device.maxBindingSize} bytes`,
-      found: `${widest * granule} bytes`,
+      found: `${widest * alignedRows} bytes`,
     });
   }
   const chunks: RowChunk[] = [];

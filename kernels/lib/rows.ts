@@ -88,7 +88,7 @@ export function store(plan: RowPlan, targets: readonly string[], value: string, 
   ${eachColumn(plan, write(`${kept}_cached[k]`))}`;
 }
 
-/** A vector that two rows share is stored with the second of them, which `carry` brings the first one's part. */
+/** A vector that two rows share is stored with the second of them, with the first one's part from `carry`. */
 function storeUnaligned(plan: RowPlan, targets: readonly string[], value: string): string {
   const write = targets.map((target) => `${target}[i] = result;`).join(' ');
   return `${straight(plan, (k) => {

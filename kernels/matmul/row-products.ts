@@ -11,7 +11,7 @@ const MAX_UNROLLED = 832;
 /** Longest block of k; with 8 rows, what the first-level data cache holds beside the sums. */
 const MAX_BLOCK_K = 104;
 const MAX_ROWS = 8;
-/** What bringing a column to all lanes costs, in rows' worth of arithmetic. */
+/** What loading a column for all lanes costs, in rows' worth of arithmetic. */
 const COLUMN_COST = 3;
 /** Most columns of a tile. */
 export const MAX_COLUMNS = 256;

@@ -61,15 +61,15 @@ export function reduceStages(problem: ReduceProblem, device: DeviceProfile): Sta
     else if (!device.cpu && reduce >= 32 && !oversize) access = 'row';
     else if (reduce % 4 === 0) access = 'along';
     const lanes = rowLanes(device);
-    const granule = access === 'along' ? 4 : access === 'row' ? lanes : 1;
+    const vectorWidth = access === 'along' ? 4 : access === 'row' ? lanes : 1;
     const results = (outer * inner) / (access === 'columns' ? 4 : 1);
     const parallel = (device.cpu ? 256 : 16_384) / (access === 'row' ? lanes : 1);
-    const loads = ceilDiv(reduce, granule);
+    const loads = ceilDiv(reduce, vectorWidth);
     let wanted = Math.max(ceilDiv(loads, LONGEST), Math.min(ceilDiv(parallel, results), ceilDiv(loads, SHORTEST)));
     // One outer index whose bytes exceed a binding is split between segments, at offsets that are aligned on both sides.
     if (oversize && outer === 1)
       wanted = Math.max(wanted, ceilDiv(2 * bytes * alignedRows(inner * element), device.maxBindingSize));
-    const segment = ceilDiv(ceilDiv(reduce, wanted), granule) * granule;
+    const segment = ceilDiv(ceilDiv(reduce, wanted), vectorWidth) * vectorWidth;
     const segments = ceilDiv(reduce, segment);
     if (oversize && segments === reduce && reduce > 1) throw tooLarge(bytes, device);
     stages.push({ access, outer, reduce, inner, segment, segments });

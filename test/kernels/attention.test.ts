@@ -1,6 +1,6 @@
 /** @module-tag slow */
 import { describe, expect, it } from 'vitest';
-import { attentionWeights, scaledDotProductAttention } from '../../engine/node.ts';
+import { attentionProbabilities, scaledDotProductAttention } from '../../engine/node.ts';
 import { attentionForward, attentionKeyValueGradient, attentionQueryGradient } from '../../kernels/attention/index.ts';
 import { ATTENTION_CASES } from '../cases/attention.ts';
 import type { AttentionCase } from '../cases/attention.ts';
@@ -65,9 +65,9 @@ describe('scaledDotProductAttention', () => {
     expectClose(await x.grad!.read(), expected.dqkv, 4 * tolerance(problem));
   });
 
-  it('applies the weights that attentionWeights shows', async () => {
+  it('applies the weights that attentionProbabilities shows', async () => {
     const { qkv, g } = data(problem);
-    const weights = attentionWeights(engine().tensor(qkv, shape), 3);
+    const weights = attentionProbabilities(engine().tensor(qkv, shape), 3);
     expect(weights.shape).toEqual([2, 3, 19, 19]);
     expectClose(await weights.read(), attentionReference(problem, qkv, g).probabilities, tolerance(problem));
   });
@@ -75,6 +75,6 @@ describe('scaledDotProductAttention', () => {
   it('says what the fused projection looks like', () => {
     const x = engine().zeros([2, 5, 24]);
     expect(() => scaledDotProductAttention(x, 5)).toThrow(/shape-mismatch[\s\S]*3 x 5 x head width/);
-    expect(() => attentionWeights(engine().zeros([5, 24]), 2)).toThrow(/shape-mismatch/);
+    expect(() => attentionProbabilities(engine().zeros([5, 24]), 2)).toThrow(/shape-mismatch/);
   });
 });

@@ -247,7 +247,7 @@ describe('memory', () => {
     expect(new Set(rank.memory.slice(2)).size).toBe(1);
     const [one] = await trainRanks(1, training);
     // Each is of two lists; a rank's are a slice with its gradients' leaving and the update, one process's are two slices.
-    const spare = ({ plan }: Outcome): number => plan.plannedBytes / plan.leastBytes;
-    expect(spare(rank)).toBeLessThanOrEqual(1.02 * spare(one));
+    const overLeast = ({ plan }: Outcome): number => plan.plannedBytes / plan.leastBytes;
+    expect(overLeast(rank)).toBeLessThanOrEqual(1.02 * overLeast(one));
   });
 });

@@ -16,7 +16,7 @@ export interface DatasetPair {
 /** The class-balanced part of CIFAR-10 that ships with the package: 2,400 train and 500 held-out images. */
 export const cifar10SampleFolder = (): string => assetPath('cifar10');
 
-/** Which CIFAR a folder holds, judged by its file names; undefined if neither. */
+/** Which CIFAR a folder holds, by its file names; undefined if neither. */
 export function cifarKindOf(folder: string): CifarKind | undefined {
   if (existsSync(join(folder, 'data_batch_1.bin'))) return cifar10;
   if (existsSync(join(folder, 'train.bin'))) return cifar100;
