@@ -16,7 +16,7 @@ const convTransposeOp = defineOp<ConvProblem>({
     const [x, weight] = [inputs[0]!, inputs[1]!];
     const { batch, channels, height, width } = ctx.attributes;
     const y = ctx.empty([batch, channels, height, width]);
-    ctx.run(convInputGradient, ctx.attributes, { source: x, weight, target_image: y });
+    ctx.run(convInputGradient, ctx.attributes, { dy: x, weight, dx: y });
     ctx.save(x, weight);
     return [y];
   },
@@ -24,7 +24,7 @@ const convTransposeOp = defineOp<ConvProblem>({
     const [x, weight] = ctx.saved;
     const problem = ctx.attributes;
     if (ctx.needs(0)) {
-      ctx.run(convForward, { ...problem, bias: false }, { source: dy!, weight, target_image: ctx.gradient(0) });
+      ctx.run(convForward, { ...problem, bias: false }, { x: dy!, weight, y: ctx.gradient(0) });
     }
     if (ctx.needs(1)) ctx.run(convWeightGradient, problem, { x: dy!, dy: x, dw: ctx.gradient(1) });
   },

@@ -36,7 +36,7 @@ const convOp = defineOp<ConvProblem>({
     const y = ctx.result([problem.batch, problem.filters, ...convOutput(problem)]);
     const own = { ...inStorage(problem, { x, weight, y }), bias: inputs[2] !== null };
     const bias = inputs[2] && { bias: inputs[2] };
-    ctx.run(convForward, own, { source: x, weight, target_image: y, ...bias });
+    ctx.run(convForward, own, { x, weight, y, ...bias });
     ctx.save(x, weight);
     return [y];
   },
@@ -46,7 +46,7 @@ const convOp = defineOp<ConvProblem>({
     if (ctx.needs(0)) {
       const dx = ctx.gradient(0);
       const own = inStorage(problem, { x: dx, weight, y: dy! });
-      ctx.run(convInputGradient, own, { source: dy!, weight, target_image: dx });
+      ctx.run(convInputGradient, own, { dy: dy!, weight, dx });
     }
     if (ctx.needs(1)) {
       const dw = ctx.gradient(1);

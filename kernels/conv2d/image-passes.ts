@@ -27,6 +27,7 @@ export function forwardProducts(p: ConvProblem & { bias: boolean }, device: Devi
     rows,
     source: { height: p.height, width: p.width },
     target: { height, width },
+    names: { source: 'x', target: 'y' },
     pixels: { height, width },
     phase: { step: 1, y: 0, x: 0 },
     sourceStep: p.stride,
@@ -37,7 +38,7 @@ export function forwardProducts(p: ConvProblem & { bias: boolean }, device: Devi
     weight: { group: rows * depth * taps, row: depth * taps, depth: taps },
     bias: p.bias,
     ranges: { source: ranges.x, target: ranges.y },
-    f16: f16Bindings(p, { source: 'x', weight: 'weight', target_image: 'y' }),
+    f16: f16Bindings(p, { x: 'x', weight: 'weight', y: 'y' }),
   }));
 }
 
@@ -65,6 +66,7 @@ export function gradientProducts(p: ConvProblem, device: DeviceProfile): ConvPro
           rows,
           source: { height: outHeight, width: outWidth },
           target: { height: p.height, width: p.width },
+          names: { source: 'dy', target: 'dx' },
           pixels: { height, width },
           phase: { step: stride, y, x },
           sourceStep: 1,
@@ -75,7 +77,7 @@ export function gradientProducts(p: ConvProblem, device: DeviceProfile): ConvPro
           weight: { group: rows * depth * taps, row: taps, depth: rows * taps },
           bias: false,
           ranges: { source: ranges.y, target: ranges.x },
-          f16: f16Bindings(p, { source: 'y', weight: 'weight', target_image: 'x' }),
+          f16: f16Bindings(p, { dy: 'y', weight: 'weight', dx: 'x' }),
         },
       ];
     }),

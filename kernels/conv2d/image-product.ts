@@ -34,6 +34,8 @@ export interface ConvProduct {
   readonly rows: number;
   readonly source: Plane;
   readonly target: Plane;
+  /** Of their bindings. */
+  readonly names: { readonly source: 'x' | 'dy'; readonly target: 'y' | 'dx' };
   /** Pixels of this phase. */
   readonly pixels: Plane;
   readonly phase: { readonly step: number; readonly y: number; readonly x: number };
@@ -68,7 +70,7 @@ export function usualTiling(p: ConvProduct, device: DeviceProfile): Tiling {
   return { access, tile: imageTile(access, p.rows, device) };
 }
 
-/** Bindings source, weight, target_image, and bias if it has one. */
+/** Bindings by `names`, weight, and bias if it has one. */
 export function convProduct(p: ConvProduct, tiling: Tiling, device: DeviceProfile): Launch[] {
   const { access, tile } = tiling;
   const vector = access === 'plane' || access === 'rows';
@@ -85,9 +87,9 @@ export function convProduct(p: ConvProduct, tiling: Tiling, device: DeviceProfil
     launch({
       name: `${p.name}/${tilingName(tiling)}`,
       bindings: [
-        input('source', access === 'general' ? 'f32' : 'vec4f'),
+        input(p.names.source, access === 'general' ? 'f32' : 'vec4f'),
         input('weight'),
-        output('target_image', vector ? 'vec4f' : 'f32'),
+        output(p.names.target, vector ? 'vec4f' : 'f32'),
         ...(p.bias ? [input('bias')] : []),
       ],
       uniforms: {
@@ -122,25 +124,25 @@ export function convProduct(p: ConvProduct, tiling: Tiling, device: DeviceProfil
         weight_depth: u32(p.weight.depth),
       },
       enables: lanes.enables,
-      wgsl: shader(access, tile.rows, tile.columns, lanes, p.bias),
+      wgsl: shader(access, tile.rows, tile.columns, lanes, p),
       grid: foldGrid(workgroups, device),
       cost: {
         flops: 2 * macs,
         bytes:
-          bytesOf('source', p.batch * p.groups * p.depth * sourcePlane) +
-          bytesOf('target_image', positions * p.groups * p.rows) +
+          bytesOf(p.names.source, p.batch * p.groups * p.depth * sourcePlane) +
+          bytesOf(p.names.target, positions * p.groups * p.rows) +
           bytesOf('weight', macs / positions),
       },
-      ranges: { ...(source && { source }), ...(target && { target_image: target }) },
+      ranges: { ...(source && { [p.names.source]: source }), ...(target && { [p.names.target]: target }) },
     }),
   ];
   return inF16(launches, p.f16);
 }
 
 /** Everything but the loop over taps and source channels, which the access decides. */
-function shader(access: Access, tile: number, vectors: number, lanes: LaneRows, bias: boolean): string {
+function shader(access: Access, tile: number, vectors: number, lanes: LaneRows, p: ConvProduct): string {
   const rows = range(tile);
-  const { index, loop, store } = loops[access](tile, lanes, vectors);
+  const { index, loop, store } = loops[access](tile, lanes, p.names, vectors);
   return /* wgsl */ `
 ${linearWorkgroupWgsl}
 @compute @workgroup_size(${lanes.lanes})
@@ -161,7 +163,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let source_channels = params.groups * params.depth;
   let target_channel = group * params.rows + first_row;
   let target_channels = params.groups * params.rows;
-  ${rows.map((r) => `var sum${r} = vec4f(${bias ? `bias[min(target_channel + ${r}u, target_channels - 1u)]` : ''});`).join('\n  ')}
+  ${rows.map((r) => `var sum${r} = vec4f(${p.bias ? `bias[min(target_channel + ${r}u, target_channels - 1u)]` : ''});`).join('\n  ')}
   ${index}
   ${loop}
   ${rows.map((r) => `if (first_row + ${r}u < params.rows) { ${store(r)} }`).join('\n  ')}
@@ -182,7 +184,7 @@ const multiply = (tile: number, lanes: LaneRows, at: string, value: string, name
         .join(' ')}`;
 
 /** Place and store of four pixels anywhere in the target. */
-const scatter = {
+const scatter = ({ target }: ConvProduct['names']): Pick<AccessCode, 'index' | 'store'> => ({
   index: /* wgsl */ `
   let image = position / params.pixels;
   let pixel = position % params.pixels;
@@ -194,29 +196,31 @@ const scatter = {
   store: (r: number): string =>
     ['x', 'y', 'z', 'w']
       .map((e, i) => {
-        const write = `target_image[place.${e} + ${r}u * params.target_plane] = sum${r}.${e};`;
+        const write = `${target}[place.${e} + ${r}u * params.target_plane] = sum${r}.${e};`;
         return `if (count > ${i}u) { ${write} }`;
       })
       .join(' '),
-};
+});
 
-const loops: Readonly<Record<Access, (tile: number, lanes: LaneRows, vectors: number) => AccessCode>> = {
-  general: (tile, lanes) => ({
-    ...scatter,
+type Loop = (tile: number, lanes: LaneRows, names: ConvProduct['names'], vectors: number) => AccessCode;
+
+const loops: Readonly<Record<Access, Loop>> = {
+  general: (tile, lanes, names) => ({
+    ...scatter(names),
     loop: /* wgsl */ `
-  let y = vec4i(v) * params.source_step + params.origin_y;
-  let x = vec4i(u) * params.source_step + params.origin_x;
+  let first_y = vec4i(v) * params.source_step + params.origin_y;
+  let first_x = vec4i(u) * params.source_step + params.origin_x;
   let base = (image * source_channels + group * params.depth) * params.source_plane;
   for (var i = 0; i < params.taps_y; i++) {
-    let row = y + i * params.direction;
+    let row = first_y + i * params.direction;
     let row_inside = (row >= vec4i(0)) & (row < vec4i(params.source_height));
     for (var j = 0; j < params.taps_x; j++) {
-      let pixel_x = x + j * params.direction;
+      let pixel_x = first_x + j * params.direction;
       let inside = row_inside & (pixel_x >= vec4i(0)) & (pixel_x < vec4i(params.source_width));
       var source_at = base + select(vec4u(0u), vec4u(row * params.source_width + pixel_x), inside);
       var at = weight_group + u32(i) * params.tap_y + u32(j) * params.tap_x;
       for (var k = 0u; k < params.depth; k++) {
-        let value = select(vec4f(), vec4f(source[source_at.x], source[source_at.y], source[source_at.z], source[source_at.w]), inside);
+        let value = select(vec4f(), vec4f(${names.source}[source_at.x], ${names.source}[source_at.y], ${names.source}[source_at.z], ${names.source}[source_at.w]), inside);
         ${multiply(tile, lanes, 'at', 'value')}
         source_at += params.source_plane;
         at += params.weight_depth;
@@ -225,7 +229,7 @@ const loops: Readonly<Record<Access, (tile: number, lanes: LaneRows, vectors: nu
   }`,
   }),
 
-  plane: (tile, lanes, vectors) => {
+  plane: (tile, lanes, { source, target }, vectors) => {
     const each = (code: (v: number) => string): string => range(vectors).map(code).join('\n  ');
     // The first vector sums in sum0.., the others in sums of their own.
     const sum = (r: number, v: number): string => (v === 0 ? `sum${r}` : `sum${r}_${v}`);
@@ -247,18 +251,17 @@ const loops: Readonly<Record<Access, (tile: number, lanes: LaneRows, vectors: nu
       loop: /* wgsl */ `
   var at = weight_group;
   for (var k = 0u; k < params.depth; k++) {
-    ${each((v) => `let value${v} = source[source_at${v}];`)}
+    ${each((v) => `let value${v} = ${source}[source_at${v}];`)}
     ${lanes.load('w', (row) => `weight[at + ${row}]`)}
     ${rows.map((r) => each((v) => `${sum(r, v)} += w${r} * value${v};`)).join('\n    ')}
     ${each((v) => `source_at${v} += plane;`)}
     at += params.weight_depth;
   }`,
-      store: (r) =>
-        each((v) => `if (column${v} < columns) { target_image[place${v} + ${r}u * plane] = ${sum(r, v)}; }`),
+      store: (r) => each((v) => `if (column${v} < columns) { ${target}[place${v} + ${r}u * plane] = ${sum(r, v)}; }`),
     };
   },
 
-  rows: (tile, lanes) => ({
+  rows: (tile, lanes, { source, target }) => ({
     index: /* wgsl */ `
   let vectors = params.source_plane / 4u;
   let row_vectors = u32(params.source_width) / 4u;
@@ -266,23 +269,23 @@ const loops: Readonly<Record<Access, (tile: number, lanes: LaneRows, vectors: nu
   let within = (position.x / 4u) % vectors;
   let place = (image * target_channels + target_channel) * vectors + within;`,
     loop: /* wgsl */ `
-  let y = i32(within / row_vectors) + params.origin_y;
-  let x = within % row_vectors;
-  let base = (image * source_channels + group * params.depth) * vectors + x;
-  let has_left = x > 0u;
-  let has_right = x + 1u < row_vectors;
+  let first_y = i32(within / row_vectors) + params.origin_y;
+  let vector_x = within % row_vectors;
+  let base = (image * source_channels + group * params.depth) * vectors + vector_x;
+  let has_left = vector_x > 0u;
+  let has_right = vector_x + 1u < row_vectors;
   // The tap that reads the pixel to the left: the first going forward, the last going backward.
   let left_tap = select(0u, 2u, params.direction < 0) * params.tap_x;
   let right_tap = select(2u, 0u, params.direction < 0) * params.tap_x;
   for (var i = 0; i < params.taps_y; i++) {
-    let row = y + i * params.direction;
+    let row = first_y + i * params.direction;
     let inside = row >= 0 && row < params.source_height;
     var source_at = base + select(0u, u32(row) * row_vectors, inside);
     var at = weight_group + u32(i) * params.tap_y;
     for (var k = 0u; k < params.depth; k++) {
-      let middle = select(vec4f(), source[source_at], inside);
-      let before = select(0.0, source[max(source_at, 1u) - 1u].w, inside && has_left);
-      let after = select(0.0, source[source_at + select(0u, 1u, has_right)].x, inside && has_right);
+      let middle = select(vec4f(), ${source}[source_at], inside);
+      let before = select(0.0, ${source}[max(source_at, 1u) - 1u].w, inside && has_left);
+      let after = select(0.0, ${source}[source_at + select(0u, 1u, has_right)].x, inside && has_right);
       let left = vec4f(before, middle.xyz);
       let right = vec4f(middle.yzw, after);
       ${multiply(tile, lanes, 'at + left_tap', 'left', 'p')}
@@ -292,20 +295,20 @@ const loops: Readonly<Record<Access, (tile: number, lanes: LaneRows, vectors: nu
       at += params.weight_depth;
     }
   }`,
-    store: (r) => `if (column * 4u < params.positions) { target_image[place + ${r}u * vectors] = sum${r}; }`,
+    store: (r) => `if (column * 4u < params.positions) { ${target}[place + ${r}u * vectors] = sum${r}; }`,
   }),
 
-  pixel: (tile, lanes) => ({
-    index: scatter.index,
+  pixel: (tile, lanes, names) => ({
+    ...scatter(names),
     loop: /* wgsl */ `
   // Four images a lane; the source channels of an image are contiguous.
   var source_at = (image * source_channels + group * params.depth) / 4u;
   var at = weight_group;
   for (var k = 0u; k < params.depth; k += 4u) {
-    let a = source[source_at.x];
-    let b = source[source_at.y];
-    let c = source[source_at.z];
-    let d = source[source_at.w];
+    let a = ${names.source}[source_at.x];
+    let b = ${names.source}[source_at.y];
+    let c = ${names.source}[source_at.z];
+    let d = ${names.source}[source_at.w];
     for (var e = 0u; e < 4u; e++) {
       let value = vec4f(a[e], b[e], c[e], d[e]);
       ${multiply(tile, lanes, 'at', 'value')}
@@ -313,6 +316,5 @@ const loops: Readonly<Record<Access, (tile: number, lanes: LaneRows, vectors: nu
     }
     source_at += 1u;
   }`,
-    store: scatter.store,
   }),
 };

@@ -67,7 +67,7 @@ const imageVariants = <Problem extends ConvProblem>(
   ),
 ];
 
-/** Bindings source (x), weight, target_image (y), and bias if it has one. */
+/** Bindings x, weight, y, and bias if it has one. */
 export const convForward = kernelOf(
   'conv2d.forward',
   imagePass<ConvProblem & { bias: boolean }>(forwardProducts),
@@ -75,7 +75,7 @@ export const convForward = kernelOf(
   forwardTuning,
 );
 
-/** Bindings source (dy), weight, target_image (dx). */
+/** Bindings dy, weight, dx. */
 export const convInputGradient = kernelOf(
   'conv2d.input_gradient',
   imagePass<ConvProblem>(gradientProducts),

@@ -18,10 +18,10 @@ const index = (sizes: string): string => /* wgsl */ `
   ${sizes}`;
 
 /** x[b, channel, row, column], or zero in the padding. */
-const functions = (array: string): string => /* wgsl */ `
+const readPixel = /* wgsl */ `
 fn pixel(b: i32, channel: i32, row: i32, column: i32) -> f32 {
   if (row < 0 || row >= params.height || column < 0 || column >= params.width) { return 0.0; }
-  return ${array}[((b * params.channels + channel) * params.height + row) * params.width + column];
+  return x[((b * params.channels + channel) * params.height + row) * params.width + column];
 }`;
 
 interface Spec {
@@ -67,10 +67,10 @@ export function forwardPlain(p: ConvProblem & { bias: boolean }, device: DeviceP
   const [outHeight, outWidth] = convOutput(p);
   const spec: Spec = {
     name: 'forward',
-    bindings: [input('source'), input('weight'), output('target_image'), ...(p.bias ? [input('bias')] : [])],
-    holds: { source: 'x', weight: 'weight', target_image: 'y' },
+    bindings: [input('x'), input('weight'), output('y'), ...(p.bias ? [input('bias')] : [])],
+    holds: { x: 'x', weight: 'weight', y: 'y' },
     count: p.batch * p.filters * outHeight * outWidth,
-    functions: functions('source'),
+    functions: readPixel,
     body: /* wgsl */ `${index(`
   let q = n % params.out_width;
   let row = n / params.out_width % params.out_height;
@@ -85,7 +85,7 @@ export function forwardPlain(p: ConvProblem & { bias: boolean }, device: DeviceP
       }
     }
   }
-  target_image[i] = sum;`,
+  y[i] = sum;`,
   };
   return plain(p, spec, device);
 }
@@ -93,8 +93,8 @@ export function forwardPlain(p: ConvProblem & { bias: boolean }, device: DeviceP
 export function inputGradientPlain(p: ConvProblem, device: DeviceProfile): Launch[] {
   const spec: Spec = {
     name: 'input_gradient',
-    bindings: [input('source'), input('weight'), output('target_image')],
-    holds: { source: 'y', weight: 'weight', target_image: 'x' },
+    bindings: [input('dy'), input('weight'), output('dx')],
+    holds: { dy: 'y', weight: 'weight', dx: 'x' },
     count: p.batch * p.channels * p.height * p.width,
     body: /* wgsl */ `${index(`
   let column = n % params.width;
@@ -114,11 +114,11 @@ export function inputGradientPlain(p: ConvProblem, device: DeviceProfile): Launc
         let q = across / params.conv_stride;
         if (p >= params.out_height || q >= params.out_width) { continue; }
         sum += weight[((o * c + channel % c) * params.kernel_height + ky) * params.kernel_width + kx] *
-          source[((b * params.filters + o) * params.out_height + p) * params.out_width + q];
+          dy[((b * params.filters + o) * params.out_height + p) * params.out_width + q];
       }
     }
   }
-  target_image[i] = sum;`,
+  dx[i] = sum;`,
   };
   return plain(p, spec, device);
 }
@@ -129,7 +129,7 @@ export function weightGradientPlain(p: ConvProblem, device: DeviceProfile): Laun
     bindings: [input('x'), input('dy'), output('dw')],
     holds: { x: 'x', dy: 'y', dw: 'weight' },
     count: (p.filters * p.channels * p.kernelHeight * p.kernelWidth) / p.groups,
-    functions: functions('x'),
+    functions: readPixel,
     body: /* wgsl */ `${index(`
   let kx = n % params.kernel_width;
   let ky = n / params.kernel_width % params.kernel_height;

@@ -48,12 +48,12 @@ function convTuning(
 
 export const forwardTuning = convTuning(
   'forward',
-  { source: 'x', weight: 'weight', target_image: 'y' },
+  { x: 'x', weight: 'weight', y: 'y' },
   (p) => (p.channels / p.groups) * taps(p),
 );
 export const inputGradientTuning = convTuning(
   'inputGradient',
-  { source: 'y', weight: 'weight', target_image: 'x' },
+  { dy: 'y', weight: 'weight', dx: 'x' },
   (p) => (p.filters / p.groups) * taps(p),
 );
 export const weightGradientTuning = convTuning(
