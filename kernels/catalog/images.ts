@@ -17,6 +17,11 @@ const stored = (columns: number, rows: number, transposed: boolean) => ({
   transposed,
 });
 
+const convolution = {
+  sizes: { batch: 2, channels: 16, height: 14, width: 14, filters: 32 },
+  options: { kernelHeight: 3, kernelWidth: 3, stride: 1, padding: 1, groups: 1 },
+};
+
 export const imageOperators = {
   matmul: operator({
     folder: 'matmul',
@@ -55,14 +60,21 @@ export const imageOperators = {
   }),
   conv2d: operator({
     folder: 'conv2d',
-    sizes: { batch: 2, channels: 16, height: 14, width: 14, filters: 32 },
-    options: { kernelHeight: 3, kernelWidth: 3, stride: 1, padding: 1, groups: 1, bias: true },
+    sizes: convolution.sizes,
+    options: { ...convolution.options, bias: true },
     forward: (p) => [of(convForward, p)],
     backward: (p) => {
       const [height, width] = convOutput(p);
       const result = { batch: p.batch, channels: p.filters, plane: height * width };
       return [of(convInputGradient, p), of(convWeightGradient, p), ...(p.bias ? [of(channelSum, result)] : [])];
     },
+  }),
+  conv_transpose2d: operator({
+    folder: 'conv2d',
+    // Those of the convolution whose input gradient this is: its filters are the channels that come in.
+    ...convolution,
+    forward: (p) => [of(convInputGradient, p)],
+    backward: (p) => [of(convForward, { ...p, bias: false }), of(convWeightGradient, p)],
   }),
   patch_embed: operator({
     folder: 'patch-embed',

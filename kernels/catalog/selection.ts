@@ -11,6 +11,9 @@ import { argsort } from '../sort/index.ts';
 import { where, whereGradient } from '../where/index.ts';
 import { of, operator } from './operator.ts';
 
+/** What an index out of range gives. */
+const NAN_BITS = 0x7fc00000;
+
 const lines = { outer: 8, length: 197, inner: 24, count: 49 };
 
 const images = { planes: 64, height: 14, width: 14 };
@@ -34,6 +37,12 @@ function windowOf(p: typeof images & typeof square): WindowProblem {
   };
 }
 
+/** The values of the first `count` indices in order. */
+const gathered = ({ outer, length, inner }: Omit<typeof lines, 'count'>, count: number) => ({
+  ...{ outer, length, inner, count },
+  invalid: NAN_BITS,
+});
+
 export const selectionOperators = {
   where: operator({
     folder: 'where',
@@ -47,7 +56,7 @@ export const selectionOperators = {
   gather: operator({
     folder: 'gather',
     sizes: lines,
-    options: { invalid: 0x7fc00000 },
+    options: { invalid: NAN_BITS },
     forward: (p) => [of(gatherElements, p)],
     backward: (p) => [of(gatherGradient, p)],
   }),
@@ -71,6 +80,20 @@ export const selectionOperators = {
     sizes: { outer: 8, length: 5000, inner: 1 },
     options: { descending: false },
     forward: (p) => [of(argsort, p)],
+  }),
+  sort: operator({
+    folder: 'sort',
+    sizes: { outer: 8, length: 5000, inner: 1 },
+    options: { descending: false },
+    forward: (p) => [of(argsort, p), of(gatherElements, gathered(p, p.length))],
+    backward: (p) => [of(gatherGradient, gathered(p, p.length))],
+  }),
+  topk: operator({
+    folder: 'sort',
+    sizes: { outer: 8, length: 5000, inner: 1, count: 5 },
+    options: { largest: true },
+    forward: (p) => [of(argsort, { ...p, descending: p.largest }), of(gatherElements, gathered(p, p.count))],
+    backward: (p) => [of(gatherGradient, gathered(p, p.count))],
   }),
   max_pool2d: operator({
     folder: 'max-pool2d',
