@@ -2,7 +2,6 @@ import { DeitError } from '../../kernels/lib/errors.ts';
 import {
   batchNormBackward,
   batchNormForward,
-  batchNormPartialSize,
   batchNormTraining,
   reciprocalDeviation,
 } from '../../kernels/batch-norm/index.ts';
@@ -49,17 +48,8 @@ const batchNormOp = defineOp<Attributes>({
     const rstd = ctx.empty([channels]);
     const tensors = { x, mean, rstd, weight, bias, y };
     if (training) {
-      const partialSize = batchNormPartialSize(shape, 'forward', ctx.engine.profile);
-      ctx.run(
-        batchNormTraining,
-        { ...shape, relu, momentum, eps },
-        {
-          ...tensors,
-          ...(partialSize > 0 && { partial: ctx.empty([partialSize]) }),
-          running_mean: runningMean,
-          running_var: runningVar,
-        },
-      );
+      const running = { running_mean: runningMean, running_var: runningVar };
+      ctx.run(batchNormTraining, { ...shape, relu, momentum, eps }, { ...tensors, ...running });
     } else {
       ctx.run(reciprocalDeviation, { channels, eps }, { variance: runningVar, rstd });
       ctx.run(batchNormForward, { ...shape, relu }, tensors);
@@ -72,13 +62,11 @@ const batchNormOp = defineOp<Attributes>({
     const { training, relu, channels } = ctx.attributes;
     const shape = shapeOf(ctx.attributes, x, dy!);
     const inputGradient = ctx.needs(0);
-    const partialSize = batchNormPartialSize(shape, inputGradient ? 'backward' : 'sums', x.engine.profile);
     ctx.run(
       batchNormBackward,
       { ...shape, relu, training, inputGradient },
       {
         ...{ x, dy: dy!, mean, rstd, weight, bias },
-        ...(partialSize > 0 && { partial: ctx.empty([partialSize]) }),
         dweight: ctx.needs(1) ? ctx.gradient(1) : ctx.empty([channels]),
         dbias: ctx.needs(2) ? ctx.gradient(2) : ctx.empty([channels]),
         ...(inputGradient && { dx: ctx.gradient(0) }),

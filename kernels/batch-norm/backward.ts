@@ -2,7 +2,7 @@ import { channelLayout, channelMap, channelReduce } from '../lib/channels.ts';
 import type { ChannelLayout } from '../lib/channels.ts';
 import { ceilDiv } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { f32, input, launch, output, u32 } from '../lib/kernel.ts';
+import { bind, f32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { chunksOf } from './chunks.ts';
 import type { BatchNormBackwardProblem } from './problem.ts';
@@ -59,7 +59,7 @@ export function backwardByChunks(problem: BatchNormBackwardProblem, device: Devi
       device,
     );
   }
-  return [
+  const summed = [
     ...channelReduce(
       {
         name: `batch_norm.sums/${along}${relu ? '_relu' : ''}`,
@@ -78,7 +78,7 @@ export function backwardByChunks(problem: BatchNormBackwardProblem, device: Devi
     ),
     launch({
       name: `batch_norm.total/${unit}`,
-      bindings: [input('partial', unit), output('dweight', unit), output('dbias', unit)],
+      bindings: [input('partial', unit), output('dweight', unit), output('dbias', unit), output('totals', unit)],
       uniforms: { units: u32(units), chunks: u32(chunks) },
       wgsl: /* wgsl */ `
 @compute @workgroup_size(64)
@@ -93,15 +93,19 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   }
   dbias[c] = total;
   dweight[c] = product;
+  totals[2u * c] = total;
+  totals[2u * c + 1u] = product;
 }`,
       grid: [ceilDiv(units, 64), 1, 1],
       cost: { flops: 2 * units * chunks, bytes: 8 * shape.channels * chunks },
     }),
     ...(inputGradient ? inputGradientMap(problem, device) : []),
   ];
+  const { channels } = shape;
+  return bind(summed, {}, { partial: { elements: 2 * channels * chunks }, totals: { elements: 2 * channels } });
 }
 
-/** dx, in training from dweight and dbias. */
+/** dx, in training from dbias and dweight, which are both in `totals`: eight bindings are all that every device has. */
 function inputGradientMap(
   { relu, training, batch, channels, plane, f16 }: BatchNormBackwardProblem,
   device: DeviceProfile,
@@ -117,13 +121,13 @@ function inputGradientMap(
       bindings: [
         ...bindings,
         ...(relu ? affine : [input('weight', unit)]),
-        ...(training ? [input('dweight', unit), input('dbias', unit)] : []),
+        ...(training ? [input('totals', unit)] : []),
         output('dx', element),
       ],
       arrays: ['x', 'dy', 'dx'],
       uniforms: { values: f32(batch * plane) },
       prepare: `${prepare} let factor = weight[c] * scale;
-  ${training ? 'let slope = dweight[c] / params.values; let offset = dbias[c] / params.values;' : ''}`,
+  ${training ? 'let slope = totals[2u * c + 1u] / params.values; let offset = totals[2u * c] / params.values;' : ''}`,
       body: `${body} dx[i] = factor * ${training ? '(d - offset - normal * slope)' : 'd'};`,
       flopsPerElement: 8,
     },

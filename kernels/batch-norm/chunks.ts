@@ -7,7 +7,7 @@ export type Pass = 'forward' | 'backward' | 'sums';
 
 /**
  * How a pass is cut. A pass of one chunk a channel is one kernel, which sums and then sweeps once more to write y or dx;
- * otherwise the chunks' sums go through the tensor `partial`.
+ * otherwise the chunks' sums go through the scratch memory `partial`.
  */
 export function chunksOf({ batch, channels, plane, f16 }: ChannelShape, pass: Pass, device: DeviceProfile) {
   const arrays = { forward: ['x', 'y'], backward: ['x', 'dy', 'dx'], sums: ['x', 'dy'] }[pass];
@@ -16,10 +16,4 @@ export function chunksOf({ batch, channels, plane, f16 }: ChannelShape, pass: Pa
   // x, dy, mean, rstd, weight, bias, dweight, dbias and dx are the most bindings of one kernel.
   const fused = pass !== 'sums' && chunks === 1 && device.maxStorageBuffers >= 9;
   return { parts, chunks, fused };
-}
-
-/** Elements of the tensor `partial` of a pass: 0 where it is not needed. */
-export function batchNormPartialSize(shape: ChannelShape, pass: Pass, device: DeviceProfile): number {
-  const { chunks, fused } = chunksOf(shape, pass, device);
-  return fused ? 0 : 3 * shape.channels * chunks;
 }

@@ -2,7 +2,7 @@ import { channelLayout, channelMap, channelReduce } from '../lib/channels.ts';
 import type { Sweep } from '../lib/channels.ts';
 import { ceilDiv } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { f32, input, launch, output, u32 } from '../lib/kernel.ts';
+import { bind, f32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { rectified } from '../lib/math.ts';
 import { chunksOf } from './chunks.ts';
@@ -75,7 +75,7 @@ export function trainingByChunks(problem: BatchNormTrainingProblem, device: Devi
       device,
     );
   }
-  return [
+  const merged = [
     ...channelReduce(
       {
         name: `${name}_chunk`,
@@ -117,6 +117,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
       grid: [ceilDiv(units, 64), 1, 1],
       cost: { flops: 10 * units * chunks, bytes: 12 * shape.channels * chunks },
     }),
-    ...forwardByChannel({ ...shape, relu }, device),
   ];
+  const partial = { elements: 3 * shape.channels * chunks };
+  return [...bind(merged, {}, { partial }), ...forwardByChannel({ ...shape, relu }, device)];
 }

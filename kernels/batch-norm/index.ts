@@ -22,7 +22,6 @@ import { backwardPlain, forwardPlain, trainingPlain } from './plain.ts';
 import { checkedTraining } from './problem.ts';
 import type { BatchNormBackwardProblem, BatchNormProblem, BatchNormTrainingProblem } from './problem.ts';
 
-export { batchNormPartialSize } from './chunks.ts';
 export type { BatchNormBackwardProblem, BatchNormProblem } from './problem.ts';
 
 /** mean and rstd of x's channels, the running statistics brought up to date, and y. */
