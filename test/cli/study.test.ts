@@ -59,7 +59,7 @@ describe('deit study', () => {
     const taught = studyFile('taught', { rows: [{ name: 'taught', settings: { 'distillation.type': 'hard' } }] });
     expect(await refused(taught, ...SMALL, '--teachers', 'shipped')).toMatch(/taught: .*classes/s);
     expect(await refused(twoRows(), ...SMALL, '--memory', '1MB')).toMatch(/as it is: .*does not fit/s);
-  }, 120_000);
+  }, 600_000);
 
   it('killed and gone on with, is to the bit what it would have been, and shares runs with other studies', async () => {
     const [whole, broken] = [join(root, 'whole'), join(root, 'broken')];
@@ -105,18 +105,13 @@ describe('deit study', () => {
       ],
       baseline: { row: 'the same' },
     }); // prettier-ignore
-    const { code, err } = await ran('study', third, ...SMALL, '--seeds', '0,1', '--output', whole);
-    expect(err).toContain('4 runs, 2 of them done before');
+    const { code, err } = await ran('study', third, ...SMALL, '--seeds', '1', '--output', whole);
+    expect(err).toContain('2 runs, 1 of them done before');
     expect(code).toBe(1);
     const { runs } = record(whole, 'third');
-    expect(runs.map(({ label, seed, state }) => `${label} ${seed} ${state}`)).toEqual([
-      'diverging 0 failed',
-      'the same 0 done',
-      'diverging 1 failed',
-      'the same 1 done',
-    ].sort((a, b) => a.localeCompare(b)).sort((a, b) => runs.findIndex(({ label, seed }) => a.startsWith(`${label} ${seed}`)) - runs.findIndex(({ label, seed }) => b.startsWith(`${label} ${seed}`)))); // prettier-ignore
-    expect(runs.find(({ state }) => state === 'failed')!.problem).toContain('NaN or infinity');
-  }, 300_000);
+    expect(runs.map(({ label, state }) => `${label} ${state}`)).toEqual(['diverging failed', 'the same done']);
+    expect(runs[0].problem).toContain('NaN or infinity');
+  }, 600_000);
 
   it('refuses a teacher that has nothing to teach, unless told to go on, and shows the rest', async () => {
     const output = join(root, 'weak');
@@ -139,7 +134,7 @@ describe('deit study', () => {
     expect(record(output, 'weak').runs.map(({ state }) => state)).toEqual(['done', 'done', 'done']);
     expect(on.err).toContain('page: ');
     expect(readFileSync(join(output, 'weak', 'table.md'), 'utf8')).toContain('no better than its student');
-  }, 180_000);
+  }, 600_000);
 
   it('lists what there is, and estimates without running', async () => {
     const { out } = await ran('study', '--list');
@@ -161,5 +156,5 @@ describe('deit study', () => {
       found.runs.reduce((sum, { seconds }) => sum + seconds, 0),
       6,
     );
-  }, 120_000);
+  }, 600_000);
 });
