@@ -17,6 +17,7 @@ import sharp from 'sharp';
 import { pack } from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DeitError } from '../../engine/index.ts';
+import type { CacheOptions } from '../../deit/data/node/cache.ts';
 import { checkData } from '../../deit/data/node/check-data.ts';
 import { DataLoader } from '../../deit/data/node/loader.ts';
 import { openData, readSource } from '../../deit/data/node/open.ts';
@@ -60,10 +61,10 @@ async function archive(name: string, members: readonly [string, string | Buffer]
 const picture = (): Buffer => readFileSync(join(folders, 'train/ant/long.1.jpg'));
 const codeOf = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'none', (error: DeitError) => error.code); // prettier-ignore
 
-async function batches(path: string, workers: number): Promise<string[]> {
+async function batches(path: string, workers: number, cache?: CacheOptions): Promise<string[]> {
   const { train } = await openData(path);
   const pipeline = trainingPipeline({ imageSize: 24 });
-  const loader = new DataLoader({ dataset: train, pipeline, batchSize: 5, seed: 3, shuffle: true, dropLast: true, workers }); // prettier-ignore
+  const loader = new DataLoader({ dataset: train, pipeline, batchSize: 5, seed: 3, shuffle: true, dropLast: true, workers, cache }); // prettier-ignore
   try {
     const seen: string[] = [];
     for await (const { images, labels } of loader.epoch(1)) seen.push(`${labels.join()} ${Buffer.from(images.buffer).toString('base64')}`); // prettier-ignore
@@ -92,6 +93,25 @@ describe('shards that were packed', () => {
     expect(await batches(shards, 0)).toEqual(expected);
     expect(await batches(shards, 2)).toEqual(expected);
     expect(await batches(join(shards, 'train-{000000..000002}.tar'), 0).then((all) => all.length)).toBe(1);
+  });
+
+  it('are cached like files: the same reduced images, an entry for each, and others for other shards', async () => {
+    const cache = { folder: join(root, 'cache'), shorterSide: 16, interpolation: 'bicubic' } as const;
+    const [plain, packed] = [
+      await batches(folders, 0, { ...cache, folder: join(root, 'of-files') }),
+      await batches(shards, 0, cache),
+    ];
+    expect(packed).toEqual(plain);
+    const entries = (): number => readdirSync(cache.folder, { recursive: true }).filter((name) => String(name).endsWith('.rgb')).length; // prettier-ignore
+    const before = entries();
+    expect(before).toBe(10); // two batches of five
+    expect(await batches(shards, 0, cache)).toEqual(plain);
+    expect(entries()).toBe(before);
+    const copy = join(root, 'copied');
+    mkdirSync(copy);
+    for (const name of readdirSync(shards)) copyFileSync(join(shards, name), join(copy, name));
+    await batches(copy, 0, cache);
+    expect(entries()).toBe(2 * before);
   });
 
   it('are refused into a folder with something in it, and leave nothing behind', async () => {

@@ -11,10 +11,11 @@ import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DeitError } from '../../../engine/index.ts';
-import type { DecodedImage, RgbImage } from '../dataset.ts';
+import type { DecodedImage, FileRange, RgbImage } from '../dataset.ts';
 import { resizeShorterSide } from '../transforms.ts';
 import type { Interpolation } from '../resize.ts';
-import { decodeImage } from './decode.ts';
+import { decodeBytes, decodeImage } from './decode.ts';
+import { readRange } from './tar.ts';
 
 export interface CacheOptions {
   folder: string;
@@ -26,13 +27,15 @@ export interface CacheOptions {
 const magic = Buffer.from('deit-rgb');
 const headerBytes = magic.length + 8;
 
-/** As `decodeImage`, but through the cache. */
-export function cachedDecoder(options: CacheOptions): (path: string, root?: string) => Promise<DecodedImage> {
-  return async (path, root) => {
-    const entry = await entryPath(path, options);
+/** As `decodeImage`, but through the cache; an image that lies in a larger file is given by its range, and `path` is what it is called. */
+export function cachedDecoder(
+  options: CacheOptions,
+): (path: string, root?: string, range?: FileRange) => Promise<DecodedImage> {
+  return async (path, root, range) => {
+    const entry = await entryPath(path, range, options);
     const cached = entry && (await readEntry(entry));
     if (cached) return cached;
-    const image = await decodeImage(path, root);
+    const image = range ? await decodeBytes(readRange(range, path), path) : await decodeImage(path, root);
     const isLarger = Math.min(image.width, image.height) > options.shorterSide;
     const reduced = isLarger ? resizeShorterSide(image, options.shorterSide, options.interpolation) : image;
     if (entry) await writeEntry(entry, reduced);
@@ -40,10 +43,15 @@ export function cachedDecoder(options: CacheOptions): (path: string, root?: stri
   };
 }
 
-async function entryPath(path: string, options: CacheOptions): Promise<string | undefined> {
-  const info = await stat(path).catch(() => undefined);
+async function entryPath(
+  path: string,
+  range: FileRange | undefined,
+  options: CacheOptions,
+): Promise<string | undefined> {
+  const info = await stat(range?.file ?? path).catch(() => undefined);
   if (!info) return undefined; // decoding will say what is wrong
-  const identity = [path, info.size, info.mtimeMs, options.shorterSide, options.interpolation].join('\n');
+  const place = range ? [range.file, range.offset, range.bytes] : [path];
+  const identity = [...place, info.size, info.mtimeMs, options.shorterSide, options.interpolation].join('\n');
   const name = createHash('sha256').update(identity).digest('hex');
   // Two levels keep folders small for sets of a million images.
   return join(options.folder, name.slice(0, 2), `${name}.rgb`);

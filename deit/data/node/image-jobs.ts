@@ -74,8 +74,8 @@ export async function runImageJob(job: ImageJob): Promise<ImageJobResult> {
     try {
       if ('image' in sample) use(sample.image);
       else if ('bytes' in sample) await withImage(sample.bytes, sample.name, use);
+      else if (decode) use(await decode(sample.path, job.root, sample.range));
       else if (sample.range) await withImage(readRange(sample.range, sample.path), sample.path, use);
-      else if (decode) use(await decode(sample.path, job.root));
       else await withImage(await readImageFile(sample.path, job.root), sample.path, use);
     } catch (error) {
       // A cache that cannot be written is not the image's fault.
