@@ -4,7 +4,7 @@ import { catalog } from '../../kernels/catalog/index.ts';
 import { deviceProfiles } from '../../kernels/lib/device-profiles.ts';
 import { DeitError } from '../../kernels/lib/errors.ts';
 
-/** These rely on the engine, which makes no empty tensors. */
+/** These check no sizes: their operators refuse what is empty, or a grid of no workgroups leaves nothing to run. */
 const UNCHECKED =
   /^(global_avg_pool|scale_channels|gelu|fill|accumulate|transpose|pad|soft_targets|ema|non_finite|\w+_peak)$/;
 /** Those whose sizes are numbers; shapes of two operands are those of the engine. */
