@@ -1,4 +1,4 @@
-import { squareMatrices } from '../lib/device.ts';
+import { matrixSubgroup, squareMatrices } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { lines, range } from '../lib/unroll.ts';
 import type { AttentionProblem } from './problem.ts';
@@ -26,18 +26,23 @@ const elements = (length: number, padding: number): number => TILE * (length + p
 const bytesOf = (width: number): number =>
   2 * 2 * elements(width, F16_PADDING) + 4 * elements(TILE, F32_PADDING) + 2 * elements(TILE, F16_PADDING) + 16;
 
+/** Whether there is workgroup memory for two operands' own rows, beside what all kernels need: else they are in registers. */
+export const holdsOwn = ({ width }: AttentionProblem, device: DeviceProfile): boolean =>
+  bytesOf(width) + 2 * 2 * elements(width, F16_PADDING) <= device.maxWorkgroupStorage;
+
 /**
  * Side of the matrices for a problem, or null where this variant cannot take it: f16 tensors, and heads that are whole
  * matrices, on a device that multiplies square matrices of f16 into f32 and whose subgroups give every row of one a lane.
  */
 export function matrixSide({ width, f16 }: AttentionProblem, device: DeviceProfile): number | null {
-  const { subgroupSize, maxInvocationsPerWorkgroup, maxWorkgroupStorage } = device;
-  if (!f16 || subgroupSize === 0 || bytesOf(width) > maxWorkgroupStorage) return null;
+  const { maxInvocationsPerWorkgroup, maxWorkgroupStorage } = device;
+  const { lanes } = matrixSubgroup(device);
+  if (!f16 || lanes === 0 || bytesOf(width) > maxWorkgroupStorage) return null;
   const sides = squareMatrices(device).filter(
     (side) =>
       side % 4 === 0 &&
-      [TILE, width, subgroupSize].every((size) => size % side === 0) &&
-      (subgroupSize * TILE) / side <= maxInvocationsPerWorkgroup,
+      [TILE, width, lanes].every((size) => size % side === 0) &&
+      (lanes * TILE) / side <= maxInvocationsPerWorkgroup,
   );
   return sides.length > 0 ? Math.max(...sides) : null;
 }
@@ -63,6 +68,12 @@ export class Matrices {
     this.threads = (subgroupSize * TILE) / side;
     this.parts = width / 4;
     this.stride = width + F16_PADDING;
+  }
+
+  /** Own rows in workgroup memory: see `holdsOwn`. */
+  get ownMemory(): string {
+    const stage = elements(this.width, F16_PADDING);
+    return `var<workgroup> first_own: array<f16, ${stage}>;\nvar<workgroup> second_own: array<f16, ${stage}>;`;
   }
 
   get workgroupMemory(): string {
@@ -102,8 +113,8 @@ let probabilities_row = row_here * ${PROBABILITIES}u;`;
     return `subgroupMatrixLoad<${this.type(kind)}, ${order}>(&${array}, ${at}, ${stride}u)`;
   }
 
-  /** Loads TILE tokens from `base` on into the stages: `first` and `second` are their vectors e of the head in memory. */
-  loadTile(base: string, first: string, second = ''): string {
+  /** Loads TILE tokens from `base` on into the stages (or `into`): `first` and `second` are their vectors e of the head in memory. */
+  loadTile(base: string, first: string, second = '', into = 'stage'): string {
     const stages = [
       ['first', first],
       ['second', second],
@@ -121,7 +132,7 @@ for (var i = lane; i < ${TILE * this.parts}u; i += ${this.threads}u) {
   ${stages
     .map(([name]) =>
       range(4)
-        .map((j) => `${name}_stage[to + ${j}u] = f16(${name}[${j}]);`)
+        .map((j) => `${name}_${into}[to + ${j}u] = f16(${name}[${j}]);`)
         .join(' '),
     )
     .join('\n  ')}
@@ -131,26 +142,33 @@ workgroupBarrier();`;
 
   /** The subgroup's own rows, from a stage that holds the workgroup's: matrices `name`_0, `name`_1, ... */
   own(name: string, stage: string): string {
-    return lines(
-      this.count,
-      (e) =>
-        `let ${name}_${e} = ${this.load('left', stage, `block * ${this.stride}u + ${e * this.side}u`, this.stride)};`,
-    );
+    return lines(this.count, (e) => `let ${name}_${e} = ${this.ownMatrix(stage, e)};`);
+  }
+
+  private ownMatrix(stage: string, e: number): string {
+    return this.load('left', stage, `block * ${this.stride}u + ${e * this.side}u`, this.stride);
   }
 
   zeros(name: string): string {
     return lines(this.count, (e) => `var ${name}_${e} = ${this.type('result')}();`);
   }
 
-  /** scores = own rows . tokens of a stage, whatever the scores were: no lane may still need them. */
+  /**
+   * scores = own rows . tokens of a stage, whatever the scores were: no lane may still need them. The rows are matrices, or in
+   * the workgroup memory `first_own` or `second_own`.
+   */
   scores(own: string, stage: string): string {
+    const isHeld = own.endsWith('_own');
     return /* wgsl */ `
 for (var column = 0u; column < ${TILE}u; column += ${this.side}u) {
+  // Never: but compilers that unroll the loop load so far ahead that they spill.
+  if (column >= params.tile) { break; }
   // With its zero: Dawn clears a variable without a value once, not each time round.
   var sum = ${this.type('result')}();
   ${lines(this.count, (e) => {
     const token = this.load('right', stage, `column * ${this.stride}u + ${e * this.side}u`, this.stride, true);
-    return `let token_${e} = ${token}; sum = subgroupMatrixMultiplyAccumulate(${own}_${e}, token_${e}, sum);`;
+    const held = isHeld ? `let ${own}_${e} = ${this.ownMatrix(own, e)}; ` : '';
+    return `${held}let token_${e} = ${token}; sum = subgroupMatrixMultiplyAccumulate(${own}_${e}, token_${e}, sum);`;
   })}
   subgroupMatrixStore<row_major>(&scores, block * ${SCORES}u + column, sum, ${SCORES}u);
 }
@@ -161,6 +179,8 @@ workgroupBarrier();`;
   add(sums: string, stage: string): string {
     return /* wgsl */ `
 for (var column = 0u; column < ${TILE}u; column += ${this.side}u) {
+  // Never: but compilers that unroll the loop load so far ahead that they spill.
+  if (column >= params.tile) { break; }
   let probability = ${this.load('left', 'probabilities', `block * ${PROBABILITIES}u + column`, PROBABILITIES)};
   ${lines(this.count, (e) => {
     const token = this.load('right', stage, `column * ${this.stride}u + ${e * this.side}u`, this.stride);

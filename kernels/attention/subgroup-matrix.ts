@@ -1,9 +1,10 @@
+import { matrixSubgroup } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { launch, require } from '../lib/kernel.ts';
+import { launch, require, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import type { Variant } from '../lib/variant.ts';
 import { range } from '../lib/unroll.ts';
-import { MASKED, Matrices, matrixSide, TILE } from './matrices.ts';
+import { holdsOwn, MASKED, Matrices, matrixSide, TILE } from './matrices.ts';
 import {
   attentionCost,
   attentionGrid,
@@ -43,28 +44,29 @@ import type { AttentionPart, AttentionProblem, PartSpec } from './problem.ts';
 
 interface Spec extends PartSpec {
   /** Workgroup memory of its own. */
-  memory?: string;
+  memory?: (code: Matrices) => string;
   body(code: Matrices): string;
 }
 
 function launches(problem: AttentionProblem, device: DeviceProfile, spec: Spec): Launch[] {
   const side = matrixSide(problem, device);
   require(side !== null, 'attention/subgroup_matrix', 'f16, and heads of whole matrices that the device has', problem);
-  const code = new Matrices(problem.width, side, device.subgroupSize);
+  const { lanes, enables, attribute } = matrixSubgroup(device);
+  const code = new Matrices(problem.width, side, lanes);
   const bindings = spec.bindings('vec4f');
   const names = bindings.map(({ name }) => name);
   return imageChunks(problem, names, device).map(({ rows: images, ranges }) =>
     launch({
       name: `attention.${spec.name}/subgroup_matrix_${problem.width}`,
-      enables: ['f16', 'subgroups', 'chromium_experimental_subgroup_matrix'],
+      enables: ['f16', 'subgroups', ...enables, 'chromium_experimental_subgroup_matrix'],
       bindings,
-      uniforms: attentionUniforms(problem, images, TILE),
+      uniforms: { ...attentionUniforms(problem, images, TILE), tile: u32(TILE) },
       ranges,
       wgsl: /* wgsl */ `
 ${ownWgsl}
 ${code.workgroupMemory}
-${spec.memory ?? ''}
-@compute @workgroup_size(${code.threads})
+${spec.memory?.(code) ?? ''}
+@compute @workgroup_size(${code.threads}) ${attribute}
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(local_invocation_index) lane: u32, @builtin(subgroup_id) subgroup: u32,
         @builtin(subgroup_invocation_id) subgroup_lane: u32) {
@@ -96,7 +98,7 @@ const OF_TOKEN = {
 function forwardSubgroupMatrix(problem: AttentionProblem, device: DeviceProfile): Launch[] {
   return launches(problem, device, {
     ...PARTS.forward,
-    memory: '// The tokens at which the running max of some row grew last.\nvar<workgroup> grew_at: atomic<u32>;',
+    memory: () => '// The tokens at which the running max of some row grew last.\nvar<workgroup> grew_at: atomic<u32>;',
     body: (code) => /* wgsl */ `
 ${code.loadTile('origin', OF_TOKEN.query)}
 ${code.own('q', 'first_stage')}
@@ -168,18 +170,21 @@ if (row < params.tokens && part == 0u) { delta[at.stats + row] = delta_i; }`,
 }
 
 function keyValueGradientSubgroupMatrix(problem: AttentionProblem, device: DeviceProfile): Launch[] {
+  // Sums of two operands and both their rows are more than the registers of RDNA3 hold.
+  const isHeld = holdsOwn(problem, device);
+  const [k, v] = isHeld ? ['first_own', 'second_own'] : ['k', 'v'];
   return launches(problem, device, {
     ...PARTS.keyValue,
+    memory: (code) => (isHeld ? code.ownMemory : ''),
     body: (code) => /* wgsl */ `
-${code.loadTile('origin', OF_TOKEN.key, OF_TOKEN.value)}
-${code.own('k', 'first_stage')}
-${code.own('v', 'second_stage')}
+${code.loadTile('origin', OF_TOKEN.key, OF_TOKEN.value, isHeld ? 'own' : 'stage')}
+${isHeld ? '' : `${code.own('k', 'first_stage')}\n${code.own('v', 'second_stage')}`}
 ${code.zeros('dk')}
 ${code.zeros('dv')}
 ${ROW_TOKENS}
 for (var base = 0u; base < params.tokens; base += ${TILE}u) {
   ${code.loadTile('base', OF_TOKEN.query, OF_TOKEN.dy)}
-  ${code.scores('k', 'first_stage')}
+  ${code.scores(k, 'first_stage')}
   ${code.each(
     (i, query, score, probability) => /* wgsl */ `
   let query_${i} = at.stats + min(${query}, params.tokens - 1);
@@ -189,7 +194,7 @@ for (var base = 0u; base < params.tokens; base += ${TILE}u) {
   )}
   workgroupBarrier();
   ${code.add('dv', 'second_stage')}
-  ${code.scores('v', 'second_stage')}
+  ${code.scores(v, 'second_stage')}
   ${code.each((i, _query, score, probability) => `${probability} = f16(p_${i} * (${score} - delta[query_${i}]));`)}
   workgroupBarrier();
   ${code.add('dk', 'first_stage')}

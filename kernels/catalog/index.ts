@@ -2,6 +2,7 @@
  * Every operator by its name, with an example of the problems it takes: what `deit kernel` lists and shows, and what the tests
  * render on every device profile.
  */
+import { matrixSubgroup } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { DeitError, nearestName } from '../lib/errors.ts';
 import { elementwiseOperators } from './elementwise.ts';
@@ -89,7 +90,7 @@ export function kernelsOf(
 export function expectFeatures(code: string, device: DeviceProfile, where: string): void {
   const lacks = [
     ...(/\bf16\b/.test(code) && !device.f16 ? ['f16'] : []),
-    ...(code.includes('enable subgroups') && device.subgroupSize === 0 ? ['subgroups'] : []),
+    ...(code.includes('enable subgroups') && matrixSubgroup(device).lanes === 0 ? ['subgroups'] : []),
   ];
   if (lacks.length === 0) return;
   throw new DeitError('feature-missing', 'This kernel needs what the device lacks.', {

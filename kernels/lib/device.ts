@@ -41,6 +41,20 @@ export const squareMatrices = ({ subgroupMatrix = [] }: DeviceProfile): number[]
     .filter(({ M, N, K }) => M === N && N === K)
     .map(({ M }) => M);
 
+/** A subgroup that multiplies matrices: its lanes (0: not to be had), and what a kernel says to have so many. */
+export interface MatrixSubgroup {
+  readonly lanes: number;
+  readonly enables: readonly string[];
+  readonly attribute: string;
+}
+
+/** Subgroups are of one size on the device, or of the one that is asked for: 32 lanes, for which matrix units are built. */
+export function matrixSubgroup({ subgroupSize, pinnedSubgroupSizes = [] }: DeviceProfile): MatrixSubgroup {
+  if (subgroupSize > 0) return { lanes: subgroupSize, enables: [], attribute: '' };
+  const lanes = pinnedSubgroupSizes.includes(32) ? 32 : (pinnedSubgroupSizes[0] ?? 0);
+  return { lanes, enables: ['subgroup_size_control'], attribute: `@subgroup_size(${lanes})` };
+}
+
 /** Storage binding offsets are multiples of this on every device that WebGPU allows. */
 export const BINDING_ALIGNMENT = 256;
 

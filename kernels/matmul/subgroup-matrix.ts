@@ -1,5 +1,5 @@
 import type { DeviceProfile } from '../lib/device.ts';
-import { squareMatrices } from '../lib/device.ts';
+import { matrixSubgroup, squareMatrices } from '../lib/device.ts';
 import { launch, require } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import type { Variant } from '../lib/variant.ts';
@@ -60,12 +60,12 @@ function matrixTile(problem: MatmulProblem, device: DeviceProfile): MatrixTile |
   const sides = squareMatrices(device).filter((side) => BLOCK_K % side === 0);
   if (rowSums || !f16.includes('a') || !f16.includes('b') || sides.length === 0) return null;
   const side = Math.max(...sides);
+  const { lanes } = matrixSubgroup(device);
   const fits = (tile: MatrixTile): boolean =>
-    stageBytes(tile) <= device.maxWorkgroupStorage &&
-    device.subgroupSize * tile.down * ACROSS <= device.maxInvocationsPerWorkgroup;
+    stageBytes(tile) <= device.maxWorkgroupStorage && lanes * tile.down * ACROSS <= device.maxInvocationsPerWorkgroup;
   const small: MatrixTile = { side, down: 2 };
   const large: MatrixTile = { side, down: 4 };
-  if (device.subgroupSize === 0 || !fits(small)) return null;
+  if (lanes === 0 || !fits(small)) return null;
   const { rows, columns } = matrixTileSize(large);
   return fits(large) && tiling(problem, rows, columns).tiles >= BUSY_WORKGROUPS ? large : small;
 }
@@ -122,7 +122,8 @@ function launches(problem: MatmulProblem, device: DeviceProfile): Launch[] {
   const { a, b, y, batch = [], epilogue = {} } = problem;
   const { side, down } = tile;
   const { rows, columns } = matrixTileSize(tile);
-  const threads = device.subgroupSize * down * ACROSS;
+  const { lanes, enables, attribute } = matrixSubgroup(device);
+  const threads = lanes * down * ACROSS;
   const tiles = tiling(problem, rows, columns);
   const whole = (sizes: number[]): boolean => sizes.every((size) => size % 4 === 0);
   const sideA: Side = {
@@ -158,7 +159,7 @@ function launches(problem: MatmulProblem, device: DeviceProfile): Launch[] {
   return [
     launch({
       name: `matmul/subgroup_matrix_${layout}_${rows}x${columns}`,
-      enables: ['f16', 'subgroups', 'chromium_experimental_subgroup_matrix'],
+      enables: ['f16', 'subgroups', ...enables, 'chromium_experimental_subgroup_matrix'],
       bindings: matmulBindings(problem, {
         a: element(sideA.vector),
         b: element(sideB.vector),
@@ -172,7 +173,7 @@ ${epilogueFunctions(epilogue)}
 var<workgroup> stage_a: array<f16, ${rows * (BLOCK_K + PADDING)}>;
 var<workgroup> stage_b: array<f16, ${BLOCK_K * (columns + PADDING)}>;
 var<workgroup> results: array<f32, ${down * ACROSS * side * side}>;
-@compute @workgroup_size(${threads})
+@compute @workgroup_size(${threads}) ${attribute}
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(local_invocation_index) lane: u32, @builtin(subgroup_id) subgroup: u32,
         @builtin(subgroup_invocation_id) own: u32) {
@@ -201,7 +202,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&results, subgroup * ${side * side}u, sum${r}_${c}, ${side}u);
   workgroupBarrier();
-  for (var i = own * ${wide}u; i < ${side * side}u; i += ${device.subgroupSize * wide}u) {
+  for (var i = own * ${wide}u; i < ${side * side}u; i += ${lanes * wide}u) {
     let row = origin_a + block_row + ${r * side}u + i / ${side}u;
     let column = origin_b + block_column + ${c * side}u + i % ${side}u;
     if (row < params.m && column < params.n) {

@@ -22,8 +22,9 @@ export async function nullDevice(): Promise<GPUDevice | null> {
   instances.push(gpu);
   const adapter = await gpu.requestAdapter();
   const matrices = 'chromium-experimental-subgroup-matrix' as GPUFeatureName;
+  const sizes = 'subgroup-size-control' as GPUFeatureName;
   if (!adapter?.features.has(matrices)) return null;
-  return adapter.requestDevice({ requiredFeatures: [matrices, 'shader-f16', 'subgroups'] });
+  return adapter.requestDevice({ requiredFeatures: [matrices, sizes, 'shader-f16', 'subgroups'] });
 }
 
 /** Asserts that the WGSL of a launch has no errors, and makes a pipeline of it unless that is `beyond` the device's limits. */
