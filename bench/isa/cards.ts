@@ -37,6 +37,10 @@ export interface Roof {
   readonly bandwidth: number;
   /** Units that issue instructions of their own waves. */
   readonly schedulers: number;
+  /** Cycles of a scheduler in which its matrix unit multiplies 16 x 16 by 16 x 16 in f16: 8192 FLOP. */
+  readonly matrixCycles: number;
+  /** Whether in a cycle a scheduler issues one instruction of each kind, from several waves; else one in all. */
+  readonly issuesByKind: boolean;
   /** Seconds from the end of one kernel to the start of the next. */
   readonly gap: number;
   /** The card whose machine code stands for it. */
@@ -51,6 +55,8 @@ export const roofs: readonly Roof[] = [
     f16: 122.8e12,
     bandwidth: 0.96e12,
     schedulers: 192,
+    matrixCycles: 32,
+    issuesByKind: true,
     gap: 4e-6,
     compiled: 'navi31',
   },
@@ -60,6 +66,8 @@ export const roofs: readonly Roof[] = [
     f16: 990e12,
     bandwidth: 3.35e12,
     schedulers: 528,
+    matrixCycles: 8,
+    issuesByKind: false,
     gap: 3e-6,
     compiled: 'h100-by-navi31',
   },

@@ -1,6 +1,6 @@
 import type { Launch } from '../../engine/index.ts';
 import type { Roof } from './cards.ts';
-import { fmaOfIssue, fmaOfVector, wmmaOfVector } from './disassembly.ts';
+import { fmaOfIssue, fmaOfVector } from './disassembly.ts';
 import type { MachineCode } from './disassembly.ts';
 import type { Step } from './steps.ts';
 
@@ -34,13 +34,16 @@ export interface Time {
 
 /** Seconds of one launch: the longer of arithmetic and memory. Arithmetic has what its innermost loop leaves of the peak. */
 export function timeOf(launch: Launch, code: MachineCode, roof: Roof): Time {
-  const isMatrix = (code.loop?.counts.wmma ?? 0) > 0;
+  const { loop } = code;
+  const products = loop?.counts.wmma ?? 0;
+  const isMatrix = products > 0;
+  const own = roof.matrixCycles * products;
   const share = isMatrix
-    ? Math.min(MATRIX_REACHED, wmmaOfVector(code.loop))
+    ? Math.min(MATRIX_REACHED, own / (own + (roof.issuesByKind ? loop!.vectorSlots : loop!.slots) - products))
     : // With other waves to issue from, what is no vector instruction is hidden in part.
-      code.loop && code.occupancy >= 4
-      ? (fmaOfIssue(code.loop) + fmaOfVector(code.loop)) / 2
-      : fmaOfIssue(code.loop);
+      roof.issuesByKind && code.occupancy >= 4
+      ? (fmaOfIssue(loop) + fmaOfVector(loop)) / 2
+      : fmaOfIssue(loop);
   const peak = isMatrix ? roof.f16 : roof.f32;
   const busy = Math.min(1, wavesOf(launch) / roof.schedulers);
   const compute = launch.cost.flops / (peak * Math.max(NO_LOOP, share || 0) * busy);

@@ -47,15 +47,21 @@ const TOGETHER: Readonly<Record<string, number>> = {
 const MASKED = '-1e38';
 
 /** Tokens that are met together, and those that are staged: a multiple of these. */
-function tokensOf({ width }: AttentionProblem, { name }: Spec): { together: number; staged: number } {
+function tokensOf(
+  { width }: AttentionProblem,
+  { name }: Spec,
+  { cpu }: DeviceProfile,
+): { together: number; staged: number } {
   const most = Math.max(1, Math.min(64, Math.floor(STAGE_BYTES / 4 / width)));
-  const together = most >= TOGETHER[name] ? TOGETHER[name] : 1;
+  // Compilers for processors take minutes for several tokens of wide heads.
+  const isLong = cpu && width > 32;
+  const together = most >= TOGETHER[name] && !isLong ? TOGETHER[name] : 1;
   return { together, staged: most - (most % together) };
 }
 
 function launches(problem: AttentionProblem, device: DeviceProfile, spec: Spec): Launch[] {
   const { element, parts } = headVectors(problem);
-  const { together, staged } = tokensOf(problem, spec);
+  const { together, staged } = tokensOf(problem, spec, device);
   const bindings = spec.bindings(element);
   return imageChunks(
     problem,

@@ -8,7 +8,7 @@ import { reduce } from '../reduce/index.ts';
 import { tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
 import { ProductPlan } from './product-plan.ts';
-import { BUSY_WORKGROUPS, SMALL_TILE } from './workgroup.ts';
+import { BUSY_INVOCATIONS, invocations, SMALL_TILE } from './workgroup.ts';
 
 /*
  * Split K: the sum over k is taken in parts, as a batch of products, and the partial results are added in f32. For the
@@ -31,7 +31,10 @@ const canBeSplit = ({ problem: { batch = [], epilogue = {}, rowSums, f16 }, sing
 /** In how many parts the sum is best taken; 1 for no gain. */
 function bestParts(problem: MatmulProblem): number {
   const { tiles } = tiling(problem, SMALL_TILE, SMALL_TILE);
-  return Math.max(1, Math.min(ceilDiv(BUSY_WORKGROUPS, tiles), Math.floor(problem.k / LEAST_DEPTH)));
+  return Math.max(
+    1,
+    Math.min(ceilDiv(BUSY_INVOCATIONS, tiles * invocations(SMALL_TILE)), Math.floor(problem.k / LEAST_DEPTH)),
+  );
 }
 
 /** The variant in as many parts as `partsOf` makes of the best number; the products are computed by one of `variants`. */

@@ -7,7 +7,7 @@ import { lines, range } from '../lib/unroll.ts';
 import { epilogueFunctions, epilogueWgsl } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
-import { BUSY_WORKGROUPS } from './workgroup.ts';
+import { BUSY_INVOCATIONS } from './workgroup.ts';
 
 /*
  * For GPUs with subgroup matrices (tensor cores): f16 operands, f32 sums. A workgroup computes a tile of y, each of its
@@ -67,7 +67,9 @@ function matrixTile(problem: MatmulProblem, device: DeviceProfile): MatrixTile |
   const large: MatrixTile = { side, down: 4 };
   if (lanes === 0 || !fits(small)) return null;
   const { rows, columns } = matrixTileSize(large);
-  return fits(large) && tiling(problem, rows, columns).tiles >= BUSY_WORKGROUPS ? large : small;
+  return fits(large) && tiling(problem, rows, columns).tiles * lanes * large.down * ACROSS >= BUSY_INVOCATIONS
+    ? large
+    : small;
 }
 
 interface Side {

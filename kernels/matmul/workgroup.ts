@@ -29,10 +29,13 @@ const BLOCK_K = 16;
 const FOURS = BLOCK_K / 4;
 /** Elements a side of what one invocation computes: two vectors each way, half a tile apart. */
 const MICRO = 8;
-/** Workgroups that keep a large GPU busy; with fewer large tiles, small ones are taken. */
-export const BUSY_WORKGROUPS = 120;
+/** Invocations that keep a large GPU busy: two waves of 32 for each of its 500 schedulers. With fewer, smaller tiles are taken. */
+export const BUSY_INVOCATIONS = 32_000;
 const LARGE_TILE = 128;
 export const SMALL_TILE = 64;
+
+/** Of a tile. */
+export const invocations = (tile: number): number => (tile / MICRO) ** 2;
 
 const bytesOf = (tile: number): number => 2 * 2 * BLOCK_K * tile * 4;
 
@@ -41,11 +44,13 @@ const tiled = (name: string, tile: number): Variant<MatmulProblem> => ({
   name,
   // Row sums are not this variant's.
   fits: ({ rowSums }, device) =>
-    !rowSums && bytesOf(tile) <= device.maxWorkgroupStorage && (tile / MICRO) ** 2 <= device.maxInvocationsPerWorkgroup,
+    !rowSums && bytesOf(tile) <= device.maxWorkgroupStorage && invocations(tile) <= device.maxInvocationsPerWorkgroup,
   use: (problem, device) => {
     // On a processor, barriers between lanes are hopeless, and slow to compile.
     if (device.cpu) return 'named';
-    return tile === SMALL_TILE || tiling(problem, tile, tile).tiles >= BUSY_WORKGROUPS ? 'default' : 'tuned';
+    return tile === SMALL_TILE || tiling(problem, tile, tile).tiles * invocations(tile) >= BUSY_INVOCATIONS
+      ? 'default'
+      : 'tuned';
   },
   launches: (problem, device) => launches(problem, tile, device),
 });
@@ -138,7 +143,7 @@ function sidesOf({ m, n, k, a, b, y, batch = [] }: MatmulProblem, tile: number) 
 
 /** WGSL of the patches that an invocation passes on from block to block, `each` of them of both operands together. */
 function passing(sideA: Side, sideB: Side, tile: number) {
-  const threads = (tile / MICRO) ** 2;
+  const threads = invocations(tile);
   const patches = (tile / 4) * FOURS;
   const pieces = range((2 * patches) / threads);
   /** What is said of patch i, of the operand that it is of. */
