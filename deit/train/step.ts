@@ -64,9 +64,11 @@ export interface Wishes {
   readonly stop: boolean;
   /** To fit the number of steps to the time. */
   readonly fit: boolean;
+  /** To tell each other of images that could not be read. */
+  readonly tell: boolean;
 }
 
-const NO_WISHES: Wishes = { stop: false, fit: false };
+const NO_WISHES: Wishes = { stop: false, fit: false, tell: false };
 
 /** A step that has been begun. */
 export interface StepUnderWay {
@@ -165,7 +167,7 @@ export class TrainStep {
     const { ranks } = parallel ?? { ranks: oneProcess };
     this.share = shareOf(ranks, accumulate);
     if (!parallel || ranks.size === 1) return;
-    this.exchange = new GradientExchange({ ...parallel, optimizer, numbers: 2 });
+    this.exchange = new GradientExchange({ ...parallel, optimizer, numbers: 3 });
     this.statistics = RunningStatistics.of(engine, student, this.share);
   }
 
@@ -194,14 +196,14 @@ export class TrainStep {
     // The update of the step before is submitted when its gradients have been summed.
     const submitted = this.turn.then(async () => {
       this.submitSlices(batches, step, lr);
-      const [stop, fit] = await exchange.sum(() => {
+      const [stop, fit, tell] = await exchange.sum(() => {
         const wished = wishes();
-        return [Number(wished.stop), Number(wished.fit)];
+        return [Number(wished.stop), Number(wished.fit), Number(wished.tell)];
       });
       this.replay('update', () => this.recordUpdate());
       // What other ranks showed its batch norms.
       trackBatches(this.options.student, this.share.of - this.share.count);
-      return { metrics: this.readMetrics(), agreed: { stop: stop > 0, fit: fit > 0 } };
+      return { metrics: this.readMetrics(), agreed: { stop: stop > 0, fit: fit > 0, tell: tell > 0 } };
     });
     this.turn = submitted;
     const metrics = submitted.then((begun) => begun.metrics);

@@ -55,6 +55,8 @@ export interface TrainStepsOptions {
     steps: number,
     wishes: () => Wishes,
   ) => Promise<StepMetrics> | StepUnderWay;
+  /** What ranks tell each other along the way: where one has news, `share` is called on all after the same step. */
+  readonly news?: { readonly hasNews: () => boolean; readonly share: () => Promise<void> };
   /** Whether nothing may be under way after this many steps, since the weights are wanted then. After the last nothing is. */
   readonly settleAfter?: (step: number, steps: number) => boolean;
   /** Ends the training after the step under way, on all ranks if on one. */
@@ -82,7 +84,18 @@ const CALIBRATION_SHARE = 0.08;
  * under way, unless it is `settled`. Ends early when the signal says so: the last step that was yielded is the last one done.
  */
 export async function* trainSteps(options: TrainStepsOptions): AsyncGenerator<TrainedStep, void, undefined> {
-  const { source, accumulate, length, schedule, run, settleAfter, signal, firstStep = 0, ranks = oneProcess } = options;
+  const {
+    source,
+    accumulate,
+    length,
+    schedule,
+    run,
+    news,
+    settleAfter,
+    signal,
+    firstStep = 0,
+    ranks = oneProcess,
+  } = options;
   const share = shareOf(ranks, accumulate);
   if (source.batchesPerEpoch < accumulate) throw tooFewBatches(source, accumulate);
   const stepsPerEpoch = Math.floor(source.batchesPerEpoch / accumulate);
@@ -96,6 +109,7 @@ export async function* trainSteps(options: TrainStepsOptions): AsyncGenerator<Tr
   const wishes = (): Wishes => ({
     stop: signal?.aborted ?? false,
     fit: !isFitted && done - firstStep >= CALIBRATION_STEPS && clock.seconds >= CALIBRATION_SHARE * seconds,
+    tell: ranks.size > 1 && (news?.hasNews() ?? false),
   });
 
   /** Yields the oldest steps under way until only `atMost` are left. */
@@ -135,7 +149,8 @@ export async function* trainSteps(options: TrainStepsOptions): AsyncGenerator<Tr
         done++;
         pending.push({ metrics, batches, step: done, epoch, lr });
         yield* finish(IN_FLIGHT);
-        const { stop, fit } = 'metrics' in begun ? await begun.agreed() : wishes();
+        const { stop, fit, tell } = 'metrics' in begun ? await begun.agreed() : wishes();
+        if (tell) await news?.share();
         if (fit) {
           yield* finish(0);
           const fitting = Math.floor((seconds - clock.seconds) / clock.secondsPerStep);

@@ -13,6 +13,7 @@ import { ImageWorkers } from '../../deit/data/node/image-workers.ts';
 import { DataLoader } from '../../deit/data/node/loader.ts';
 import type { Batch, LoaderOptions } from '../../deit/data/node/loader.ts';
 import { evaluationPipeline } from '../../deit/data/pipeline.ts';
+import { ranksInProcess } from '../support/ranks.ts';
 import { collectBatches, loaderOptions, makePhotos, summary } from '../support/loader-batches.ts';
 
 let root: string;
@@ -140,6 +141,33 @@ describe('unreadable images', () => {
     await expectReadableClasses(dataset, workers);
     await workers.close();
     expect(bad).toEqual([2, 3]);
+  });
+
+  it('are counted over all ranks, once each; too many of them end all alike', async () => {
+    const { dataset } = await damaged();
+    const accounts = [0, 1].map(() => new ImageProblems(0.2));
+    const [zero, one] = ranksInProcess(2);
+    const share = () =>
+      Promise.allSettled([accounts[0].share(zero, [dataset]), accounts[1].share(one, [dataset])]).then((ended) =>
+        ended.map((end) => (end.status === 'rejected' ? String(end.reason) : 'well')),
+      );
+    accounts[0].skip(dataset, 2, 'cut off');
+    accounts[1].skip(dataset, 2, 'cut off');
+    accounts[1].note(dataset, 7, '16-bit grey');
+    expect(accounts.map(({ hasNews }) => hasNews)).toEqual([true, true]);
+    expect(await share()).toEqual(['well', 'well']);
+    expect(accounts.map(({ hasNews }) => hasNews)).toEqual([false, false]);
+    for (const account of accounts) {
+      expect(account.lines()).toEqual([
+        expect.stringMatching(/^1 images: 16-bit grey/),
+        '1 image could not be read and was left out:',
+        expect.stringMatching(/2\.png: cut off$/),
+      ]);
+    }
+    // Two of twelve on either rank are allowed, three in all are not.
+    accounts[0].skip(dataset, 3, 'empty');
+    accounts[1].skip(dataset, 9, 'empty');
+    expect(await share()).toEqual([expect.stringMatching(/Too many/), expect.stringMatching(/Too many/)]);
   });
 
   it('of a whole data set end it', async () => {

@@ -95,7 +95,7 @@ async function trainRank(ranks: Communicator, training: Training): Promise<Outco
   for (let step = 0; step < steps; step++) {
     const batches = Array.from({ length: own }, (_, i) => slice(step * slices + ranks.rank * own + i));
     for (const batch of batches) training.spoil?.(batch, step);
-    const wishes = () => training.wishes?.(ranks.rank, step) ?? { stop: false, fit: false };
+    const wishes = () => training.wishes?.(ranks.rank, step) ?? { stop: false, fit: false, tell: false };
     const begun = trainStep.begin(batches, step, 1e-3, wishes);
     agreed.push(await begun.agreed());
     metrics.push(await begun.metrics);
@@ -213,13 +213,14 @@ describe('what one rank meets, all do', () => {
     const wishes = (rank: number, step: number): Wishes => ({
       stop: rank === 1 && step === 2,
       fit: rank === 0 && step === 1,
+      tell: rank === 2 && step === 2,
     });
     const ranks = await trainRanks(3, { slices: 3, steps: 3, wishes });
     for (const { agreed } of ranks) {
       expect(agreed).toEqual([
-        { stop: false, fit: false },
-        { stop: false, fit: true },
-        { stop: true, fit: false },
+        { stop: false, fit: false, tell: false },
+        { stop: false, fit: true, tell: false },
+        { stop: true, fit: false, tell: true },
       ]);
     }
   });

@@ -14,7 +14,8 @@ import {
   recipeFile,
   training,
 } from '../support/train-ranks.ts';
-import type { Fault, Order } from '../support/train-ranks.ts';
+import { STRUCK } from '../support/train-ranks-orders.ts';
+import type { Fault, Order } from '../support/train-ranks-orders.ts';
 
 const plain = recipeFile('plain', PLAIN);
 const EVERY_STEP = ['--set', 'run.evaluateEvery=0.03'];
@@ -35,8 +36,9 @@ describe.runIf(openMpi)('the ranks of deit train', { timeout: 600_000 }, () => {
       [`--output: rank 1 has elsewhere, rank 0 has ${place('other')}`, { own: { 1: ['--output', 'elsewhere'] } }],
       ['--resume: rank 1 has auto, rank 0 has (none)', { own: { 1: ['--resume', 'auto'] } }],
       ['list of the images: rank 1 has that of other data', { fault: { kind: 'data', rank: 1, at: 'start' } }],
-      ['adapter: rank 1 has SwiftShader', { own: { 1: ['--adapter', 'swiftshader'] } }],
       ['kernel variants: rank 1 has {"device":', { fault: { kind: 'variants', rank: 1, at: 'start' } }],
+      // Last: it stays so in that process.
+      ['adapter: rank 1 has SwiftShader', { own: { 1: ['--adapter', 'swiftshader'] } }],
     ];
     const orders = differing.map(([, order]) => ({ args: training(plain, place('other')), ...order }));
     const { said, ended } = await launch(2, ...orders);
@@ -55,15 +57,18 @@ describe.runIf(openMpi)('the ranks of deit train', { timeout: 600_000 }, () => {
     const { said, ended } = await launch(
       2,
       goingOn(run, { kind: 'SIGUSR2', rank: 1, at: 'start' }, ...EVERY_STEP),
-      goingOn(run, { kind: 'SIGINT', rank: 1, at: 3 }, ...EVERY_STEP),
-      // While the others are at it, too: the step after the evaluation is the last.
+      goingOn(run, { kind: 'SIGINT', rank: 1, at: 2 }, ...EVERY_STEP),
+      // The step after the evaluation is the last.
       goingOn(run, { kind: 'SIGTERM', rank: 0, at: 'evaluation' }, ...EVERY_STEP),
       goingOn(run, undefined, ...EVERY_STEP),
     );
     const codes = said.map((own) => own.map(({ code }) => code));
     expect(codes, ended.stderr).toEqual([[140, 140], [130, 130], [143, 143], [0, 0]]); // prettier-ignore
-    const stopped = said.slice(0, 3).map(([{ err }]) => /^stopped the student after step (\d+) of 6/m.exec(err)?.[1]);
-    expect(stopped).toEqual(['0', '3', '5']);
+    const [first, second, third] = said.slice(0, 3).map(([{ err }]) => Number(/^stopped the student after step (\d+) of 6/m.exec(err)?.[1])); // prettier-ignore
+    expect(first).toBe(0);
+    // After the step under way, or the next, if the signal comes late in it.
+    expect([2, 3]).toContain(second);
+    expect(third).toBe(second + 2);
     expect(await largestDifference(run, whole)).toBe(0);
     expect(await largestDifference(run, whole, 'student-ema.safetensors')).toBe(0);
   });
@@ -79,9 +84,9 @@ describe.runIf(openMpi)('the ranks of deit train', { timeout: 600_000 }, () => {
     });
     let heard = '';
     child.stderr.on('data', (chunk: Buffer) => {
-      const before = heard.includes('student 2/');
+      const before = heard.includes(' images/s');
       heard += chunk.toString();
-      if (!before && heard.includes('student 2/')) child.kill('SIGINT');
+      if (!before && heard.includes(' images/s')) child.kill('SIGINT');
     });
     const code = await new Promise((resolve) => child.on('close', resolve));
     expect(code, heard).toBe(140);
@@ -112,12 +117,10 @@ describe.runIf(openMpi)('the ranks of deit train', { timeout: 600_000 }, () => {
       expect(stderr).toMatch(told);
       // One message, whoever it comes from.
       expect(stderr.match(/^(rank \d+ \(.*\): |Error: |\[[a-z-]+\])/gm)?.length ?? 0, stderr).toBe(messages);
-      // From the last step that was told to the end of the launcher; all is over 10 seconds after the fault.
-      expect(ended.sinceLast(' images/s  loss')).toBeLessThan(10);
+      // From the fault to the end of the launcher.
+      expect(ended.sinceLast(STRUCK)).toBeLessThan(10);
       const name = `student-${String(checkpoint).padStart(8, '0')}.safetensors`;
-      for (const file of [name]) {
-        expect(await largestDifference(join(run, 'checkpoints'), join(whole, 'checkpoints'), file), fault.kind).toBe(0);
-      }
+      expect(await largestDifference(join(run, 'checkpoints'), join(whole, 'checkpoints'), name), fault.kind).toBe(0);
       expect(existsSync(join(run, 'checkpoints', `student-${String(checkpoint + 2).padStart(8, '0')}.safetensors`))).toBe(false); // prettier-ignore
     }
     await launchWell(1, goingOn(run));

@@ -7,6 +7,7 @@
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run } from '../../deit/cli/run.ts';
+import type { Communicator } from '../../deit/parallel/communicator.ts';
 import { openRanks } from '../../deit/parallel/node/ranks.ts';
 import { MpiRanks } from '../../deit/parallel/node/mpi.ts';
 import { Evaluator } from '../../deit/train/evaluate.ts';
@@ -15,12 +16,14 @@ import { TrainStep } from '../../deit/train/step.ts';
 import type { StepUnderWay, TrainStepOptions } from '../../deit/train/step.ts';
 import type { Batch } from '../../deit/train/batches.ts';
 import { VariantTable } from '../../engine/variants.ts';
-import type { Fault, Order, Said } from '../support/train-ranks.ts';
+import { STRUCK } from '../support/train-ranks-orders.ts';
+import type { Fault, Order, Said } from '../support/train-ranks-orders.ts';
 
 const [path] = process.argv.slice(2);
 const orders = JSON.parse(readFileSync(path, 'utf8')) as Order[];
 const ranks = await openRanks();
 let order: Order = orders[0];
+let hasStruck = false;
 
 /** The fault of the order at hand, where this is its place. */
 const faultAt = (place: Fault['at']): Fault | null => {
@@ -50,15 +53,17 @@ const strikes: Readonly<Record<string, (options?: TrainStepOptions) => void>> = 
 /** What strikes the images of a slice, by its place in the step, whichever rank computes it. */
 const spoils: Readonly<Record<string, (images: Float32Array) => void>> = {
   nan: (images) => void (images[7] = NaN),
-  // So bright that the gradient of the patch embedding overflows in f16, while the loss does not.
-  bright: (images) => images.forEach((value, i) => (images[i] = 2000 * value)),
+  // Finite, and beyond f16 in the first product.
+  huge: (images) => void (images[0] = 1e30),
 };
 
 const { begin } = TrainStep.prototype as unknown as { begin: (this: TrainStep, ...args: unknown[]) => StepUnderWay };
 TrainStep.prototype.begin = function (batches: readonly Batch[], step, ...rest) {
   const { options } = this as unknown as { options: TrainStepOptions };
-  const fault = faultAt(step + 1);
+  // The plan of memory runs steps too, and wishes nothing.
+  const fault = rest.length > 1 ? faultAt(step + 1) : null;
   if (fault) {
+    process.stderr.write(`${STRUCK}\n`);
     const slice = batches.find(({ number }) => number % options.accumulate === fault.rank);
     if (fault.kind in spoils) spoils[fault.kind](slice!.images);
     else strikes[fault.kind](options);
@@ -68,12 +73,17 @@ TrainStep.prototype.begin = function (batches: readonly Batch[], step, ...rest) 
 
 const { run: evaluate } = Evaluator.prototype as unknown as { run: (this: Evaluator) => ReturnType<Evaluator['run']> };
 Evaluator.prototype.run = function () {
+  const { ranks: own } = this as unknown as { ranks: Communicator };
   const fault = faultAt('evaluation');
-  if (fault) strikes[fault.kind]();
+  // Once, and not in the plan of memory, which is each rank's own.
+  if (fault && own === ranks && !hasStruck) {
+    hasStruck = true;
+    strikes[fault.kind]();
+  }
   return evaluate.call(this);
 };
 
-const { of: listingOf } = DataListing;
+const listingOf = Reflect.get(DataListing, 'of') as typeof DataListing.of;
 DataListing.of = async (data) => {
   const fault = faultAt('start');
   if (fault && fault.kind in strikes) strikes[fault.kind]();
@@ -113,6 +123,7 @@ MpiRanks.prototype.close = function () {
 };
 const said: Said[] = [];
 for (order of orders) {
+  hasStruck = false;
   Object.assign(written, { out: '', err: '' });
   if (faultAt('start')?.kind === 'version') setVersions({ ...versions, node: '99.0.0' });
   const code = await run([...order.args, ...(order.own?.[ranks.rank] ?? [])]);
@@ -123,4 +134,5 @@ for (order of orders) {
   said.push({ code, ...written });
   writeFileSync(`${path}.${ranks.rank}`, JSON.stringify(said));
 }
-await close.call(ranks);
+process.exitCode = said.at(-1)?.code;
+if (ranks.size > 1) await close.call(ranks);

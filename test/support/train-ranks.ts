@@ -8,30 +8,7 @@ import { readSafetensorsFile, toFloat32 } from '../../engine/node.ts';
 import { uniform } from './close.ts';
 import { findOpenMpi, runRanks } from './mpi.ts';
 import type { Ended } from './mpi.ts';
-
-/** What goes wrong, or is otherwise, on one rank. */
-export interface Fault {
-  /** The names are those of test/ranks/train.ts. */
-  readonly kind: string;
-  readonly rank: number;
-  /** A step of the student, counted from 1; when the run is prepared; or every time that held-out images are measured. */
-  readonly at: number | 'start' | 'evaluation';
-}
-
-/** One run of `deit`. */
-export interface Order {
-  readonly args: readonly string[];
-  readonly fault?: Fault;
-  /** More arguments, of one rank. */
-  readonly own?: Readonly<Record<number, readonly string[]>>;
-}
-
-/** What one rank said, and its exit code. */
-export interface Said {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
+import type { Order, Said } from './train-ranks-orders.ts';
 
 export interface Launched {
   readonly ended: Ended;
@@ -101,7 +78,7 @@ let launches = 0;
 export async function launch(ranks: number, ...orders: Order[]): Promise<Launched> {
   const path = place(`orders-${launches++}.json`);
   writeFileSync(path, JSON.stringify(orders));
-  const ended = await runRanks(openMpi!, ranks, 'test/ranks/train.ts', [path], { seconds: 400 });
+  const ended = await runRanks(openMpi!, ranks, 'test/ranks/train.ts', [path], { seconds: 580 });
   const byRank = Array.from({ length: ranks }, (_, rank) => {
     const file = `${path}.${rank}`;
     return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Said[]) : [];
@@ -130,7 +107,8 @@ export async function largestDifference(a: string, b: string, file = 'student.sa
 }
 
 export interface Line {
-  readonly loss?: number;
+  /** Null where it is not finite. */
+  readonly loss?: number | null;
   readonly lossScale?: { readonly next: number; readonly overflowed: boolean } | null;
   readonly accuracy?: number | { readonly images: number; readonly average: number; readonly top5: number };
 }
@@ -141,8 +119,8 @@ export const linesOf = (run: string): Line[] =>
     .split('\n')
     .map((line) => JSON.parse(line) as Line);
 
-/** Of the steps, in order. */
-export const lossesOf = (run: string): number[] =>
+/** Of the steps, in order; null where one is not finite. */
+export const lossesOf = (run: string): (number | null)[] =>
   linesOf(run)
     .map(({ loss }) => loss)
     .filter((loss) => loss !== undefined);

@@ -1,5 +1,7 @@
 /** An account of images that could not be read, or not quite as they are, over all loaders of a run. Node only. */
 import { DeitError } from '../../../engine/index.ts';
+import { gatherTexts } from '../../parallel/communicator.ts';
+import type { Communicator } from '../../parallel/communicator.ts';
 import { countClasses } from '../dataset.ts';
 import type { Dataset } from '../dataset.ts';
 import { someNames } from './file-names.ts';
@@ -19,11 +21,16 @@ interface Account {
   readonly names: string[];
 }
 
+/** What was told of an image of the data set with this place among those of a run: why it was left out, or what was noted. */
+type Told = readonly [dataset: number, index: number, kind: 'skip' | 'note', text: string];
+
 export class ImageProblems {
   /** Images that were left out, by their names, and the reasons. */
   readonly skipped = new Map<string, string>();
   private readonly notes = new Map<string, { count: number; example: string }>();
   private readonly accounts = new Map<Dataset, Account>();
+  /** What other ranks have not been told. */
+  private untold: (readonly [Dataset, index: number, kind: 'skip' | 'note', text: string])[] = [];
 
   /** More than the part `most` of the images of a data set left out is an error. */
   constructor(private readonly most = mostUnreadable) {}
@@ -33,6 +40,7 @@ export class ImageProblems {
     const account = this.accountOf(dataset);
     if (account.isSkipped[index]) return;
     account.isSkipped[index] = 1;
+    this.untold.push([dataset, index, 'skip', reason]);
     const name = imageName(dataset, index);
     this.skipped.set(name, reason);
     account.names.push(name);
@@ -53,9 +61,28 @@ export class ImageProblems {
     const { isNoted } = this.accountOf(dataset);
     if (isNoted[index]) return;
     isNoted[index] = 1;
+    this.untold.push([dataset, index, 'note', note]);
     const found = this.notes.get(note);
     if (found) found.count++;
     else this.notes.set(note, { count: 1, example: imageName(dataset, index) });
+  }
+
+  /** Whether other ranks are to be told of something. */
+  get hasNews(): boolean {
+    return this.untold.length > 0;
+  }
+
+  /**
+   * Brings the accounts of all ranks together: each has met the images of its own slices. `datasets` are those of the run, in
+   * the same order on all. Throws as `skip` does, on all ranks alike.
+   */
+  async share(ranks: Communicator, datasets: readonly Dataset[]): Promise<void> {
+    const own: Told[] = this.untold.map(([dataset, ...rest]) => [datasets.indexOf(dataset), ...rest]);
+    this.untold = [];
+    const all = (await gatherTexts(ranks, JSON.stringify(own))).flatMap((text) => JSON.parse(text) as Told[]);
+    for (const [dataset, index, kind, text] of all) this[kind](datasets[dataset], index, text);
+    // All have heard it.
+    this.untold = [];
   }
 
   /** What a run's end tells of all this. */

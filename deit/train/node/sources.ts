@@ -9,6 +9,7 @@ import {
 import { equalJitter, evaluationPipeline, trainingPipeline } from '../../data/index.ts';
 import type { Dataset, EvaluationPipeline, Split, TrainingPipeline } from '../../data/index.ts';
 import type { LoaderOptions, OpenedData, OpenedPart, ReadDataOptions, SplitOptions } from '../../data/node/index.ts';
+import type { Communicator } from '../../parallel/communicator.ts';
 import type { Share } from '../../parallel/slices.ts';
 import type { Recipe } from '../../recipe/settings.ts';
 import type { HeldOut } from '../../weights/model-card.ts';
@@ -19,6 +20,8 @@ export interface Sources extends MeasuredSources {
   readonly split: HeldOut['split'];
   /** Batches for training, or a share of them; several loaders may exist at a time (teacher, student). */
   training(batchSize: number, share?: Share): DataLoader;
+  /** Brings together what ranks have met of images that cannot be read; to be called on all. */
+  shareProblems(ranks: Communicator): Promise<void>;
 }
 
 /** The data that a model is measured on. */
@@ -54,6 +57,9 @@ export async function openSources(
     split,
     train,
     training: (batchSize, share) => loaders.training(train, imageSize, batchSize, share),
+    shareProblems: async (ranks) => {
+      if (ranks.size > 1) await loaders.problems.share(ranks, [train, val]);
+    },
   };
 }
 

@@ -176,7 +176,7 @@ class ModelTraining {
 
   async loop(): Promise<void> {
     const { context, role, firstStep, length, stepsPerEpoch, source } = this;
-    const { engine, ranks, recipe, folder, reporter, signal } = context;
+    const { engine, ranks, recipe, folder, reporter, sources, signal } = context;
     const checkpointEvery = recipe['run.checkpointEvery'];
     const betweenEvaluations = recipe['run.evaluateEvery'] * stepsPerEpoch;
     const evaluateEvery = betweenEvaluations === 0 ? Infinity : Math.max(1, Math.round(betweenEvaluations));
@@ -198,6 +198,7 @@ class ModelTraining {
         const begin = (): StepUnderWay => this.trainStep.begin(batches, step, lr, wishes);
         return step + 1 === total ? this.timed(begin) : begin();
       },
+      news: { hasNews: () => sources.problems.hasNews, share: () => sources.shareProblems(ranks) },
       // The last step is timed, so the one before it must be over.
       settleAfter: (step, total) => isSaved(step) || isEvaluated(step) || step + 1 === total,
       signal,
@@ -296,6 +297,7 @@ class ModelTraining {
     const { ema } = this.trained;
     const accuracy = await evaluator.run();
     const averaged = ema ? await ema.withAverages(() => evaluator.run()) : null;
+    await context.sources.shareProblems(context.ranks);
     context.folder.appendMetrics({ role, step, accuracy, ema: averaged });
     return { accuracy, ema: averaged };
   }

@@ -2,7 +2,7 @@ import type { CachedTuneOptions, Engine } from '../../../engine/node.ts';
 import { DeitError } from '../../../engine/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
 import { expectAgreement } from '../../parallel/agreement.ts';
-import { gatherTexts, oneProcess, shareValue } from '../../parallel/communicator.ts';
+import { oneProcess, shareValue } from '../../parallel/communicator.ts';
 import type { Communicator } from '../../parallel/communicator.ts';
 import type { RankTimes } from '../../parallel/rank-times.ts';
 import { inTurns } from '../../parallel/slices.ts';
@@ -195,7 +195,7 @@ class TrainingRun {
         runFolder: folder.path,
       };
       await folder.writeJson('result.json', result);
-      for (const line of await this.problemLines(sources)) reporter.say(line);
+      for (const line of sources.problems.lines()) reporter.say(line);
       const { profile } = student;
       const trained = { student: model, teacher: teacher?.model ?? null, sources, imageSize, profile };
       if (ranks.rank === 0) await this.options.afterTraining?.(trained);
@@ -222,14 +222,6 @@ class TrainingRun {
       adapter: [name, vendor, architecture, description].filter(Boolean).join(', '),
       'kernel variants': JSON.stringify(engine.variants.export()),
     });
-  }
-
-  /** Of all ranks: each has met the images of its own slices. */
-  private async problemLines({ problems }: Sources): Promise<string[]> {
-    const { ranks } = this;
-    if (ranks.size === 1) return problems.lines();
-    const told = await gatherTexts(ranks, JSON.stringify(problems.lines()));
-    return told.flatMap((text, rank) => (JSON.parse(text) as string[]).map((line) => `rank ${rank}: ${line}`));
   }
 
   /**
