@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { bundle } from '../support/mpi.ts';
+import { bundled } from '../../bench/bundled.ts';
 import {
   PLAIN,
   largestDifference,
@@ -75,7 +75,7 @@ describe.runIf(openMpi)('the ranks of deit train', { timeout: 600_000 }, () => {
 
   it('stop at Ctrl-C where --processes started them', async () => {
     const run = place('interrupted');
-    const program = await bundle('deit/cli/main.ts');
+    const program = await bundled('deit/cli/main.ts');
     const args = training(plain, run, '--processes', '2', '--set', 'schedule.steps=5000');
     const environment = { ...process.env, ...openMpi!.environment, DEIT_MPIRUN: openMpi!.mpirun };
     const child = spawn(process.execPath, [program, ...args], {
