@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import * as ops from '../../engine/node.ts';
+import { dropout } from '../../kernels/dropout/index.ts';
 import { PhiloxStream, Purpose, uniform01 } from '../../kernels/lib/philox.ts';
 import { uniform } from '../support/close.ts';
 import { atStep, scaled, words } from '../support/draws.ts';
@@ -12,21 +13,25 @@ const engine = useEngine({ seed: SEED });
 
 const stream = (purpose: Purpose, step: number, number: number) => new PhiloxStream(SEED, purpose, step, number);
 
-describe('dropout', () => {
+describe.each(dropout.variants)('dropout, variant %s', (variant) => {
+  const own = useEngine({ seed: SEED, variant });
+
   it.each([[1], [7], [3, 130]])('draws the words that the host draws, forward and backward (%j)', async (...shape) => {
     const x = uniform(
       shape.reduce((a, b) => a * b, 1),
       1,
     );
     const rate = 0.3;
-    const { y, dy, gradients } = await atStep(engine(), 17, () =>
-      differentiate(engine(), [{ shape, data: x }], (t) => ops.dropout(t, rate, 5)),
+    const { y, dy, gradients } = await atStep(own(), 17, () =>
+      differentiate(own(), [{ shape, data: x }], (t) => ops.dropout(t, rate, 5)),
     );
     const kept = words(stream(Purpose.dropout, 17, 5), x.length).map((word) => uniform01(word) >= Math.fround(rate));
     expect(Array.from(y)).toEqual(kept.map((keep, i) => (keep ? scaled(x[i], rate) : 0)));
     expect(Array.from(gradients[0])).toEqual(kept.map((keep, i) => (keep ? scaled(dy[i], rate) : 0)));
   });
+});
 
+describe('dropout', () => {
   it('is x itself at rate 0 and outside of training, and zero at rate 1', async () => {
     const x = engine().tensor([1, Infinity, 3]);
     expect(ops.dropout(x, 0, 1)).toBe(x);

@@ -1,6 +1,7 @@
 /** @module-tag slow */
 import { describe, expect, it } from 'vitest';
 import { gelu } from '../../engine/ops/gelu.ts';
+import { geluForward } from '../../kernels/gelu/index.ts';
 import { geluReference } from '../../kernels/gelu/reference.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
@@ -16,8 +17,12 @@ const CASES: { name: string; x: Float32Array; shape: number[] }[] = [
   { name: 'equal', x: new Float32Array(12).fill(1.25), shape: [3, 4] },
 ];
 
-describe.each(['none', 'tanh'] as const)('gelu, %s', (approximate) => {
-  const engine = useEngine();
+const RUNS = (['none', 'tanh'] as const).flatMap((approximate) =>
+  geluForward.variants.map((variant) => ({ approximate, variant })),
+);
+
+describe.each(RUNS)('gelu, $approximate, variant $variant', ({ approximate, variant }) => {
+  const engine = useEngine({ variant });
 
   it.each(CASES)('$name: value and gradient', async ({ x, shape }) => {
     const input = engine().tensor(x, shape).requiresGrad_();

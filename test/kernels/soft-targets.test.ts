@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { mixedTargets } from '../../engine/node.ts';
 import { softTargets } from '../../deit/data/index.ts';
+import { softTargetsReference } from '../../kernels/soft-targets/reference.ts';
 import { MIX_CASES } from '../cases/mix.ts';
 import { expectClose } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
@@ -8,13 +9,15 @@ import { useEngine } from '../support/engine.ts';
 const engine = useEngine();
 
 describe.each(MIX_CASES)('targets of mixing %o', (mix, row) => {
-  it('mixes smoothed targets as the host version does', async () => {
+  it('mixes smoothed targets by the formula, and so does the host version', async () => {
     const labels = Int32Array.from([2, 0, 0, 1]);
     const targets = mixedTargets(engine().tensor(labels, [4], 'i32'), engine().tensor(row), {
       classes: 3,
       smoothing: 0.1,
     });
-    expectClose(await targets.read(), softTargets(labels, 3, 0.1, mix.lambda), 1e-6);
+    const expected = softTargetsReference({ batch: 4, classes: 3, smoothing: 0.1 }, labels, mix.lambda);
+    expectClose(await targets.read(), expected, 1e-6);
+    expectClose(softTargets(labels, 3, 0.1, mix.lambda), expected, 1e-6, 'the host version');
   });
 });
 

@@ -1,7 +1,7 @@
 /** What ops/golden-ops.test.ts, which compares values and gradients with PyTorch, does not see. */
 import { describe, expect, it } from 'vitest';
 import * as ops from '../../engine/node.ts';
-import { unaryFormulas } from '../../kernels/unary/index.ts';
+import { unaryForward, unaryFormulas } from '../../kernels/unary/index.ts';
 import type { UnaryName } from '../../kernels/unary/index.ts';
 import { differentiate } from '../support/differentiate.ts';
 import { useEngine } from '../support/engine.ts';
@@ -10,18 +10,23 @@ import { goldenOpCases } from '../support/golden-ops.ts';
 const engine = useEngine();
 const golden = goldenOpCases();
 
-describe.each(Object.keys(unaryFormulas) as UnaryName[])('%s', (op) => {
-  it('is at NaN, infinity, -infinity, 0 and -1 what PyTorch says', async () => {
-    const [{ special, attrs }] = golden.get(op)!;
-    const operator = ops[op] as (x: ops.Tensor, ...parameters: unknown[]) => ops.Tensor;
-    const parameters: unknown[] = Object.values(attrs);
-    const y = await operator(engine().tensor([NaN, Infinity, -Infinity, 0, -1]), ...parameters).read();
-    const expected = special!
-      .map(Number)
-      .map((value) => (Number.isFinite(value) ? (expect.closeTo(value, 6) as number) : value));
-    // The sign of a zero is not compared.
-    expect(Array.from(y, (value) => (value === 0 ? 0 : value))).toEqual(expected);
-  });
+describe.each(unaryForward.variants)('variant %s', (variant) => {
+  const own = useEngine({ variant });
+
+  it.each(Object.keys(unaryFormulas) as UnaryName[])(
+    '%s is at NaN, infinity, -infinity, 0 and -1 what PyTorch says',
+    async (op) => {
+      const [{ special, attrs }] = golden.get(op)!;
+      const operator = ops[op] as (x: ops.Tensor, ...parameters: unknown[]) => ops.Tensor;
+      const parameters: unknown[] = Object.values(attrs);
+      const y = await operator(own().tensor([NaN, Infinity, -Infinity, 0, -1]), ...parameters).read();
+      const expected = special!
+        .map(Number)
+        .map((value) => (Number.isFinite(value) ? (expect.closeTo(value, 6) as number) : value));
+      // The sign of a zero is not compared.
+      expect(Array.from(y, (value) => (value === 0 ? 0 : value))).toEqual(expected);
+    },
+  );
 });
 
 it('a NaN with the sign bit set is a NaN too', async () => {

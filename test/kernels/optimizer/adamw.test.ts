@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { adamWHyper, adamWStep, gradNorm } from '../../../engine/node.ts';
 import { adamW } from '../../../kernels/optimizer/adamw/index.ts';
+import { adamWReference } from '../../../kernels/optimizer/adamw/reference.ts';
 import { expectClose } from '../../support/close.ts';
 import { useEngineAs } from '../../support/device-profiles.ts';
 import { groupOf, model, normOf, SHAPES, start, writeGradients } from '../../support/flat-model.ts';
@@ -27,14 +28,9 @@ describe.each(adamW.variants)('AdamW, variant %s', (variant) => {
         adamWStep({ parameters: net.flat, gradients: net.gradients, m, v, blocks: net.blocks, hyper, norm, maxNorm });
         const coefficient = maxNorm ? Math.min(1, maxNorm / (normOf(gradients) + 1e-6)) : 1;
         p.forEach((x, i) => {
-          for (let j = 0; j < x.length; j++) {
-            const g = gradients[i][j] * coefficient;
-            x[j] *= 1 - lr(step) * weightDecay[groupOf(i)];
-            m64[i][j] = beta1 * m64[i][j] + (1 - beta1) * g;
-            v64[i][j] = beta2 * v64[i][j] + (1 - beta2) * g * g;
-            const denominator = Math.sqrt(v64[i][j]) / Math.sqrt(1 - beta2 ** step) + eps;
-            x[j] -= ((lr(step) / (1 - beta1 ** step)) * m64[i][j]) / denominator;
-          }
+          const settings = { lr: lr(step), beta1, beta2, eps, weightDecay: weightDecay[groupOf(i)] };
+          const g = Float64Array.from(gradients[i], (value) => value * coefficient);
+          adamWReference(settings, step, { p: x, m: m64[i], v: v64[i] }, g);
         });
       }
       for (const [i, parameter] of net.parameters.entries()) {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { blockTable, sgdHyper, sgdStep } from '../../../engine/node.ts';
 import { sgd } from '../../../kernels/optimizer/sgd/index.ts';
+import { sgdReference } from '../../../kernels/optimizer/sgd/reference.ts';
 import { expectClose } from '../../support/close.ts';
 import { useEngineAs } from '../../support/device-profiles.ts';
 import { groupOf, model, SHAPES, start, writeGradients } from '../../support/flat-model.ts';
@@ -36,11 +37,8 @@ describe.each(sgd.variants)('SGD, variant %s', (variant) => {
           nesterov,
         });
         p.forEach((x, i) => {
-          for (let j = 0; j < x.length; j++) {
-            const g = gradients[i][j] + weightDecay[groupOf(i)] * x[j];
-            b64[i][j] = step === 1 ? g : momentum * b64[i][j] + (1 - dampening) * g;
-            x[j] -= 0.1 * (momentum === 0 ? g : nesterov ? g + momentum * b64[i][j] : b64[i][j]);
-          }
+          const own = { ...settings, lr: 0.1, weightDecay: weightDecay[groupOf(i)] };
+          sgdReference(own, step, { p: x, b: b64[i] }, gradients[i]);
         });
       }
       for (const [i, parameter] of net.parameters.entries()) {
