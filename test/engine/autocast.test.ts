@@ -90,6 +90,14 @@ describe('autocast', () => {
     expect(() => y.backward(gpu.tensor(g, [m, n]))).toThrow(/dtype-mismatch/);
   });
 
+  withF16('a scalar in f16 begins its gradient with 1 in f16', async () => {
+    const x = engine().tensor([5]).requiresGrad_();
+    const y = to(mul(x, 3), 'f16');
+    y.backward();
+    expect(x.grad!.dtype).toBe('f32');
+    expect(Array.from(await gradientOf(x.grad!))).toEqual([3]);
+  });
+
   withF16('a sum with an f32 residual is f32; its gradient is rounded for the products alone', async () => {
     const { gpu, tx, tw, tb } = operands();
     const r = uniform(m * n, 5);
