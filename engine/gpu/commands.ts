@@ -1,5 +1,5 @@
 import type { Launch } from '../../kernels/lib/kernel.ts';
-import type { PipelineEntry } from './pipelines.ts';
+import type { PipelineEntry } from './pipeline-builder.ts';
 import type { Reader } from './reader.ts';
 import type { Download, Upload } from './staging-buffers.ts';
 import type { Storage } from './storage.ts';

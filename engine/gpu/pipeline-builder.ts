@@ -1,9 +1,20 @@
+import type { DeitError } from '../../kernels/lib/errors.ts';
 import type { Launch } from '../../kernels/lib/kernel.ts';
 import { ShaderStage } from './constants.ts';
 
 export interface Layout {
   readonly group: GPUBindGroupLayout;
   readonly pipeline: GPUPipelineLayout;
+}
+
+/** A compute pipeline that is being, or has been, compiled. */
+export interface PipelineEntry {
+  readonly id: number;
+  readonly name: string;
+  readonly layout: GPUBindGroupLayout;
+  readonly ready: Promise<void>;
+  pipeline: GPUComputePipeline | null;
+  error: DeitError | null;
 }
 
 /** WGSL demands this line of programs that use subgroups; naga, of Firefox and Deno, refuses it and has them without. */

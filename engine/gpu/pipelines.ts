@@ -3,16 +3,7 @@ import type { Launch } from '../../kernels/lib/kernel.ts';
 import { CompileAhead } from './compile-ahead.ts';
 import type { GpuContext } from './context.ts';
 import { PipelineBuilder } from './pipeline-builder.ts';
-
-/** A compute pipeline that is being, or has been, compiled. */
-export interface PipelineEntry {
-  readonly id: number;
-  readonly name: string;
-  readonly layout: GPUBindGroupLayout;
-  readonly ready: Promise<void>;
-  pipeline: GPUComputePipeline | null;
-  error: DeitError | null;
-}
+import type { PipelineEntry } from './pipeline-builder.ts';
 
 /** Pipelines by their full WGSL text; compilation starts when an operator is first recorded and runs in parallel. */
 export class PipelineCache {

@@ -5,7 +5,7 @@ import { Encoder } from './encoder.ts';
 import type { EncodedBatch, PendingRead } from './encoder.ts';
 import type { GpuContext } from './context.ts';
 import { Failures } from './failures.ts';
-import type { PipelineEntry } from './pipelines.ts';
+import type { PipelineEntry } from './pipeline-builder.ts';
 import { PipelineCache } from './pipelines.ts';
 import { giveBack, place } from './placement.ts';
 import type { Placement } from './placement.ts';
