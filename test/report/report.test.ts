@@ -293,12 +293,12 @@ describe('the report of a run', () => {
     );
     lines.splice(5, 0, evaluations[0]);
     writeFileSync(join(path, 'metrics.jsonl'), [...lines, evaluations[1], ''].join('\n'));
-    const { steps, evaluations: measured } = await readRun(path);
+    const { steps, evaluations: kept } = await readRun(path);
     // 40,000 in runs of 8 are 5,000; runs of 4 would be more than are kept.
     expect(steps).toHaveLength(5000);
     expect(steps.map(({ loss }) => loss)).toEqual(steps.map((_, i) => 8 * i + 4.5));
     expect(steps.map(({ step: at }) => at)).toEqual(steps.map((_, i) => 8 * i + 4.5));
-    expect(measured.map(({ step: at }) => at)).toEqual([5, count]);
+    expect(kept.map(({ step: at }) => at)).toEqual([5, count]);
     await writeReport(path);
     const rows = readFileSync(join(path, 'metrics.csv'), 'utf8').trimEnd().split('\n');
     expect(rows).toHaveLength(count + 1);

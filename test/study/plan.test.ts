@@ -127,7 +127,9 @@ describe('the plan of a study', () => {
     expect(epochs.lines.map(({ length }) => length)).toEqual([30, 50, 100].flatMap((n) => new Array<string>(3).fill(`${n} steps`))); // prettier-ignore
     expect(epochs.runs.filter(({ role }) => role === 'teacher')).toHaveLength(1);
     const { study } = await openStudy('transfer');
-    const transfer = planned(study, { data: [entry('cifar10-sample'), entry('/photos')], seeds: [0] });
+    // As its recipe, by which fine-tuned rows differ from the row from scratch.
+    const base = resolveRecipe(study.settings, BASE, { 'model.weights': 'shipped' });
+    const transfer = planned(study, { base, data: [entry('cifar10-sample'), entry('/photos')], seeds: [0] });
     expect(transfer.axes).toEqual(['data']);
     expect(transfer.runs.map(({ recipe }) => recipe['data.path'])).toEqual([
       ...new Array<string>(3).fill('cifar10-sample'),

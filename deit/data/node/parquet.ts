@@ -27,7 +27,7 @@ const ENDING = /\.parquet$/i;
 export function findParquet(path: string): string[] {
   const own = findFiles(path, ENDING);
   const inner = join(path, 'data');
-  return own.length > 0 || !statSync(inner, { throwIfNoEntry: false })?.isDirectory() ? own : findFiles(inner, ENDING);
+  return own.length > 0 ? own : findFiles(inner, ENDING);
 }
 
 interface Table {

@@ -2,7 +2,7 @@
  * Images in tar archives ("shards"), as WebDataset lays them out: members KEY.jpg and KEY.cls, the label as text; or class
  * folders in a tar, the label being the first folder. Images are read where they lie, in any order. Node only.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { DeitError } from '../../../engine/index.ts';
 import { checkIndex } from '../dataset.ts';
@@ -39,9 +39,11 @@ export function findFiles(path: string, ending: RegExp): string[] {
     const names = Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => String(first + i).padStart(range[1].length, '0')); // prettier-ignore
     return names.map((number) => path.replace(range[0], number));
   }
-  const kind = statSync(path, { throwIfNoEntry: false });
-  if (kind?.isFile()) return isOne(path) ? [path] : [];
-  if (!kind?.isDirectory()) return [];
+  // A path below a file exists no more than one in no folder.
+  if (!existsSync(path)) return [];
+  const kind = statSync(path);
+  if (kind.isFile()) return isOne(path) ? [path] : [];
+  if (!kind.isDirectory()) return [];
   const entries = readdirSync(path, { withFileTypes: true });
   const own = sortNames(entries.map(({ name }) => name).filter(isOne));
   if (own.length > 0) return own.map((name) => join(path, name));
