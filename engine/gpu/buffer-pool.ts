@@ -49,8 +49,13 @@ export class BufferPool {
 
   /** A buffer of at least `bytes` bytes. `purpose` names the operator and shapes for the error if there is no room. */
   acquire(bytes: number, purpose: string): PhysicalBuffer {
+    return this.take(bytes, purpose, () => true);
+  }
+
+  private take(bytes: number, purpose: string, mayServe: (physical: PhysicalBuffer) => boolean): PhysicalBuffer {
     const size = Math.max(256, Math.ceil(bytes / 256) * 256);
-    const index = lowerBound(this.free, size);
+    let index = lowerBound(this.free, size);
+    while (index < this.free.length && !mayServe(this.free[index])) index++;
     const candidate = this.free[index];
     if (candidate && (candidate.bytes * LEAST_FILL <= size || candidate.bytes <= SMALL)) {
       this.free.splice(index, 1);
@@ -71,7 +76,9 @@ export class BufferPool {
   /** Gives a kept storage its buffer, until it is released or the storage is garbage. */
   acquireKept(storage: Storage): void {
     const { memory } = storage;
-    memory.physical = this.acquire(storage.bytes, `${memory.label} of ${storage.bytes} bytes`);
+    const purpose = `${memory.label} of ${storage.bytes} bytes`;
+    // What a recording works in is free between its runs, but a replay writes to it.
+    memory.physical = this.take(storage.bytes, purpose, ({ pins }) => pins === 0);
     this.count(memory.label, memory.physical.bytes);
     this.abandoned.register(storage, memory, memory);
   }

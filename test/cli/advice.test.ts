@@ -28,10 +28,11 @@ const sections = [...new Set(settingNames.map((name) => name.split('.')[0]))].jo
 const SETTING = new RegExp(`(?<![\\w./-])(?:${sections})\\.[a-z]\\w*(?![\\w.]*\\()`, 'g');
 /** Names of files, not of settings. */
 const FILES = /\.(safetensors|json|jsonl|lock|bin|onnx|ts|txt|owner)$/;
-/** Options of the script that builds the page, npm, apt-get, srun and mpirun. */
+/** Options of the script that builds the page, npm, curl, apt-get, srun and mpirun. */
 const OF_OTHERS = [
   '--page',
   '--omit',
+  '--data-binary',
   '--loglevel',
   '--no-install-recommends',
   '--mpi',

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createEngine, defineOp, elementwise, input, output } from '../../engine/node.ts';
+import { add, createEngine, defineOp, elementwise, input, mul, output } from '../../engine/node.ts';
 import type { Engine, Kernel, Tensor } from '../../engine/node.ts';
 import { accumulate, sumOfGradients } from '../../engine/tape.ts';
 import { fill } from '../../kernels/fill/index.ts';
@@ -193,6 +193,19 @@ describe('replay', () => {
     x.write([10, 20, 30]);
     engine().replay(recording);
     expect([...(await total.read())]).toEqual([101, 404, 909]);
+    recording.release();
+  });
+
+  it('leaves tensors alone that were kept after the recording, in memory that it works in', async () => {
+    const x = engine().full([4096], 1).keep();
+    const y = engine().empty([4096]).keep();
+    const recording = engine().record(() => engine().copy(mul(add(x, 1), 3), y));
+    const values = Float32Array.from({ length: 4096 }, (_, i) => i);
+    const kept = Array.from({ length: 4 }, () => engine().tensor(values, [4096]).keep());
+    await Promise.all(kept.map((tensor) => tensor.read()));
+    engine().replay(recording);
+    for (const tensor of kept) expect(await tensor.read()).toEqual(values);
+    expect((await y.read())[0]).toBe(6);
     recording.release();
   });
 
