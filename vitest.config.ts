@@ -3,8 +3,8 @@ import { defineConfig } from 'vitest/config';
 
 /** Folders of tests that stay inside one process and leave nothing behind in it, so that files share processes. */
 const UNITS = ['kernels', 'ops', 'nn', 'engine', 'models', 'export', 'support'];
-/** Files that replace modules, which needs a process without them. */
-const MOCKED = ['test/engine/atomic-file.test.ts'];
+/** Files for which it matters what a process has loaded before: they replace a module, or look at all operators that there are. */
+const ALONE = ['test/engine/atomic-file.test.ts', 'test/ops/golden-ops.test.ts'];
 
 const notUnits = (name: string): boolean => !UNITS.includes(name);
 const filesOf = (folders: readonly string[]): string[] => folders.map((name) => `test/${name}/**/*.test.ts`);
@@ -23,7 +23,7 @@ export default defineConfig({
         test: {
           // Programs that are started, trainings, a browser, threads.
           name: 'programs',
-          include: [...filesOf(readdirSync('test').filter(notUnits)), ...MOCKED],
+          include: [...filesOf(readdirSync('test').filter(notUnits)), ...ALONE],
           sequence: { groupOrder: 0 },
         },
       },
@@ -32,7 +32,7 @@ export default defineConfig({
         test: {
           name: 'units',
           include: filesOf(UNITS),
-          exclude: MOCKED,
+          exclude: ALONE,
           isolate: false,
           unstubEnvs: true,
           restoreMocks: true,
