@@ -93,18 +93,6 @@ export function fillBoxes(
   }
 }
 
-/** Erases in place in planes [3, height, width] that start at `offset`. */
-export function eraseRandomly(
-  planes: Float32Array,
-  offset: number,
-  width: number,
-  height: number,
-  erasing: RandomErasing,
-  draws: PhiloxStream,
-): void {
-  fillBoxes(planes, offset, width, height, drawErasing(width, height, erasing, draws));
-}
-
 /** Normal draws of a stream from a word of it on, in f32. */
 function normals(count: number, { seed, purpose, step, stream, word }: ErasingNoise): Float32Array {
   return inKernelMemory(() => {

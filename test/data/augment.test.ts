@@ -7,7 +7,8 @@ import type { RgbImage } from '../../deit/data/dataset.ts';
 import { adjustBrightness, adjustColor, adjustContrast, adjustHue, invert } from '../../deit/data/pixel-ops.ts';
 import { applyAugment, parseAugment } from '../../deit/data/rand-augment.ts';
 import type { RandAugment } from '../../deit/data/rand-augment.ts';
-import { deitErasing, eraseRandomly, erasingRect } from '../../deit/data/random-erasing.ts';
+import { deitErasing, drawErasing, erasingRect, fillBoxes } from '../../deit/data/random-erasing.ts';
+import type { RandomErasing } from '../../deit/data/random-erasing.ts';
 import { imagenetNormalization } from '../../deit/data/transforms.ts';
 import { PhiloxStream, Purpose } from '../../engine/index.ts';
 
@@ -253,6 +254,8 @@ describe('colour jitter', () => {
 describe('random erasing', () => {
   const size = 32;
   const n = 6000;
+  const erase = (planes: Float32Array, offset: number, erasing: RandomErasing, stream: PhiloxStream): void =>
+    fillBoxes(planes, offset, size, size, drawErasing(size, size, erasing, stream));
 
   it('draws boxes of the stated area and aspect, everywhere', () => {
     const areas: number[] = [];
@@ -286,7 +289,7 @@ describe('random erasing', () => {
     let [count, sum, squares] = [0, 0, 0];
     for (let i = 0; i < n; i++) {
       const planes = new Float32Array(3 * size * size + 7).fill(50);
-      eraseRandomly(planes, 7, size, size, deitErasing, draws(i));
+      erase(planes, 7, deitErasing, draws(i));
       expect(planes.subarray(0, 7).every((value) => value === 50)).toBe(true);
       const changed = planes.reduce((total, value) => total + (value === 50 ? 0 : 1), 0);
       if (changed === 0) continue;
@@ -310,7 +313,7 @@ describe('random erasing', () => {
       const [stream, plain] = [draws(skipped), draws(skipped)];
       for (const one of [stream, plain]) for (let i = 0; i < skipped; i++) one.word();
       const planes = new Float32Array(3 * size * size);
-      eraseRandomly(planes, 0, size, size, { ...deitErasing, probability: 1 }, stream);
+      erase(planes, 0, { ...deitErasing, probability: 1 }, stream);
       plain.uniform();
       const rect = erasingRect(size, size, deitErasing, plain)!;
       for (let channel = 0; channel < 3; channel++) {
@@ -341,7 +344,7 @@ describe('random erasing', () => {
   it('has modes of one colour and of zeros', () => {
     for (const mode of ['rand', 'const'] as const) {
       const planes = new Float32Array(3 * size * size).fill(50);
-      eraseRandomly(planes, 0, size, size, { ...deitErasing, mode, probability: 1 }, draws(3));
+      erase(planes, 0, { ...deitErasing, mode, probability: 1 }, draws(3));
       const values = [0, 1, 2].map((c) => {
         const plane = planes.subarray(c * size * size, (c + 1) * size * size);
         return [...new Set(plane)].filter((value) => value !== 50);
