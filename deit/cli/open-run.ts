@@ -25,7 +25,7 @@ import type { TrainOptions } from './recipe-options.ts';
 const SLICES = 'data.accumulate' satisfies SettingName;
 
 /** A run to train. Close its folder. */
-export interface TrainingToDo {
+export interface PendingRun {
   readonly name: string;
   readonly recipe: Recipe;
   readonly folder: RunFolder;
@@ -35,7 +35,7 @@ export interface TrainingToDo {
 }
 
 /** A run to train, or one that is finished. */
-export type OpenedRun = TrainingToDo | { readonly finished: TrainResult };
+export type OpenedRun = PendingRun | { readonly finished: TrainResult };
 
 /** Settings by which a run finds what it is trained on: another place is no other recipe, if the same is there. */
 const PLACES = ['data.path', 'data.valPath', 'data.root', 'model.weights', 'teacher.weights'] as const satisfies readonly SettingName[]; // prettier-ignore
@@ -112,7 +112,7 @@ async function begin(options: TrainOptions, processes: number): Promise<OpenedRu
 }
 
 /** A new run of a recipe, whose paths are absolute, in a folder that must be empty or absent. */
-export async function beginRun(name: string, recipe: Recipe, path: string | undefined): Promise<TrainingToDo> {
+export async function beginRun(name: string, recipe: Recipe, path: string | undefined): Promise<PendingRun> {
   const folder = RunFolder.create(name, path);
   try {
     const { 'deit-webgpu': version, ...versions } = currentVersions();

@@ -12,7 +12,7 @@ import { microBatch } from '../train/setup.ts';
 import type { Role } from '../train/setup.ts';
 import type { Accuracy } from '../train/tally.ts';
 import type { StepProgress } from '../train/train-steps.ts';
-import type { TrainingToDo } from './open-run.ts';
+import type { PendingRun } from './open-run.ts';
 import { Progress, formatDuration, percent, tell as tellTerminal } from './progress.ts';
 import { withEngine } from './session.ts';
 import type { GlobalOptions } from './session.ts';
@@ -30,7 +30,7 @@ export interface RunTrainingOptions {
  * thrown on. In one process a lost device is replaced.
  */
 export async function runTraining(
-  { recipe, folder, resume, moved }: TrainingToDo,
+  { recipe, folder, resume, moved }: PendingRun,
   { ranks = oneProcess, session, signal, allowChangedData = false }: RunTrainingOptions,
 ): Promise<TrainResult> {
   // Rank 0 speaks for all.
