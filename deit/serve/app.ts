@@ -166,8 +166,11 @@ function memoryLimit({ bytes, bodies }: PredictionLimits): MiddlewareHandler {
     if (announced > bytes) tooLarge(bytes);
     if (announced > free) throw new Busy();
     free -= announced;
-    await next();
-    free += announced;
+    try {
+      await next();
+    } finally {
+      free += announced;
+    }
   };
 }
 
