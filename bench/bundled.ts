@@ -19,10 +19,11 @@ async function make(program: string): Promise<string> {
   const outdir = join(root, 'node_modules/.cache/deit-webgpu', program.replace(/\.ts$/, ''));
   const { outputFiles } = await build({
     absWorkingDir: root,
-    // Data threads look for their program beside the code that starts them.
+    // Threads have their programs beside the code that starts them.
     entryPoints: [
       { in: program, out: 'program' },
       { in: 'deit/data/node/worker.ts', out: 'worker' },
+      { in: 'deit/parallel/node/launcher-watch.ts', out: 'launcher-watch' },
     ],
     outdir,
     write: false,

@@ -1,3 +1,6 @@
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { detectLaunch, libraryCandidates } from '../../deit/parallel/node/launcher.ts';
 import { findMpich, findOpenMpi, linesOf, mpichLibrary, runRanks } from '../support/mpi.ts';
@@ -88,6 +91,33 @@ describe('the library belongs to the launcher', () => {
     expect(linesOf<Heard>(ended).map(({ size }) => size)).toEqual([1, 1]);
   });
 });
+
+describe.runIf(process.platform === 'linux')('ranks end with their launcher, whatever they are in', () => {
+  const endsRanks = async (mpi: Mpi): Promise<void> => {
+    const folder = mkdtempSync(join(tmpdir(), 'deit-orphans-'));
+    try {
+      const { stderr } = await runRanks(mpi, 2, 'test/ranks/orphan.ts', [folder]);
+      const pids = readdirSync(folder);
+      const gone = (pid: string): boolean => !/^State:\s+[^ZX]/m.test(statusOf(pid));
+      await expect.poll(() => pids.every(gone), { timeout: 30_000 }).toBe(true);
+      // Those that stay say so in a file more.
+      expect(readdirSync(folder), stderr).toHaveLength(2);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  };
+  it.runIf(openMpi)('Open MPI', () => endsRanks(openMpi!));
+  // What started them on this machine, as mpirun does on all; MPICH itself leaves them.
+  it.runIf(mpich)('MPICH', () => endsRanks(mpich!));
+});
+
+const statusOf = (pid: string): string => {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    return '';
+  }
+};
 
 describe('what launched a process', () => {
   const cases: [string, Record<string, string>, ReturnType<typeof detectLaunch>][] = [

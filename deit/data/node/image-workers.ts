@@ -1,6 +1,7 @@
 /** A few worker threads that decode and transform images. Node only. */
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { DeitError } from '../../../engine/index.ts';
+import { startThread } from '../../thread.ts';
 import type { ImageJob, ImageJobResult } from './image-jobs.ts';
 import { runImageJob } from './image-jobs.ts';
 
@@ -65,7 +66,7 @@ export class ImageWorkers {
   }
 
   private start(): Thread {
-    const thread: Thread = { worker: startThread(), running: new Map() };
+    const thread: Thread = { worker: startThread(import.meta.url, 'worker'), running: new Map() };
     thread.worker.unref();
     thread.worker.on('message', (reply: WorkerReply) => {
       const pending = thread.running.get(reply.id);
@@ -110,12 +111,3 @@ const threadFailure = (found: string): DeitError =>
     found,
     fix: 'Run without data threads (workers 0) to see the failure where it happens.',
   });
-
-/** From TypeScript sources the thread must first learn to read them, which tsx's loader does; built code needs nothing. */
-function startThread(): Worker {
-  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./worker.js', import.meta.url));
-  const source = new URL('./worker.ts', import.meta.url).href;
-  const loader = import.meta.resolve('tsx/esm/api');
-  const code = `import { register } from ${JSON.stringify(loader)}; register(); await import(${JSON.stringify(source)});`;
-  return new Worker(new URL(`data:text/javascript,${encodeURIComponent(code)}`));
-}

@@ -1,5 +1,5 @@
-import { readFileSync, readlinkSync } from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { dirname } from 'node:path';
+import { launcherProcess } from './launcher-process.ts';
 
 /** What a launcher says of the processes that it started, in their environment. */
 export interface Launch {
@@ -55,25 +55,8 @@ export function libraryCandidates(found: Launch | null, environment: Environment
     : isMpich
       ? [...MPICH, ...STANDARD]
       : [...OPEN_MPI, ...MPICH, ...STANDARD];
-  const home = launcherHome();
+  const own = launcherProcess();
+  const home = own && dirname(dirname(own.program));
   const folders = home === null ? [] : [`${home}/lib`, `${home}/lib64`];
   return [...folders.flatMap((folder) => names.map((name) => `${folder}/${name}`)), ...names];
-}
-
-/** The installation that the launcher among this process's ancestors belongs to; null where the system does not tell. */
-function launcherHome(): string | null {
-  try {
-    for (let pid = process.ppid, depth = 0; pid > 1 && depth < 16; depth++) {
-      const program = readlinkSync(`/proc/${pid}/exe`);
-      if (/^(orterun|mpirun|mpiexec|orted|prted|prterun|hydra_pmi_proxy|mpiexec\.hydra)$/.test(basename(program))) {
-        return dirname(dirname(program));
-      }
-      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-      // The second field after the name in parentheses, which may hold anything.
-      pid = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
-    }
-  } catch {
-    // No /proc, or somebody else's process: the system's search has to do.
-  }
-  return null;
 }

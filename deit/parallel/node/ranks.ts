@@ -2,6 +2,7 @@
 import { DeitError } from '../../../engine/index.ts';
 import { oneProcess } from '../communicator.ts';
 import type { Communicator } from '../communicator.ts';
+import { endWithLauncher } from './launcher-process.ts';
 import { detectLaunch, libraryCandidates } from './launcher.ts';
 import type { Launch } from './launcher.ts';
 import { loadMpi } from './library.ts';
@@ -27,6 +28,7 @@ export function openRanks(): Promise<Communicator> {
 async function open(): Promise<Communicator> {
   const launch = detectLaunch();
   if (!launch || process.env.DEIT_MPI === 'off') return oneProcess;
+  endWithLauncher();
   const library = await loadMpi(candidates(launch));
   // Another MPI than the launcher's may end the process while it initializes itself, or take itself for the only one.
   const isOpenMpi = library.version.startsWith('Open MPI');

@@ -1,0 +1,48 @@
+/** Node only. The launcher's own process, among the ancestors of this one. */
+import { readFileSync, readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
+import { startThread } from '../../thread.ts';
+
+/** mpirun, or what it starts on every machine to start the ranks there: of Open MPI, of MPICH and Intel MPI. */
+const LAUNCHERS = /^(orterun|mpirun|mpiexec|orted|prted|prterun|hydra_pmi_proxy|hydra_bstrap_proxy|mpiexec\.hydra)$/;
+/** More than any chain of scripts and package runners between a launcher and a rank. */
+const DEEPEST = 16;
+
+export interface LauncherProcess {
+  readonly pid: number;
+  /** Path of its program. */
+  readonly program: string;
+}
+
+/** The nearest launcher among this process's ancestors; null where there is none, or the system does not tell. */
+export function launcherProcess(): LauncherProcess | null {
+  try {
+    for (let pid = process.ppid, depth = 0; pid > 0 && depth < DEEPEST; depth++) {
+      const program = readlinkSync(`/proc/${pid}/exe`);
+      if (LAUNCHERS.test(basename(program))) return { pid, program };
+      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+      // The second field after the name in parentheses, which may hold anything.
+      pid = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+    }
+  } catch {
+    // No /proc, or somebody else's process.
+  }
+  return null;
+}
+
+/** What the thread that watches is told. */
+export interface Watched {
+  readonly parent: number;
+  /** Null where the launcher was not found: the parent alone is watched. */
+  readonly launcher: number | null;
+}
+
+/**
+ * Ends this process, within a second or two, when its parent or launcher is gone: nobody would pass on its output, nor end it when
+ * others fail. Open MPI does so itself once it is initialized; ranks of MPICH would stay, and spin where they initialize. A thread
+ * watches, since this one is inside of MPI meanwhile.
+ */
+export function endWithLauncher(): void {
+  const watched: Watched = { parent: process.ppid, launcher: launcherProcess()?.pid ?? null };
+  startThread(import.meta.url, 'launcher-watch', { workerData: watched }).unref();
+}
