@@ -155,6 +155,10 @@ export function checkIndex(dataset: Pick<Dataset, 'name' | 'length'>, index: num
   });
 }
 
+/** The label of each image. */
+export const labelsOf = (dataset: Dataset): Uint32Array =>
+  Uint32Array.from({ length: dataset.length }, (_, index) => dataset.label(index));
+
 /** Number of images of each class. */
 export function countClasses(dataset: Dataset): Uint32Array {
   const counts = new Uint32Array(dataset.classes.length);

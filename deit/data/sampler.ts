@@ -5,7 +5,7 @@
  */
 import { DeitError, PhiloxStream, Purpose } from '../../engine/index.ts';
 
-/** A showing of an image: repeated augmentation shows the same image `copy` times, each time augmented differently. */
+/** A showing of an image: repeated augmentation and balanced sampling show it several times, each time augmented differently. */
 export interface Sample {
   index: number;
   /** 0 for the first showing of the image in this epoch. */
@@ -22,6 +22,8 @@ export interface SamplerOptions {
   /** Number of processes that share an epoch, and which of them this is. */
   processes?: number;
   rank?: number;
+  /** With shuffling: class of each image, of which each is drawn equally often, images being drawn with replacement. */
+  balance?: { readonly labels: Uint32Array; readonly classes: number } | undefined;
   /** With repeated augmentation, an epoch has the largest multiple of this many samples that the set allows. DeiT: 256. */
   roundTo?: number;
 }
@@ -32,9 +34,34 @@ export function epochOrder(length: number, shuffle: boolean, seed: number, epoch
   return new PhiloxStream(seed, Purpose.shuffle, epoch).permutation(length);
 }
 
+/**
+ * As many images as there are, drawn with replacement: first a class, then one of its images, so that every class that has images
+ * is equally likely. PyTorch's `WeightedRandomSampler` with the weight 1 / images of its class for each image.
+ */
+export function balancedOrder(labels: Uint32Array, classes: number, seed: number, epoch: number): Uint32Array {
+  const members = byClass(labels, classes).filter(({ length }) => length > 0);
+  const draws = new PhiloxStream(seed, Purpose.shuffle, epoch);
+  return Uint32Array.from(labels, () => {
+    const own = members[draws.integer(members.length)];
+    return own[draws.integer(own.length)];
+  });
+}
+
+/** Indices of each class, in order. */
+export function byClass(labels: Uint32Array, classes: number): Uint32Array[] {
+  const counts = new Uint32Array(classes);
+  for (const label of labels) counts[label]++;
+  const members = Array.from(counts, (count) => new Uint32Array(count));
+  const at = new Uint32Array(classes);
+  labels.forEach((label, index) => (members[label][at[label]++] = index));
+  return members;
+}
+
 /** The samples of one process in one epoch, in order, worked out when asked for. */
 export class EpochSamples {
   readonly length: number;
+  /** How often the image at a place of the order came before it; null where none comes twice. */
+  private readonly earlier: Uint32Array | null;
 
   /** `order` is the epoch's order of all images. */
   constructor(
@@ -42,13 +69,15 @@ export class EpochSamples {
     private readonly options: SamplerOptions,
   ) {
     this.length = sampleCount({ ...options, length: order.length });
+    this.earlier = options.balance ? earlierShowings(order) : null;
   }
 
   at(position: number): Sample {
     const { repeats = 1, processes = 1, rank = 0 } = this.options;
     // Past the end of the list of repeated images it wraps to its beginning.
     const place = (rank + position * processes) % (this.order.length * repeats);
-    return { index: this.order[Math.floor(place / repeats)], copy: place % repeats };
+    const at = Math.floor(place / repeats);
+    return { index: this.order[at], copy: (this.earlier?.[at] ?? 0) * repeats + (place % repeats) };
   }
 
   /** Samples [from, to), cut at the end. */
@@ -57,9 +86,18 @@ export class EpochSamples {
   }
 }
 
+function earlierShowings(order: Uint32Array): Uint32Array {
+  const shown = new Uint32Array(order.length);
+  return order.map((index) => shown[index]++);
+}
+
 /** The samples of an epoch by seed. */
-export const epochSamples = (options: SamplerOptions, seed: number, epoch: number): EpochSamples =>
-  new EpochSamples(epochOrder(options.length, options.shuffle, seed, epoch), options);
+export function epochSamples(options: SamplerOptions, seed: number, epoch: number): EpochSamples {
+  const { length, shuffle, balance } = options;
+  const isBalanced = shuffle && balance;
+  const order = isBalanced ? balancedOrder(balance.labels, balance.classes, seed, epoch) : epochOrder(length, shuffle, seed, epoch); // prettier-ignore
+  return new EpochSamples(order, options);
+}
 
 /**
  * Samples of one process in an epoch. Without repeats every process gets its share (the set padded by wrapping, so that all
@@ -83,7 +121,7 @@ export function sampleCount(options: SamplerOptions): number {
     where: `${length} images rounded down to a multiple of ${roundTo}, for ${processes} processes`,
     expected: `at least ${Math.max(roundTo, processes)} images`,
     found: `${length} images`,
-    fix: 'Turn repeated augmentation off, or use more images.',
+    fix: 'Turn repeated augmentation off (augment.repeats=1), or use more images.',
   });
 }
 
@@ -92,6 +130,8 @@ export const batchCount = (samples: number, batchSize: number, dropLast: boolean
   dropLast ? Math.floor(samples / batchSize) : Math.ceil(samples / batchSize);
 
 /** The draws of one showing of one image: a function of (seed, epoch, image, copy). */
-export const sampleStream = (seed: number, epoch: number, sample: Sample): PhiloxStream =>
-  // 2^28 images and 16 copies share the 32 bits of a stream number.
-  new PhiloxStream(seed, Purpose.augment, epoch, (sample.copy * 2 ** 28 + sample.index) >>> 0);
+export const sampleStream = (seed: number, epoch: number, { index, copy }: Sample): PhiloxStream => {
+  // 2^28 images and 16 copies share the 32 bits of a stream number; above 2^17 epochs of a step number are more copies.
+  const step = Math.floor(copy / 16) * 2 ** 17 + epoch;
+  return new PhiloxStream(seed, Purpose.augment, step, ((copy % 16) * 2 ** 28 + index) >>> 0);
+};

@@ -152,6 +152,17 @@ export const settings = {
     min: 32,
     max: 8192,
   }),
+  'data.sampler': choice(
+    ['random', 'balanced'],
+    'random',
+    'random: each training image once an epoch, in random order; balanced: as many images, drawn with replacement so that each class is equally likely',
+    'balanced: WeightedRandomSampler of PyTorch, with weights 1 / images of the class',
+  ),
+  'data.classWeights': optionalText(
+    null,
+    'weights of the classes in the loss with the labels: balanced (images / (classes x images of the class)), numbers in the order of the classes (1,2.5,1), or of some by name, 1 for the others (cat=2,dog=0.5); null: all alike',
+    'weight of CrossEntropyLoss of PyTorch',
+  ),
   'data.unreadable': choice(['fatal', 'skip'], 'fatal', 'what to do with an image that cannot be read'),
   'data.maxUnreadable': number(
     0.1,

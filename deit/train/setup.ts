@@ -6,8 +6,9 @@ import type { Engine, TensorEngine } from '../../engine/index.ts';
 import type { Classifier, Precision } from '../models/classifier.ts';
 import { VisionTransformer } from '../models/deit.ts';
 import { createModel } from '../models/registry.ts';
-import { sampleCount } from '../data/index.ts';
-import type { MixOptions } from '../data/index.ts';
+import { countClasses, sampleCount } from '../data/index.ts';
+import type { Dataset, MixOptions } from '../data/index.ts';
+import { parseClassWeights } from '../class-weights.ts';
 import type { Distillation } from '../distillation.ts';
 import type { Communicator } from '../parallel/communicator.ts';
 import type { Recipe } from '../recipe/settings.ts';
@@ -35,6 +36,12 @@ export function distillationOf(recipe: Recipe, hasTeacher: boolean): Distillatio
     tau: recipe['distillation.tau'],
     scaling: recipe['distillation.scaling'],
   };
+}
+
+/** Weights of the classes in the loss; null: all alike. Throws `bad-config`. */
+export function classWeightsOf(recipe: Recipe, train: Dataset): number[] | null {
+  const text = recipe['data.classWeights'];
+  return text === null ? null : parseClassWeights(text, train.classes, countClasses(train));
 }
 
 /** Mixup and cutmix of the student's batches; a teacher trained along the way goes without. */

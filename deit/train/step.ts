@@ -13,6 +13,7 @@ import { trackBatches, withModulePaths } from '../../nn/index.ts';
 import type { Ema, Optimizer } from '../../nn/index.ts';
 import { checkMixBatch, drawMix, mixStream } from '../data/index.ts';
 import type { MixOptions, MixParameters } from '../data/index.ts';
+import { weightTarget } from '../class-weights.ts';
 import { distillationLoss } from '../distillation.ts';
 import type { Distillation, Losses, Target } from '../distillation.ts';
 import type { Classifier, Logits } from '../models/classifier.ts';
@@ -36,6 +37,8 @@ export interface TrainStepOptions {
   readonly optimizer: Optimizer;
   readonly distillation: Distillation;
   readonly smoothing: number;
+  /** Of each class, in the loss with the labels; null or left out: all alike. */
+  readonly classWeights?: readonly number[] | null;
   /** Mixup and cutmix, on the GPU; null for none. */
   readonly mixing: MixOptions | null;
   /** Moving average of the student, updated after each step. */
@@ -140,6 +143,7 @@ export class TrainStep {
   private readonly labels: Tensor;
   /** Kind, lambda and box of the batch's mixing: see `mixOnGpu`. */
   private readonly mix: Tensor;
+  private readonly classWeights: Tensor | null;
   private readonly sums: Tensor;
   /** See `slots`. */
   private readonly metrics: Tensor;
@@ -159,6 +163,8 @@ export class TrainStep {
     this.input = new ImageInput(engine, batchSize, imageSize);
     this.labels = engine.empty([batchSize], 'i32').keep('input');
     this.mix = engine.zeros([6]).keep('input');
+    const { classWeights } = options;
+    this.classWeights = classWeights ? engine.tensor(classWeights, [classWeights.length]).keep('input') : null;
     this.sums = engine.zeros([SUMS]).keep('metrics');
     this.metrics = engine.zeros([SLOTS]).keep('metrics');
     this.guard = engine.zeros([1]).keep('metrics');
@@ -247,9 +253,10 @@ export class TrainStep {
   release(): void {
     this.options.optimizer.guard = null;
     for (const recording of this.recordings.values()) recording.release();
-    const { labels, mix, sums, metrics, guard } = this;
+    const { labels, mix, classWeights, sums, metrics, guard } = this;
     this.input.release();
-    for (const tensor of [labels, mix, sums, metrics, guard]) this.options.engine.free(tensor);
+    for (const tensor of [labels, mix, classWeights, sums, metrics, guard])
+      if (tensor) this.options.engine.free(tensor);
     this.exchange?.free();
     this.statistics?.free();
   }
@@ -308,12 +315,13 @@ export class TrainStep {
 
   private forward(first: boolean) {
     const { engine, student, teacher, optimizer, distillation, smoothing, mixing } = this.options;
-    const { labels, mix } = this;
+    const { labels, mix, classWeights } = this;
     if (first) optimizer.zeroGrad();
     const images = mixing ? mixOnGpu(this.input.images, mix) : this.input.images;
-    const target: Target = mixing
+    const plain: Target = mixing
       ? { distribution: mixedTargets(labels, mix, { classes: student.classes, smoothing }) }
       : { labels, smoothing };
+    const target = classWeights ? weightTarget(plain, classWeights) : plain;
     // The teacher sees the very tensor that the student sees.
     const teacherLogits = teacher ? engine.noGrad(() => teacher.heads(images).cls) : null;
     const heads = student.heads(images);

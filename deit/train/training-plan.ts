@@ -203,6 +203,8 @@ export async function emptyTraining(
     ema,
     distillation: distillationOf(recipe, teacher !== null),
     smoothing: recipe['augment.smoothing'],
+    // Of what worth they are makes no difference.
+    classWeights: recipe['data.classWeights'] === null ? null : Array<number>(classes).fill(1),
     mixing: mixingOf(recipe, 'student'),
     batchSize: batch,
     accumulate,

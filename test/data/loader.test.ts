@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { MemoryDataset } from '../../deit/data/dataset.ts';
+import { MemoryDataset, SubsetDataset } from '../../deit/data/dataset.ts';
 import type { Dataset } from '../../deit/data/dataset.ts';
 import { cifar10SampleFolder, openCifar } from '../../deit/data/node/cifar-files.ts';
 import { openData } from '../../deit/data/node/open.ts';
@@ -105,6 +105,21 @@ describe('batches', () => {
     const size = first.images.length / 3;
     const views = [0, 1, 2].map((i) => first.images.subarray(i * size, (i + 1) * size).join());
     expect(new Set(views).size).toBe(3);
+  });
+
+  it('balanced, show classes equally often, each time differently, whatever the number of threads', async () => {
+    const few = new SubsetDataset(photos, Uint32Array.of(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20));
+    const balanced = { dataset: few, sampler: 'balanced', batchSize: 4 } as const;
+    const inline = await collect({ ...balanced, workers: 0 });
+    expect(summary(await collect({ ...balanced, workers: 2 }))).toEqual(summary(inline));
+    const views = inline.flatMap(({ images, indices }) => {
+      const size = images.length / indices.length;
+      return [...indices].map((index, i) => [index, Buffer.from(images.slice(i * size, (i + 1) * size).buffer).toString('base64')] as const); // prettier-ignore
+    });
+    // The one blue image is half of the draws in the mean: 12 of 1/2 are 3 or more but for 2 % of the seeds.
+    const ofTheOne = views.filter(([index]) => index === 11);
+    expect(ofTheOne.length).toBeGreaterThan(2);
+    expect(new Set(ofTheOne.map(([, view]) => view)).size).toBe(ofTheOne.length);
   });
 
   it('count the time that the consumer waited', async () => {

@@ -10,6 +10,7 @@ import {
   softTargets,
 } from '../../deit/data/mixing.ts';
 import {
+  balancedOrder,
   batchCount,
   epochOrder,
   epochSamples,
@@ -86,6 +87,41 @@ describe('sampling', () => {
     const words = [word(0, 0, 0), word(0, 1, 0), word(1, 0, 0), word(0, 0, 1), word(0, 0, 2)];
     expect(new Set(words).size).toBe(5);
     expect(word(0, 1, 0)).toBe(words[1]);
+  });
+});
+
+describe('balanced sampling', () => {
+  const labels = Uint32Array.from([...Array<number>(900).fill(0), ...Array<number>(90).fill(1), ...Array<number>(10).fill(3)]); // prettier-ignore
+  const balance = { labels, classes: 4 };
+
+  it('draws each class that has images equally often, and its images alike: weights 1 / images of the class', () => {
+    const drawn = new Uint32Array(1000);
+    for (let epoch = 0; epoch < 30; epoch++) for (const index of balancedOrder(labels, 4, 5, epoch)) drawn[index]++;
+    const ofClass = [0, 1, 3].map((label) => drawn.reduce((sum, n, i) => sum + (labels[i] === label ? n : 0), 0));
+    expect(ofClass.reduce((a, b) => a + b)).toBe(30_000);
+    // Binomial, 30000 draws of 1/3: standard deviation 82, of which four are allowed.
+    for (const count of ofClass) expect(Math.abs(count - 10_000)).toBeLessThan(4 * 82);
+    // Ten images of 1000 each: chi-squared with 9 degrees of freedom exceeds 27.9 once in a thousand seeds.
+    const few = [...drawn.subarray(990)];
+    const mean = ofClass[2] / 10;
+    expect(few.reduce((sum, n) => sum + (n - mean) ** 2 / mean, 0)).toBeLessThan(27.9);
+  });
+
+  it('is of seed and epoch, and gives each showing of an image draws of its own', () => {
+    const options: SamplerOptions = { length: 1000, shuffle: true, balance };
+    const samples = epochSamples(options, 5, 2).slice(0, 1000);
+    expect(samples).toEqual(epochSamples(options, 5, 2).slice(0, 1000));
+    expect(samples).not.toEqual(epochSamples(options, 5, 3).slice(0, 1000));
+    // Some 33 showings of each of ten images: more than the 16 copies that repeated augmentation may have.
+    expect(Math.max(...samples.map(({ copy }) => copy))).toBeGreaterThan(20);
+    const words = samples.map((sample) => { const draws = sampleStream(5, 2, sample); return `${draws.word()} ${draws.word()}`; }); // prettier-ignore
+    expect(new Set(words).size).toBe(1000);
+    // With repeats the showings of a place of the order are three copies in a row, and still none is shown twice alike.
+    const repeated = epochSamples({ ...options, repeats: 3, roundTo: 1 }, 5, 2).slice(0, 1000);
+    expect(repeated[0].index).toBe(repeated[2].index);
+    expect(new Set(repeated.map(({ index, copy }) => `${index} ${copy}`)).size).toBe(1000);
+    const shares = [0, 1].map((rank) => epochSamples({ ...options, processes: 2, rank }, 5, 2).slice(0, 500));
+    expect(samples.map((_, i) => shares[i % 2][i >> 1])).toEqual(samples);
   });
 });
 

@@ -1,5 +1,6 @@
 /** Dividing images into train and val by class and seed, where the source has no division of its own. Node only. */
 import { DeitError, PhiloxStream, Purpose } from '../../../engine/index.ts';
+import { byClass } from '../sampler.ts';
 
 export interface SplitOptions {
   /** Part of every class that goes to val. Default 0.2. */
@@ -62,16 +63,6 @@ function heldOutRange(count: number, label: number, options: SplitOptions): [num
   // Begun with another fold for each class, so that the images left over by the division do not all go to the first ones.
   const part = (fold - 1 + label) % folds;
   return [Math.floor((part * count) / folds), Math.floor(((part + 1) * count) / folds)];
-}
-
-/** Indices of each class, in order. */
-export function byClass(labels: Uint32Array, classes: number): Uint32Array[] {
-  const counts = new Uint32Array(classes);
-  for (const label of labels) counts[label]++;
-  const members = Array.from(counts, (count) => new Uint32Array(count));
-  const at = new Uint32Array(classes);
-  labels.forEach((label, index) => (members[label][at[label]++] = index));
-  return members;
 }
 
 function checkOptions({ valFraction = 0.2, folds = null, fold = 1 }: SplitOptions): void {

@@ -5,6 +5,7 @@
 import { DeitError } from '../../../engine/index.ts';
 import { allSlices, isInShare } from '../../parallel/slices.ts';
 import type { Share } from '../../parallel/slices.ts';
+import { labelsOf } from '../dataset.ts';
 import type { Dataset } from '../dataset.ts';
 import type { Pipeline } from '../pipeline.ts';
 import { ImageBytes } from '../image-bytes.ts';
@@ -16,11 +17,13 @@ import type { ImageFailure, ImageJob, ImageJobResult, SampleSource } from './ima
 import { imageName, ImageProblems } from './image-problems.ts';
 import { ImageWorkers } from './image-workers.ts';
 
-export interface LoaderOptions extends Omit<SamplerOptions, 'length'> {
+export interface LoaderOptions extends Omit<SamplerOptions, 'length' | 'balance'> {
   dataset: Dataset;
   pipeline: Pipeline;
   batchSize: number;
   seed: number;
+  /** With shuffling: each image once (default), or drawn so that each class comes equally often. */
+  sampler?: 'random' | 'balanced';
   /** Leave out the last, smaller batch of an epoch. */
   dropLast: boolean;
   /** Threads, or threads that several loaders share. Default: 2 where images are files, 0 where they are in memory. */
@@ -78,6 +81,7 @@ export class DataLoader {
   readonly problems: ImageProblems;
   private readonly workers: ImageWorkers;
   private readonly ownsWorkers: boolean;
+  private readonly balance: SamplerOptions['balance'];
   /** Of results that were taken into batches: as many as there are jobs at a time. */
   private readonly rooms: ArrayBuffer[] = [];
 
@@ -99,6 +103,7 @@ export class DataLoader {
     }
     makeByteTransform(options.pipeline); // a wrong option fails here, not in a thread
     this.batchSize = batchSize;
+    if (options.sampler === 'balanced') this.balance = { labels: labelsOf(dataset), classes: dataset.classes.length };
     this.problems = options.problems ?? new ImageProblems();
     const { workers = dataset.path ? 2 : 0 } = options;
     this.ownsWorkers = typeof workers === 'number';
@@ -119,7 +124,7 @@ export class DataLoader {
   /** The batches of an epoch from number `firstBatch` on: a run resumed there sees what an unbroken run would have seen. */
   async *epoch(epoch: number, firstBatch = 0): AsyncGenerator<Batch, void, undefined> {
     const { dataset, seed } = this.options;
-    const samples = epochSamples({ ...this.options, length: dataset.length }, seed, epoch);
+    const samples = epochSamples(this.samplerOptions, seed, epoch);
     const count = batchCount(samples.length, this.batchSize, this.options.dropLast);
     const ahead = this.workers.count === 0 ? 1 : (this.options.prefetch ?? 2) + 1;
     const queue: Promise<Loaded>[] = [];
@@ -155,8 +160,12 @@ export class DataLoader {
     if (this.ownsWorkers) await this.workers.close();
   }
 
+  private get samplerOptions(): SamplerOptions {
+    return { ...this.options, length: this.options.dataset.length, balance: this.balance };
+  }
+
   private get samplesPerEpoch(): number {
-    return sampleCount({ ...this.options, length: this.options.dataset.length });
+    return sampleCount(this.samplerOptions);
   }
 
   private choose(samples: EpochSamples, number: number): Sample[] {

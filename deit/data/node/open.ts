@@ -1,7 +1,7 @@
 /** Opens whatever holds labelled images: the shipped sample, CIFAR folders, image folders, list files. Node only. */
 import { stat } from 'node:fs/promises';
 import { DeitError } from '../../../engine/index.ts';
-import { SubsetDataset } from '../dataset.ts';
+import { SubsetDataset, labelsOf } from '../dataset.ts';
 import type { Dataset, Split } from '../dataset.ts';
 import { cifar10SampleFolder, cifarKindOf, openCifar } from './cifar-files.ts';
 import type { DatasetPair } from './cifar-files.ts';
@@ -83,8 +83,7 @@ function partsOf(source: ImageSource, division: SplitOptions | undefined): Image
   const { parts, classes } = source;
   const [all, whole] = [parts.get('train') ?? parts.get('all'), parts.get('all')];
   if (parts.has('val') || !all || !division) return parts;
-  const labels = Uint32Array.from({ length: all.dataset.length }, (_, index) => all.dataset.label(index));
-  const { train, val } = divide(labels, classes, division);
+  const { train, val } = divide(labelsOf(all.dataset), classes, division);
   const some = (split: Split, indices: Uint32Array): SourcePart => ({
     ...all,
     label: `${split === 'val' ? 'held out' : 'the rest'} of ${whole ? 'all' : all.label}`,

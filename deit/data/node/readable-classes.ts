@@ -1,7 +1,8 @@
 /** Whether every class of a data set has an image that can be read. Node only. */
+import { labelsOf } from '../dataset.ts';
 import type { Dataset } from '../dataset.ts';
 import { evaluationPipeline } from '../pipeline.ts';
-import { byClass } from './division.ts';
+import { byClass } from '../sampler.ts';
 import { emptyClass } from './image-problems.ts';
 import type { ImageWorkers } from './image-workers.ts';
 
@@ -14,8 +15,7 @@ const PIPELINE = evaluationPipeline({ imageSize: 1 });
  */
 export async function expectReadableClasses(dataset: Dataset, workers: ImageWorkers): Promise<void> {
   if (!dataset.path) return; // in memory
-  const labels = Uint32Array.from({ length: dataset.length }, (_, index) => dataset.label(index));
-  const members = byClass(labels, dataset.classes.length);
+  const members = byClass(labelsOf(dataset), dataset.classes.length);
   let next = 0;
   const work = async (): Promise<void> => {
     while (next < members.length) {

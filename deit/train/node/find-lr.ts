@@ -5,7 +5,7 @@ import type { Classifier } from '../../models/classifier.ts';
 import type { Recipe } from '../../recipe/settings.ts';
 import { LrFinder, lrOfStep } from '../lr-finder.ts';
 import type { LrRange, LrSuggestion } from '../lr-finder.ts';
-import { distillationOf, lrScale, microBatch, mixingOf, optimizerOf, studentOf } from '../setup.ts';
+import { classWeightsOf, distillationOf, lrScale, microBatch, mixingOf, optimizerOf, studentOf } from '../setup.ts';
 import { TrainStep } from '../step.ts';
 import { trainSteps } from '../train-steps.ts';
 import type { StepProgress } from '../train-steps.ts';
@@ -52,6 +52,7 @@ export async function findLr(engine: Engine, asked: Recipe, options: FindLrOptio
       ema: null,
       distillation: distillationOf(recipe, teacher !== null),
       smoothing: recipe['augment.smoothing'],
+      classWeights: classWeightsOf(recipe, sources.train),
       mixing: mixingOf(recipe, 'student'),
       batchSize: source.batchSize,
       accumulate,

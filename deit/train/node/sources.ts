@@ -149,6 +149,7 @@ class Loaders {
       pipeline: trainingPipelineOf(recipe, imageSize),
       batchSize,
       shuffle: true,
+      sampler: recipe['data.sampler'],
       dropLast: true,
       repeats: recipe['augment.repeats'],
       share,

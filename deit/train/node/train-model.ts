@@ -13,7 +13,16 @@ import type { Recipe } from '../../recipe/settings.ts';
 import { Evaluator } from '../evaluate.ts';
 import type { Accuracy } from '../tally.ts';
 import { explainStep } from '../non-finite-guard.ts';
-import { distillationOf, lengthOf, microBatch, mixingOf, optimizerOf, parallelOf, scheduleOf } from '../setup.ts';
+import {
+  classWeightsOf,
+  distillationOf,
+  lengthOf,
+  microBatch,
+  mixingOf,
+  optimizerOf,
+  parallelOf,
+  scheduleOf,
+} from '../setup.ts';
 import type { Role } from '../setup.ts';
 import { TrainStep } from '../step.ts';
 import type { StepMetrics, StepUnderWay } from '../step.ts';
@@ -154,6 +163,7 @@ class ModelTraining {
       ema,
       distillation: distillationOf(recipe, teacher !== null),
       smoothing: recipe['augment.smoothing'],
+      classWeights: classWeightsOf(recipe, sources.train),
       mixing: mixingOf(recipe, role),
       batchSize: source.batchSize,
       accumulate,
