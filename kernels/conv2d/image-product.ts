@@ -52,16 +52,25 @@ export interface ConvProduct {
   readonly f16: readonly string[];
 }
 
+/** Pixels of the target are where the source has them. */
+const isSamePlane = ({ source, target, sourceStep, phase }: ConvProduct): boolean =>
+  source.height === target.height && source.width === target.width && sourceStep === 1 && phase.step === 1;
+
+/** 1x1 kernels that map whole vectors of pixels to themselves. */
+export function isDense(p: ConvProduct): boolean {
+  const { tapsY, tapsX } = p;
+  const isOneTap = tapsY.count === 1 && tapsX.count === 1 && tapsY.origin === 0 && tapsX.origin === 0;
+  return isSamePlane(p) && isOneTap && (p.source.height * p.source.width) % 4 === 0;
+}
+
 function accessOf(p: ConvProduct): Access {
   const sourcePlane = p.source.height * p.source.width;
   const targetPlane = p.target.height * p.target.width;
   const oneTap = p.tapsY.count === 1 && p.tapsX.count === 1;
-  const samePlane = p.source.height === p.target.height && p.source.width === p.target.width;
-  const dense = samePlane && p.sourceStep === 1 && p.phase.step === 1;
   if (sourcePlane === 1 && targetPlane === 1 && oneTap && p.depth % 4 === 0) return 'pixel';
-  if (dense && oneTap && p.tapsY.origin === 0 && p.tapsX.origin === 0 && sourcePlane % 4 === 0) return 'plane';
+  if (isDense(p)) return 'plane';
   const threeWide = p.tapsX.count === 3 && p.tapsX.origin === -p.direction;
-  if (dense && threeWide && p.source.width % 4 === 0) return 'rows';
+  if (isSamePlane(p) && threeWide && p.source.width % 4 === 0) return 'rows';
   return 'general';
 }
 

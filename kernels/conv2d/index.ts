@@ -11,8 +11,9 @@
  *     dbias[o] = sum over b, p, q of dy[b, o, p, q]
  *
  * where dx takes the outputs for which the divisions are whole and in range. Forward and dx are products of weights and
- * pixels (image-passes.ts, image-product.ts); dweight is in weight-gradient.ts, dbias in bias-gradient.ts. Variants are the
- * tiles of an invocation (tiles.ts), and plain.ts. Cost of each but the last: 2 * batch * filters * outHeight * outWidth * channels / groups * kernelHeight * kernelWidth FLOP.
+ * pixels (image-passes.ts): on GPUs, of many channels, in tiles of matrix products (implicit-product.ts), else in
+ * image-product.ts; dweight is in weight-gradient.ts, dbias in bias-gradient.ts. Other variants are the tiles of an invocation
+ * (tiles.ts), and plain.ts. Cost of each but the last: 2 * batch * filters * outHeight * outWidth * channels / groups * kernelHeight * kernelWidth FLOP.
  * `deit kernel conv2d` shows the kernels.
  */
 import type { DeviceProfile } from '../lib/device.ts';
@@ -22,6 +23,7 @@ import type { Variant } from '../lib/variant.ts';
 import { forwardProducts, gradientProducts } from './image-passes.ts';
 import { convProduct, usualTiling } from './image-product.ts';
 import type { ConvProduct } from './image-product.ts';
+import { implicitProducts } from './implicit-product.ts';
 import { forwardPlain, inputGradientPlain, weightGradientPlain } from './plain.ts';
 import { checkConv, convOutput } from './problem.ts';
 import type { ConvProblem } from './problem.ts';
@@ -55,6 +57,7 @@ const imagePass =
 const imageVariants = <Problem extends ConvProblem>(
   plainLaunches: Variant<Problem>['launches'],
 ): Variant<ImagePass<Problem>>[] => [
+  ...implicitProducts,
   ...tileVariants<ImagePass<Problem>>({
     usual: ({ products }, device) => usualTiling(products[0], device),
     rows: ({ products }) => products[0].rows,

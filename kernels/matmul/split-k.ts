@@ -8,7 +8,7 @@ import { reduce } from '../reduce/index.ts';
 import { tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
 import { ProductPlan } from './product-plan.ts';
-import { BUSY_INVOCATIONS, invocations, SMALL_TILE } from './workgroup.ts';
+import { BUSY_INVOCATIONS, invocations, SMALL_TILE } from '../lib/product-tile.ts';
 
 /*
  * Split K: the sum over k is taken in parts, as a batch of products, and the partial results are added in f32. For the

@@ -7,7 +7,7 @@ import { lines, range } from '../lib/unroll.ts';
 import { epilogueFunctions, epilogueWgsl } from './epilogue.ts';
 import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
-import { BUSY_INVOCATIONS } from './workgroup.ts';
+import { BUSY_INVOCATIONS } from '../lib/product-tile.ts';
 
 /*
  * For GPUs with subgroup matrices (tensor cores): f16 operands, f32 sums. A workgroup computes a tile of y, each of its

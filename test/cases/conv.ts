@@ -35,5 +35,14 @@ export const CONV_CASES: readonly ConvCase[] = [
   { name: 'pixels between strides that nothing reads', x: [2, 3, 7, 8], weight: [5, 3, 2, 2], stride: 4 },
   { name: '7x7, stride 2', x: [1, 3, 14, 13], weight: [8, 3, 7, 7], stride: 2, padding: 3 },
   { name: 'many images, long sums', x: [40, 8, 8, 8], weight: [8, 8, 3, 3], padding: 1 },
+  { name: '1x1, stride 2, 36 channels to 68', x: [3, 36, 9, 10], weight: [68, 36, 1, 1], stride: 2, bias: true },
+  {
+    name: '3x3 in groups of 24 to 72, stride 2',
+    x: [2, 48, 9, 9],
+    weight: [144, 24, 3, 3],
+    stride: 2,
+    padding: 1,
+    groups: 2,
+  },
   { name: '1x1 on many vectors of pixels', x: [3, 6, 16, 16], weight: [10, 6, 1, 1] },
 ];
