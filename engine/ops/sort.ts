@@ -1,5 +1,5 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
-import { argsort as argsortKernel, sortScratch } from '../../kernels/sort/index.ts';
+import { argsort as argsortKernel } from '../../kernels/sort/index.ts';
 import type { SortProblem } from '../../kernels/sort/index.ts';
 import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
@@ -13,9 +13,7 @@ const argsortOp = defineOp<SortProblem>({
   name: 'argsort',
   forward(ctx, [x]) {
     const y = ctx.empty(x!.shape, 'i32');
-    if (y.size === 0) return [y];
-    const pairs = ctx.empty([sortScratch(ctx.attributes)], 'u32');
-    ctx.run(argsortKernel, ctx.attributes, { x: x!, y, pairs });
+    if (y.size > 0) ctx.run(argsortKernel, ctx.attributes, { x: x!, y });
     return [y];
   },
   backward: null,

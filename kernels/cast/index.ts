@@ -1,6 +1,7 @@
 /**
- * y = x in another element type, n elements. Floats become integers by dropping the fraction, saturated at the range;
- * what exceeds f16 becomes infinite. f16 needs the device's feature.
+ * y = x in another element type, n elements. Floats become integers without the fraction, and are saturated
+ * at the largest and smallest numbers that both types have (2147483520 from f32 to i32). What exceeds f16 becomes infinite.
+ * f16 needs the device's feature.
  *
  * No gradient. Cost: each element is read and written once. `deit kernel cast` shows the kernel.
  */
@@ -19,7 +20,6 @@ const VECTOR = { f32: 'vec4f', f16: 'vec4h', i32: 'vec4i', u32: 'vec4u' } as con
 
 /** Bindings x, y. */
 export const cast = pointwise<CastProblem>('cast', ({ n, from, to }, device) => {
-  require(n > 0, 'cast', 'at least one element', n);
   const f16 = from === 'f16' || to === 'f16';
   require(!f16 || device.f16, 'cast', 'a device with f16', { from, to });
   return {

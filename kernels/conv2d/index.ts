@@ -13,7 +13,9 @@
  * where dx takes the outputs for which the divisions are whole and in range. Forward and dx are products of weights and
  * pixels (image-passes.ts): on GPUs, of many channels, in tiles of matrix products (implicit-product.ts), else in
  * image-product.ts; dweight is in weight-gradient.ts, dbias in bias-gradient.ts. Other variants are the tiles of an invocation
- * (tiles.ts), and plain.ts. Cost of each but the last: 2 * batch * filters * outHeight * outWidth * channels / groups * kernelHeight * kernelWidth FLOP.
+ * (tiles.ts), and plain.ts.
+ *
+ * Cost: 2 * batch * filters * outHeight * outWidth * channels / groups * kernelHeight * kernelWidth FLOP each, but dbias.
  * `deit kernel conv2d` shows the kernels.
  */
 import type { DeviceProfile } from '../lib/device.ts';

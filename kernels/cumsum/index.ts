@@ -2,77 +2,25 @@
  * y[o, r, i] = x[o, 0, i] + ... + x[o, r, i], for x [outer, length, inner]; reversed, the sums begin at the end:
  * y[o, r, i] = x[o, r, i] + ... + x[o, length - 1, i], which is the gradient.
  *
- * A workgroup takes a line (o, i): each invocation sums a run of neighbouring r, the sums of runs are added up in shared
- * memory (Hillis and Steele, 1986), and each invocation goes over its run once more.
- *
- * Cost: x is read twice and y written once. `deit kernel cumsum` shows the kernels.
+ * Cost: `scan` reads x twice, `plain` once; y is written once. `deit kernel cumsum` shows the kernels.
  */
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
-import { input, launch, output, require, u32 } from '../lib/kernel.ts';
-import type { Kernel } from '../lib/kernel.ts';
+import { require } from '../lib/kernel.ts';
+import { plain } from '../lib/plain.ts';
+import { kernelOf } from '../lib/variant.ts';
+import { cumsumPlain } from './plain.ts';
+import type { CumsumProblem } from './problem.ts';
+import { scan } from './scan.ts';
 
-export interface CumsumProblem {
-  outer: number;
-  length: number;
-  inner: number;
-  reversed: boolean;
+export type { CumsumProblem } from './problem.ts';
+
+function checked(problem: CumsumProblem): CumsumProblem {
+  const { outer, length, inner } = problem;
+  require(outer * length * inner > 0, 'cumsum', 'no empty dimension', problem);
+  return problem;
 }
-
-const LANES = 64;
 
 /** Bindings x, y. */
-export const cumsum: Kernel<CumsumProblem> = (problem, device) => {
-  const { outer, length, inner, reversed } = problem;
-  require(outer * length * inner > 0, 'cumsum', 'no empty dimension', problem);
-  const n = outer * length * inner;
-  return [
-    launch({
-      name: 'cumsum',
-      bindings: [input('x'), output('y')],
-      uniforms: {
-        lines: u32(outer * inner),
-        length: u32(length),
-        inner: u32(inner),
-        run: u32(ceilDiv(length, LANES)),
-        reversed: u32(reversed ? 1 : 0),
-      },
-      wgsl: /* wgsl */ `
-${linearWorkgroupWgsl}
-var<workgroup> totals: array<f32, ${LANES}>;
-
-/** Where number r of the line is, counted from the end that the sums begin at. */
-fn place(line: u32, r: u32) -> u32 {
-  let index = select(r, params.length - 1u - r, params.reversed == 1u);
-  return (line / params.inner * params.length + index) * params.inner + line % params.inner;
-}
-
-@compute @workgroup_size(${LANES})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-  let line = linear_workgroup(workgroup, workgroups);
-  if (line >= params.lines) { return; }
-  let first = min(lane * params.run, params.length);
-  let end = min(first + params.run, params.length);
-  var total = 0.0;
-  for (var r = first; r < end; r++) { total += x[place(line, r)]; }
-  totals[lane] = total;
-  for (var reach = 1u; reach < ${LANES}u; reach <<= 1u) {
-    workgroupBarrier();
-    var sum = totals[lane];
-    if (lane >= reach) { sum += totals[lane - reach]; }
-    workgroupBarrier();
-    totals[lane] = sum;
-  }
-  workgroupBarrier();
-  var sum = 0.0;
-  if (lane > 0u) { sum = totals[lane - 1u]; }
-  for (var r = first; r < end; r++) {
-    sum += x[place(line, r)];
-    y[place(line, r)] = sum;
-  }
-}`,
-      grid: foldGrid(outer * inner, device),
-      cost: { flops: 2 * n, bytes: 12 * n },
-    }),
-  ];
-};
+export const cumsum = kernelOf<CumsumProblem>('cumsum', checked, [
+  { name: 'scan', fits: () => true, launches: scan },
+  plain(({ outer, length, inner }) => 4 * outer * length * inner, cumsumPlain),
+]);

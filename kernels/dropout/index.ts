@@ -21,7 +21,7 @@ export interface DropoutProblem extends Draw {
 
 /** Bindings x, y, step. */
 export const dropout = pointwise<DropoutProblem>('dropout', ({ n, rate, ...draw }) => {
-  require(n > 0 && rate >= 0 && rate <= 1, 'dropout', 'elements, and a rate from 0 to 1', { n, rate });
+  require(rate >= 0 && rate <= 1, 'dropout', 'a rate from 0 to 1', rate);
   return {
     name: 'dropout',
     n,

@@ -6,7 +6,7 @@
  * Nothing is kept. Gradients are written; `pending` is a gradient that reached x along another path (squeeze-and-excitation).
  * Cost: one addition an element forward; each element is read or written once. `deit kernel global_avg_pool` shows the kernels.
  */
-import { tensorBytes } from '../lib/channels.ts';
+import { tensorBytes, withoutEmpty } from '../lib/channels.ts';
 import type { ChannelShape } from '../lib/channels.ts';
 import { plain } from '../lib/plain.ts';
 import { kernelOf } from '../lib/variant.ts';
@@ -14,7 +14,7 @@ import { forwardByChannel, gradientByChannel } from './by-channel.ts';
 import { forwardPlain, gradientPlain } from './plain.ts';
 
 /** Bindings x, y. */
-export const globalAvgPoolForward = kernelOf<ChannelShape>('global_avg_pool.forward', (shape) => shape, [
+export const globalAvgPoolForward = kernelOf<ChannelShape>('global_avg_pool.forward', withoutEmpty, [
   { name: 'by_channel', fits: () => true, launches: forwardByChannel },
   plain(tensorBytes, forwardPlain),
 ]);
@@ -22,6 +22,6 @@ export const globalAvgPoolForward = kernelOf<ChannelShape>('global_avg_pool.forw
 /** Bindings dy, pending if the problem has it, dx. */
 export const globalAvgPoolGradient = kernelOf<ChannelShape & { pending: boolean }>(
   'global_avg_pool.gradient',
-  (problem) => problem,
+  withoutEmpty,
   [{ name: 'by_channel', fits: () => true, launches: gradientByChannel }, plain(tensorBytes, gradientPlain)],
 );

@@ -43,7 +43,6 @@ export function broadcastSpec(spec: BroadcastSpec): ElementwiseSpec {
     tensors.map(({ shape }) => shape),
   );
   const n = sizes.reduce((product, size) => product * size, 1);
-  require(n > 0, spec.name, 'at least one element', spec.shape);
 
   const split: Binding[] = [];
   const shared: Binding[] = [];

@@ -1,7 +1,7 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { bytesOfElement, inF16 } from './f16-storage.ts';
-import { launch, splitRows, u32 } from './kernel.ts';
+import { launch, require, splitRows, u32 } from './kernel.ts';
 import type { Binding, Launch, Uniforms } from './kernel.ts';
 
 /**
@@ -35,6 +35,13 @@ export function channelLayout({ channels, plane }: ChannelShape): ChannelLayout 
     return { along: 'channels', element: 'vec4f', unit: 'vec4f', units: channels / 4, items: 1 };
   }
   return { along: 'nothing', element: 'f32', unit: 'f32', units: channels, items: plane };
+}
+
+/** The problem itself. Throws `bad-argument` where a dimension is empty. */
+export function withoutEmpty<Problem extends ChannelShape>(problem: Problem): Problem {
+  const { batch, channels, plane } = problem;
+  require(batch > 0 && channels > 0 && plane > 0, 'channels', 'no empty dimension', [batch, channels, plane]);
+  return problem;
 }
 
 /** Bytes of a tensor [batch, channels, plane] in f32. */

@@ -1,7 +1,7 @@
 import { ceilDiv, CPU_LANES, foldGrid, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import { bytesOfElement, inF16 } from './f16-storage.ts';
-import { launch, splitRows, u32 } from './kernel.ts';
+import { launch, require, splitRows, u32 } from './kernel.ts';
 import type { Binding, Cost, Launch, Uniforms } from './kernel.ts';
 import { perInvocation, plain } from './plain.ts';
 import { kernelOf } from './variant.ts';
@@ -118,10 +118,15 @@ export const pointwise = <Problem>(
   id: string,
   spec: (problem: Problem, device: DeviceProfile) => ElementwiseSpec,
 ): VariantKernel<Problem> =>
-  kernelOf<Problem, ElementwiseSpec>(id, spec, [
+  kernelOf<Problem, ElementwiseSpec>(id, (problem, device) => checked(spec(problem, device)), [
     { name: 'strided', fits: () => true, launches: elementwise },
     plain(({ n }) => 4 * n, elementwisePlain),
   ]);
+
+function checked(spec: ElementwiseSpec): ElementwiseSpec {
+  require(spec.n > 0, spec.name, 'at least one element', spec.n);
+  return spec;
+}
 
 /** A constant number of turns, for the compiler to unroll: their loads are then under way together. */
 const gpuLoop = (body: string): string => /* wgsl */ `

@@ -2,6 +2,7 @@
  * What the references share: plain float64, for reading and for tests. References are not part of the published package.
  */
 import type { RowShape } from './row-plan.ts';
+import type { WindowProblem } from './window.ts';
 
 export const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
@@ -42,4 +43,31 @@ export function erf(x: number): number {
     total += term / (2 * n + 1);
   }
   return (Math.sign(x) * 2 * total) / Math.sqrt(Math.PI);
+}
+
+/**
+ * Calls `each` for every window with its number, the indices of its pixels in the images, and how many of its elements lie in the
+ * image or its padding.
+ */
+export function eachWindow(
+  { planes, height, width, kernel, stride, padding, dilation, windows }: WindowProblem,
+  each: (window: number, pixels: number[], padded: number) => void,
+): void {
+  const [down, across] = windows;
+  for (let window = 0; window < planes * down * across; window++) {
+    const top = (Math.floor(window / across) % down) * stride[0] - padding[0];
+    const left = (window % across) * stride[1] - padding[1];
+    const plane = Math.floor(window / across / down);
+    const pixels: number[] = [];
+    let padded = 0;
+    for (let i = 0; i < kernel[0]; i++) {
+      for (let j = 0; j < kernel[1]; j++) {
+        const [row, column] = [top + i * dilation[0], left + j * dilation[1]];
+        if (row < height + padding[0] && column < width + padding[1]) padded++;
+        const isInside = row >= 0 && row < height && column >= 0 && column < width;
+        if (isInside) pixels.push((plane * height + row) * width + column);
+      }
+    }
+    each(window, pixels, padded);
+  }
 }

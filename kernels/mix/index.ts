@@ -9,9 +9,9 @@
  *
  * Cost: two loads and a store an element. `deit kernel mix` shows the kernel.
  */
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
-import { input, launch, output, require, splitRows, u32 } from '../lib/kernel.ts';
+import { input, output, require, splitRows, u32 } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
+import { perInvocation } from '../lib/plain.ts';
 
 export interface MixProblem {
   readonly batch: number;
@@ -20,33 +20,27 @@ export interface MixProblem {
   readonly width: number;
 }
 
-const WORKGROUP = 64;
-
+/** Bindings x, mix, y. One invocation an element. */
 export const mix: Kernel<MixProblem> = (problem, device) => {
   const { batch, channels, height, width } = problem;
   require(batch >= 1 && channels >= 1 && height >= 1 && width >= 1, 'mix', 'positive sizes', problem);
   // The partner may lie anywhere, so x is bound whole; only the result could be split.
   const size = channels * height * width;
   return splitRows(batch, { y: 4 * size }, device, 'mix').map(({ start, rows, ranges }) =>
-    launch({
-      name: 'mix',
-      bindings: [input('x'), input('mix'), output('y')],
-      uniforms: {
-        batch: u32(batch),
-        first: u32(start),
-        elements: u32(rows * size),
-        size: u32(size),
-        height: u32(height),
-        width: u32(width),
-      },
-      ranges,
-      wgsl: /* wgsl */ `
-${linearWorkgroupWgsl}
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-  let i = linear_workgroup(workgroup, workgroups) * ${WORKGROUP}u + lane;
-  if (i >= params.elements) { return; }
+    perInvocation(
+      {
+        name: 'mix',
+        bindings: [input('x'), input('mix'), output('y')],
+        uniforms: {
+          batch: u32(batch),
+          first: u32(start),
+          size: u32(size),
+          height: u32(height),
+          width: u32(width),
+        },
+        ranges,
+        count: rows * size,
+        body: /* wgsl */ `
   let image = params.first + i / params.size;
   let within = i % params.size;
   let own = x[image * params.size + within];
@@ -55,10 +49,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let column = f32(within % params.width);
   let boxed = row >= mix[2] && row < mix[4] && column >= mix[3] && column < mix[5];
   if (mix[0] == 1.0) { y[i] = mix[1] * own + (1.0 - mix[1]) * partner; }
-  else { y[i] = select(own, partner, mix[0] == 2.0 && boxed); }
-}`,
-      grid: foldGrid(ceilDiv(rows * size, WORKGROUP), device),
-      cost: { flops: 3 * rows * size, bytes: 12 * rows * size },
-    }),
+  else { y[i] = select(own, partner, mix[0] == 2.0 && boxed); }`,
+        cost: { flops: 3 * rows * size, bytes: 12 * rows * size },
+      },
+      device,
+    ),
   );
 };

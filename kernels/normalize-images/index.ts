@@ -10,11 +10,12 @@
  *
  * Cost: three bytes read and three floats written a pixel. `deit kernel normalize_images` shows the kernel.
  */
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
-import { input, launch, output, require, splitRows, u32 } from '../lib/kernel.ts';
+import { ceilDiv } from '../lib/device.ts';
+import { input, output, require, splitRows, u32 } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
 import { normalWgsl } from '../lib/normal.ts';
 import { philoxWgsl } from '../lib/philox.ts';
+import { perInvocation } from '../lib/plain.ts';
 import { BOX_WORDS, FILL } from './box.ts';
 
 export interface NormalizeImagesProblem {
@@ -25,30 +26,27 @@ export interface NormalizeImagesProblem {
   readonly boxes: number;
 }
 
-const WORKGROUP = 64;
-
-/** Bindings pixels (u32), table, boxes (u32; unused without boxes), y. */
+/** One invocation a pixel. Bindings pixels (u32), table, boxes (u32; unused without boxes), y. */
 export const normalizeImages: Kernel<NormalizeImagesProblem> = (problem, device) => {
   const { batch, height, width, boxes } = problem;
   require(batch >= 1 && height >= 1 && width >= 1 && boxes >= 0, 'normalizeImages', 'positive sizes', problem);
   const plane = height * width;
   // Bytes of several images share words, so they are bound whole; only the result, four times as large, is split.
   return splitRows(batch, { y: 12 * plane }, device, 'normalizeImages').map(({ start, rows, ranges }) =>
-    launch({
-      name: 'normalize_images',
-      bindings: [input('pixels', 'u32'), input('table'), input('boxes', 'u32'), output('y')],
-      uniforms: {
-        first: u32(start),
-        pixels: u32(rows * plane),
-        words: u32(ceilDiv(3 * batch * plane, 4)),
-        plane: u32(plane),
-        width: u32(width),
-        boxes: u32(boxes),
-      },
-      ranges,
-      unused: boxes === 0 ? ['boxes'] : [],
-      wgsl: /* wgsl */ `
-${linearWorkgroupWgsl}
+    perInvocation(
+      {
+        name: 'normalize_images',
+        bindings: [input('pixels', 'u32'), input('table'), input('boxes', 'u32'), output('y')],
+        uniforms: {
+          first: u32(start),
+          words: u32(ceilDiv(3 * batch * plane, 4)),
+          plane: u32(plane),
+          width: u32(width),
+          boxes: u32(boxes),
+        },
+        ranges,
+        unused: boxes === 0 ? ['boxes'] : [],
+        functions: /* wgsl */ `
 ${philoxWgsl}
 ${normalWgsl}
 /** Draw number n of the stream of the box at word \`at\`; a draw takes two words. */
@@ -75,11 +73,9 @@ fn filled(at: u32, row: u32, column: u32) -> vec3f {
   let n = (row - boxes[at]) * width + column - boxes[at + 1u];
   return vec3f(noise(at, n), noise(at, n + area), noise(at, n + 2u * area));
 }
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-  let i = linear_workgroup(workgroup, workgroups) * ${WORKGROUP}u + lane;
-  if (i >= params.pixels) { return; }
+`,
+        count: rows * plane,
+        body: /* wgsl */ `
   let image = params.first + i / params.plane;
   let within = i % params.plane;
   // The three bytes of a pixel lie in one word or in two.
@@ -101,10 +97,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let place = (i / params.plane) * 3u * params.plane + within;
   y[place] = colour.x;
   y[place + params.plane] = colour.y;
-  y[place + 2u * params.plane] = colour.z;
-}`,
-      grid: foldGrid(ceilDiv(rows * plane, WORKGROUP), device),
-      cost: { flops: 0, bytes: 15 * rows * plane },
-    }),
+  y[place + 2u * params.plane] = colour.z;`,
+        cost: { flops: 0, bytes: 15 * rows * plane },
+      },
+      device,
+    ),
   );
 };

@@ -1,8 +1,9 @@
 /**
- * What an adapter can do at most, arithmetic and memory: other kernels are measured against these two. No gradient. The cost is
- * all there is to them. `deit kernel arithmetic_peak` and `deit kernel bandwidth_peak` show the kernels.
+ * The peak of an adapter's f32 arithmetic and of its memory bandwidth. Other kernels are measured against these two. No gradient.
+ *
+ * Cost: that of the arithmetic and of the copy, since there is nothing else. `deit kernel arithmetic_peak` and `deit kernel bandwidth_peak` show the kernels.
  */
-import { f32, input, launch, output, u32 } from '../lib/kernel.ts';
+import { f32, input, launch, output, require, u32 } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
 import { range } from '../lib/unroll.ts';
 
@@ -23,6 +24,7 @@ export interface ArithmeticProblem {
  * adapter's practical peak of f32 arithmetic, against which other kernels are measured.
  */
 export const arithmeticPeak: Kernel<ArithmeticProblem> = ({ workgroups, rounds }) => {
+  require(workgroups > 0 && rounds > 0, 'arithmetic_peak', 'positive sizes', [workgroups, rounds]);
   const chains = range(CHAINS).map((i) => `x${i}`);
   const invocations = workgroups * WORKGROUP;
   return [
@@ -48,18 +50,21 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 };
 
 /** Memory and no arithmetic: y <- x, both [workgroups * 64 * 4 * vectors], four neighbours an access. */
-export const bandwidthPeak: Kernel<{ workgroups: number; vectors: number }> = ({ workgroups, vectors }) => [
-  launch({
-    name: 'peak.bandwidth',
-    bindings: [input('x', 'vec4f'), output('y', 'vec4f')],
-    uniforms: { vectors: u32(vectors) },
-    wgsl: /* wgsl */ `
+export const bandwidthPeak: Kernel<{ workgroups: number; vectors: number }> = ({ workgroups, vectors }) => {
+  require(workgroups > 0 && vectors > 0, 'bandwidth_peak', 'positive sizes', [workgroups, vectors]);
+  return [
+    launch({
+      name: 'peak.bandwidth',
+      bindings: [input('x', 'vec4f'), output('y', 'vec4f')],
+      uniforms: { vectors: u32(vectors) },
+      wgsl: /* wgsl */ `
 @compute @workgroup_size(${WORKGROUP})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let first = group.x * ${WORKGROUP}u * params.vectors + lane;
   for (var i = 0u; i < params.vectors; i++) { y[first + i * ${WORKGROUP}u] = x[first + i * ${WORKGROUP}u]; }
 }`,
-    grid: [workgroups, 1, 1],
-    cost: { flops: 0, bytes: 2 * 16 * vectors * WORKGROUP * workgroups },
-  }),
-];
+      grid: [workgroups, 1, 1],
+      cost: { flops: 0, bytes: 2 * 16 * vectors * WORKGROUP * workgroups },
+    }),
+  ];
+};

@@ -23,7 +23,7 @@ export const randomUniform = pointwise<RandomFillProblem & { low: number; high: 
   'random_uniform',
   (problem) => {
     const { n, low, high, ...draw } = problem;
-    require(n > 0 && Number.isFinite(high - low), 'randomUniform', 'elements, and finite bounds', { n, low, high });
+    require(Number.isFinite(high - low), 'randomUniform', 'finite bounds', { low, high });
     return {
       name: 'randomUniform',
       n,
@@ -42,11 +42,7 @@ export const randomUniform = pointwise<RandomFillProblem & { low: number; high: 
 /** Bindings y, step. */
 export const randomNormal = pointwise<RandomFillProblem & { mean: number; std: number }>('random_normal', (problem) => {
   const { n, mean, std, ...draw } = problem;
-  require(n > 0 && Number.isFinite(mean) && Number.isFinite(std), 'randomNormal', 'elements, finite mean and std', {
-    n,
-    mean,
-    std,
-  });
+  require(Number.isFinite(mean) && Number.isFinite(std), 'randomNormal', 'finite mean and std', { mean, std });
   return {
     name: 'randomNormal',
     n,

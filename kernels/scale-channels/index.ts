@@ -8,7 +8,7 @@
  * Kept for backward: x and gate. Gradients are written.
  * Cost: 1 FLOP an element forward, 3 backward; memory traffic decides. `deit kernel scale_channels` shows the kernels.
  */
-import { tensorBytes } from '../lib/channels.ts';
+import { tensorBytes, withoutEmpty } from '../lib/channels.ts';
 import type { ChannelShape } from '../lib/channels.ts';
 import { plain } from '../lib/plain.ts';
 import { kernelOf } from '../lib/variant.ts';
@@ -16,13 +16,13 @@ import { forwardByChannel, gradientByChannel } from './by-channel.ts';
 import { forwardPlain, gradientPlain } from './plain.ts';
 
 /** Bindings x, gate, y. */
-export const scaleChannelsForward = kernelOf<ChannelShape>('scale_channels.forward', (shape) => shape, [
+export const scaleChannelsForward = kernelOf<ChannelShape>('scale_channels.forward', withoutEmpty, [
   { name: 'by_channel', fits: () => true, launches: forwardByChannel },
   plain(tensorBytes, forwardPlain),
 ]);
 
 /** Bindings x, gate, dy; dx and dgate are written. */
-export const scaleChannelsGradient = kernelOf<ChannelShape>('scale_channels.gradient', (shape) => shape, [
+export const scaleChannelsGradient = kernelOf<ChannelShape>('scale_channels.gradient', withoutEmpty, [
   { name: 'by_channel', fits: () => true, launches: gradientByChannel },
   plain(tensorBytes, gradientPlain),
 ]);

@@ -42,7 +42,6 @@ export function mergeStrided(dims: StridedProblem['dims']): { size: number; stri
 function addressing({ dims, offset }: StridedProblem, kernel: string) {
   const merged = mergeStrided(dims);
   const n = merged.reduce((product, { size }) => product * size, 1);
-  require(n > 0, kernel, 'at least one element', dims);
   require(merged.length <= MAX_RANK, kernel, `at most ${MAX_RANK} dimensions after merging`, merged);
   const inner = merged[merged.length - 1];
   const vector =
@@ -95,8 +94,13 @@ function gatherSpec(problem: StridedProblem): ElementwiseSpec {
   };
 }
 
+function merged({ dims, offset }: StridedProblem): StridedProblem {
+  require(dims.every(({ size }) => size > 0), 'gather', 'at least one element', dims);
+  return { dims: mergeStrided(dims), offset };
+}
+
 /** Bindings x, y. */
-export const gather = kernelOf<StridedProblem>('gather', ({ dims, offset }) => ({ dims: mergeStrided(dims), offset }), [
+export const gather = kernelOf<StridedProblem>('gather', merged, [
   {
     name: 'transpose',
     fits: (problem, device) => transposeInner(problem, device) !== null,
@@ -145,7 +149,6 @@ export const pad = pointwise<PadProblem>('pad', ({ outer, rows, columns, left, r
   require(Math.min(left, right, top, bottom) >= 0, 'pad', 'no negative padding', { left, right, top, bottom });
   const width = columns + left + right;
   const height = rows + top + bottom;
-  require(outer * width * height > 0, 'pad', 'at least one element', { outer, rows, columns });
   const vector = [columns, left, right].every((size) => size % 4 === 0);
   const unit = vector ? 4 : 1;
   const type = vector ? 'vec4u' : 'u32';

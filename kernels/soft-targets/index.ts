@@ -5,9 +5,9 @@
  *
  * Cost: 3 FLOP a target. `deit kernel soft_targets` shows the kernel.
  */
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
-import { f32, input, launch, output, require, u32 } from '../lib/kernel.ts';
+import { f32, input, output, require, u32 } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
+import { perInvocation } from '../lib/plain.ts';
 
 export interface SoftTargetsProblem {
   readonly batch: number;
@@ -15,33 +15,27 @@ export interface SoftTargetsProblem {
   readonly smoothing: number;
 }
 
-const WORKGROUP = 64;
-
-export const softTargets: Kernel<SoftTargetsProblem> = (problem, device) => {
-  const { batch, classes, smoothing } = problem;
+/** Bindings labels, mix, targets. One invocation a target. */
+export const softTargets: Kernel<SoftTargetsProblem> = ({ batch, classes, smoothing }, device) => {
+  require(batch > 0 && classes > 0, 'soft_targets', 'positive sizes', [batch, classes]);
   require(smoothing >= 0 && smoothing <= 1, 'soft_targets', 'smoothing from 0 to 1', smoothing);
-  return [
-    launch({
+  const kernel = perInvocation(
+    {
       name: 'soft_targets',
       bindings: [input('labels', 'i32'), input('mix'), output('targets')],
       uniforms: { batch: u32(batch), classes: u32(classes), smoothing: f32(smoothing) },
-      wgsl: /* wgsl */ `
-${linearWorkgroupWgsl}
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-  let i = linear_workgroup(workgroup, workgroups) * ${WORKGROUP}u + lane;
-  if (i >= params.batch * params.classes) { return; }
+      count: batch * classes,
+      body: /* wgsl */ `
   let row = i / params.classes;
   let class_index = i32(i % params.classes);
   let off = params.smoothing / f32(params.classes);
   let on = 1.0 - params.smoothing + off;
   let own = select(off, on, labels[row] == class_index);
   let partner = select(off, on, labels[params.batch - 1u - row] == class_index);
-  targets[i] = mix[1] * own + (1.0 - mix[1]) * partner;
-}`,
-      grid: foldGrid(ceilDiv(batch * classes, WORKGROUP), device),
+  targets[i] = mix[1] * own + (1.0 - mix[1]) * partner;`,
       cost: { flops: 3 * batch * classes, bytes: 4 * batch * classes },
-    }),
-  ];
+    },
+    device,
+  );
+  return [kernel];
 };

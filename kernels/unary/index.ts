@@ -3,13 +3,13 @@
  * here, a line in engine/ops/unary.ts, and its declaration in test/cases/operators/unary.json.
  *
  * Shapes: all of n elements, f32. Backward reads what the table says forward keeps (its input x, its output y, or
- * nothing) and writes dx = dy f'(x). Non-finite values follow PyTorch: NaN stays NaN, relu(NaN) included.
+ * nothing) and writes the gradient dx = dy f'(x). Non-finite values follow PyTorch: NaN stays NaN, relu(NaN) included.
  * Source: the derivatives in PyTorch's tools/autograd/derivatives.yaml.
  *
  * Cost: the table's FLOP an element; memory traffic decides. `deit kernel exp` shows the kernels of one of them.
  */
 import { pointwise } from '../lib/elementwise.ts';
-import { input, output, require, u32 } from '../lib/kernel.ts';
+import { input, output, u32 } from '../lib/kernel.ts';
 import { floatBits } from '../lib/broadcast.ts';
 import { expWgsl, expm1Wgsl, isNanWgsl, log1pWgsl, logWgsl, rectified, sinWgsl, tanhWgsl } from '../lib/math.ts';
 
@@ -185,7 +185,6 @@ function parametersOf({ parameters = {}, let: first }: Formula, given?: readonly
 
 /** Bindings x, y. */
 export const unaryForward = pointwise<UnaryProblem>('unary.forward', ({ op, n, parameters }) => {
-  require(n > 0, `${op}.forward`, 'at least one element', n);
   const formula: Formula = unaryFormulas[op];
   const { uniforms, lets } = parametersOf(formula, parameters);
   return {
@@ -201,7 +200,6 @@ export const unaryForward = pointwise<UnaryProblem>('unary.forward', ({ op, n, p
 
 /** Bindings dy_data, kept (unless nothing is kept), dx_data. */
 export const unaryBackward = pointwise<UnaryProblem>('unary.backward', ({ op, n, parameters }) => {
-  require(n > 0, `${op}.backward`, 'at least one element', n);
   const formula: Formula = unaryFormulas[op];
   const { uniforms, lets } = parametersOf(formula, parameters);
   const kept = formula.keeps === null ? [] : [input('kept', 'vec4f')];

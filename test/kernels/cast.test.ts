@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import * as ops from '../../engine/node.ts';
+import { cast } from '../../kernels/cast/index.ts';
+import type { CastType } from '../../kernels/cast/index.ts';
+import { castReference, f16Bits, f16Value } from '../../kernels/cast/reference.ts';
 import { uniform } from '../support/close.ts';
 import { differentiate } from '../support/differentiate.ts';
 import { useEngine } from '../support/engine.ts';
@@ -9,19 +12,27 @@ import { useEngineAs } from '../support/device-profiles.ts';
 const engine = useEngine();
 const withoutF16 = useEngineAs({ f16: false });
 
-/** The f16 bits nearest to a number (ties to even), by the definition of the format. */
-function f16Bits(x: number): number {
-  const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
-  const a = Math.abs(x);
-  if (Number.isNaN(a)) return 0x7e00;
-  if (a >= 65520) return sign | 0x7c00;
-  const exponent = Math.max(-14, Math.floor(Math.log2(a || 2 ** -30)));
-  const spacing = 2 ** (exponent - 10);
-  let steps = Math.round(a / spacing);
-  if (Math.abs(a / spacing - Math.trunc(a / spacing)) === 0.5) steps = 2 * Math.round(a / spacing / 2);
-  // Steps below 1024 are subnormal; at 2048 they carry into the exponent by themselves.
-  return sign | (exponent === -14 ? steps : ((exponent + 14) << 10) + steps);
-}
+describe.each(cast.variants)('cast, variant %s', (variant) => {
+  const own = useEngine({ variant });
+  const given = {
+    f32: [0, 1.9, -1.9, 2.5, -3, 16777217, 1e9, 3e9, -3e9, 5e9, Infinity, -Infinity],
+    i32: [0, 1, -1, 2 ** 31 - 1, -(2 ** 31), 16777217],
+    u32: [0, 1, 2 ** 31, 2 ** 32 - 1, 16777217],
+  };
+
+  it.each(Object.keys(given) as (keyof typeof given)[])('of %s to every type of 32 bits', async (from) => {
+    for (const to of ['f32', 'i32', 'u32'] as const satisfies CastType[]) {
+      if (to === from) continue;
+      const x = own().tensor(given[from], [given[from].length], from);
+      const expected = given[from].map((value) => castReference(from === 'f32' ? Math.fround(value) : value, from, to));
+      // The sign of a zero is not compared.
+      expect(
+        Array.from(await ops.to(x, to).read(), (value) => value + 0),
+        `${from} to ${to}`,
+      ).toEqual(expected.map((value) => value + 0));
+    }
+  });
+});
 
 describe('to', () => {
   it('f32 to f16 and back rounds to the nearest', async ({ skip }) => {
@@ -51,12 +62,7 @@ describe('to', () => {
     const bits = Array.from(await half.read());
     expect(bits).toEqual(Array.from(x, f16Bits));
     const back = await ops.to(half, 'f32').read();
-    const value = (h: number) => {
-      const [e, m] = [(h >> 10) & 31, h & 1023];
-      const magnitude = e === 31 ? Infinity : e === 0 ? m * 2 ** -24 : (1024 + m) * 2 ** (e - 25);
-      return h & 0x8000 ? -magnitude : magnitude;
-    };
-    expect(Array.from(back)).toEqual(bits.map(value));
+    expect(Array.from(back)).toEqual(bits.map(f16Value));
     expect(Array.from(await ops.to(ops.to(engine().tensor([NaN]), 'f16'), 'f32').read())).toEqual([NaN]);
   });
 

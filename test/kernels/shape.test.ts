@@ -2,6 +2,9 @@ import { describe, expect, it } from 'vitest';
 import * as ops from '../../engine/node.ts';
 import { createEngine } from '../../engine/node.ts';
 import type { Tensor } from '../../engine/node.ts';
+import { gather, pad, place } from '../../kernels/shape/index.ts';
+import type { StridedProblem } from '../../kernels/shape/index.ts';
+import { gatherReference, padReference, placeReference } from '../../kernels/shape/reference.ts';
 import { CAT_CASES, PAD_CASES, PERMUTE_CASES, SLICE_CASES } from '../cases/shape.ts';
 import { indices, product, ravel } from '../support/arrays.ts';
 import { expectClose, uniform } from '../support/close.ts';
@@ -9,6 +12,7 @@ import { differentiate } from '../support/differentiate.ts';
 import type { Operand } from '../support/differentiate.ts';
 import { useEngine } from '../support/engine.ts';
 import { useEngineAs } from '../support/device-profiles.ts';
+import { resultOf } from '../support/run-kernel.ts';
 
 const engine = useEngine();
 
@@ -37,6 +41,55 @@ async function expectMoved(
   expect(Array.from(result.y)).toEqual(y);
   gradients.forEach((gradient, i) => expectClose(result.gradients[i], gradient, 1e-6, `gradient ${i}`));
 }
+
+/** Sizes and strides, and the elements of the strided tensor. */
+const strided = (offset: number, ...dims: [size: number, stride: number][]): StridedProblem => ({
+  dims: dims.map(([size, stride]) => ({ size, stride })),
+  offset,
+});
+const STRIDED: readonly { name: string; problem: StridedProblem; elements: number }[] = [
+  { name: 'one element', problem: strided(2, [1, 1]), elements: 3 },
+  { name: 'a run of words', problem: strided(3, [7, 1]), elements: 10 },
+  { name: 'runs of vectors', problem: strided(4, [3, 24], [8, 1]), elements: 64 },
+  { name: 'a transposition in blocks', problem: strided(0, [2, 96], [12, 1], [8, 12]), elements: 192 },
+  { name: 'a transposition of odd sizes', problem: strided(0, [5, 1], [7, 5]), elements: 35 },
+  { name: 'backwards', problem: strided(23, [4, -6], [6, -1]), elements: 24 },
+  { name: 'four dimensions', problem: strided(1, [2, 60], [3, 20], [2, 10], [5, 2]), elements: 120 },
+];
+
+describe.each(gather.variants)('gather, variant %s', (variant) => {
+  it.each(STRIDED)('$name', async ({ problem, elements }) => {
+    if (!gather.has(variant, problem, engine().profile)) return;
+    const x = uniform(elements, 1);
+    const expected = gatherReference(problem, x);
+    const y = await resultOf(engine(), gather, { ...problem, variant }, { x: engine().tensor(x) }, expected.length);
+    expect(y).toEqual(expected);
+  });
+});
+
+describe.each(place.variants)('place, variant %s', (variant) => {
+  it.each(STRIDED)('$name', async ({ problem, elements }) => {
+    const gpu = engine();
+    const x = uniform(product(problem.dims.map(({ size }) => size)), 1);
+    const before = uniform(elements, 2);
+    const y = gpu.tensor(before);
+    gpu.run('test', place, { ...problem, variant }, { x: gpu.tensor(x), y });
+    expect(Array.from(await y.read())).toEqual(placeReference(problem, x, before));
+  });
+});
+
+describe.each(pad.variants)('pad, variant %s', (variant) => {
+  it.each([
+    { outer: 2, rows: 3, columns: 5, left: 1, right: 2, top: 0, bottom: 1 },
+    { outer: 3, rows: 2, columns: 8, left: 4, right: 0, top: 1, bottom: 0 },
+    { outer: 1, rows: 0, columns: 3, left: 1, right: 1, top: 2, bottom: 0 },
+  ])('$rows x $columns', async (problem) => {
+    const x = uniform(problem.outer * problem.rows * problem.columns, 1);
+    const expected = padReference(problem, x);
+    const y = await resultOf(engine(), pad, { ...problem, variant }, { x: engine().tensor(x) }, expected.length);
+    expect(y).toEqual(expected);
+  });
+});
 
 describe('moving elements', () => {
   it.each(PERMUTE_CASES)('permute $shape by $dims', async ({ shape, dims }) => {

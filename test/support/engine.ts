@@ -3,10 +3,10 @@ import { createEngine } from '../../engine/node.ts';
 import type { Engine, EngineOptions, Tensor } from '../../engine/node.ts';
 
 /** One engine for a test file: `const engine = useEngine();`, then `engine()` inside tests. */
-export function useEngine({ seed = 0, debug, memoryBudget }: EngineOptions = {}): () => Engine {
+export function useEngine(options: EngineOptions = {}): () => Engine {
   let engine: Engine | null = null;
   beforeAll(async () => {
-    engine = await createEngine({ seed, debug, memoryBudget });
+    engine = await createEngine({ seed: 0, ...options });
   });
   afterAll(() => engine?.close());
   return () => engine!;

@@ -1,4 +1,4 @@
-import { gradNorm as gradNormKernel, gradNormPartials } from '../../../kernels/optimizer/grad-norm/index.ts';
+import { gradNorm as gradNormKernel } from '../../../kernels/optimizer/grad-norm/index.ts';
 import type { Tensor } from '../../tensor.ts';
 import { formatShape } from '../../tensor-shape.ts';
 import { expectFlat, misfit } from './update.ts';
@@ -13,8 +13,6 @@ export function gradNorm(options: { gradients: Tensor; blocks: Tensor; out?: Ten
   expectFlat('gradNorm', gradients, {}, blocks, null);
   const norm = options.out ?? engine.empty([2]);
   if (norm.size !== 2 && norm.size !== 4) throw misfit('gradNorm', 'out', '[2] or [4]', formatShape(norm.shape));
-  const { first, second } = gradNormPartials({ n: gradients.size });
-  const [partials, partials2] = [engine.empty([first, 2]), engine.empty([second, 2])];
-  engine.run('gradNorm', gradNormKernel, { n: gradients.size }, { gradients, blocks, partials, partials2, norm });
+  engine.run('gradNorm', gradNormKernel, { n: gradients.size }, { gradients, blocks, norm });
   return norm;
 }

@@ -1,6 +1,6 @@
 /**
  * Exponential moving average: average <- decay * average + (1 - decay) * values, in place, both of n elements (a flat
- * buffer or one tensor). 1 - decay is rounded once, on the host: in f32 it would have few digits near decay = 1.
+ * buffer or one tensor). 1 - decay is rounded once, on the host: in f32 it would have few digits near decay = 1. No gradient.
  *
  * Cost: 3 FLOP and 12 bytes an element. `deit kernel ema` shows the kernel.
  */

@@ -1,144 +1,32 @@
 /**
  * Global norm of a flat gradient buffer: norm = [sqrt(sum g^2), number of elements that are NaN or infinite].
  *
- * Three stages of one sum in fixed order, so the result is the same to the bit every time: each invocation sums a strip
- * of 64 vectors; strips of 64 such sums, where there are many, are summed again; one workgroup sums the rest. Lanes of
- * a vector are summed apart, so at most a few hundred terms meet in one accumulator: the error is a few units in the
- * last place. Non-finite elements are found by their exponent bits (compilers may assume that there are none) and left
- * out of the sum; if the sum itself overflows, that counts as one more.
+ * Sums are taken in a fixed order, so the result is the same to the bit every time. Non-finite elements are found by their
+ * exponent bits (compilers may assume that there are none) and left out of the sum; if the sum itself overflows, that counts
+ * as one more.
  *
  * Cost: 2 FLOP an element, which is read once. `deit kernel grad_norm` shows the kernels.
  */
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../../lib/device.ts';
-import type { DeviceProfile } from '../../lib/device.ts';
-import { BLOCK_ELEMENTS, withoutPaddingWgsl } from '../../lib/flat-update.ts';
-import { input, launch, output, require, splitRows, u32 } from '../../lib/kernel.ts';
-import type { Kernel, Launch } from '../../lib/kernel.ts';
+import { BLOCK_ELEMENTS } from '../../lib/flat-update.ts';
+import { require } from '../../lib/kernel.ts';
+import { plain } from '../../lib/plain.ts';
+import { kernelOf } from '../../lib/variant.ts';
+import { gradNormPlain, LONGEST_PLAIN } from './plain.ts';
+import type { GradNormProblem } from './problem.ts';
+import { strips } from './strips.ts';
 
-export interface GradNormProblem {
-  /** Elements of the flat buffer, padding included; a multiple of 64. */
-  readonly n: number;
-}
+export type { GradNormProblem } from './problem.ts';
 
-const WORKGROUP = 64;
-const STRIP = 64;
-/** What one workgroup may sum at the end. */
-const LAST = 8192;
-
-export const gradNormPartials = ({ n }: GradNormProblem): { first: number; second: number } => {
-  // Every chunk of a split buffer may end in a strip that is not full; a chunk has at least 2^16 elements.
-  const first = WORKGROUP * (ceilDiv(n, WORKGROUP * STRIP * 4) + ceilDiv(n, 2 ** 16));
-  return { first, second: ceilDiv(first, STRIP) };
-};
-
-const nonFiniteWgsl = /* wgsl */ `
-fn non_finite(value: vec4f) -> vec4<bool> {
-  return (bitcast<vec4u>(value) & vec4u(0x7f800000u)) == vec4u(0x7f800000u);
-}
-`;
-
-/** Bindings: gradients (flat f32), blocks (lib/flat-update.ts), partials and partials2 (vec2f scratch, see gradNormPartials), norm (2 x f32). */
-export const gradNorm: Kernel<GradNormProblem> = (problem, device) => {
+function checked(problem: GradNormProblem): GradNormProblem {
   const { n } = problem;
   require(n > 0 && n % BLOCK_ELEMENTS === 0, 'grad_norm', 'n is a positive multiple of 64', n);
-  const launches: Launch[] = [];
-  let sums = 0;
-  const chunks = splitRows(n / BLOCK_ELEMENTS, { gradients: BLOCK_ELEMENTS * 4, blocks: 4 }, device, 'grad_norm');
-  for (const { rows, ranges } of chunks) {
-    const vectors = (rows * BLOCK_ELEMENTS) / 4;
-    const workgroups = ceilDiv(vectors, WORKGROUP * STRIP);
-    launches.push(
-      launch({
-        name: 'grad_norm/elements',
-        bindings: [input('gradients', 'vec4f'), input('blocks', 'u32'), output('partials', 'vec2f')],
-        uniforms: { vectors: u32(vectors), workgroups: u32(workgroups), first: u32(sums) },
-        ranges,
-        wgsl: /* wgsl */ `
-${linearWorkgroupWgsl}
-${withoutPaddingWgsl}
-${nonFiniteWgsl}
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-  let w = linear_workgroup(workgroup, workgroups);
-  if (w >= params.workgroups) { return; }
-  var sum = vec4f(0);
-  var count = vec4f(0);
-  for (var v = 0u; v < ${STRIP}u; v++) {
-    let i = (w * ${STRIP}u + v) * ${WORKGROUP}u + lane;
-    if (i < params.vectors) {
-      let g = without_padding(gradients[i], i, blocks[i / 16u]);
-      let bad = non_finite(g);
-      let finite = select(g, vec4f(0), bad);
-      sum += finite * finite;
-      count += select(vec4f(0), vec4f(1), bad);
-    }
-  }
-  partials[params.first + w * ${WORKGROUP}u + lane] =
-    vec2f((sum.x + sum.y) + (sum.z + sum.w), (count.x + count.y) + (count.z + count.w));
-}`,
-        grid: foldGrid(workgroups, device),
-        cost: { flops: 2 * rows * BLOCK_ELEMENTS, bytes: rows * BLOCK_ELEMENTS * 4 },
-      }),
-    );
-    sums += workgroups * WORKGROUP;
-  }
-  require(sums <=
-    gradNormPartials(problem).first, 'grad_norm', 'chunks of at least 2^16 elements', device.maxBindingSize);
-  if (sums > LAST) {
-    launches.push(middle(sums, device));
-    sums = ceilDiv(sums, STRIP);
-    launches.push(last(sums, 'partials2'));
-  } else launches.push(last(sums, 'partials'));
-  return launches;
-};
-
-function middle(count: number, device: DeviceProfile): Launch {
-  const strips = ceilDiv(count, STRIP);
-  return launch({
-    name: 'grad_norm/partials',
-    bindings: [input('partials', 'vec2f'), output('partials2', 'vec2f')],
-    uniforms: { count: u32(count), strips: u32(strips) },
-    wgsl: /* wgsl */ `
-${linearWorkgroupWgsl}
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-  let strip = linear_workgroup(workgroup, workgroups) * ${WORKGROUP}u + lane;
-  if (strip >= params.strips) { return; }
-  var sum = vec2f(0);
-  for (var i = strip; i < params.count; i += params.strips) { sum += partials[i]; }
-  partials2[strip] = sum;
-}`,
-    grid: foldGrid(ceilDiv(strips, WORKGROUP), device),
-    cost: { flops: count, bytes: count * 8 },
-  });
+  return problem;
 }
 
-function last(count: number, from: 'partials' | 'partials2'): Launch {
-  return launch({
-    name: 'grad_norm/norm',
-    bindings: [input(from, 'vec2f'), output('norm')],
-    uniforms: { count: u32(count) },
-    wgsl: /* wgsl */ `
-var<workgroup> shared_sums: array<vec2f, ${WORKGROUP}>;
-@compute @workgroup_size(${WORKGROUP})
-fn main(@builtin(local_invocation_index) lane: u32) {
-  var sum = vec2f(0);
-  for (var i = lane; i < params.count; i += ${WORKGROUP}u) { sum += ${from}[i]; }
-  shared_sums[lane] = sum;
-  for (var step = ${WORKGROUP / 2}u; step > 0u; step >>= 1u) {
-    workgroupBarrier();
-    if (lane < step) { shared_sums[lane] += shared_sums[lane + step]; }
-  }
-  if (lane == 0u) {
-    let total = shared_sums[0];
-    let overflow = (bitcast<u32>(total.x) & 0x7f800000u) == 0x7f800000u;
-    norm[0] = select(sqrt(total.x), 3.402823466e38, overflow);
-    norm[1] = total.y + select(0.0, 1.0, overflow);
-  }
-}`,
-    grid: [1, 1, 1],
-    cost: { flops: count, bytes: count * 8 },
-  });
-}
+const plainVariant = plain<GradNormProblem>(({ n }) => 4 * n, gradNormPlain);
+
+/** Bindings: gradients (flat f32), blocks (lib/flat-update.ts), norm (2 x f32). */
+export const gradNorm = kernelOf<GradNormProblem>('grad_norm', checked, [
+  { name: 'strips', fits: () => true, launches: strips },
+  { ...plainVariant, fits: (problem, device) => problem.n <= LONGEST_PLAIN && plainVariant.fits(problem, device) },
+]);

@@ -1,0 +1,6 @@
+export interface CumsumProblem {
+  outer: number;
+  length: number;
+  inner: number;
+  reversed: boolean;
+}

@@ -1,0 +1,4 @@
+export interface GradNormProblem {
+  /** Elements of the flat buffer, padding included; a multiple of 64. */
+  readonly n: number;
+}

@@ -1,0 +1,6 @@
+export interface SortProblem {
+  outer: number;
+  length: number;
+  inner: number;
+  descending: boolean;
+}
