@@ -1,7 +1,7 @@
 import { f32, input, launch, output } from '../../engine/index.ts';
 import type { Engine, Kernel } from '../../engine/index.ts';
 import type { Communicator } from '../parallel/communicator.ts';
-import { cardOf, findCards } from '../parallel/node/cards.ts';
+import { INSTALL_LAYER, canChooseCards, cardOf, findCards, takeCard } from '../parallel/node/cards.ts';
 import type { Card } from '../parallel/node/cards.ts';
 import { checkMpi, timeSum } from '../parallel/node/check.ts';
 import type { MpiCheck } from '../parallel/node/check.ts';
@@ -34,7 +34,8 @@ export interface DoctorReport {
   dispatch: { ok: boolean; firstMs: number; roundTripMs: number };
   node: string;
   platform: string;
-  cards: readonly Card[];
+  /** With the value of DRI_PRIME by which the local rank of the same number takes its card; null: what is found first. */
+  cards: readonly (Card & { readonly choice: string | null })[];
   mpi: MpiCheck;
   /** Over all ranks; null in one process. */
   sum: { ranks: number; bytes: number; seconds: number } | null;
@@ -47,8 +48,10 @@ export const doctor = (options: DoctorOptions): Promise<void> =>
 async function doctorOn(ranks: Communicator, options: DoctorOptions): Promise<void> {
   const sum = ranks.size > 1 ? { ranks: ranks.size, ...(await timeSum(ranks)) } : null;
   const quiet = ranks.rank > 0;
+  const cards = findCards().map((card, localRank, all) => ({ ...card, choice: cardOf(localRank, all) }));
+  takeCard(ranks);
   await withEngine({ ...options, quiet }, async (engine, say) => {
-    const report: DoctorReport = { ...(await examine(engine)), cards: findCards(), mpi: await checkMpi(), sum };
+    const report: DoctorReport = { ...(await examine(engine)), cards, mpi: await checkMpi(), sum };
     const { adapter, limits, dispatch } = report;
     const rows: [string, string][] = [
       ['node', `${report.node} on ${report.platform}`],
@@ -71,12 +74,16 @@ async function doctorOn(ranks: Communicator, options: DoctorOptions): Promise<vo
 
 /** What a training on several ranks would use here. */
 function clusterRows({ cards, mpi, sum }: DoctorReport): [string, string][] {
-  const chosen = cards.map((_, localRank) => cardOf(localRank, cards));
-  const take = (card: string | null): string => card ?? 'what is found first';
+  const take = (choice: string | null): string =>
+    choice === null
+      ? 'what is found first'
+      : canChooseCards()
+        ? `DRI_PRIME=${choice}`
+        : `what is found first: ${INSTALL_LAYER}`;
   const rate = sum && `${(1000 * sum.seconds).toFixed(1)} ms, ${(sum.bytes / sum.seconds / 1e9).toFixed(2)} GB/s`;
   return [
     ['GPUs', cards.map(({ address, model }) => `${address} (${model})`).join(', ') || 'none on the PCI bus'],
-    ...chosen.map((card, localRank): [string, string] => [`local rank ${localRank}`, take(card)]),
+    ...cards.map(({ choice }, localRank): [string, string] => [`local rank ${localRank}`, take(choice)]),
     ['MPI library', mpi.library ? `${mpi.library}, by its ${mpi.abi} interface` : 'none'],
     ['MPI launcher', mpi.launcher ?? 'none'],
     ...(mpi.problem === null ? [] : [['MPI', mpi.problem] as [string, string]]),

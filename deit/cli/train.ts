@@ -8,7 +8,7 @@ import type { TrainResult } from '../train/node/training-run.ts';
 import { microBatch } from '../train/setup.ts';
 import { openRunOver } from './open-run.ts';
 import { formatDuration, percent, tell as tellTerminal } from './progress.ts';
-import { cardOf, findCards } from '../parallel/node/cards.ts';
+import { cardAdvice, takeCard } from '../parallel/node/cards.ts';
 import { describeTimes } from '../parallel/rank-times.ts';
 import { bindingAdvice, onRanks } from './ranks.ts';
 import type { FindLrCommand } from './find-lr.ts';
@@ -47,11 +47,8 @@ async function trainOn(ranks: Communicator, options: TrainOptions): Promise<void
       tell(`  ${section}: ${shown.join('  ')}`);
     }
     if (ranks.size > 1) tell(describeRanks(ranks, recipe));
-    const advice = bindingAdvice(ranks);
-    if (advice) tell(advice);
-    const card = ranks.size > 1 ? cardOf(ranks.localRank, findCards()) : null;
-    // Read where the adapters are first looked for.
-    if (card) process.env.DRI_PRIME = card;
+    for (const advice of [bindingAdvice(ranks), cardAdvice(ranks)]) if (advice) tell(advice);
+    takeCard(ranks);
     const { signal } = stop;
     const result = await runTraining(opened, {
       ranks,

@@ -1,6 +1,7 @@
 /** Node only. Which of several GPUs of a machine a rank computes on. */
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Communicator } from '../communicator.ts';
 
 /** A GPU by its place on the PCI bus. */
 export interface Card {
@@ -49,3 +50,25 @@ export function cardOf(
   // The exclamation mark hides all others: the first adapter that is found is this one.
   return `pci-${usable[localRank % usable.length].address.replace(/[:.]/g, '_')}!`;
 }
+
+/** Has this rank compute on its card: to be called before adapters are first looked for. */
+export function takeCard({ size, localRank }: Pick<Communicator, 'size' | 'localRank'>, root = '/'): void {
+  const card = size > 1 ? cardOf(localRank, findCards(root)) : null;
+  if (card) process.env.DRI_PRIME = card;
+}
+
+/** Where Vulkan's loader looks for layers that are always on. */
+const LAYERS = ['usr/share', 'usr/local/share', 'etc', 'usr/etc'];
+
+/** Whether Mesa's layer is there, which heeds DRI_PRIME, whatever the driver. */
+export const canChooseCards = (root = '/'): boolean =>
+  LAYERS.some((folder) => existsSync(join(root, folder, 'vulkan/implicit_layer.d/VkLayer_MESA_device_select.json')));
+
+/** Says so where the ranks of this machine would all compute on one of several identical cards. */
+export function cardAdvice({ localSize }: Pick<Communicator, 'localSize'>, root = '/'): string | null {
+  if (localSize === 1 || cardOf(0, findCards(root)) === null || canChooseCards(root)) return null;
+  return `all ${localSize} ranks of this machine may take the same one of its GPUs: ${INSTALL_LAYER}`;
+}
+
+export const INSTALL_LAYER =
+  'install the layer that chooses by DRI_PRIME (Debian: apt-get install mesa-vulkan-drivers), or give each task one visible GPU';
