@@ -16,25 +16,28 @@ import type { Allocation, Kernel, Launch } from './kernel.ts';
  */
 export type Use = 'default' | 'tuned' | 'named';
 
-export interface Variant<Problem> {
+export interface Choice<Problem> {
   /** Within the array. Tuning caches and checkpoints record it. */
   readonly name: string;
   /** Whether it gives the result of the problem on the device. */
   readonly fits: (problem: Problem, device: DeviceProfile) => boolean;
   /** 'default' if left out. */
   readonly use?: (problem: Problem, device: DeviceProfile) => Use;
+}
+
+export interface Variant<Problem> extends Choice<Problem> {
   /** Scratch memory is declared in the launches: see `LaunchSpec.workspace`. */
   readonly launches: (problem: Problem, device: DeviceProfile) => Launch[];
 }
 
 /** The variant called `wanted`, or the first that fits and is a default. Throws `bad-argument` if there is none. */
-export function choose<Problem>(
-  variants: readonly Variant<Problem>[],
+export function choose<Problem, Kind extends Choice<Problem>>(
+  variants: readonly Kind[],
   problem: Problem,
   device: DeviceProfile,
   wanted?: string,
   kernel?: string,
-): Variant<Problem> {
+): Kind {
   const chosen = variants.find(
     (variant) =>
       (wanted === undefined || variant.name === wanted) &&
@@ -66,7 +69,7 @@ export function candidates<Problem>(
 }
 
 /** When a variant that fits is used. */
-export const useOf = <Problem>(variant: Variant<Problem>, problem: Problem, device: DeviceProfile): Use =>
+export const useOf = <Problem>(variant: Choice<Problem>, problem: Problem, device: DeviceProfile): Use =>
   variant.use?.(problem, device) ?? 'default';
 
 /** The problem of a kernel with variants may name the one to use. */

@@ -7,7 +7,8 @@
  * it comes out as in PyTorch's amax, and in a subgroup too.
  *
  * Where there are few results for long sums, `reduce` is cut into segments, one more stage sums those, and so on; the
- * partial results live in scratch memory, `partial0` and `partial1`.
+ * partial results live in scratch memory, `partial0` and `partial1`. A variant names the access of the first stage, which
+ * reads x; each later stage takes the first access that fits.
  *
  * Gradients are in backward.ts. Cost: one FLOP an element, which is read once. `deit kernel sum` and `deit kernel amax` show the kernels.
  */
@@ -17,11 +18,12 @@ import { DeitError } from '../lib/errors.ts';
 import { bind, require } from '../lib/kernel.ts';
 import type { Kernel, Launch } from '../lib/kernel.ts';
 import { plain } from '../lib/plain.ts';
-import { kernelOf } from '../lib/variant.ts';
+import { choose, kernelOf } from '../lib/variant.ts';
+import type { Variant } from '../lib/variant.ts';
 import { LONGEST_PLAIN, reducePlain } from './plain.ts';
-import { rowStage } from './row.ts';
-import { serialStage } from './serial.ts';
-import { rowLanes } from './stage.ts';
+import { row } from './row.ts';
+import { along, columns, strided } from './serial.ts';
+import { stageBytes } from './stage.ts';
 import type { Access, ReduceProblem, Stage } from './stage.ts';
 
 export { spread, tieGradient, tieMask } from './backward.ts';
@@ -47,29 +49,28 @@ const tooLarge = (bytes: number, device: DeviceProfile): DeitError =>
     fix: 'use a smaller batch',
   });
 
-/** The choice of variant, and the stages that a reduction takes. */
-export function reduceStages(problem: ReduceProblem, device: DeviceProfile): Stage[] {
-  const { outer, inner } = problem;
+/** In order of preference. */
+const ACCESSES: readonly Access[] = [row, columns, along, strided];
+
+/** The stages of a reduction whose first is of this access; the others are of the first that fits. */
+function stagesOf(problem: ReduceProblem, first: Access, device: DeviceProfile): Stage[] {
+  const { op, outer, inner } = problem;
   const stages: Stage[] = [];
   let reduce = problem.reduce;
   do {
-    const element = problem.f16 && stages.length === 0 ? 2 : 4;
-    const bytes = outer * reduce * inner * element;
+    const own = { op, outer, reduce, inner, f16: problem.f16 && stages.length === 0 };
+    const bytes = stageBytes(own);
     const oversize = bytes > device.maxBindingSize;
-    let access: Access = 'strided';
-    if (inner > 1) access = inner % 4 === 0 ? 'columns' : 'strided';
-    else if (!device.cpu && reduce >= 32 && !oversize) access = 'row';
-    else if (reduce % 4 === 0) access = 'along';
-    const lanes = rowLanes(device);
-    const vectorWidth = access === 'along' ? 4 : access === 'row' ? lanes : 1;
-    const results = (outer * inner) / (access === 'columns' ? 4 : 1);
-    const parallel = (device.cpu ? 256 : 16_384) / (access === 'row' ? lanes : 1);
-    const loads = ceilDiv(reduce, vectorWidth);
+    const access = stages.length === 0 ? first : choose(ACCESSES, own, device);
+    const load = access.load(device);
+    const results = (outer * inner) / access.results;
+    const parallel = (device.cpu ? 256 : 16_384) / access.lanes(device);
+    const loads = ceilDiv(reduce, load);
     let wanted = Math.max(ceilDiv(loads, LONGEST), Math.min(ceilDiv(parallel, results), ceilDiv(loads, SHORTEST)));
     // One outer index whose bytes exceed a binding is split between segments, at offsets that are aligned on both sides.
     if (oversize && outer === 1)
-      wanted = Math.max(wanted, ceilDiv(2 * bytes * alignedRows(inner * element), device.maxBindingSize));
-    const segment = ceilDiv(ceilDiv(reduce, wanted), vectorWidth) * vectorWidth;
+      wanted = Math.max(wanted, ceilDiv(2 * bytes * alignedRows(inner * (own.f16 ? 2 : 4)), device.maxBindingSize));
+    const segment = ceilDiv(ceilDiv(reduce, wanted), load) * load;
     const segments = ceilDiv(reduce, segment);
     if (oversize && segments === reduce && reduce > 1) throw tooLarge(bytes, device);
     stages.push({ access, outer, reduce, inner, segment, segments });
@@ -92,23 +93,27 @@ function checked(problem: ReduceProblem): ReduceProblem {
   return problem;
 }
 
-function inStages(problem: ReduceProblem, device: DeviceProfile): Launch[] {
+function inStages(problem: ReduceProblem, first: Access, device: DeviceProfile): Launch[] {
   const { op, divisor = 1, f16 = false } = problem;
-  const stages = reduceStages(problem, device);
+  const stages = stagesOf(problem, first, device);
   return stages.flatMap((stage, i) => {
     const from = i === 0 ? 'x' : `partial${(i - 1) % 2}`;
     const last = i === stages.length - 1;
     const to = last ? 'y' : `partial${i % 2}`;
     const finish = last && op === 'sum';
-    const serial = stage.access === 'row' ? rowStage : serialStage;
-    const launches = serial(op, stage, { from, to, f16: f16 && i === 0 }, finish ? divisor : 1, device);
+    const launches = stage.access.launches(op, stage, { from, to, f16: f16 && i === 0 }, finish ? divisor : 1, device);
     return last ? launches : bind(launches, {}, partialResults(stages[i % 2], to));
   });
 }
 
 /** Bindings x and y. */
 export const reduce = kernelOf<ReduceProblem>('reduce', checked, [
-  { name: 'stages', fits: () => true, launches: inStages },
+  ...ACCESSES.map((access): Variant<ReduceProblem> => ({
+    name: access.name,
+    fits: access.fits,
+    use: access.use,
+    launches: (problem, device) => inStages(problem, access, device),
+  })),
   {
     ...plain(bytesOf, reducePlain),
     // Longer sums would drift.

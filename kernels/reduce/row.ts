@@ -3,11 +3,21 @@ import type { DeviceProfile } from '../lib/device.ts';
 import { inF16 } from '../lib/f16-storage.ts';
 import { f32, input, launch, output, splitRows, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
-import { BLOCK, monoids, rowLanes } from './stage.ts';
-import type { Ends, Monoid, ReduceProblem, Stage } from './stage.ts';
+import { BLOCK, monoids, rowLanes, stageBytes } from './stage.ts';
+import type { Access, Ends, Monoid, ReduceProblem, Stage } from './stage.ts';
 
-/** One workgroup reduces one segment of a row of neighbouring elements. */
-export function rowStage(
+/** One workgroup a result: it reduces one segment of a row of neighbouring elements. */
+export const row: Access = {
+  name: 'row',
+  fits: (problem, device) => problem.inner === 1 && stageBytes(problem) <= device.maxBindingSize,
+  use: ({ reduce }, device) => (device.cpu || reduce < 32 ? 'named' : 'default'),
+  load: rowLanes,
+  results: 1,
+  lanes: rowLanes,
+  launches: rowStage,
+};
+
+function rowStage(
   op: ReduceProblem['op'],
   stage: Stage,
   { from, to, f16 }: Ends,

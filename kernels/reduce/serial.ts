@@ -4,10 +4,36 @@ import { inF16 } from '../lib/f16-storage.ts';
 import { f32, input, launch, output, splitRows, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { BLOCK, monoids, WORKGROUP } from './stage.ts';
-import type { Ends, ReduceProblem, Stage } from './stage.ts';
+import type { Access, Ends, ReduceProblem, Stage } from './stage.ts';
 
-/** One invocation reduces one segment of one output (four, for 'columns'). */
-export function serialStage(
+/** How one invocation reads and writes. */
+interface Serial {
+  /** Elements of its row in one load. */
+  readonly load: 1 | 4;
+  /** Neighbouring results. */
+  readonly results: 1 | 4;
+}
+
+/** One invocation reduces one segment of one result, or of four. */
+const serial = (name: string, fits: Access['fits'], { load, results }: Serial): Access => ({
+  name,
+  fits,
+  load: () => load,
+  results,
+  lanes: () => 1,
+  launches: (...args) => serialStage(name, { load, results }, ...args),
+});
+
+/** One invocation four neighbouring results. */
+export const columns = serial('columns', ({ inner }) => inner > 1 && inner % 4 === 0, { load: 1, results: 4 });
+/** One invocation a result, its elements neighbours, four a load. */
+export const along = serial('along', ({ inner, reduce }) => inner === 1 && reduce % 4 === 0, { load: 4, results: 1 });
+/** One invocation a result, its elements `inner` apart. */
+export const strided = serial('strided', () => true, { load: 1, results: 1 });
+
+function serialStage(
+  name: string,
+  { load: width, results: neighbours }: Serial,
   op: ReduceProblem['op'],
   stage: Stage,
   { from, to, f16 }: Ends,
@@ -15,10 +41,9 @@ export function serialStage(
   device: DeviceProfile,
 ): Launch[] {
   const monoid = monoids[op];
-  const { access, outer, reduce: length, inner, segment, segments } = stage;
-  const vectorIn = access !== 'strided';
-  const vectorOut = access === 'columns';
-  const width = access === 'along' ? 4 : 1;
+  const { outer, reduce: length, inner, segment, segments } = stage;
+  const vectorOut = neighbours === 4;
+  const vectorIn = vectorOut || width === 4;
   // A binding too large for the device: launches over runs of outer, or of segments where there is one outer.
   const bySegments = outer === 1;
   const perRow = bySegments ? inner : segments * inner;
@@ -27,29 +52,29 @@ export function serialStage(
     [from]: (bySegments ? segment : length) * inner * (f16 ? 2 : 4),
     ...(whole ? {} : { [to]: perRow * 4 }),
   };
-  const columns = vectorOut ? inner / 4 : inner;
+  const columnCount = inner / neighbours;
   const value = monoid.load(`${from}[at + r * params.columns]`, vectorIn);
   const accumulator = vectorIn ? monoid.vector : monoid.scalar;
   const total =
-    access === 'along'
+    width === 4
       ? monoid.combine(`(${monoid.combine('total.x', 'total.y')})`, `(${monoid.combine('total.z', 'total.w')})`)
       : 'total';
   const launches = splitRows(bySegments ? segments : outer, bytes, device, `${op}.reduce`).map(
     ({ start, rows, ranges }) => {
       const chunkLength = bySegments ? Math.min(length - start * segment, rows * segment) : length;
       const chunkSegments = bySegments ? rows : segments;
-      const results = (bySegments ? 1 : rows) * chunkSegments * columns;
+      const results = (bySegments ? 1 : rows) * chunkSegments * columnCount;
       const elements = (bySegments ? 1 : rows) * chunkLength * inner;
       return launch({
-        name: `${op}.reduce/${access}`,
+        name: `${op}.reduce/${name}`,
         bindings: [
           input(from, vectorIn ? monoid.vector : monoid.scalar),
           output(to, vectorOut ? monoid.vector : monoid.scalar),
         ],
         uniforms: {
           results: u32(results),
-          first_result: u32(whole ? (start * perRow) / (vectorOut ? 4 : 1) : 0),
-          columns: u32(columns),
+          first_result: u32(whole ? (start * perRow) / neighbours : 0),
+          columns: u32(columnCount),
           length: u32(chunkLength / width),
           segment: u32(segment / width),
           segments: u32(chunkSegments),
@@ -81,7 +106,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   ${to}[result + params.first_result] = ${monoid.store(total, vectorOut)};
 }`,
         grid: foldGrid(ceilDiv(results, WORKGROUP), device),
-        cost: { flops: elements, bytes: 4 * (elements + results * (vectorOut ? 4 : 1)) },
+        cost: { flops: elements, bytes: 4 * (elements + results * neighbours) },
       });
     },
   );

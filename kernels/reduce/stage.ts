@@ -1,6 +1,8 @@
 /* What the kernels of a reduction share: the problem, one stage of it, and how elements combine. */
 import type { DeviceProfile } from '../lib/device.ts';
+import type { Launch } from '../lib/kernel.ts';
 import { orderWgsl } from '../lib/math.ts';
+import type { Choice } from '../lib/variant.ts';
 
 export interface ReduceProblem {
   op: 'sum' | 'amax';
@@ -13,15 +15,25 @@ export interface ReduceProblem {
   f16?: boolean;
 }
 
-export type Access =
-  /** One invocation an output, its elements `inner` apart. */
-  | 'strided'
-  /** One invocation four neighbouring outputs. */
-  | 'columns'
-  /** One invocation an output, its elements neighbours, four a load. */
-  | 'along'
-  /** One workgroup an output, its elements neighbours. */
-  | 'row';
+/** A reduction that one stage begins: the whole problem, or the partial results of the stage before. */
+export type StageProblem = Omit<ReduceProblem, 'divisor'>;
+
+/** How invocations share out the elements of a stage. */
+export interface Access extends Choice<StageProblem> {
+  /** Elements of a segment that are loaded at once: by one invocation, or by a workgroup. */
+  readonly load: (device: DeviceProfile) => number;
+  /** Neighbouring results of one invocation. */
+  readonly results: number;
+  /** Invocations of one result. */
+  readonly lanes: (device: DeviceProfile) => number;
+  readonly launches: (
+    op: ReduceProblem['op'],
+    stage: Stage,
+    ends: Ends,
+    divisor: number,
+    device: DeviceProfile,
+  ) => Launch[];
+}
 
 export interface Stage {
   readonly access: Access;
@@ -75,6 +87,10 @@ export const monoids: Record<ReduceProblem['op'], Monoid> = {
     store: (value, vector) => `unorder${vector ? '4' : ''}(${value})`,
   },
 };
+
+/** Bytes of what a stage reads. */
+export const stageBytes = ({ outer, reduce, inner, f16 }: StageProblem): number =>
+  (f16 ? 2 : 4) * outer * reduce * inner;
 
 /** Loads of one accumulator before it is added to the next. */
 export const BLOCK = 16;

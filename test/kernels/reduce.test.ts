@@ -1,7 +1,7 @@
 /** @module-tag slow */
 import { describe, expect, it } from 'vitest';
 import * as ops from '../../engine/node.ts';
-import { columnSum } from '../../kernels/reduce/index.ts';
+import { columnSum, reduce } from '../../kernels/reduce/index.ts';
 import { reduceReference } from '../../kernels/reduce/reference.ts';
 import { REDUCE_CASES } from '../cases/reduce.ts';
 import { indices, product, ravel } from '../support/arrays.ts';
@@ -9,6 +9,7 @@ import { expectClose, uniform } from '../support/close.ts';
 import { differentiate } from '../support/differentiate.ts';
 import { useEngine } from '../support/engine.ts';
 import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
+import { resultOf } from '../support/run-kernel.ts';
 
 const engine = useEngine();
 
@@ -106,6 +107,26 @@ describe.each(PROFILES)('reductions on $name', ({ claims, variant }) => {
     expect(Array.from(await ops.amax(device().tensor(x, [40, 3]), 0).read())).toEqual(
       [0, 1, 2].map((c) => [...x].filter((_, i) => i % 3 === c).reduce((a, b) => (b > a || Number.isNaN(b) ? b : a))),
     );
+  });
+});
+
+describe.each(reduce.variants)('reduction, variant %s', (variant) => {
+  it.each([
+    { outer: 3, reduce: 700, inner: 1 },
+    { outer: 1, reduce: 20_000, inner: 1 },
+    { outer: 5, reduce: 33, inner: 7 },
+    { outer: 1, reduce: 6000, inner: 12 },
+  ])('$outer x $reduce x $inner, where it fits', async (sizes) => {
+    const { outer, reduce: width, inner } = sizes;
+    // Small integers: their sums are exact.
+    const x = uniform(outer * width * inner, 4, 8).map(Math.round);
+    for (const op of ['sum', 'amax'] as const) {
+      const problem = { op, ...sizes };
+      if (!reduce.has(variant, problem, engine().profile)) continue;
+      const operands = { x: engine().tensor(x) };
+      const y = await resultOf(engine(), reduce, { ...problem, variant }, operands, outer * inner);
+      expect(y, op).toEqual(Array.from(reduceReference(problem, x, new Float64Array(outer * inner)).y));
+    }
   });
 });
 

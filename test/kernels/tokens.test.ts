@@ -44,8 +44,8 @@ function reference(problem: Case) {
 // One addition, and sums of at most five terms: a few roundings of 6e-8.
 const TOLERANCE = 2e-7;
 
-describe('assembleTokens', () => {
-  const engine = useEngine();
+describe.each(assembleKernel.variants)('assembleTokens, variant %s', (variant) => {
+  const engine = useEngine({ variant });
 
   it.each(cases)('is the formula, and so are its gradients: %o', async (problem) => {
     const { given, tokens, ...expected } = reference(problem);
