@@ -44,7 +44,7 @@ export async function soak({ folder, count, say }: DrillOptions): Promise<string
       seconds: performance.now() / 1000,
     };
   };
-  // 150 steps an epoch: evaluated every hundredth step, as checkpoints are written.
+  // 150 steps per epoch: evaluated every hundredth step, as checkpoints are written.
   const overrides = {
     ...smallOverrides(),
     'data.accumulate': 1,

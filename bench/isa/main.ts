@@ -97,7 +97,7 @@ interface Report {
   readonly times: readonly StepTime[];
 }
 
-/** A line a kernel, so that two versions can be compared line by line. */
+/** A line per kernel, so that two versions can be compared line by line. */
 function write({ date, compiler, batch, report, times }: Report): void {
   const folder = new URL('../results/', import.meta.url).pathname;
   mkdirSync(folder, { recursive: true });

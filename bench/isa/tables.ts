@@ -62,7 +62,7 @@ const COLUMNS: readonly (readonly [string, readonly Kind[]])[] = [
 
 const HEAD = `${'kernel'.padEnd(46)} VGPR spill scratch    LDS waves instr | loop ${COLUMNS.map(([name]) => name.padStart(6)).join(' ')} | of vector, of issue, WMMA, bound %`;
 
-/** The table of one card: a line a kernel; `loop` and what follows is the innermost loop with most arithmetic. */
+/** The table of one card: a line per kernel; `loop` and what follows is the innermost loop with most arithmetic. */
 export function kernelTable(rows: readonly Row[]): string {
   const line = (row: Row): string => {
     const of = (kinds: readonly Kind[]): number => kinds.reduce((sum, kind) => sum + (row.loop?.[kind] ?? 0), 0);

@@ -1,5 +1,5 @@
 /**
- * A whole training run, with checkpoints and metrics, of a student and a teacher of one's own.
+ * A whole training run, with checkpoints and metrics, with your own student and teacher.
  * Run it: npx tsx deit/examples/custom-run.ts FOLDER [steps]
  */
 import { createEngine, globalAvgPool } from '../../engine/node.ts';

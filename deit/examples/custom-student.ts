@@ -1,5 +1,5 @@
 /**
- * Distillation of a student of one's own: a small convolutional network learns from a RegNetY that is trained here first.
+ * Distillation of your own student: a small convolutional network learns from a RegNetY that is trained here first.
  * Run it: npx tsx deit/examples/custom-student.ts [steps]
  */
 import { createEngine, globalAvgPool } from '../../engine/node.ts';
@@ -12,7 +12,7 @@ import type { Classifier, Distillation, Logits } from '../node.ts';
 const STEPS = Number(process.argv[2] ?? 60);
 
 /** Three convolutions of stride 2 with batch norm and ReLU, average pooling, a linear head. */
-class ConvNet extends Module implements Classifier {
+class StudentNet extends Module implements Classifier {
   readonly distilled = false;
   precision = 'f32' as const;
   private readonly features: Sequential;
@@ -41,7 +41,7 @@ class ConvNet extends Module implements Classifier {
 
   describe(image: Shape): LayerShapes {
     const parts = [this.features.describe(image), this.head.describe([this.head.inFeatures])];
-    return { module: this, type: 'ConvNet', outputShape: [this.classes], parts };
+    return { module: this, type: 'StudentNet', outputShape: [this.classes], parts };
   }
 }
 
@@ -79,7 +79,7 @@ const teacher = createModel(
 );
 const teacherLosses = await trainModel(teacher, null);
 teacher.requiresGrad_(false).eval();
-const student = new ConvNet(engine, 10);
+const student = new StudentNet(engine, 10);
 const studentLosses = await trainModel(student, teacher);
 console.log(JSON.stringify({ parameters: student.numParameters(), teacherLosses, studentLosses }));
 engine.close();

@@ -78,7 +78,7 @@ const batchNormOp = defineOp<Attributes>({
 /**
  * Batch normalisation of x [B, C, H, W] or [B, C] by channel, with weight, bias and running statistics [C]. As
  * torch.nn.functional.batch_norm; in training the running statistics are updated in place (the variance in its unbiased
- * form), as part of the recorded work, and more than one value a channel is needed. Under autocast f16 images are read as they
+ * form), as part of the recorded work, and more than one value per channel is needed. Under autocast f16 images are read as they
  * are, and the result is f16 if a product takes it first; statistics and all arithmetic are f32.
  */
 export function batchNorm(

@@ -1,7 +1,7 @@
 /**
  * Sums of gradients that meet in one tensor: in place (`accumulate`), or as a new tensor (`sumOf`). n elements, f32 or f16.
  *
- * Cost: one addition an element; memory traffic decides. `deit kernel accumulate` shows the kernel.
+ * Cost: one addition per element; memory traffic decides. `deit kernel accumulate` shows the kernel.
  */
 import { pointwise } from '../lib/elementwise.ts';
 import { input, output } from '../lib/kernel.ts';

@@ -1,6 +1,6 @@
 /**
  * y[o, i] = the first r at which x[o, r, i] is largest, as i32, for x [outer, reduce, inner] in f32. NaN counts as
- * larger than everything, as in PyTorch. Nothing is kept, and there is no gradient. Cost: a comparison an element; each is read
+ * larger than everything, as in PyTorch. Nothing is kept, and there is no gradient. Cost: a comparison per element; each is read
  * once. Long rows of neighbouring elements take a workgroup each on a GPU; otherwise one invocation finds one result.
  * `deit kernel argmax` shows the kernels.
  */

@@ -5,7 +5,7 @@ import { isNanWgsl } from '../lib/math.ts';
 import { perInvocation } from '../lib/plain.ts';
 import type { ArgmaxProblem } from './problem.ts';
 
-/** One invocation a result. */
+/** One invocation per result. */
 export const argmaxPlain = ({ outer, reduce, inner }: ArgmaxProblem, device: DeviceProfile): Launch[] => [
   perInvocation(
     {

@@ -16,7 +16,7 @@
  * (Dao et al., 2022.) Gradients are written, into one tensor laid out like qkv. Every sum has one order, so that results
  * do not vary between runs.
  *
- * Cost: 4 N^2 d FLOP a head forward, 14 N^2 d backward. `deit kernel attention` shows the kernels.
+ * Cost: 4 N^2 d FLOP per head forward, 14 N^2 d backward. `deit kernel attention` shows the kernels.
  */
 import { inF16 } from '../lib/f16-storage.ts';
 import { plain } from '../lib/plain.ts';

@@ -5,7 +5,7 @@ import { attentionCost, attentionUniforms, PARTS } from './problem.ts';
 import type { AttentionPart, AttentionProblem } from './problem.ts';
 
 /*
- * One invocation a row: a query, or a key in `keyValue`. Scores are computed again wherever they are needed; the sums for a
+ * One invocation per row: a query, or a key in `keyValue`. Scores are computed again wherever they are needed; the sums for a
  * row are private arrays.
  */
 

@@ -2,7 +2,7 @@
  * Top-k hits: correct[row] = 1 if the logit of the row's label is among the k largest (of equal ones the first counts as
  * the larger, as argmax has it), else 0. A label that is no class, or whose logit is NaN, is never a hit.
  * Summed over rows by loss/scaled-sum.ts.
- * No gradient. Cost: two comparisons a logit. `deit kernel count_correct` shows the kernels.
+ * No gradient. Cost: two comparisons per logit. `deit kernel count_correct` shows the kernels.
  */
 import { plain } from '../lib/plain.ts';
 import { rowVariants } from '../lib/row-plan.ts';

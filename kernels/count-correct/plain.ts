@@ -5,7 +5,7 @@ import { isNanWgsl } from '../lib/math.ts';
 import { perInvocation } from '../lib/plain.ts';
 import type { TopHitsProblem } from './problem.ts';
 
-/** One invocation a row. */
+/** One invocation per row. */
 export const topHitsPlain = ({ rows, width, k }: TopHitsProblem, device: DeviceProfile): Launch[] => [
   perInvocation(
     {

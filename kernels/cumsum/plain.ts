@@ -4,7 +4,7 @@ import type { Launch } from '../lib/kernel.ts';
 import { perInvocation } from '../lib/plain.ts';
 import type { CumsumProblem } from './problem.ts';
 
-/** One invocation a line. */
+/** One invocation per line. */
 export function cumsumPlain({ outer, length, inner, reversed }: CumsumProblem, device: DeviceProfile): Launch[] {
   const n = outer * length * inner;
   const kernel = perInvocation(

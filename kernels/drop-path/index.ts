@@ -1,12 +1,12 @@
 /**
- * Stochastic depth (Huang et al., 2016) over x [samples, inner]: dropout with one word a sample (lib/philox.ts), so that
+ * Stochastic depth (Huang et al., 2016) over x [samples, inner]: dropout with one word per sample (lib/philox.ts), so that
  * samples are kept or dropped whole.
  *
  *   dropPath      y = x / (1 - rate) where word number (sample), as a uniform number, is at least rate, else 0
  *   dropPathAdd   y = residual + dropPath(x)
  *
  * Nothing is kept for the backward pass: dx is dropPath of dy, the gradient of the residual is dy.
- * Cost: one multiplication an element, one addition more with a residual; memory traffic decides.
+ * Cost: one multiplication per element, one addition more with a residual; memory traffic decides.
  * `deit kernel drop_path` shows the kernels.
  */
 import { plain } from '../lib/plain.ts';

@@ -8,7 +8,7 @@ import { perInvocation } from '../lib/plain.ts';
 import { f16Of, nameOf } from './problem.ts';
 import type { DropPathProblem } from './problem.ts';
 
-/** One invocation an element, each of which draws the word of its sample. */
+/** One invocation per element, each of which draws the word of its sample. */
 export function dropPathPlain(problem: DropPathProblem, device: DeviceProfile): Launch[] {
   const { samples, inner, rate, add } = problem;
   const n = samples * inner;

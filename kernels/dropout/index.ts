@@ -4,7 +4,7 @@
  *
  * Nothing is kept for the backward pass: the gradient is the same kernel on dy, which draws the same words.
  *
- * Cost: one draw an element, and memory traffic. `deit kernel dropout` shows the kernel.
+ * Cost: one draw per element, and memory traffic. `deit kernel dropout` shows the kernel.
  */
 import { pointwise } from '../lib/elementwise.ts';
 import { f32, input, output, require } from '../lib/kernel.ts';

@@ -9,7 +9,7 @@
  * The tanh form is PyTorch's 0.5 x (1 + tanh(u)) written without the cancellation, and without a built-in that is allowed
  * to be off by hundreds of units in the last place. Backward needs x. Gradients are written.
  *
- * Cost: 20 FLOP an element forward, 26 backward (tanh: 10 and 15); memory traffic decides. `deit kernel gelu` shows the kernels.
+ * Cost: 20 FLOP per element forward, 26 backward (tanh: 10 and 15); memory traffic decides. `deit kernel gelu` shows the kernels.
  */
 import { pointwise } from '../lib/elementwise.ts';
 import { input, output } from '../lib/kernel.ts';

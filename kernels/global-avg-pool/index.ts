@@ -4,7 +4,7 @@
  *     y[b, c] = sum over p of x[b, c, p] / plane        dx[b, c, p] = dy[b, c] / plane  (+ pending[b, c, p])
  *
  * Nothing is kept. Gradients are written; `pending` is a gradient that reached x along another path (squeeze-and-excitation).
- * Cost: one addition an element forward; each element is read or written once. `deit kernel global_avg_pool` shows the kernels.
+ * Cost: one addition per element forward; each element is read or written once. `deit kernel global_avg_pool` shows the kernels.
  */
 import { tensorBytes, withoutEmpty } from '../lib/channels.ts';
 import type { ChannelShape } from '../lib/channels.ts';

@@ -5,7 +5,7 @@ import { input, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { perInvocation } from '../lib/plain.ts';
 
-/** One invocation a mean. */
+/** One invocation per mean. */
 export function forwardPlain({ batch, channels, plane, f16 }: ChannelShape, device: DeviceProfile): Launch[] {
   const kernel = perInvocation(
     {
@@ -24,7 +24,7 @@ export function forwardPlain({ batch, channels, plane, f16 }: ChannelShape, devi
   return inF16([kernel], f16);
 }
 
-/** One invocation an element. */
+/** One invocation per element. */
 export function gradientPlain(
   { batch, channels, plane, f16, pending }: ChannelShape & { pending: boolean },
   device: DeviceProfile,

@@ -11,7 +11,7 @@
  *
  * All gradients are written. `pending` is a gradient that reached x along another path (the residual connection); adding
  * it here saves a pass. For products of f16, y and dy can be f16 in memory, and dx is written in f16 as well (`rounded`).
- * Cost: 8 FLOP an element forward, 15 backward; memory traffic decides.
+ * Cost: 8 FLOP per element forward, 15 backward; memory traffic decides.
  * `deit kernel layer_norm` shows the kernels.
  */
 import { kernelOf } from '../lib/variant.ts';

@@ -6,7 +6,7 @@ import { perInvocation } from '../lib/plain.ts';
 import { backwardBindings, backwardCost, f16OfBackward, forwardBindings, forwardCost } from './problem.ts';
 import type { LayerNormBackwardProblem, LayerNormProblem } from './problem.ts';
 
-/** One invocation a row. */
+/** One invocation per row. */
 export function forwardPlain(problem: LayerNormProblem, device: DeviceProfile): Launch[] {
   const { rows, width, eps, weight, bias, f16 } = problem;
   const kernel = perInvocation(
@@ -38,7 +38,7 @@ export function forwardPlain(problem: LayerNormProblem, device: DeviceProfile): 
   return inF16([kernel], f16 ? ['y'] : undefined);
 }
 
-/** One invocation a row for dx, then one a column for dweight and dbias. */
+/** One invocation per row for dx, then one a column for dweight and dbias. */
 export function backwardPlain(problem: LayerNormBackwardProblem, device: DeviceProfile): Launch[] {
   const { rows, width, weight, pending, rounded } = problem;
   const launches: Launch[] = [];

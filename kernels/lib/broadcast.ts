@@ -6,7 +6,7 @@
  *   full    as large as y: vectors of four;
  *   row     its dimensions are the last ones that matter, their product divisible by 4 (a bias, a position embedding);
  *   splat   followed by so many broadcast elements, divisible by 4, that one value serves a whole vector (a gate a
- *           channel, a factor a sample);
+ *           channel, a factor per sample);
  *   strided anything else, up to six dimensions after merging neighbours.
  */
 import type { ElementwiseSpec } from './elementwise.ts';

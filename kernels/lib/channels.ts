@@ -6,7 +6,7 @@ import type { Binding, Launch, Uniforms } from './kernel.ts';
 
 /**
  * What kernels over x [batch, channels, plane] share that do something by channel: reductions over images and pixels,
- * and maps with a value a channel. Memory is read in vectors where it can be: of four pixels, or, if a plane is one
+ * and maps with a value per channel. Memory is read in vectors where it can be: of four pixels, or, if a plane is one
  * pixel, of four channels.
  */
 export interface ChannelShape {
@@ -21,7 +21,7 @@ export interface ChannelShape {
 export interface ChannelLayout {
   /** What a vector runs along. */
   readonly along: 'pixels' | 'channels' | 'nothing';
-  /** WGSL type of an element of x, and of a value a channel. */
+  /** WGSL type of an element of x, and of a value per channel. */
   readonly element: 'vec4f' | 'f32';
   readonly unit: 'vec4f' | 'f32';
   /** Units (channels, or vectors of four) of an image, and elements of a unit's plane. */

@@ -13,7 +13,7 @@ const vectorBytes = (binding: Binding, f16?: readonly string[]): number =>
 /** Elements of a vector. */
 const VECTOR = 4;
 
-/** How vectors are shared out: a workgroup takes `workgroup` x `turns` of them, in turns of a vector an invocation. */
+/** How vectors are shared out: a workgroup takes `workgroup` x `turns` of them, in turns of a vector per invocation. */
 interface Share {
   readonly workgroup: number;
   readonly turns: number;
@@ -90,7 +90,7 @@ const costOf = ({ flopsPerElement, bindings, f16 }: ElementwiseSpec, vectors: nu
   bytes: vectors * bindings.reduce((sum, binding) => sum + vectorBytes(binding, f16), 0),
 });
 
-/** The same as a lesson: one invocation a vector, and no loop. */
+/** The same as a lesson: one invocation per vector, and no loop. */
 export function elementwisePlain(spec: ElementwiseSpec, device: DeviceProfile): Launch[] {
   const { name, bindings, shared = [], uniforms, enables, functions, body, f16 } = spec;
   const vectors = ceilDiv(spec.n, VECTOR);

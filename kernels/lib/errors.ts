@@ -1,5 +1,6 @@
 /**
- * The one catalogue of errors that a user can cause. It lives in the lowest room so that every room can throw them.
+ * The one catalogue of errors that a user can cause. It is on the lowest floor, since all floors throw them. `DeitError` is named
+ * after the package, deit-webgpu, and not after the top floor: programs that use the package catch it by this name.
  * A code names the kind of mistake; an error adds where it happened, what was expected, what was found and how to fix it.
  */
 export const errorCatalogue = {

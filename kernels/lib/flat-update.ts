@@ -8,7 +8,7 @@ import type { VariantKernel } from './variant.ts';
 
 /*
  * What the kernels on flat buffers share. A flat buffer holds the tensors of a model one after another, each at a
- * 256-byte boundary, so it consists of blocks of 64 elements that belong to one tensor each. A table of one word a block
+ * 256-byte boundary, so it consists of blocks of 64 elements that belong to one tensor each. A table of one word per block
  * says which elements are real and which settings apply:
  *
  *     blocks[b] = valid | group << 8        valid: leading elements of the block that belong to its tensor, 0..64
@@ -61,7 +61,7 @@ export interface FlatUpdateSpec extends ClipProblem {
 
 /**
  * An in-place update of flat buffers. Besides the buffers it binds `blocks` (array<u32>, above), `hyper` (array<vec4f>,
- * one vector a group: the host rewrites it before each step, so that a replayed step sees new values; its last number
+ * one vector per group: the host rewrites it before each step, so that a replayed step sees new values; its last number
  * scales the gradient) and, with clipping, `norm` (array<f32>, two elements or more).
  */
 export const flatUpdate = <Problem extends ClipProblem>(
@@ -102,7 +102,7 @@ const updateWgsl = ({ body }: FlatUpdateSpec): string => /* wgsl */ `
     let g = without_padding(gradients[i], i, block) * (setting.w * coefficient);
     ${body}`;
 
-/** The variant `plain`: one invocation a vector. */
+/** The variant `plain`: one invocation per vector. */
 const onePerInvocation = (spec: FlatUpdateSpec, device: DeviceProfile): Launch[] => [
   perInvocation(
     {

@@ -8,10 +8,10 @@ import type { Use, Variant } from './variant.ts';
  * apart: the tensor is [outer, width, inner] and has outer * inner rows. Contiguous rows of a multiple of four elements are
  * read as vec4f. The variants, in order of preference:
  *
- *     cached       a software adapter: one subgroup a row, row after row, each of them kept in private arrays
- *     subgroup     one subgroup a row, results shared by subgroup operations
- *     workgroup    one workgroup a row, results shared through workgroup memory: where subgroups have no fixed size
- *     invocation   one invocation a row: for rows that are not contiguous, or too long for a processor's lanes to keep
+ *     cached       a software adapter: one subgroup per row, row after row, each of them kept in private arrays
+ *     subgroup     one subgroup per row, results shared by subgroup operations
+ *     workgroup    one workgroup per row, results shared through workgroup memory: where subgroups have no fixed size
+ *     invocation   one invocation per row: for rows that are not contiguous, or too long for a processor's lanes to keep
  *
  * A lane may cache its part of a row, so that each element is loaded once. On a GPU that is a few registers. On a processor
  * it pays twofold. An element that each lane loads for itself costs ten instructions and a branch there, so a long loop of

@@ -99,7 +99,7 @@ function storeUnaligned(plan: RowPlan, targets: readonly string[], value: string
   carry = subgroupShuffle(carry, (row_loads - 1u) % ${plan.lanes}u);`;
 }
 
-/** Workgroups of a plan of several rows a workgroup. */
+/** Workgroups of a plan of several rows per workgroup. */
 export const workgroupsOf = ({ rowsPerWorkgroup }: RowPlan, rows: number): number => ceilDiv(rows, rowsPerWorkgroup);
 
 export interface RowKernelSpec {
@@ -120,7 +120,7 @@ export interface RowKernelSpec {
    * the elements of load `c`.
    */
   body: string;
-  /** Statements before the first row of a workgroup and after its last, in plans of several rows a workgroup; `group` is its number. */
+  /** Statements before the first row of a workgroup and after its last, in plans of several rows per workgroup; `group` is its number. */
   before?: string;
   after?: string;
   /** Of all rows. */

@@ -7,7 +7,7 @@
  * x, y [batch, channels, height, width]; `mix` f32 [6] holds kind (0 none, 1 mixup, 2 cutmix), lambda, and the box
  * top, left, bottom, right (bottom and right exclusive). It is a tensor, so that a recorded step mixes anew. No gradient.
  *
- * Cost: two loads and a store an element. `deit kernel mix` shows the kernel.
+ * Cost: two loads and a store per element. `deit kernel mix` shows the kernel.
  */
 import { input, output, require, splitRows, u32 } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
@@ -20,7 +20,7 @@ export interface MixProblem {
   readonly width: number;
 }
 
-/** Bindings x, mix, y. One invocation an element. */
+/** Bindings x, mix, y. One invocation per element. */
 export const mix: Kernel<MixProblem> = (problem, device) => {
   const { batch, channels, height, width } = problem;
   require(batch >= 1 && channels >= 1 && height >= 1 && width >= 1, 'mix', 'positive sizes', problem);

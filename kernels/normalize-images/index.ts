@@ -2,7 +2,7 @@
  * Images of bytes as the normalised planes that models see, with the boxes that random erasing fills (Zhong et al. 2017):
  *
  *     y[b, c, p] = table[c, pixels[b, p, c]]                   outside of all boxes of image b
- *                = the fill of the last box around p           inside: a value a channel, or normal noise
+ *                = the fill of the last box around p           inside: a value per channel, or normal noise
  *
  * pixels: bytes [batch, height, width, 3] in words; table f32 [3, 256] has the normalised value of every byte, so that y is the
  * host's to the bit; boxes u32 [batch, boxes, 16] (box.ts). Noise for element (c, y, x) of a box is draw number
@@ -26,7 +26,7 @@ export interface NormalizeImagesProblem {
   readonly boxes: number;
 }
 
-/** One invocation a pixel. Bindings pixels (u32), table, boxes (u32; unused without boxes), y. */
+/** One invocation per pixel. Bindings pixels (u32), table, boxes (u32; unused without boxes), y. */
 export const normalizeImages: Kernel<NormalizeImagesProblem> = (problem, device) => {
   const { batch, height, width, boxes } = problem;
   require(batch >= 1 && height >= 1 && width >= 1 && boxes >= 0, 'normalizeImages', 'positive sizes', problem);

@@ -49,7 +49,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   ];
 };
 
-/** Memory and no arithmetic: y <- x, both [workgroups * 64 * 4 * vectors], four neighbours an access. */
+/** Memory and no arithmetic: y <- x, both [workgroups * 64 * 4 * vectors], four neighbours per access. */
 export const bandwidthPeak: Kernel<{ workgroups: number; vectors: number }> = ({ workgroups, vectors }) => {
   require(workgroups > 0 && vectors > 0, 'bandwidth_peak', 'positive sizes', [workgroups, vectors]);
   return [

@@ -10,7 +10,7 @@
  * partial results live in scratch memory, `partial0` and `partial1`. A variant names the access of the first stage, which
  * reads x; each later stage takes the first access that fits.
  *
- * Gradients are in backward.ts. Cost: one FLOP an element, which is read once. `deit kernel sum` and `deit kernel amax` show the kernels.
+ * Gradients are in backward.ts. Cost: one FLOP per element, which is read once. `deit kernel sum` and `deit kernel amax` show the kernels.
  */
 import { BINDING_ALIGNMENT, ceilDiv } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';

@@ -27,7 +27,7 @@ const maximum = /* wgsl */ `
   }
   y[i] = largest;`;
 
-/** One invocation a result. */
+/** One invocation per result. */
 export function reducePlain(
   { op, outer, reduce, inner, divisor = 1, f16 = false }: ReduceProblem,
   device: DeviceProfile,

@@ -6,7 +6,7 @@ import type { Launch } from '../lib/kernel.ts';
 import { BLOCK, monoids, rowLanes, stageBytes } from './stage.ts';
 import type { Access, Ends, Monoid, ReduceProblem, Stage } from './stage.ts';
 
-/** One workgroup a result: it reduces one segment of a row of neighbouring elements. */
+/** One workgroup per result: it reduces one segment of a row of neighbouring elements. */
 export const row: Access = {
   name: 'row',
   fits: (problem, device) => problem.inner === 1 && stageBytes(problem) <= device.maxBindingSize,

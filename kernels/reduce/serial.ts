@@ -26,9 +26,9 @@ const serial = (name: string, fits: Access['fits'], { load, results }: Serial): 
 
 /** One invocation four neighbouring results. */
 export const columns = serial('columns', ({ inner }) => inner > 1 && inner % 4 === 0, { load: 1, results: 4 });
-/** One invocation a result, its elements neighbours, four a load. */
+/** One invocation per result, its elements neighbours, four a load. */
 export const along = serial('along', ({ inner, reduce }) => inner === 1 && reduce % 4 === 0, { load: 4, results: 1 });
-/** One invocation a result, its elements `inner` apart. */
+/** One invocation per result, its elements `inner` apart. */
 export const strided = serial('strided', () => true, { load: 1, results: 1 });
 
 function serialStage(

@@ -6,7 +6,7 @@
  *     dx[b, c, p] = dy[b, c, p] gate[b, c]        dgate[b, c] = sum over p of dy[b, c, p] x[b, c, p]
  *
  * Kept for backward: x and gate. Gradients are written.
- * Cost: 1 FLOP an element forward, 3 backward; memory traffic decides. `deit kernel scale_channels` shows the kernels.
+ * Cost: 1 FLOP per element forward, 3 backward; memory traffic decides. `deit kernel scale_channels` shows the kernels.
  */
 import { tensorBytes, withoutEmpty } from '../lib/channels.ts';
 import type { ChannelShape } from '../lib/channels.ts';

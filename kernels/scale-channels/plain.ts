@@ -5,7 +5,7 @@ import { input, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { perInvocation } from '../lib/plain.ts';
 
-/** One invocation an element. */
+/** One invocation per element. */
 export function forwardPlain({ batch, channels, plane, f16 }: ChannelShape, device: DeviceProfile): Launch[] {
   const n = batch * channels * plane;
   const kernel = perInvocation(
@@ -22,7 +22,7 @@ export function forwardPlain({ batch, channels, plane, f16 }: ChannelShape, devi
   return inF16([kernel], f16);
 }
 
-/** One invocation an image and channel. */
+/** One invocation per image and channel. */
 export function gradientPlain({ batch, channels, plane, f16 }: ChannelShape, device: DeviceProfile): Launch[] {
   const n = batch * channels * plane;
   const kernel = perInvocation(

@@ -3,7 +3,7 @@
  * everywhere, 1 - smoothing more at the class (timm 0.3.2 mixup_target). labels i32 [batch], mix f32 [6] as in mix
  * (without mixing lambda is 1), targets [batch, classes]. No gradient.
  *
- * Cost: 3 FLOP a target. `deit kernel soft_targets` shows the kernel.
+ * Cost: 3 FLOP per target. `deit kernel soft_targets` shows the kernel.
  */
 import { f32, input, output, require, u32 } from '../lib/kernel.ts';
 import type { Kernel } from '../lib/kernel.ts';
@@ -15,7 +15,7 @@ export interface SoftTargetsProblem {
   readonly smoothing: number;
 }
 
-/** Bindings labels, mix, targets. One invocation a target. */
+/** Bindings labels, mix, targets. One invocation per target. */
 export const softTargets: Kernel<SoftTargetsProblem> = ({ batch, classes, smoothing }, device) => {
   require(batch > 0 && classes > 0, 'soft_targets', 'positive sizes', [batch, classes]);
   require(smoothing >= 0 && smoothing <= 1, 'soft_targets', 'smoothing from 0 to 1', smoothing);

@@ -6,7 +6,7 @@
  *
  * with m = max(x) and s = sum(exp(x - m)) of the row. Backward needs y alone. Gradients are written. A NaN makes all of
  * its row NaN: not by the built-in exp, which may lose it.
- * Cost: 8 FLOP an element forward, 4 backward (log-softmax: 7); memory traffic decides. `deit kernel softmax` shows the kernels.
+ * Cost: 8 FLOP per element forward, 4 backward (log-softmax: 7); memory traffic decides. `deit kernel softmax` shows the kernels.
  */
 import { plain } from '../lib/plain.ts';
 import { rowVariants } from '../lib/row-plan.ts';

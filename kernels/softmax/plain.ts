@@ -11,7 +11,7 @@ const at = '(i / params.inner * params.width + c) * params.inner + i % params.in
 
 const sizes = ({ width, inner }: SoftmaxProblem) => ({ width: u32(width), inner: u32(inner) });
 
-/** One invocation a row. */
+/** One invocation per row. */
 export const forwardPlain = (problem: SoftmaxProblem, device: DeviceProfile): Launch[] => [
   perInvocation(
     {
@@ -36,7 +36,7 @@ export const forwardPlain = (problem: SoftmaxProblem, device: DeviceProfile): La
   ),
 ];
 
-/** One invocation a row. */
+/** One invocation per row. */
 export const backwardPlain = (problem: SoftmaxProblem, device: DeviceProfile): Launch[] => [
   perInvocation(
     {

@@ -5,7 +5,7 @@ import { orderWgsl } from '../lib/math.ts';
 import { perInvocation } from '../lib/plain.ts';
 import type { SortProblem } from './problem.ts';
 
-/** One invocation an element: its place is the number of elements of its line that come before it. */
+/** One invocation per element: its place is the number of elements of its line that come before it. */
 export function sortPlain({ outer, length, inner, descending }: SortProblem, device: DeviceProfile): Launch[] {
   const n = outer * length * inner;
   const kernel = perInvocation(

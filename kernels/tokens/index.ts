@@ -7,7 +7,7 @@
  * gradient of the patches is a part of dy; those of pos, cls and dist are sums over the batch (cls and dist have the
  * sums of rows 0 and 1). All gradients are written, in batch order.
  *
- * Cost: one addition an element; memory traffic decides. `deit kernel assemble_tokens` shows the kernels.
+ * Cost: one addition per element; memory traffic decides. `deit kernel assemble_tokens` shows the kernels.
  */
 import { plain } from '../lib/plain.ts';
 import { kernelOf } from '../lib/variant.ts';

@@ -14,7 +14,7 @@ const uniformsOf = (problem: TokensProblem) => ({
   width: u32(problem.width),
 });
 
-/** One invocation an element of y. */
+/** One invocation per element of y. */
 export function assemblePlain(problem: TokensProblem, device: DeviceProfile): Launch[] {
   const { batch, width, dist } = problem;
   const n = batch * tokensOf(problem) * width;
@@ -40,7 +40,7 @@ export function assemblePlain(problem: TokensProblem, device: DeviceProfile): La
   return [kernel];
 }
 
-/** One invocation an element of dpatches. */
+/** One invocation per element of dpatches. */
 export function patchGradientPlain(problem: TokensProblem, device: DeviceProfile): Launch[] {
   const { batch, patches, width } = problem;
   const n = batch * patches * width;
@@ -61,7 +61,7 @@ export function patchGradientPlain(problem: TokensProblem, device: DeviceProfile
   return [kernel];
 }
 
-/** One invocation an element of the embeddings, which sums it over the batch. */
+/** One invocation per element of the embeddings, which sums it over the batch. */
 export function embeddingGradientPlain(problem: TokensEmbeddingProblem, device: DeviceProfile): Launch[] {
   const { batch, width, wanted } = problem;
   const writes = {

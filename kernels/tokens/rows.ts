@@ -19,7 +19,7 @@ function layout(problem: TokensProblem) {
   };
 }
 
-/** One workgroup a row, so that all its invocations take the same branch. Sees `row` and, in `body`, `column`. */
+/** One workgroup per row, so that all its invocations take the same branch. Sees `row` and, in `body`, `column`. */
 const rowsWgsl = (head: string, body: string): string => /* wgsl */ `
 ${linearWorkgroupWgsl}
 @compute @workgroup_size(${WORKGROUP})
@@ -89,7 +89,7 @@ export function patchGradientByRow(problem: TokensProblem, device: DeviceProfile
   );
 }
 
-/** One invocation an element of the embeddings, or four. */
+/** One invocation per element of the embeddings, or four. */
 export function embeddingGradientByVector(problem: TokensEmbeddingProblem, device: DeviceProfile): Launch[] {
   const { batch, width, wanted } = problem;
   const { prefix, tokens, columns, element } = layout(problem);

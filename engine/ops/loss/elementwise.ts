@@ -29,7 +29,7 @@ export interface BceOptions {
   reduction?: Reduction;
   /** Multiplies the loss of each element; broadcasts. */
   weight?: Tensor | null;
-  /** Multiplies the part of positive examples, for instance one number a class; broadcasts. */
+  /** Multiplies the part of positive examples, for instance one number per class; broadcasts. */
   posWeight?: Tensor | null;
 }
 

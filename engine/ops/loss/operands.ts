@@ -7,7 +7,7 @@ import type { Tensor } from '../../tensor.ts';
 
 /*
  * What losses of a batch of logits [B, K], scalars [], have in common. Forward computes each in two dispatches (rows, then
- * their sum) and keeps four numbers a row; backward is one dispatch. Targets, labels and teachers are constants.
+ * their sum) and keeps four numbers per row; backward is one dispatch. Targets, labels and teachers are constants.
  */
 
 export interface LossAttributes {

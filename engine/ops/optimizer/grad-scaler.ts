@@ -32,7 +32,7 @@ export function updateLossScale(
   norm.engine.run('updateLossScale', scalerStep, problem, tensors);
 }
 
-/** Takes skipped steps out of AdamW's bias corrections: `hyper` has a row a group, then one that begins with the step number. */
+/** Takes skipped steps out of AdamW's bias corrections: `hyper` has a row per group, then one that begins with the step number. */
 export function discountSkipped(hyper: Tensor, skipped: Tensor, beta1: number, beta2: number): void {
   const groups = hyper.size / 4 - 1;
   hyper.engine.run('discountSkipped', adamWSkipped, { groups, beta1, beta2 }, { hyper, skipped });

@@ -10,7 +10,7 @@
  * Kept for backward: z and stats [rows, 4] of m, 1 / s, y and the loss. A label that is no class makes the loss NaN. Losses are
  * summed over rows by scaled-sum.ts. The gradient is written.
  *
- * Cost: 8 FLOP an element forward, 6 backward; memory traffic decides. `deit kernel cross_entropy` shows the kernels.
+ * Cost: 8 FLOP per element forward, 6 backward; memory traffic decides. `deit kernel cross_entropy` shows the kernels.
  */
 import { plain } from '../../lib/plain.ts';
 import { rowVariants } from '../../lib/row-plan.ts';

@@ -31,7 +31,7 @@ fn label_loss_${logits}(first: u32, label: i32, smoothing: f32) -> vec4f {
   return vec4f(m, 1.0 / s, f32(label), loss);
 }`;
 
-/** One invocation a row. */
+/** One invocation per row. */
 export const forwardPlain = ({ rows, width, smoothing }: CrossEntropyProblem, device: DeviceProfile): Launch[] => [
   perInvocation(
     {
@@ -50,7 +50,7 @@ export const forwardPlain = ({ rows, width, smoothing }: CrossEntropyProblem, de
   ),
 ];
 
-/** One invocation an element. */
+/** One invocation per element. */
 export const backwardPlain = ({ rows, width, smoothing }: CrossEntropyProblem, device: DeviceProfile): Launch[] => [
   perInvocation(
     {

@@ -16,7 +16,7 @@
  * Kept for backward: both logits, the distribution, and stats [rows, 2, 4], what cross-entropy keeps of either head. Target
  * and teacher get no gradient. Gradients are written.
  *
- * Cost: 18 FLOP an element of a head forward, 12 backward; memory traffic decides. `deit kernel distilled_cross_entropy` shows the kernels.
+ * Cost: 18 FLOP per element of a head forward, 12 backward; memory traffic decides. `deit kernel distilled_cross_entropy` shows the kernels.
  */
 import { f32, input, launch, output, u32 } from '../../lib/kernel.ts';
 import type { Kernel } from '../../lib/kernel.ts';

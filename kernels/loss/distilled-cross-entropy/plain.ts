@@ -7,7 +7,7 @@ import { labelLossWgsl } from '../cross-entropy/plain.ts';
 import { targetLossWgsl } from '../soft-target-cross-entropy/plain.ts';
 import type { DistilledBackwardProblem, DistilledCrossEntropyProblem } from './problem.ts';
 
-/** One invocation a row, both heads. */
+/** One invocation per row, both heads. */
 export function forwardPlain(problem: DistilledCrossEntropyProblem, device: DeviceProfile): Launch[] {
   const { rows, width, target, smoothing } = problem;
   const hasLabels = target === 'labels';
@@ -50,7 +50,7 @@ export function forwardPlain(problem: DistilledCrossEntropyProblem, device: Devi
   ];
 }
 
-/** One invocation an element, both heads. */
+/** One invocation per element, both heads. */
 export function backwardPlain(problem: DistilledBackwardProblem, device: DeviceProfile): Launch[] {
   const { rows, width, target, smoothing, alpha } = problem;
   const hasLabels = target === 'labels';

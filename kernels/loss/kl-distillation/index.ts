@@ -9,7 +9,7 @@
  * The divisor is rows (`batchmean`) or rows * width (`all`), by the caller. Kept for backward: both logits and stats
  * [rows, 4] of max and 1 / sum of either. The teacher gets no gradient. The gradient is written.
  *
- * Cost: 18 FLOP an element forward, 12 backward. `deit kernel kl_distillation` shows the kernels.
+ * Cost: 18 FLOP per element forward, 12 backward. `deit kernel kl_distillation` shows the kernels.
  */
 import { plain } from '../../lib/plain.ts';
 import { rowVariants } from '../../lib/row-plan.ts';

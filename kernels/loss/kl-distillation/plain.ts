@@ -5,7 +5,7 @@ import { LOWEST, expWgsl, logWgsl } from '../../lib/math.ts';
 import { perInvocation } from '../../lib/plain.ts';
 import type { KlBackwardProblem, KlProblem } from './problem.ts';
 
-/** One invocation a row. */
+/** One invocation per row. */
 export const forwardPlain = ({ rows, width, tau }: KlProblem, device: DeviceProfile): Launch[] => [
   perInvocation(
     {
@@ -43,7 +43,7 @@ export const forwardPlain = ({ rows, width, tau }: KlProblem, device: DeviceProf
   ),
 ];
 
-/** One invocation an element. */
+/** One invocation per element. */
 export const backwardPlain = ({ rows, width, tau, divisor }: KlBackwardProblem, device: DeviceProfile): Launch[] => [
   perInvocation(
     {

@@ -7,7 +7,7 @@
  * Targets need not sum to one. Kept for backward: z, t and stats [rows, 4] of m, 1 / s, sum(t) and the loss. Losses are
  * summed over rows by scaled-sum.ts. Targets are constants: they get no gradient. The gradient is written.
  *
- * Cost: 8 FLOP an element forward, 6 backward; memory traffic decides. `deit kernel soft_target_cross_entropy` shows the kernels.
+ * Cost: 8 FLOP per element forward, 6 backward; memory traffic decides. `deit kernel soft_target_cross_entropy` shows the kernels.
  */
 import { plain } from '../../lib/plain.ts';
 import { rowVariants } from '../../lib/row-plan.ts';

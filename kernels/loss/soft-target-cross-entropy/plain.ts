@@ -26,7 +26,7 @@ fn target_loss_${logits}(first: u32) -> vec4f {
   return vec4f(m, 1.0 / s, t_sum, t_sum * accurate_log(s) - tz_sum);
 }`;
 
-/** One invocation a row. */
+/** One invocation per row. */
 export const forwardPlain = ({ rows, width }: SoftTargetProblem, device: DeviceProfile): Launch[] => [
   perInvocation(
     {
@@ -45,7 +45,7 @@ export const forwardPlain = ({ rows, width }: SoftTargetProblem, device: DeviceP
   ),
 ];
 
-/** One invocation an element. */
+/** One invocation per element. */
 export const backwardPlain = ({ rows, width }: SoftTargetProblem, device: DeviceProfile): Launch[] => [
   perInvocation(
     {

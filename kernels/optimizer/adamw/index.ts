@@ -7,10 +7,10 @@
  *     p <- p - lr / (1 - beta1^s) * m / (sqrt(v) / sqrt(1 - beta2^s) + eps)
  *
  * One dispatch over flat buffers of all parameters (lib/flat-update.ts). What varies with the step or the group comes from
- * `hyper`: one vector a group of [1 - lr * decay, lr / (1 - beta1^s), sqrt(1 - beta2^s), scale of the gradient], which
+ * `hyper`: one vector per group of [1 - lr * decay, lr / (1 - beta1^s), sqrt(1 - beta2^s), scale of the gradient], which
  * the host computes in double precision. `parameters`, `m` and `v` are updated in place.
  *
- * Cost: 15 FLOP and 28 bytes a parameter. `deit kernel adamw` shows the kernel.
+ * Cost: 15 FLOP and 28 bytes per parameter. `deit kernel adamw` shows the kernel.
  */
 import { flatUpdate } from '../../lib/flat-update.ts';
 import type { ClipProblem } from '../../lib/flat-update.ts';

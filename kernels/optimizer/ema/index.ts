@@ -2,7 +2,7 @@
  * Exponential moving average: average <- decay * average + (1 - decay) * values, in place, both of n elements (a flat
  * buffer or one tensor). 1 - decay is rounded once, on the host: in f32 it would have few digits near decay = 1. No gradient.
  *
- * Cost: 3 FLOP and 12 bytes an element. `deit kernel ema` shows the kernel.
+ * Cost: 3 FLOP and 12 bytes per element. `deit kernel ema` shows the kernel.
  */
 import { pointwise } from '../../lib/elementwise.ts';
 import { f32, input, output, require } from '../../lib/kernel.ts';

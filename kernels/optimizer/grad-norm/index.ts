@@ -5,7 +5,7 @@
  * exponent bits (compilers may assume that there are none) and left out of the sum; if the sum itself overflows, that counts
  * as one more.
  *
- * Cost: 2 FLOP an element, which is read once. `deit kernel grad_norm` shows the kernels.
+ * Cost: 2 FLOP per element, which is read once. `deit kernel grad_norm` shows the kernels.
  */
 import { BLOCK_ELEMENTS } from '../../lib/flat-update.ts';
 import { require } from '../../lib/kernel.ts';

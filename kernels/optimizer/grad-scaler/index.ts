@@ -77,7 +77,7 @@ export interface AdamWSkippedProblem {
 }
 
 /**
- * Adam's bias corrections without the steps that were skipped. `hyper` holds a row a group (adamw) as for step number s,
+ * Adam's bias corrections without the steps that were skipped. `hyper` holds a row per group (adamw) as for step number s,
  * and after them a row that begins with s; of those steps `skipped` were none:
  *
  *     lr / (1 - beta1^s)  and  sqrt(1 - beta2^s)        become those of s - skipped

@@ -7,10 +7,10 @@
  *     p <- p - lr * g
  *
  * One dispatch over flat buffers of all parameters (lib/flat-update.ts). What varies with the step or the group comes from
- * `hyper`: one vector a group of [lr, decay, weight of g in b, scale of the gradient]; the weight is 1 in the first step
+ * `hyper`: one vector per group of [lr, decay, weight of g in b, scale of the gradient]; the weight is 1 in the first step
  * and 1 - dampening later, with b zero at first. `parameters` and `momentumBuffer` are updated in place.
  *
- * Cost: 8 FLOP and 20 bytes a parameter with momentum, else 12. `deit kernel sgd` shows the kernel.
+ * Cost: 8 FLOP and 20 bytes per parameter with momentum, else 12. `deit kernel sgd` shows the kernel.
  */
 import { flatUpdate } from '../../lib/flat-update.ts';
 import type { ClipProblem } from '../../lib/flat-update.ts';
