@@ -1,4 +1,5 @@
 /** Tar shards: made by tar-stream and read by this code, against folders of the same images. */
+import { createHash } from 'node:crypto';
 import {
   appendFileSync,
   copyFileSync,
@@ -8,22 +9,26 @@ import {
   readFileSync,
   rmSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import sharp from 'sharp';
 import { pack } from 'tar-stream';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { DeitError } from '../../engine/index.ts';
 import type { CacheOptions } from '../../deit/data/node/cache.ts';
 import { checkData } from '../../deit/data/node/check-data.ts';
 import { DataLoader } from '../../deit/data/node/loader.ts';
 import { openData, readSource } from '../../deit/data/node/open.ts';
-import { packShards } from '../../deit/data/node/pack.ts';
+import type { ImageSource } from '../../deit/data/node/image-source.ts';
+import { bytesOf, packShards } from '../../deit/data/node/pack.ts';
 import { listTar } from '../../deit/data/node/tar.ts';
 import { trainingPipeline } from '../../deit/data/pipeline.ts';
+import { ARCHIVES } from '../cases/tar.ts';
 
 let root: string;
 let folders: string;
@@ -31,6 +36,7 @@ let shards: string;
 
 beforeAll(async () => {
   root = mkdtempSync(join(tmpdir(), 'deit-shards-'));
+  vi.stubEnv('XDG_CACHE_HOME', join(root, 'cache-home'));
   folders = join(root, 'folders');
   shards = join(root, 'shards');
   for (const split of ['train', 'val']) {
@@ -45,7 +51,10 @@ beforeAll(async () => {
   }
   await packShards(folders, shards, 3);
 });
-afterAll(() => rmSync(root, { recursive: true }));
+afterAll(() => {
+  vi.unstubAllEnvs();
+  rmSync(root, { recursive: true });
+});
 
 async function archive(name: string, members: readonly [string, string | Buffer][]): Promise<string> {
   const file = join(root, name);
@@ -122,27 +131,109 @@ describe('shards that were packed', () => {
 });
 
 describe('shards of others', () => {
+  const open = async (name: string, members: readonly [string, string | Buffer][]) => readSource(await archive(name, members)); // prettier-ignore
+  const labelsOf = ({ classes, parts }: ImageSource): Record<string, string> => {
+    const { dataset } = parts.get('all')!;
+    const images = Array.from({ length: dataset.length }, (_, i) => i);
+    return Object.fromEntries(images.map((i) => [dataset.relativePath!(i), classes[dataset.label(i)]]));
+  };
+  const refusal = (name: string, members: readonly [string, string | Buffer][]): Promise<string> =>
+    open(name, members).then(() => 'none', (error: DeitError) => error.message); // prettier-ignore
+
   it('are labelled by .cls, as names or numbers, or by folders', async () => {
-    const byName = await readSource(await archive('names.tar', [['1.jpg', picture()], ['1.cls', 'wasp\n'], ['2.jpg', picture()], ['2.cls', 'ant']])); // prettier-ignore
+    const byName = await open('names.tar', [['1.jpg', picture()], ['1.cls', 'wasp\n'], ['2.jpg', picture()], ['2.cls', 'ant']]); // prettier-ignore
     expect(byName.classes).toEqual(['ant', 'wasp']);
     expect([0, 1].map((i) => byName.parts.get('all')!.dataset.path!(i).slice(-5))).toEqual(['2.jpg', '1.jpg']);
-    const byNumber = await readSource(await archive('numbers.tar', [['1.jpg', picture()], ['1.cls', '10'], ['2.jpg', picture()], ['2.cls', '9']])); // prettier-ignore
+    const byNumber = await open('numbers.tar', [['1.jpg', picture()], ['1.cls', '10'], ['2.jpg', picture()], ['2.cls', '9']]); // prettier-ignore
     expect(byNumber.classes).toEqual(['9', '10']);
-    const byFolder = await readSource(await archive('folders.tar', [['./wasp/1.jpg', picture()], ['./ant/1.jpg', picture()], ['./ant/x.heic', 'x']])); // prettier-ignore
+    const byFolder = await open('folders.tar', [['./wasp/1.jpg', picture()], ['./ant/1.jpg', picture()], ['./ant/x.heic', 'x']]); // prettier-ignore
     expect(byFolder.classes).toEqual(['ant', 'wasp']);
     expect(byFolder.leftOut).toContain('HEIC');
   });
 
-  it('end with a named error: no label, a name twice, cut short, no tar, changed since', async () => {
-    expect(await codeOf(readSource(await archive('nolabel.tar', [['1.jpg', picture()]])))).toBe('bad-data');
-    expect(await codeOf(readSource(await archive('twice.tar', [['a/1.jpg', picture()], ['a/1.jpg', picture()]])))).toBe('bad-data'); // prettier-ignore
-    expect(await codeOf(readSource(await archive('empty.tar', [['readme.md', 'x']])))).toBe('bad-data');
+  it('may have folders above the classes, dots in keys, labels in .json, and what Macs leave in archives', async () => {
+    const below = await open('below.tar', [
+      ['set/images/wasp/1.jpg', 'x'],
+      ['set/images/ant/more/2.jpg', 'y'],
+    ]);
+    expect(labelsOf(below)).toEqual({ 'set/images/wasp/1.jpg': 'wasp', 'set/images/ant/more/2.jpg': 'ant' });
+    // WebDataset ends a key at the first dot, others at the last.
+    const dots = await open('dots.tar', [['a.1.jpg', 'x'], ['a.1.cls', 'p'], ['a.2.jpg', 'y'], ['a.2.cls', 'q'], ['b.left.png', 'z'], ['b.cls', 'q']]); // prettier-ignore
+    expect(labelsOf(dots)).toEqual({ 'a.1.jpg': 'p', 'a.2.jpg': 'q', 'b.left.png': 'q' });
+    const json = await open('json.tar', [['1.jpg', 'x'], ['1.json', '{"label":3}'], ['1.txt', 'a bee'], ['2.jpg', 'y'], ['2.json', '{"label":"12"}'], ['2.cls', '4'], ['._2.jpg', 'mac']]); // prettier-ignore
+    expect(labelsOf(json)).toEqual({ '1.jpg': '3', '2.jpg': '4' });
+    expect(json.leftOut).toContain('1 hidden file in a shard (._2.jpg)');
+  });
+
+  it.each([
+    ['gnu', `${'d'.repeat(60)}/${'é'.repeat(45)}/${'x'.repeat(70)}.JPG`],
+    ['pax', `${'d'.repeat(60)}/${'é'.repeat(45)}/${'x'.repeat(70)}.JPG`],
+    ['ustar', `${'d'.repeat(90)}/${'x'.repeat(90)}.JPG`],
+  ] as const)(
+    'of long names, as Python writes them in %s format, are read, and links are counted',
+    async (format, long) => {
+      const file = join(root, `${format}.tar`);
+      writeFileSync(file, gunzipSync(Buffer.from(ARCHIVES[format], 'base64')));
+      const source = await readSource(file);
+      expect(labelsOf(source)).toEqual({ [long]: 'wasp', 'b.jpg': 'ant' });
+      const { dataset } = source.parts.get('all')!;
+      expect(String(await bytesOf(dataset, 1))).toBe('one'.repeat(300));
+      expect(source.leftOut).toBe('1 link or special file in a shard (c.jpg)');
+    },
+  );
+
+  it('without images are counted beside others, and so are labels without an image', async () => {
+    const folder = join(root, 'some-empty');
+    mkdirSync(folder);
+    copyFileSync(await archive('none.tar', []), join(folder, '0.tar'));
+    copyFileSync(await archive('one.tar', [['a/1.jpg', 'x'], ['b/2.jpg', 'x'], ['a/3.cls', 'a']]), join(folder, '1.tar')); // prettier-ignore
+    const source = await readSource(folder);
+    expect(source.parts.get('all')!.dataset.length).toBe(2);
+    expect(source.leftOut).toMatch(/1 label without an image, in a shard \(a\/3.cls\)/);
+    expect(source.leftOut).toMatch(/1 shard without images \(.*0\.tar\)/);
+    writeFileSync(join(folder, '0.tar'), '');
+    expect(await codeOf(readSource(folder))).toBe('file-corrupt');
+  });
+
+  it('that can be read in two ways are refused: two images of a sample, two labels, parts within', async () => {
+    expect(await refusal('mask.tar', [['1.jpg', 'x'], ['1.mask.png', 'y'], ['1.cls', 'a']])).toMatch(/two images[^]*1\.jpg and 1\.mask\.png/); // prettier-ignore
+    expect(await refusal('labels.tar', [['1.jpg', 'x'], ['1.a.cls', 'a'], ['1.b.cls', 'b']])).toMatch(/no label[^]*2 of other names/); // prettier-ignore
+    expect(await refusal('whole.tar', [['set/train/a/1.jpg', 'x'], ['set/val/a/2.jpg', 'y']])).toMatch(/parts of a data set as folders[^]*train\/a/); // prettier-ignore
+    const both = join(root, 'both');
+    mkdirSync(join(both, 'train/ant'), { recursive: true });
+    copyFileSync(join(shards, 'train-000000.tar'), join(both, 'download.tar'));
+    await expect(readSource(both)).rejects.toThrow(/archives and folders[^]*download\.tar[^]*train/);
+  });
+
+  it('that are compressed, or have no label, are refused by name', async () => {
+    for (const name of ['x.tar.gz', 'x.tgz', 'x.tar.zst']) {
+      writeFileSync(join(root, name), 'x');
+      await expect(readSource(join(root, name))).rejects.toThrow(/compressed[^]*unpack/i);
+    }
+    const folder = join(root, 'packed');
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'train-0.tar.gz'), 'x');
+    await expect(readSource(folder)).rejects.toThrow(/compressed/);
+    expect(await refusal('nolabel.tar', [['1.jpg', 'x'], ['1.txt', 'a bee']])).toMatch(/1\.jpg in[^]*no label|no label[^]*1\.jpg in/); // prettier-ignore
+    expect(await refusal('caption.tar', [['1.jpg', 'x'], ['1.json', '{"caption":"a bee"}']])).toMatch(/1\.json, which has no label/); // prettier-ignore
+    expect(
+      await refusal('blank.tar', [
+        ['a/1.jpg', 'x'],
+        ['a/1.cls', ' '],
+      ]),
+    ).toMatch(/a\/1\.cls, which has no label/);
+  });
+
+  it('end with a named error: a name twice, nothing, cut short, no tar, changed since', async () => {
+    expect(await refusal('twice.tar', [['a/1.jpg', picture()], ['a/1.jpg', picture()]])).toMatch(/two members of the same name/); // prettier-ignore
+    expect(await refusal('empty.tar', [['readme.md', 'x']])).toMatch(/hold no images/);
     const cut = join(root, 'cut.tar');
     copyFileSync(join(shards, 'train-000000.tar'), cut);
     truncateSync(cut, 900);
     expect(await codeOf(readSource(cut))).toBe('file-corrupt');
     writeFileSync(join(root, 'text.tar'), 'x'.repeat(2000));
     expect(await codeOf(readSource(join(root, 'text.tar')))).toBe('file-corrupt');
+    expect(await codeOf(readSource(join(shards, 'train-{000000..000009}.tar')))).toBe('file-unreadable');
     const changing = await archive('changing.tar', [
       ['a/1.jpg', picture()],
       ['b/1.jpg', picture()],
@@ -179,6 +270,51 @@ describe('shards of others', () => {
       ),
       { numRuns: 300 },
     );
+  });
+});
+
+describe('the index of a shard', () => {
+  const kept = (): string[] => readdirSync(join(root, 'cache-home/deit-webgpu/shards'));
+
+  it('is kept: the headers are not read again, and what is known is the same', async () => {
+    const file = await archive('kept.tar', [['a/1.jpg', 'one'], ['b/2.jpg', 'two'], ['b/3.jpg', 'three'], ['b/3.cls', 'c'], ['x.heic', '']]); // prettier-ignore
+    const before = kept().length;
+    utimesSync(file, 1e9, 1e9);
+    const first = await readSource(file);
+    expect(kept()).toHaveLength(before + 1);
+    // Headers in ruins, behind the size and time that the index knows.
+    const bytes = readFileSync(file);
+    bytes.fill('x', 0, 100);
+    writeFileSync(file, bytes);
+    utimesSync(file, 1e9, 1e9);
+    const again = await readSource(file);
+    expect(again.classes).toEqual(['a', 'b', 'c']);
+    expect([again.leftOut, again.notes]).toEqual([first.leftOut, first.notes]);
+    expect(again.leftOut).toContain('HEIC');
+    const { dataset } = again.parts.get('all')!;
+    expect(await Promise.all([0, 1, 2].map(async (i) => String(await bytesOf(dataset, i))))).toEqual(['one', 'two', 'three']); // prettier-ignore
+    expect([0, 1, 2].map((i) => dataset.path!(i))).toEqual(
+      ['a/1', 'b/2', 'b/3'].map((name) => join(file, `${name}.jpg`)),
+    );
+    expect(kept()).toHaveLength(before + 1);
+  });
+
+  it('is made anew with a line where the shard has changed, and without where the index is damaged', async () => {
+    const file = await archive('renewed.tar', [['a/1.jpg', 'x'], ['b/2.jpg', 'y']]); // prettier-ignore
+    const path = join(root, 'cache-home/deit-webgpu/shards', `${createHash('sha256').update(file).digest('hex').slice(0, 32)}.json`); // prettier-ignore
+    expect((await readSource(file)).notes).toEqual(['1 shard (tar)']);
+    const index = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+    const offsets = index.offsets as number[];
+    for (const damaged of ['', '{', '[]', { ...index, offsets: [offsets[0]] }, { ...index, offsets: [offsets[0], 1e9] }, { ...index, label: [-1, 0] }, { ...index, names: 'a' }]) {
+      writeFileSync(path, typeof damaged === 'string' ? damaged : JSON.stringify(damaged));
+      const { notes, classes } = await readSource(file);
+      expect([notes, classes]).toEqual([['1 shard (tar)'], ['a', 'b']]);
+      expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual(index);
+    } // prettier-ignore
+    await archive('renewed.tar', [['a/1.jpg', 'x'], ['c/2.jpg', 'y'], ['c/3.jpg', 'y']]); // prettier-ignore
+    const changed = await readSource(file);
+    expect([changed.classes, changed.parts.get('all')!.dataset.length]).toEqual([['a', 'c'], 3]);
+    expect(changed.notes).toEqual(['1 shard (tar)', `changed since they were last listed, and listed anew: ${file}`]);
   });
 });
 

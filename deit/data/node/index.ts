@@ -20,5 +20,6 @@ export * from './open.ts';
 export * from './pack.ts';
 export * from './parquet.ts';
 export * from './readable-classes.ts';
+export * from './shard-index.ts';
 export * from './shards.ts';
 export * from './tar.ts';

@@ -6,15 +6,20 @@ export class LeftOut {
    * `noun` and `reason` follow a number: "10", "file", "in HEIC format, which is not read". Of the examples the first by
    * name is kept, for folders are read several at a time.
    */
-  add(noun: string, reason: string, example: string): void {
+  add(noun: string, reason: string, example: string, count = 1): void {
     const key = `${noun} ${reason}`;
     const found = this.reasons.get(key);
     if (!found) {
-      this.reasons.set(key, { noun, reason, count: 1, example });
+      this.reasons.set(key, { noun, reason, count, example });
       return;
     }
-    found.count++;
+    found.count += count;
     if (example < found.example) found.example = example;
+  }
+
+  /** As `add` takes them. */
+  entries(): [noun: string, reason: string, example: string, count: number][] {
+    return [...this.reasons.values()].map(({ noun, reason, count, example }) => [noun, reason, example, count]);
   }
 
   get isEmpty(): boolean {

@@ -1,5 +1,7 @@
 /** Opens whatever holds labelled images: the shipped sample, CIFAR folders, image folders, list files. Node only. */
+import { readdirSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { DeitError } from '../../../engine/index.ts';
 import { SubsetDataset, labelsOf } from '../dataset.ts';
 import type { Dataset, Split } from '../dataset.ts';
@@ -14,7 +16,7 @@ import type { ImageSource, SourcePart } from './image-source.ts';
 import { readImageList } from './list-file.ts';
 import { findParquet, readParquet } from './parquet.ts';
 import type { LinkPolicy } from './scan.ts';
-import { findShards, readShards } from './shards.ts';
+import { findFiles, findShards, readShards } from './shards.ts';
 
 /** Name of the part of CIFAR-10 that ships with the package, where a path is asked for. */
 export const sampleName = 'cifar10-sample';
@@ -53,10 +55,14 @@ export interface OpenedPart {
 export async function readSource(source: string, options: ReadDataOptions = {}): Promise<ImageSource> {
   if (source === sampleName) return cifarSource('sample', sampleName, await openCifar(cifar10SampleFolder()));
   const shards = findShards(source);
-  if (shards.length > 0) return readShards(source, shards);
+  if (shards.length > 0) {
+    refuseBoth(source);
+    return readShards(source, shards);
+  }
   const tables = findParquet(source);
   if (tables.length > 0) return readParquet(source, tables);
   const info = await stat(source).catch(() => undefined);
+  if (info?.isFile()) refuseCompressed(source);
   if (info?.isFile()) return readImageList(source, options);
   if (!info?.isDirectory()) {
     throw new DeitError('file-unreadable', 'There is no data set at this path.', {
@@ -65,9 +71,40 @@ export async function readSource(source: string, options: ReadDataOptions = {}):
       fix: 'Check the path; `deit data cifar10` fetches CIFAR-10.',
     });
   }
+  refuseCompressed(source);
   if (cifarKindOf(source)) return cifarSource('cifar', source, await openCifar(source));
   return readImageFolder(source, options);
 }
+
+/** Images in a compressed archive cannot be read where they lie. Class folders may have the download beside them. */
+function refuseCompressed(source: string): void {
+  const [archive] = findFiles(source, /\.(tar\.\w+|t[gbx]z2?)$/i);
+  if (archive === undefined || (archive !== source && foldersIn(source).length > 0)) return;
+  throw new DeitError('bad-data', 'Shards are not read compressed: their images are read one by one, in any order.', {
+    where: archive,
+    expected: '.tar',
+    fix: 'Unpack it first (gunzip, zstd -d, ...); images hardly become smaller by it.',
+  });
+}
+
+/** Shards that stand beside folders may be what these were unpacked from. */
+function refuseBoth(source: string): void {
+  const [archive] = findShards(source);
+  const folders = archive === source || source.includes('{') ? [] : foldersIn(source);
+  if (folders.length === 0 || resolve(dirname(archive)) !== resolve(source)) return;
+  throw new DeitError(
+    'bad-data',
+    'This folder holds tar archives and folders, and it cannot be told which are meant.',
+    {
+      where: source,
+      found: `${basename(archive)}, and the folders ${someNames(folders)}`,
+      fix: `Move one of them elsewhere, or name the archives: ${join(source, 'train-{000..127}.tar')}`,
+    },
+  );
+}
+
+const foldersIn = (folder: string): string[] =>
+  readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory() && !entry.name.startsWith('.')).map(({ name }) => name); // prettier-ignore
 
 function cifarSource(kind: 'sample' | 'cifar', name: string, { train, val }: DatasetPair): ImageSource {
   const part = (label: string, dataset: Dataset): SourcePart => ({ label, dataset, problem: null });

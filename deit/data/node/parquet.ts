@@ -48,7 +48,7 @@ export async function readParquet(name: string, files: readonly string[]): Promi
   const folder = join(cacheFolder(), 'parquet', key);
   if (!existsSync(folder)) await layOut(tables, folder);
   const shards = sortNames(readdirSync(folder).filter((entry) => entry.endsWith('.tar'))).map((entry) => join(folder, entry)); // prettier-ignore
-  const source = readShards(name, shards);
+  const source = await readShards(name, shards);
   const notes = [`${files.length} Parquet ${files.length === 1 ? 'file' : 'files'}, laid out in ${folder}`];
   return { ...source, kind: 'parquet', notes };
 }

@@ -8,11 +8,13 @@ import { DeitError } from '../../../engine/index.ts';
 import { checkIndex } from '../dataset.ts';
 import type { Dataset, FileRange, RgbImage, Split } from '../dataset.ts';
 import { decodeBytes } from './decode.ts';
-import { isImageName, otherFormatOf, someNames, sortNames } from './file-names.ts';
+import { someNames, sortNames } from './file-names.ts';
 import type { ImageSource, SourcePart } from './image-source.ts';
+import { splitOf } from './layout.ts';
 import { LeftOut } from './left-out.ts';
-import { listTar, readRange } from './tar.ts';
-import type { TarListing, TarMember } from './tar.ts';
+import { foldersOf, indexShard } from './shard-index.ts';
+import type { ShardIndex } from './shard-index.ts';
+import { readRange } from './tar.ts';
 
 const ENDING = /\.tar$/i;
 
@@ -61,84 +63,120 @@ export const partOfFile = (file: string, ending: RegExp): Split | undefined =>
 
 const partOfShard = (file: string): Split | undefined => partOfFile(file, ENDING);
 
+/** An image of a shard. */
 interface Found {
-  readonly listing: TarListing;
-  readonly member: TarMember;
-  readonly label: string;
+  readonly index: ShardIndex;
+  readonly image: number;
 }
 
 /** Opens shards found by `findShards`. */
-export function readShards(name: string, files: readonly string[]): ImageSource {
+export async function readShards(name: string, files: readonly string[]): Promise<ImageSource> {
   const leftOut = new LeftOut();
-  const groups = new Map<Split | 'all', Found[]>();
+  const groups = new Map<Split | 'all', ShardIndex[]>();
   const areDivided = files.every((file) => partOfShard(file) !== undefined);
+  const changed: string[] = [];
   for (const file of files) {
+    const { index, from } = await indexShard(file);
+    if (from === 'changed') changed.push(file);
+    if (index.length === 0) leftOut.add('shard', 'without images', file);
+    for (const account of index.leftOut) leftOut.add(...account);
     const split = areDivided ? partOfShard(file)! : 'all';
-    const found = groups.get(split) ?? groups.set(split, []).get(split)!;
-    for (const image of imagesOf(listTar(file), leftOut)) found.push(image);
+    (groups.get(split) ?? groups.set(split, []).get(split)!).push(index);
   }
-  const main =
-    (['train', 'all', 'val', 'test'] as const).map((split) => groups.get(split)).find((found) => found) ?? [];
-  const { classes, numberOf } = classesOf(main, join(dirname(files[0]), CLASSES), name);
+  const labelled = new Map([...groups].map(([split, indices]) => [split, labelsIn(indices)]));
+  if (labelled.has('all')) refuseParts(labelled.get('all')!);
+  const main = (['train', 'all', 'val', 'test'] as const).map((split) => labelled.get(split)).find((one) => one)!;
+  const { classes, numberOf } = classesOf(main.labels, join(dirname(files[0]), CLASSES), name);
   const parts = new Map<Split | 'all', SourcePart>();
   for (const split of ['train', 'val', 'test', 'all'] as const) {
-    const found = groups.get(split);
-    if (!found) continue;
-    const unknown = found.find(({ label }) => numberOf(label) === undefined);
-    const numbered = found.map((image) => ({ ...image, number: numberOf(image.label) ?? 0 }));
-    // By class, as the images of folders are: the same set has the same numbers, and so the same draws, in both.
-    numbered.sort((a, b) => a.number - b.number);
-    const dataset = new ShardDataset({ name, split: split === 'all' ? 'train' : split, classes }, numbered);
-    parts.set(split, { label: split === 'all' ? '' : split, dataset, problem: unknown ? unknownLabel(unknown, classes) : null }); // prettier-ignore
+    const own = labelled.get(split);
+    if (!own) continue;
+    const numbers = own.labels.map((label) => numberOf(label) ?? NONE);
+    const unknown = own.labelOf.findIndex((label) => numbers[label] === NONE);
+    const dataset = new ShardDataset({ name, split: split === 'all' ? 'train' : split, classes }, own, numbers);
+    const problem = unknown < 0 ? null : unknownLabel(own, unknown, classes);
+    parts.set(split, { label: split === 'all' ? '' : split, dataset, problem });
   }
   const notes = [`${files.length} ${files.length === 1 ? 'shard' : 'shards'} (tar)`];
+  if (changed.length > 0) notes.push(`changed since they were last listed, and listed anew: ${someNames(changed)}`);
   return { kind: 'shards', name, classes, parts, notes, leftOut: String(leftOut) };
 }
 
-/** The images of an archive, each with its label. */
-function imagesOf(listing: TarListing, leftOut: LeftOut): Found[] {
-  const labels = new Map<string, TarMember>();
-  const seen = new Set<string>();
-  const images: TarMember[] = [];
-  for (const member of listing.members) {
-    const { name } = member;
-    if (seen.has(name)) throw twice(listing.file, name);
-    seen.add(name);
-    if (basename(name).startsWith('.')) leftOut.add('hidden file', 'in a shard', name);
-    else if (isImageName(name)) images.push(member);
-    else if (/\.cls$/i.test(name)) labels.set(keyOf(name), member);
-    else if (!/\.(json|txt|__key__)$/i.test(name)) leftOut.add('file', `in a shard in ${otherFormatOf(name) ?? 'no image'} format`, name); // prettier-ignore
-  }
-  return images.map((member) => ({ listing, member, label: labelOf(listing, member, labels.get(keyOf(member.name))) }));
+/** For a label that is none of the classes. */
+const NONE = 2 ** 32 - 1;
+
+/** Images and their labels, in columns: there may be millions. */
+interface Labelled {
+  readonly indices: readonly ShardIndex[];
+  /** Of each image: which index it is in, its number there, its label among `labels`. */
+  readonly indexOf: Uint32Array;
+  readonly imageOf: Uint32Array;
+  readonly labelOf: Uint32Array;
+  /** All different. */
+  readonly labels: readonly string[];
 }
 
-/** What the members of one sample have in common: all before the first dot of the file's name. */
-const keyOf = (name: string): string => join(dirname(name), basename(name).split('.')[0]);
+const foundIn = ({ indices, indexOf, imageOf }: Labelled, at: number): Found => ({
+  index: indices[indexOf[at]],
+  image: imageOf[at],
+});
 
-function labelOf(listing: TarListing, image: TarMember, label: TarMember | undefined): string {
-  if (label) {
-    const written = label.bytes <= 1024 ? readRange({ ...listing, ...label }, label.name) : new Uint8Array();
-    const text = new TextDecoder().decode(written).trim().normalize();
-    if (text !== '') return text;
-  } else {
-    const [folder, ...rest] = image.name.replace(/^(\.\/)+/, '').split('/');
-    if (rest.length > 0) return folder.normalize();
+/** The labels of all images, where none is written those of the first folders below what all such images have in common. */
+function labelsIn(indices: readonly ShardIndex[]): Labelled {
+  const length = indices.reduce((sum, index) => sum + index.length, 0);
+  const [indexOf, imageOf, labelOf] = [0, 1, 2].map(() => new Uint32Array(length));
+  const numbers = new Map<string, number>();
+  const common = commonFolders(indices);
+  let at = 0;
+  for (const [i, index] of indices.entries()) {
+    for (let image = 0; image < index.length; image++, at++) {
+      const label = index.labelOf(image) ?? foldersOf(index.nameOf(image))[common];
+      if (!numbers.has(label)) numbers.set(label, numbers.size);
+      [indexOf[at], imageOf[at], labelOf[at]] = [i, image, numbers.get(label)!];
+    }
   }
-  throw new DeitError('bad-data', 'An image in a shard has no label.', {
-    where: `${image.name} in ${listing.file}`,
-    expected: `a member ${keyOf(image.name)}.cls that holds its class, or a folder that is named for it`,
-    found: label ? 'an empty or very long .cls' : 'neither',
-    fix: '`deit data pack` makes such shards from folders.',
-  });
+  return { indices, indexOf, imageOf, labelOf, labels: [...numbers.keys()] };
+}
+
+/** How many of the outermost folders are the same for all images that are labelled by theirs; at least one is left for each. */
+function commonFolders(indices: readonly ShardIndex[]): number {
+  let common: string[] | null = null;
+  for (const index of indices) {
+    for (let image = 0; image < index.length; image++) {
+      if (index.labelOf(image) !== null) continue;
+      const outer = foldersOf(index.nameOf(image)).slice(0, -1);
+      const shared: readonly string[] = common ?? outer;
+      const differs = shared.findIndex((folder, i) => folder !== outer[i]);
+      common = shared.slice(0, differs < 0 ? shared.length : differs);
+    }
+  }
+  return common?.length ?? 0;
+}
+
+/** An archive of a whole data set has its parts as folders: they are no classes. */
+function refuseParts({ indices, labels }: Labelled): void {
+  if (labels.length === 0 || labels.some((label) => splitOf(label) === undefined)) return;
+  const [index] = indices.filter(({ length }) => length > 0);
+  const [part, ...inner] = foldersOf(index.nameOf(0)).slice(commonFolders(indices));
+  if (index.labelOf(0) !== null || inner.length === 0) return;
+  throw new DeitError(
+    'bad-data',
+    'An archive holds the parts of a data set as folders, where shards have the images of one part.',
+    {
+      where: index.file,
+      expected: 'class folders, or .cls members, in files such as train-000000.tar and val-000000.tar',
+      found: `${part}/${inner[0]}, in folders ${labels.join(', ')}`,
+      fix: 'Unpack the archive, and name the folder; `deit data pack` makes shards of it.',
+    },
+  );
 }
 
 /** The classes, and the number of a label: from classes.txt, else the labels themselves in order. */
 function classesOf(
-  images: readonly Found[],
+  labels: readonly string[],
   file: string,
   where: string,
 ): { classes: string[]; numberOf: (label: string) => number | undefined } {
-  const labels = [...new Set(images.map(({ label }) => label))];
   if (labels.length === 0) {
     throw new DeitError('bad-data', 'The shards hold no images.', {
       where,
@@ -146,7 +184,8 @@ function classesOf(
     });
   }
   const areNumbers = labels.every((label) => /^\d{1,9}$/.test(label));
-  const classes = namesIn(file) ?? (areNumbers ? labels.sort((a, b) => Number(a) - Number(b)) : sortNames(labels));
+  const sorted = areNumbers ? [...labels].sort((a, b) => Number(a) - Number(b)) : sortNames([...labels]);
+  const classes = namesIn(file) ?? sorted;
   const numbers = new Map(classes.map((name, number) => [name, number]));
   const isListed = areNumbers && !labels.every((label) => numbers.has(label));
   return {
@@ -171,57 +210,60 @@ class ShardDataset implements Dataset {
   readonly split: Split;
   readonly classes: readonly string[];
   readonly length: number;
+  /** By class, as the images of folders are: the same set has the same numbers, and so the same draws, in both. */
+  private readonly order: Uint32Array;
 
+  /** `numbers`: the class of each label. */
   constructor(
     source: { name: string; split: Split; classes: readonly string[] },
-    private readonly images: readonly (Found & { number: number })[],
+    private readonly images: Labelled,
+    private readonly numbers: readonly number[],
   ) {
     this.name = source.name;
     this.split = source.split;
     this.classes = source.classes;
-    this.length = images.length;
+    this.length = images.labelOf.length;
+    const numberOf = images.labelOf.map((label) => numbers[label]);
+    this.order = Uint32Array.from(numberOf.keys()).sort((a, b) => numberOf[a] - numberOf[b] || a - b);
   }
 
   label(index: number): number {
     checkIndex(this, index);
-    return this.images[index].number;
+    return this.numbers[this.images.labelOf[this.order[index]]];
   }
 
   path(index: number): string {
-    checkIndex(this, index);
-    const { listing, member } = this.images[index];
-    return join(listing.file, member.name);
+    const { index: shard, image } = this.at(index);
+    return join(shard.file, shard.nameOf(image));
   }
 
   relativePath(index: number): string {
-    checkIndex(this, index);
-    return this.images[index].member.name.normalize();
+    const { index: shard, image } = this.at(index);
+    return shard.nameOf(image).normalize();
   }
 
   range(index: number): FileRange {
-    checkIndex(this, index);
-    const { listing, member } = this.images[index];
-    const { file, size, changed } = listing;
-    return { file, size, changed, offset: member.offset, bytes: member.bytes };
+    const { index: shard, image } = this.at(index);
+    return shard.rangeOf(image);
   }
 
   image(index: number): Promise<RgbImage> {
     const name = this.path(index);
     return decodeBytes(readRange(this.range(index), name), name);
   }
+
+  private at(index: number): Found {
+    checkIndex(this, index);
+    return foundIn(this.images, this.order[index]);
+  }
 }
 
-const twice = (file: string, name: string): DeitError =>
-  new DeitError('bad-data', 'A shard has two members of the same name.', {
-    where: file,
-    found: name,
-    fix: 'Make the shard again, with a name for each image.',
-  });
-
-const unknownLabel = ({ listing, member, label }: Found, classes: readonly string[]): DeitError =>
-  new DeitError('bad-data', 'An image in a shard has a label that is none of the classes.', {
-    where: `${member.name} in ${listing.file}`,
+function unknownLabel(images: Labelled, at: number, classes: readonly string[]): DeitError {
+  const { index, image } = foundIn(images, at);
+  return new DeitError('bad-data', 'An image in a shard has a label that is none of the classes.', {
+    where: `${index.nameOf(image)} in ${index.file}`,
     expected: `one of ${classes.length} classes: ${someNames(classes)}`,
-    found: label,
+    found: images.labels[images.labelOf[at]],
     fix: 'Correct the label, or the list of classes (classes.txt).',
   });
+}

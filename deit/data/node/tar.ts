@@ -6,6 +6,7 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import type { Pack } from 'tar-stream';
 import { DeitError } from '../../../engine/index.ts';
 import type { FileRange } from '../dataset.ts';
+import { checkFileBytes } from '../image-limits.ts';
 
 export interface TarMember extends Pick<FileRange, 'offset' | 'bytes'> {
   readonly name: string;
@@ -14,6 +15,8 @@ export interface TarMember extends Pick<FileRange, 'offset' | 'bytes'> {
 export interface TarListing extends Pick<FileRange, 'file' | 'size' | 'changed'> {
   /** Ordinary files, in their order. */
   readonly members: readonly TarMember[];
+  /** Names of links, devices and files with holes, of which nothing is read. */
+  readonly others: readonly string[];
 }
 
 const BLOCK = 512;
@@ -28,6 +31,7 @@ export function listTar(file: string, within?: TarMember): TarListing {
     const begin = within?.offset ?? 0;
     const size = within ? within.offset + within.bytes : fileSize;
     const members: TarMember[] = [];
+    const others: string[] = [];
     let [longName, pax] = ['', new Map<string, string>()];
     let at = begin;
     for (;;) {
@@ -51,9 +55,10 @@ export function listTar(file: string, within?: TarMember): TarListing {
         continue;
       }
       if (type === '0' || type === '\0' || type === '7') members.push({ name, offset, bytes });
-      if (type !== 'g') [longName, pax] = ['', new Map<string, string>()];
+      else if (!'gK5'.includes(type)) others.push(name);
+      if (!'gK'.includes(type)) [longName, pax] = ['', new Map<string, string>()];
     }
-    return { file, size: fileSize, changed: mtimeMs, members };
+    return { file, size: fileSize, changed: mtimeMs, members, others };
   } finally {
     closeSync(handle);
   }
@@ -61,6 +66,7 @@ export function listTar(file: string, within?: TarMember): TarListing {
 
 /** The bytes of a range. Throws `bad-data` if the file has changed since the range was found. */
 export function readRange({ file, offset, bytes, size, changed }: FileRange, name: string): Uint8Array {
+  checkFileBytes(name, bytes);
   const handle = open(file);
   try {
     const now = fstatSync(handle);
