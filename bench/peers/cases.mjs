@@ -167,6 +167,9 @@ export const cases = {
   'DeiT-Ti fwd b1': () => deit(224, 16, 1000, 1),
   'DeiT-Ti fwd b8': () => deit(224, 16, 1000, 8),
   'train step b16': () => training(deit(32, 4, 10, 16)),
+  'matmul 1023^3': () => matmul(1023, 1023, 1023),
+  'DeiT-Ti 384 fwd b1': () => deit(384, 16, 1000, 1),
+  'DeiT-S fwd b4': () => deit(224, 16, 1000, 4, 384, 12, 6),
   // The same 12 layers with next to no arithmetic: what is left is the host's work and the cost of a dispatch.
   'tiny fwd': () => withoutFlop(deit(8, 4, 10, 1, 12)),
   'tiny train': () => withoutFlop(training(deit(8, 4, 10, 1, 12))),

@@ -98,6 +98,31 @@ export function ratios({ libraries }: Comparison): Ratio[] {
   });
 }
 
+/** Goals on a processor: this project over the fastest WebAssembly in every case, and over native code. */
+const WASM_GOAL = 1.2;
+const NATIVE_GOAL = 0.5;
+
+/** Lines of a table: what people without a GPU also have, and how fast this project is beside it. */
+function processorTable({ libraries }: Comparison): string[] {
+  const own = libraries.find(({ kind }) => kind === 'own')?.cases ?? {};
+  const fastest = (name: string, isNative: boolean): number =>
+    Math.min(
+      ...libraries
+        .filter(({ kind, label, cases }) => kind === 'cpu' && /native/.test(label) === isNative && cases[name])
+        .map(({ cases }) => cases[name].ms),
+    );
+  const rows = Object.entries(own).flatMap(([name, { ms }]) => {
+    const [wasm, native] = [fastest(name, false), fastest(name, true)];
+    if (!Number.isFinite(wasm) && !Number.isFinite(native)) return [];
+    const cell = (rival: number, goal: number): string =>
+      Number.isFinite(rival) ? `${(rival / ms).toFixed(2)} x: ${verdict(rival / ms >= goal)}` : '-';
+    return [row([name, short(ms), cell(wasm, WASM_GOAL), cell(native, NATIVE_GOAL)])];
+  });
+  if (rows.length === 0) return [];
+  const head = ['case', 'ours, ms', `WebAssembly / ours, goal ${WASM_GOAL}`, `native / ours, goal ${NATIVE_GOAL}`];
+  return ['', row(head), row(['---', '---:', '---:', '---:']), ...rows];
+}
+
 const short = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 const verdict = (isReached: boolean): string => (isReached ? 'reached' : 'short');
 const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
@@ -143,6 +168,7 @@ export function tables(comparison: Comparison): string {
     const cells = [`${factor.toFixed(2)} x`, `>= ${YARDSTICK_GOAL} x`, verdict(factor >= YARDSTICK_GOAL)];
     lines.push(row(['matmul 1024^3 over the yardstick', ...cells]));
   }
+  lines.push(...processorTable(comparison));
   const detail = (title: string, cell: (one: CaseResult) => string): void => {
     lines.push('', title, row(['case', ...libraries.map(({ label }) => label)]));
     lines.push(row(['---', ...libraries.map(() => '---:')]));
