@@ -2,8 +2,8 @@
  * `npm run bench [filter]` measures kernels and models; `npm run bench -- --peers [libraries] [cases]` compares with other
  * libraries on the same adapter; `npm run bench -- --peers-tables FILE` shows and draws a comparison that was written;
  * `npm run bench -- --data FOLDER` measures the data pipeline.
- * `npm run bench -- --ranks [batch sizes]` measures several ranks against one process; `--ranks-model` prints what a cluster would
- * come to. `npm run bench -- --isa [KERNEL] [--cards NAMES]` shows what GPU compilers make of the kernels.
+ * `npm run bench -- --ranks [batch sizes]` measures several ranks against one process, in about ten minutes; `--ranks-model` prints what a
+ * cluster would come to. `npm run bench -- --isa [KERNEL] [--cards NAMES]` shows what GPU compilers make of the kernels.
  */
 const [first, ...rest] = process.argv.slice(2);
 if (first === '--peers') {

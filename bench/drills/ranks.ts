@@ -1,11 +1,12 @@
 import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { processStatus } from '../../deit/parallel/node/launcher-process.ts';
 import { readSafetensorsFile, toFloat32 } from '../../engine/node.ts';
 import { drawsOf, expectThat, runWell, sleep, smallRecipe, startDeit } from './drill.ts';
 import type { DrillOptions } from './drill.ts';
 
 const KILLS = 50;
-const STEPS = 30;
+const STEPS = 16;
 /** Slices of a step, and the numbers of ranks that can share them. */
 const SLICES = 6;
 const WORLDS = [2, 3] as const;
@@ -54,7 +55,7 @@ export async function ranks({ folder, count, seed, say }: DrillOptions): Promise
     await Promise.race([running.finished, sleep(1000 * draws.uniform(0, seconds))]);
     const processes = descendants(running.child.pid!);
     const victim = processes[draws.integer(Math.max(1, processes.length))];
-    const struck = performance.now();
+    const struck = new Struck(processes);
     if (running.child.exitCode !== null || victim === undefined || !kill(victim)) {
       const { code, output } = await running.finished;
       expectThat(code === 0, `resuming failed after ${done} kills:\n${output}`);
@@ -62,15 +63,17 @@ export async function ranks({ folder, count, seed, say }: DrillOptions): Promise
       continue;
     }
     done++;
-    await running.finished;
-    while (processes.some(isAlive) && performance.now() - struck < 1000 * PATIENCE) await sleep(50);
-    const took = (performance.now() - struck) / 1000;
+    const took = await struck.untilGone();
+    const inAll = `${took.toFixed(1)} s, in which they had ${struck.processorSeconds.toFixed(1)} s of processor time`;
     slowest = Math.max(slowest, took);
-    expectThat(took < PATIENCE, `${took.toFixed(1)} seconds after the kill some process of the run is still there`);
+    expectThat(took < PATIENCE, `some process of the run is still there after ${inAll}`);
+    await running.finished;
     // A run may have come to its end in the very moment.
     if (existsSync(join(run, 'result.json'))) await complete();
     else expectThat(reached(run) >= before, `the checkpoint of step ${before} is gone`);
-    if (done % 10 === 0) say(`${done} kills, ${finished} runs finished, all gone within ${slowest.toFixed(1)} s`);
+    say(
+      `kill ${done} of ${kills}, at step ${reached(run)}: all ${processes.length} gone after ${inAll}; ${finished} runs finished`,
+    );
   }
   if (existsSync(run)) {
     await runWell(train(run));
@@ -101,12 +104,44 @@ function descendants(pid: number): number[] {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** Clock ticks of a second of processor time, on all Linux. */
+const TICKS = 100;
+
+/** Processes from the moment of a kill on. */
+class Struck {
+  private readonly start = performance.now();
+  private readonly before: readonly number[];
+  private readonly since: number[];
+
+  constructor(private readonly processes: readonly number[]) {
+    this.before = processes.map((pid) => secondsOf(pid) ?? 0);
+    this.since = processes.map(() => 0);
+  }
+
+  /** All of them together had so much since: on a busy machine an end takes long that needs little. */
+  get processorSeconds(): number {
+    return this.since.reduce((sum, seconds) => sum + seconds, 0);
+  }
+
+  /** Seconds until all are gone, or more than they are given. */
+  async untilGone(): Promise<number> {
+    for (;;) {
+      const seconds = this.processes.map(secondsOf);
+      seconds.forEach((now, i) => (this.since[i] = now === null ? this.since[i] : now - this.before[i]));
+      const passed = (performance.now() - this.start) / 1000;
+      if (seconds.every((now) => now === null) || passed > PATIENCE) return passed;
+      await sleep(50);
+    }
+  }
+}
+
+/** Of processor time that a process has had; null where it is gone, or waits for its parent to hear of its end. */
+function secondsOf(pid: number): number | null {
   try {
-    // A zombie is gone but for its parent.
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    const status = processStatus(pid);
+    return status[0] === 'Z' ? null : (Number(status[11]) + Number(status[12])) / TICKS;
   } catch {
-    return false;
+    return null;
   }
 }
 

@@ -20,14 +20,22 @@ export function launcherProcess(): LauncherProcess | null {
     for (let pid = process.ppid, depth = 0; pid > 0 && depth < DEEPEST; depth++) {
       const program = readlinkSync(`/proc/${pid}/exe`);
       if (LAUNCHERS.test(basename(program))) return { pid, program };
-      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-      // The second field after the name in parentheses, which may hold anything.
-      pid = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+      pid = Number(processStatus(pid)[1]);
     }
   } catch {
     // No /proc, or somebody else's process.
   }
   return null;
+}
+
+/**
+ * What Linux says of a process: its state, its parent's number, and the other fields of proc_pid_stat(5) from the third on. Throws
+ * where there is no such process.
+ */
+export function processStatus(pid: number): string[] {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // After the name in parentheses, which may hold anything.
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
 
 /** What the thread that watches is told. */
