@@ -60,6 +60,11 @@ export class ImageModel<Image> {
     this.transform = makeTransform(parts.pipeline);
   }
 
+  /** What `console.log` shows in Node. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return `ImageModel(${this.name}, ${this.classes.length} classes)`;
+  }
+
   /** The `top` likeliest classes of each image, the likeliest first. Throws for an image that cannot be read. */
   async classify(images: readonly Image[], { top = 5 } = {}): Promise<Answer[][]> {
     return this.inBatches(images, (pixels, batch) =>

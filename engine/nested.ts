@@ -107,11 +107,18 @@ export function glimpse(values: ArrayLike<number>, of: Shape): Glimpse {
   return { values: shown, shape, of };
 }
 
-/** The values in brackets, in four digits, with dots where some are left out. */
+/** Whole numbers as they are, others in four digits; never zeros in place of digits that are not known. */
+function formatValue(value: number): string {
+  if (Number.isInteger(value) && Math.abs(value) < 1e10) return String(value);
+  const short = Number(value.toPrecision(4));
+  return Number.isFinite(short) && Math.abs(short) >= 1e4 ? value.toExponential(3) : String(short);
+}
+
+/** The values in brackets, with dots where some are left out. */
 export function formatGlimpse({ values, shape, of }: Glimpse): string {
   let next = 0;
   const level = (depth: number): string => {
-    if (depth === shape.length) return String(Number(values[next++].toPrecision(4)));
+    if (depth === shape.length) return formatValue(values[next++]);
     const items = Array.from({ length: shape[depth] }, () => level(depth + 1));
     if (shape[depth] < of[depth]) items.splice(EDGE, 0, '...');
     // Rows stand below each other.

@@ -1,5 +1,6 @@
 import { DeitError, Tensor } from '../engine/index.ts';
 import { FieldScan } from './fields.ts';
+import { outline } from './outline.ts';
 import { nameParameter } from './param-groups.ts';
 import { writeState } from './state.ts';
 import type { Counter, LoadOptions, LoadReport, StateValue, TensorDescription } from './state.ts';
@@ -60,6 +61,25 @@ export class Module {
     });
     yield [prefix, this];
     for (const [name, module] of this.ownModules) yield* module.namedModules(join(prefix, name), seen);
+  }
+
+  /** Types and shapes of this module and those below it, without looking at values: also half made, and without registering. */
+  toString(): string {
+    const modules = new Map(this.ownModules);
+    const tensors = new Map(this.ownParameters);
+    const isKnown = (value: unknown): boolean =>
+      [...modules.values(), ...tensors.values()].some((own) => own === value);
+    for (const [name, value] of Object.entries(this) as [string, unknown][]) {
+      if (isKnown(value)) continue;
+      if (value instanceof Module) modules.set(name, value);
+      else if (value instanceof Tensor && value.requiresGrad) tensors.set(name, value);
+    }
+    return outline(this.constructor.name, tensors, modules);
+  }
+
+  /** What `console.log` shows in Node. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString();
   }
 
   /** Parameters with their full names, in the order of the state dict; one with two names is there once. */

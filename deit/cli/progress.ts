@@ -77,6 +77,11 @@ export class Progress {
     this.bar?.setTotal(total);
   }
 
+  /** Says what is done between two updates, where there is a bar. */
+  say(text: string): void {
+    this.bar?.update({ text });
+  }
+
   update(value: number, text: string): void {
     if (this.bar) {
       this.bar.update(value, { text });

@@ -40,6 +40,7 @@ export async function runTraining(
     withEngine({ ...session, seed: recipe['run.seed'], quiet }, async (engine, say) => {
       const reporter = quiet ? SILENT : new ConsoleReporter(say);
       const afterTraining = async (run: TrainedRun): Promise<void> => {
+        say('examining the models for the report');
         const { analysis, answers } = await examineRun(engine, run, microBatch(recipe));
         await folder.writeJson('analysis.json', analysis);
         await folder.writeJson('answers.json', answers);
@@ -64,10 +65,12 @@ const SILENT: Reporter = { say: nothing, begin: nothing, step: nothing, evaluate
 
 class ConsoleReporter implements Reporter {
   private bar: Progress | null = null;
+  private firstStep = 0;
 
   constructor(readonly say: (line: string) => void) {}
 
   begin(role: Role, steps: number, firstStep: number): void {
+    this.firstStep = firstStep;
     this.bar = new Progress(role.padEnd(7), steps, firstStep, 'compiling kernels, then the first step');
   }
 
@@ -75,15 +78,21 @@ class ConsoleReporter implements Reporter {
     const { step, steps, epoch, imagesPerSecond, secondsLeft } = progress;
     const losses = [progress.lossLabel, progress.lossDistillation].filter((loss) => loss !== null);
     const right = [progress.accuracy, progress.accuracyDistillation].filter((share) => share !== null);
+    // The first step compiles, and says nothing of the others.
+    const isTimed = step > this.firstStep + 1;
     const text = [
       `epoch ${epoch + 1}`,
-      `${imagesPerSecond.toFixed(1)} images/s`,
+      ...(isTimed ? [`${imagesPerSecond.toFixed(1)} images/s`] : []),
       `loss ${losses.map((loss) => loss.toFixed(3)).join(' + ')}`,
       `accuracy ${right.map(percent).join(', ')}`,
-      `${formatDuration(secondsLeft)} left`,
+      ...(isTimed ? [`${formatDuration(secondsLeft)} left`] : []),
     ];
     this.bar?.setTotal(steps);
     this.bar?.update(step, text.join('  '));
+  }
+
+  measuring(): void {
+    this.bar?.say('measuring on the held-out images');
   }
 
   evaluated(role: Role, step: number, accuracy: Accuracy): void {

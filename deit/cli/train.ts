@@ -103,5 +103,5 @@ function summarize(
   );
   if (ranks) say(describeTimes(ranks));
   if (best) say(`best along the way: ${percent(best.accuracy)} after step ${best.step}, in ${MODEL_FILES.best}`);
-  say(`${formatDuration(seconds)} in all; everything is in ${runFolder}`);
+  say(`trained in ${formatDuration(seconds)}; everything is in ${runFolder}`);
 }

@@ -22,6 +22,8 @@ export interface Chart {
   readonly percent?: boolean;
   /** A logarithmic axis; all of `x` is positive. */
   readonly xLog?: boolean;
+  /** Values that stand wholly in the picture; without it, all do. */
+  readonly yRange?: readonly [number, number];
   readonly note?: string;
 }
 
@@ -59,6 +61,9 @@ export function smooth(values: readonly (number | null)[], span = values.length 
   });
 }
 
+/** Values up to which a curve is drawn as it is, with a mark each. */
+export const FEW = 40;
+
 /** A curve of many values as a smoothed line over a faint one of the values themselves; one of few as it is. */
 export function noisy<Curve extends { readonly y: readonly (number | null)[] }>(
   curve: Curve,
@@ -69,7 +74,6 @@ export function noisy<Curve extends { readonly y: readonly (number | null)[] }>(
     { ...curve, y: smooth(curve.y) },
   ];
 }
-const FEW = 40;
 
 /** Curves with x values of their own on one common axis. */
 export function align(

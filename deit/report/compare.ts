@@ -27,18 +27,22 @@ export function resultRows(runs: readonly Run[]): [name: string, ...values: stri
     ...runs.map((run) => value(run) ?? '–'),
   ];
   const share = (value: number | null | undefined): string | null => (value == null ? null : percent(value));
-  return [
+  const rows = [
     row('class head', ({ result }) => share(result?.accuracy.class)),
     row('distillation head', ({ result }) => share(result?.accuracy.distillation)),
-    row('average of both', ({ result }) => share(result?.accuracy.average)),
+    row('average of both', ({ result }) =>
+      result?.accuracy.distillation == null ? null : share(result.accuracy.average),
+    ),
     row('moving average', ({ result }) => share(result?.ema?.average)),
     row('teacher', ({ result }) => share(result?.accuracy.teacher)),
     row('steps', ({ result }) => result?.steps.toLocaleString('en-US') ?? null),
-    row('images a second', ({ result }) => result?.imagesPerSecond.toFixed(1) ?? null),
-    row('time in all', ({ result }) => (result ? duration(result.seconds) : 'not finished')),
+    row('images/s', ({ result }) => result?.imagesPerSecond.toFixed(1) ?? null),
+    row('time of training', ({ result }) => (result ? duration(result.seconds) : 'not finished')),
     row('adapter', ({ sessions }) => adapterNames(sessions) || null),
     row('version', ({ config }) => config.version),
   ];
+  // What none of them has is no row.
+  return rows.filter(([, ...values]) => values.some((value) => value !== '–'));
 }
 
 export function renderComparison(runs: readonly Run[], assets: PageAssets): string {

@@ -2,7 +2,7 @@
 import { formatBytes } from '../../engine/index.ts';
 import { describeTimes } from '../parallel/rank-times.ts';
 import type { Analysis, AttentionPictures, ModelAnalysis, Profile, Sample } from './analysis.ts';
-import { classScores } from './answers.ts';
+import { classScores, wilson } from './answers.ts';
 import type { Share } from './answers.ts';
 import { chartFigures } from './charts.ts';
 import { chartsOf } from './curves.ts';
@@ -24,8 +24,8 @@ export function duration(seconds: number): string {
   return h > 0 ? `${h} h ${m} min` : m > 0 ? `${m} min ${s} s` : `${s} s`;
 }
 
-/** The last part of a path, of either system. */
-const baseName = (path: string): string => path.slice(Math.max(path.lastIndexOf('/'), path.lastIndexOf('\\')) + 1);
+/** A file and its folder, which of photos by class is the class; of a path of either system. */
+const fileOf = (path: string): string => path.split(/[/\\]/).slice(-2).join('/');
 
 /** The report of one run. */
 export function renderReport(run: Run, assets: PageAssets): string {
@@ -62,8 +62,8 @@ function headline({ result, sessions }: Run): (readonly [string, string | null])
     ['distillation head', distilled ? percent(accuracy.distillation) : null],
     ['moving average', ema ? percent(ema.average) : null],
     ['teacher', accuracy.teacher === null ? null : percent(accuracy.teacher)],
-    ['images a second', formatNumber(Math.round(imagesPerSecond * 10) / 10)],
-    ['time in all', duration(seconds)],
+    ['images/s', formatNumber(Math.round(imagesPerSecond * 10) / 10)],
+    ['time of training', duration(seconds)],
     [
       'runs on',
       [...new Set(sessions.map(({ adapter }) => (adapter.software ? 'processor' : 'GPU')))].join(', ') || null,
@@ -113,7 +113,9 @@ function dataLine(run: Run): string {
 
 function modelSections(model: ModelAnalysis): Html {
   const { names, accuracy, images } = model;
-  const heads = names.slice(1).map((name, i): Cell[] => [name, percent(accuracy[i + 1])]);
+  const heads = names
+    .slice(1)
+    .map((name, i): Cell[] => [name, shareText(wilson(Math.round(accuracy[i + 1] * images), images))]);
   const apart = model.disagreement;
   const most = apart.flat().reduce((a, b) => Math.max(a, b), 1e-9);
   const shade = (row: number, column: number): number => apart[row][column] / most;
@@ -125,7 +127,7 @@ function modelSections(model: ModelAnalysis): Html {
     note: 'In the paper it rises from 0.06 to 0.93: the tokens end close together, but apart.',
   };
   return html`<h2>Answers on ${images.toLocaleString('en-US')} held-out images</h2>
-    ${table(['predictor', 'accuracy'], heads)}
+    ${table(['predictor', 'accuracy (95 % interval)'], heads)}
     ${
       // Of one predictor and the truth there is nothing to say but its errors.
       names.length > 2
@@ -185,18 +187,20 @@ function confusionSection({ confusion, topConfusions, classes, names }: ModelAna
 const shareText = (share: Share | null): string =>
   share ? `${percent(share.share)} (${percent(share.low)} to ${percent(share.high)})` : '–';
 
-function sampleGrid({ samples, classes }: ModelAnalysis): Html {
+function sampleGrid({ samples, classes, names }: ModelAnalysis): Html {
+  // Beside the truth: of one predictor nobody asks which.
+  const isAlone = names.length <= 2;
   const figure = ({ name, truth, picture, predictions }: Sample): Html => {
     const lines = predictions.map(({ predictor, answer, probability }) => {
       const right = answer === truth;
       return html`<li class="${right ? 'right' : 'wrong'}">
-        ${predictor}: ${classes[answer]} <span class="muted">${percent(probability)}</span>
+        ${isAlone ? '' : `${predictor}: `}${classes[answer]} <span class="muted">${percent(probability)}</span>
       </li>`;
     });
     return html`<figure>
-      <img src="${picture}" alt="${classes[truth]}" loading="lazy" />
+      <img src="${picture}" alt="${classes[truth]}" />
       <figcaption>
-        ${classes[truth]}${name === undefined ? '' : html`<br /><span class="file" title="${name}">${baseName(name)}</span>`}
+        ${classes[truth]}${name === undefined ? '' : html`<br /><span class="file" title="${name}">${fileOf(name)}</span>`}
       </figcaption>
       <ul>
         ${lines}
@@ -230,7 +234,7 @@ export function attentionFigures({ truth, picture, tokens }: AttentionPictures, 
   const layers = tokens.map(
     ({ token, layers: url, depth, heads }) =>
       html`<figure>
-        <img src="${url}" alt="attention of the ${token} token, block by block" loading="lazy" />
+        <img src="${url}" alt="attention of the ${token} token, block by block" />
         <figcaption>${token} token: ${depth} blocks by ${heads} heads</figcaption>
       </figure>`,
   );
@@ -319,7 +323,7 @@ function familyTable({ families, images }: Profile, peak: Analysis['peak']): Htm
   });
   const titles = ['family', '', 'ms', 'of the step', 'dispatches', 'GFLOP/s', 'of peak', 'GB/s', 'of peak'];
   const rate = (1000 * flops) / total;
-  const note = `${images} images, ${(flops / 1e9).toFixed(2)} GFLOP in ${total.toFixed(1)} ms on the GPU: ${giga(rate)} GFLOP/s${peak ? `, ${percent(rate / peak.flops)} of the peak` : ''}. FLOP and bytes are what the formulas need; more than the peak of memory traffic means that caches served it.`;
+  const note = `${images} images, ${(flops / 1e9).toFixed(2)} GFLOP in ${total.toFixed(1)} ms on the GPU: ${giga(rate)} GFLOP/s${peak ? `, ${percent(rate / peak.flops)} of the peak` : ''}. FLOP and bytes are what the formulas need; more than the peak of memory traffic means that caches served it${peak && families.some((family) => (1000 * family.flops) / family.ms > peak.flops) ? ', and more than the peak of GFLOP/s that the machine was busy with other work when the peak was measured' : ''}.`;
   return html`${table(titles, rows)}
     <p class="note">${note}</p>`;
 }

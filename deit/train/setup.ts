@@ -174,6 +174,6 @@ export function leftOutOfEpochs(recipe: Recipe, images: number): string[] {
   let better = Math.floor(batch / step) * step;
   while (better > step && samples % better > samples / 10) better -= step;
   return [
-    `an epoch leaves out ${left} of ${samples} images, for they are no multiple of the batch of ${batch}: --set data.batchSize=${better} leaves out ${samples % better}`,
+    `an epoch uses ${samples - left} of ${samples} images, whole batches of ${batch} alone: with --set data.batchSize=${better} it uses ${samples - (samples % better)}`,
   ];
 }

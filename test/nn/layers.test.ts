@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { checkpoint, mul, relu, sum } from '../../engine/index.ts';
 import type { Engine, Tensor, DeitError } from '../../engine/index.ts';
@@ -185,6 +186,23 @@ describe('containers and small layers', () => {
     const y = checkpoint((input) => mul(layer.forward(input), 3), x, []);
     sum(y).backward();
     expect(await x.grad!.array()).toEqual(await y.array());
+  });
+
+  it('console.log shows types and shapes, parts that look alike once, whether registered by name or by assignment', () => {
+    class Net extends Module {
+      body = new Sequential(new Linear(engine(), 3, 4), new Linear(engine(), 3, 4), new ReLU());
+      scale = engine().ones([3]).requiresGrad_();
+      twin = new LayerNorm(engine(), 4);
+      other = new LayerNorm(engine(), 4);
+    }
+    expect(inspect(new Net())).toBe(`Net(scale [3]
+  body: Sequential(
+    0 to 1: 2 x Linear(weight [4, 3], bias [4])
+    2: ReLU()
+  )
+  twin: LayerNorm(weight [4], bias [4])
+  other: LayerNorm(weight [4], bias [4])
+)`);
   });
 
   it('a part that is none says where', () => {

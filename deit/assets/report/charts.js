@@ -17,7 +17,7 @@
   };
   const showLast = (u) => u.setLegend({ idxs: u.data.map((values) => nearest(values, values.length - 1)) }, false);
   const draw = (element) => {
-    const { x, xLabel, xLog, series, percent, height } = JSON.parse(document.getElementById(element.dataset.chart).textContent);
+    const { x, xLabel, xLog, yRange, series, percent, height } = JSON.parse(document.getElementById(element.dataset.chart).textContent);
     const { text, grid, series: palette } = colors();
     const format = (value) => (percent && value !== null && value !== undefined ? `${(100 * value).toFixed(1)} %` : short(value));
     const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: '12px system-ui, sans-serif' };
@@ -25,7 +25,7 @@
       width: element.clientWidth,
       height: height ?? 240,
       // A single evaluation stands in the middle.
-      scales: { x: { time: false, distr: xLog ? 3 : 1, range: (_, min, max) => (min === max ? [min - 1, max + 1] : [min, max]) } },
+      scales: { x: { time: false, distr: xLog ? 3 : 1, range: (_, min, max) => (min === max ? [min - 1, max + 1] : [min, max]) }, ...(yRange && { y: { range: yRange } }) },
       cursor: { dataIdx: (u, s, hovered) => nearest(u.data[s], hovered) },
       // Without a cursor the legend shows the last values.
       hooks: { ready: [showLast], setCursor: [(u) => u.cursor.left < 0 && showLast(u)] },

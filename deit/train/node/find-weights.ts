@@ -1,6 +1,6 @@
 /** From what a user names as weights to the file that holds them. Node only. */
 import { existsSync, statSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { DeitError } from '../../../engine/index.ts';
 import { hubModel, isHubName } from '../../weights/node/hub.ts';
 import { isModelFolder } from '../../weights/node/model-folder.ts';
@@ -17,6 +17,12 @@ export const MODEL_FILES = {
   /** The moving average after the last step. */
   average: 'student-ema.safetensors',
   teacher: 'teacher.safetensors',
+} as const;
+
+const NOTES = {
+  last: 'the last model of this run',
+  best: 'the best model of this run',
+  average: 'the moving average of this run',
 } as const;
 
 export interface FoundWeights {
@@ -38,9 +44,9 @@ export async function findWeights(pathOrName: string, ema: boolean): Promise<Fou
   if (!statSync(pathOrName).isDirectory() || isModelFolder(pathOrName)) return { path: pathOrName, note: null };
   const own = await checkpointsIn(pathOrName);
   if (own.length > 0) return newest(own, pathOrName);
-  const names = ema ? [MODEL_FILES.average] : [MODEL_FILES.best, MODEL_FILES.last];
-  const model = names.find((name) => existsSync(join(pathOrName, name)));
-  if (model) return { path: join(pathOrName, model), note: `of this run: ${model}` };
+  const kinds = ema ? (['average'] as const) : (['best', 'last'] as const);
+  const kind = kinds.find((one) => existsSync(join(pathOrName, MODEL_FILES[one])));
+  if (kind) return { path: join(pathOrName, MODEL_FILES[kind]), note: NOTES[kind] };
   const checkpoints = await listCheckpoints(pathOrName);
   if (checkpoints.length > 0) return newest(checkpoints, pathOrName);
   const isHub = ['model.safetensors', 'model.safetensors.index.json'].some((name) =>
@@ -52,7 +58,7 @@ export async function findWeights(pathOrName: string, ema: boolean): Promise<Fou
 
 /** The student's newest checkpoint, given the furthest first. */
 function newest([{ path, role }]: readonly ListedCheckpoint[], named: string): FoundWeights {
-  if (role === 'student') return { path, note: `of this run: ${basename(path)}` };
+  if (role === 'student') return { path, note: 'the newest checkpoint of this run' };
   throw notFound(named, `a run that has not come to its student yet; its teacher so far is ${path}`);
 }
 

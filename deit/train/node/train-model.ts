@@ -42,6 +42,8 @@ export interface Reporter {
   say(line: string): void;
   begin(role: Role, steps: number, firstStep: number): void;
   step(role: Role, progress: StepProgress): void;
+  /** The held-out images are being measured. */
+  measuring?(role: Role): void;
   /** Held-out accuracy along the way. */
   evaluated(role: Role, step: number, accuracy: Accuracy): void;
   end(role: Role, accuracy: Accuracy, ema: Accuracy | null): void;
@@ -305,6 +307,7 @@ class ModelTraining {
   private async evaluate() {
     const { context, role, evaluator, done: step } = this;
     const { ema } = this.trained;
+    context.reporter.measuring?.(role);
     const accuracy = await evaluator.run();
     const averaged = ema ? await ema.withAverages(() => evaluator.run()) : null;
     await context.sources.shareProblems(context.ranks);
