@@ -1,4 +1,4 @@
-"""shipped.json and shipped.safetensors: logits of the DeiT-Ti that ships with the package, by timm in float64 from its f16 weights."""
+"""shipped.json and shipped.safetensors: logits and embeddings of the DeiT-Ti that ships with the package, by timm in float64 from its f16 weights."""
 
 import numpy as np
 import timm
@@ -29,9 +29,15 @@ def main(out) -> None:
     model.double().load_state_dict({name: torch.from_numpy(value).double() for name, value in load_file(WEIGHTS).items()})
     with torch.no_grad():
         logits = model(images)
-        drift = relative_error(model.float()(images.float()), logits)
-    save_json(out / "shipped.json", {"crops": names, "logits": "logits", "drift": drift})
-    save(out / "shipped.safetensors", {"logits": array(logits)})
+        # What timm documents as the image's embedding.
+        embed = lambda x: model.forward_head(model.forward_features(x), pre_logits=True)
+        embeddings = embed(images)
+        model.float()
+        drift = relative_error(model(images.float()), logits)
+        embedding_drift = relative_error(embed(images.float()), embeddings)
+    about = {"crops": names, "logits": "logits", "drift": drift, "embeddings": "embeddings", "embeddingDrift": embedding_drift}
+    save_json(out / "shipped.json", about)
+    save(out / "shipped.safetensors", {"logits": array(logits), "embeddings": array(embeddings)})
 
 
 if __name__ == "__main__":

@@ -21,6 +21,16 @@ describe('the shipped DeiT-Ti', () => {
     expect(relativeError(await cls.read(), logits)).toBeLessThan(8 * drift);
   });
 
+  it('gives the vectors of `embed` that timm gives before its head', async () => {
+    const { model } = await buildModel(engine(), { weights: 'shipped' }, () => undefined);
+    const { images, shape, embeddings, embeddingDrift } = shippedCrops();
+    model.eval();
+    const vectors = engine().noGrad(() => model.embed!(engine().tensor(images, shape)));
+    expect(vectors.shape).toEqual([3, 192]);
+    // As for the logits.
+    expect(relativeError(await vectors.read(), embeddings)).toBeLessThan(8 * embeddingDrift);
+  });
+
   it('names its classes itself, by the list that serves other ImageNet checkpoints too', async () => {
     const { card } = await buildModel(engine(), { weights: 'shipped' }, () => undefined);
     const names = imagenetClasses();

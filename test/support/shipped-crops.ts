@@ -5,7 +5,9 @@ import { goldenJson, goldenTensors } from './golden.ts';
 
 const SIZE = 224;
 
-const { crops, drift } = goldenJson<{ crops: string[]; drift: number }>('shipped.json');
+const { crops, drift, embeddingDrift } = goldenJson<{ crops: string[]; drift: number; embeddingDrift: number }>(
+  'shipped.json',
+);
 
 function crop(name: string): Uint8Array {
   const coarse = integers(`${name}.coarse`, 14 * 14 * 3, 256);
@@ -17,7 +19,7 @@ function crop(name: string): Uint8Array {
   });
 }
 
-/** Normalised images, the shipped model's logits for them by timm in float64, and the error of PyTorch's own float32. */
+/** Normalised images, the shipped model's logits and embeddings of them by timm in float64, and the errors of PyTorch's own float32. */
 export function shippedCrops() {
   const shape = [crops.length, 3, SIZE, SIZE];
   const images = new Float32Array(crops.length * 3 * SIZE * SIZE);
@@ -25,5 +27,7 @@ export function shippedCrops() {
   crops.forEach((name, i) => {
     writeChw({ width: SIZE, height: SIZE, data: crop(name) }, tables, images, i * 3 * SIZE * SIZE);
   });
-  return { images, shape, logits: goldenTensors('shipped.safetensors')('logits').values, drift };
+  const golden = goldenTensors('shipped.safetensors');
+  const [logits, embeddings] = [golden('logits').values, golden('embeddings').values];
+  return { images, shape, logits, drift, embeddings, embeddingDrift };
 }
