@@ -77,7 +77,7 @@ function shown(name: string, { problem: text, device, backward, variant, json }:
     `${name}, ${pass}, on the device "${device}"`,
     `problem: ${JSON.stringify(problem)}`,
     `variants: ${names.length > 0 ? names.join(', ') : 'one way to compute it'}`,
-    `formula, reference and variants: kernels/${catalog[name].folder}`,
+    `formula, reference and variants: kernels/${catalog[name].folder}; test: test/kernels/${catalog[name].folder}.test.ts`,
   ];
   return [head.map((line) => `// ${line}\n`).join(''), ...launches.map(launchText)].join('\n');
 }

@@ -1,5 +1,5 @@
 import { DeitError } from '../../kernels/lib/errors.ts';
-import { gather, mergeStrided, pad as padKernel, place } from '../../kernels/shape/index.ts';
+import { mergeStrided, pad as padKernel, stridedLoad, stridedStore } from '../../kernels/shape/index.ts';
 import type { StridedProblem } from '../../kernels/shape/index.ts';
 import { defineOp } from '../op.ts';
 import { formatShape, normalizeDim, numel, sameShape } from '../tensor-shape.ts';
@@ -70,7 +70,7 @@ function gathering<Attributes extends Strided>(
         return [x!.viewAs(shape)];
       }
       const y = ctx.empty(shape, x!.dtype);
-      if (y.size > 0) ctx.run(gather, problem, { x: x!, y });
+      if (y.size > 0) ctx.run(stridedLoad, problem, { x: x!, y });
       return [y];
     },
     backward: gradient,
@@ -91,7 +91,7 @@ const permuteOp = gathering<Strided & { dims: readonly number[] }>('permute', (c
     dx.shape,
     inverse.map((d) => strides[d]),
   );
-  ctx.run(gather, problem, { x: dy!, y: dx });
+  ctx.run(stridedLoad, problem, { x: dy!, y: dx });
 });
 
 /** The tensor with its dimensions in the order `dims`; a copy, unless only dimensions of size 1 move. */
@@ -150,7 +150,7 @@ export function expand(x: Tensor, shape: Shape): Tensor {
 const flipOp = gathering<Strided>('flip', (ctx, [dy]) => {
   const dx = ctx.gradient(0);
   // Its own inverse.
-  if (dx.size > 0) ctx.run(gather, ctx.attributes.problem, { x: dy!, y: dx });
+  if (dx.size > 0) ctx.run(stridedLoad, ctx.attributes.problem, { x: dy!, y: dx });
 });
 
 /** The tensor with the order along one dimension reversed. */
@@ -227,7 +227,7 @@ const catOp = defineOp<{ dim: number; shape: Shape; count: number }>({
     let start = 0;
     for (const x of xs) {
       const size = x!.shape[dim];
-      if (x!.size > 0) ctx.run(place, partOf(shape, dim, start, size).problem, { x: x!, y });
+      if (x!.size > 0) ctx.run(stridedStore, partOf(shape, dim, start, size).problem, { x: x!, y });
       start += size;
     }
     return [y];
@@ -239,7 +239,7 @@ const catOp = defineOp<{ dim: number; shape: Shape; count: number }>({
       const size = ctx.inputShape(i)[dim];
       if (ctx.needs(i)) {
         const dx = ctx.gradient(i);
-        if (dx.size > 0) ctx.run(gather, partOf(shape, dim, start, size).problem, { x: dy!, y: dx });
+        if (dx.size > 0) ctx.run(stridedLoad, partOf(shape, dim, start, size).problem, { x: dy!, y: dx });
       }
       start += size;
     }
@@ -286,7 +286,7 @@ const padOp = defineOp<{ padding: Padding }>({
     if (dx.size === 0) return;
     const strides = contiguousStrides(dy!.shape);
     const width = dy!.shape.at(-1)!;
-    ctx.run(gather, stridedBy(dx.shape, strides, top * width + left), { x: dy!, y: dx });
+    ctx.run(stridedLoad, stridedBy(dx.shape, strides, top * width + left), { x: dy!, y: dx });
   },
 });
 

@@ -61,12 +61,13 @@ fn element(at: u32) -> f32 {
 }
 `,
     flopsPerElement: kernel[0] * kernel[1] + 1,
+    sharedBytes: (4 * height * width) / (windows[0] * windows[1]),
   });
 });
 
 /** Bindings dy, y (which is dx). */
 export const avgPool2dGradient = pointwise<AvgPool2dProblem>('avgPool2d.backward', (problem) => {
-  const { planes, height, width, kernel, stride } = problem;
+  const { planes, height, width, kernel, stride, windows } = problem;
   return perElement({
     name: 'avgPool2d.backward',
     n: planes * height * width,
@@ -88,5 +89,6 @@ fn element(at: u32) -> f32 {
 }
 `,
     flopsPerElement: 2 * Math.ceil(kernel[0] / stride[0]) * Math.ceil(kernel[1] / stride[1]),
+    sharedBytes: (4 * windows[0] * windows[1]) / (height * width),
   });
 });

@@ -13,7 +13,7 @@ import { indexSelect, indexSelectGradient } from '../index-select/index.ts';
 import { mix } from '../mix/index.ts';
 import { normalizeImages } from '../normalize-images/index.ts';
 import { randomNormal, randomUniform } from '../random/index.ts';
-import { gather, pad } from '../shape/index.ts';
+import { pad, stridedLoad } from '../shape/index.ts';
 import { softTargets } from '../soft-targets/index.ts';
 import { unaryBackward, unaryForward, unaryFormulas } from '../unary/index.ts';
 import type { UnaryName } from '../unary/index.ts';
@@ -116,7 +116,7 @@ export const elementwiseOperators: Readonly<Record<string, Operator>> = {
     folder: 'shape',
     sizes: { batch: 8, rows: 64, columns: 32 },
     forward: ({ batch, rows, columns }) => [
-      of(gather, {
+      of(stridedLoad, {
         dims: [
           { size: batch, stride: rows * columns },
           { size: columns, stride: 1 },

@@ -59,7 +59,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   }
 }`,
       grid: foldGrid(outer * inner, device),
-      cost: { flops: 2 * n, bytes: 12 * n },
+      cost: { flops: n, bytes: 8 * n },
     }),
   ];
 }

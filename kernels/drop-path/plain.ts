@@ -25,7 +25,7 @@ export function dropPathPlain(problem: DropPathProblem, device: DeviceProfile): 
   // What is dropped is not read: it may be infinite.
   if (uniform01(draw(sample / 4u)[sample % 4u]) >= params.rate) { value = x[i] * params.scale; }
   y[i] = ${add ? 'residual[i] + ' : ''}value;`,
-      cost: { flops: n, bytes: (add ? 12 : 8) * n },
+      cost: { flops: (add ? 2 : 1) * n, bytes: (add ? 12 : 8) * n },
     },
     device,
   );

@@ -30,5 +30,6 @@ export const f16Copy = pointwise<{ readonly n: number }>('f16_copy', ({ n }, dev
       let place = places[vector / ${BLOCK_VECTORS}u];
       if (place != ${LEFT_OUT}u) { y[place * ${BLOCK_VECTORS}u + vector % ${BLOCK_VECTORS}u] = vec4h(x[i]); }`,
     flopsPerElement: 0,
+    sharedBytes: 2,
   };
 });

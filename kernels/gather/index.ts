@@ -37,6 +37,7 @@ fn element(at: u32) -> u32 {
 }
 `,
     flopsPerElement: 0,
+    sharedBytes: 8,
   });
 });
 
@@ -64,5 +65,6 @@ fn element(at: u32) -> f32 {
 }
 `,
     flopsPerElement: count,
+    sharedBytes: (8 * count) / length,
   });
 });

@@ -36,7 +36,7 @@ export function gradientPlain(
       uniforms: { plane: u32(plane) },
       count: batch * channels * plane,
       body: `dx[i] = dy[i / params.plane] / f32(params.plane)${pending ? ' + pending[i]' : ''};`,
-      cost: { flops: batch * channels * plane, bytes: (pending ? 8 : 4) * batch * channels * plane },
+      cost: { flops: pending ? batch * channels * plane : 0, bytes: (pending ? 8 : 4) * batch * channels * plane },
     },
     device,
   );

@@ -49,6 +49,7 @@ fn selected(at: u32) -> ${type} {
 `,
     body: vector ? 'y[i] = selected(i + params.first_vector);' : four('selected'),
     flopsPerElement: 0,
+    sharedBytes: 4,
   };
 });
 
@@ -78,5 +79,6 @@ fn gathered(at: u32) -> ${type} {
 `,
     body: vector ? 'y[i] = gathered(i + params.first_vector);' : four('gathered'),
     flopsPerElement: count / length,
+    sharedBytes: (4 * count) / length,
   };
 });

@@ -97,6 +97,7 @@ fn element(at: u32) -> f32 {
 }
 `,
     flopsPerElement: 4 * count,
+    sharedBytes: (4 * length) / size,
   });
 });
 
@@ -136,5 +137,6 @@ fn element(at: u32) -> f32 {
 }
 `,
     flopsPerElement: (8 * count * size) / length,
+    sharedBytes: (4 * size) / length,
   });
 });

@@ -49,6 +49,8 @@ export interface ElementwiseSpec {
   /** Statements for vector number `i`, for example `y[i] = max(x[i], vec4f(0));`. */
   body: string;
   flopsPerElement: number;
+  /** Bytes of `shared` bindings that the formula reads or writes per element; 0 if left out. */
+  sharedBytes?: number;
 }
 
 /**
@@ -85,9 +87,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   return inF16(launches, spec.f16);
 }
 
-const costOf = ({ flopsPerElement, bindings, f16 }: ElementwiseSpec, vectors: number): Cost => ({
+const costOf = ({ flopsPerElement, sharedBytes = 0, bindings, f16 }: ElementwiseSpec, vectors: number): Cost => ({
   flops: flopsPerElement * vectors * VECTOR,
-  bytes: vectors * bindings.reduce((sum, binding) => sum + vectorBytes(binding, f16), 0),
+  bytes: vectors * (VECTOR * sharedBytes + bindings.reduce((sum, binding) => sum + vectorBytes(binding, f16), 0)),
 });
 
 /** The same as a lesson: one invocation per vector, and no loop. */

@@ -13,6 +13,8 @@ export interface PerElementSpec {
   /** WGSL that declares `fn element(at: u32) -> <type>`: element `at` of y, counted in row-major order. */
   functions: string;
   flopsPerElement: number;
+  /** Bytes of the inputs that the formula reads per element of y. */
+  sharedBytes: number;
 }
 
 /** y[at] = element(at), for what does not read its operands at `at`. Binding y, and the inputs. */

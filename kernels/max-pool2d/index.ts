@@ -41,12 +41,13 @@ fn element(at: u32) -> i32 {
 }
 `,
     flopsPerElement: kernel[0] * kernel[1],
+    sharedBytes: (4 * height * width) / (windows[0] * windows[1]),
   });
 });
 
 /** Bindings dy, index, y (which is dx). */
 export const maxPool2dGradient = pointwise<WindowProblem>('maxPool2d.backward', (problem) => {
-  const { planes, height, width, kernel, stride } = problem;
+  const { planes, height, width, kernel, stride, windows } = problem;
   return perElement({
     name: 'maxPool2d.backward',
     n: planes * height * width,
@@ -72,5 +73,6 @@ fn element(at: u32) -> f32 {
 }
 `,
     flopsPerElement: Math.ceil(kernel[0] / stride[0]) * Math.ceil(kernel[1] / stride[1]),
+    sharedBytes: (8 * windows[0] * windows[1]) / (height * width),
   });
 });

@@ -47,5 +47,6 @@ fn element(at: u32) -> f32 {
 }
 `,
     flopsPerElement: count,
+    sharedBytes: 4 + ((mode === 'mask' ? 4 : 8) * count) / length,
   });
 });

@@ -1,10 +1,10 @@
 /**
- * Moving elements without computing: permute, slice, flip, expand, crop (`gather`), concatenation (`place`), padding
+ * Moving elements without computing: permute, slice, flip, expand, crop (`stridedLoad`), concatenation (`stridedStore`), padding
  * (`pad`). Elements are 32-bit words, moved bit by bit whatever their dtype; four at a time where the layouts allow.
  *
- *   gather   y[i0, i1, ...] = x[offset + sum_d i_d stride_d]        y contiguous of the sizes given
- *   place    y[offset + sum_d i_d stride_d] = x[i0, i1, ...]        x contiguous; the rest of y is left alone
- *   pad      y[o, r, c] = x[o, r - top, c - left], or 0 outside x
+ *   stridedLoad    y[i0, i1, ...] = x[offset + sum_d i_d stride_d]        y contiguous of the sizes given
+ *   stridedStore   y[offset + sum_d i_d stride_d] = x[i0, i1, ...]        x contiguous; the rest of y is left alone
+ *   pad            y[o, r, c] = x[o, r - top, c - left], or 0 outside x
  *
  * Gradients are such moves again. Cost: each element is read and written once. `deit kernel transpose` and `deit kernel pad` show
  * kernels.
@@ -77,10 +77,10 @@ fn address(index: u32) -> u32 {
   };
 }
 
-function gatherSpec(problem: StridedProblem): ElementwiseSpec {
-  const { n, vector, uniforms, functions } = addressing(problem, 'gather');
+function loadSpec(problem: StridedProblem): ElementwiseSpec {
+  const { n, vector, uniforms, functions } = addressing(problem, 'strided_load');
   return {
-    name: `gather/${vector ? 'vector' : 'word'}`,
+    name: `strided_load/${vector ? 'vector' : 'word'}`,
     n,
     bindings: [output('y', 'vec4u')],
     shared: [input('x', vector ? 'vec4u' : 'u32')],
@@ -91,6 +91,7 @@ function gatherSpec(problem: StridedProblem): ElementwiseSpec {
       : `let e = 4u * (i + params.first_vector);
       y[i] = vec4u(x[address(e)], x[address(e + 1u)], x[address(e + 2u)], x[address(e + 3u)]);`,
     flopsPerElement: 0,
+    sharedBytes: 4,
   };
 }
 
@@ -100,25 +101,25 @@ function merged({ dims, offset }: StridedProblem): StridedProblem {
 }
 
 /** Bindings x, y. */
-export const gather = kernelOf<StridedProblem>('gather', merged, [
+export const stridedLoad = kernelOf<StridedProblem>('strided_load', merged, [
   {
     name: 'transpose',
     fits: (problem, device) => transposeInner(problem, device) !== null,
     launches: (problem, device) => transposeInner(problem, device)!,
   },
-  { name: 'strided', fits: () => true, launches: (problem, device) => elementwise(gatherSpec(problem), device) },
+  { name: 'strided', fits: () => true, launches: (problem, device) => elementwise(loadSpec(problem), device) },
   plain(
     ({ dims }) => 4 * dims.reduce((n, { size }) => n * size, 1),
-    (problem, device) => elementwisePlain(gatherSpec(problem), device),
+    (problem, device) => elementwisePlain(loadSpec(problem), device),
   ),
 ]);
 
 /** Bindings x, y. */
-export const place = pointwise<StridedProblem>('place', (problem) => {
-  const { n, vector, uniforms, functions } = addressing(problem, 'place');
+export const stridedStore = pointwise<StridedProblem>('strided_store', (problem) => {
+  const { n, vector, uniforms, functions } = addressing(problem, 'strided_store');
   const word = (k: number) => `if (e + ${k}u < params.n) { y[address(e + ${k}u)] = value[${k}]; }`;
   return {
-    name: `place/${vector ? 'vector' : 'word'}`,
+    name: `strided_store/${vector ? 'vector' : 'word'}`,
     n,
     bindings: [input('x', 'vec4u')],
     shared: [output('y', vector ? 'vec4u' : 'u32')],
@@ -130,6 +131,7 @@ export const place = pointwise<StridedProblem>('place', (problem) => {
       let e = 4u * (i + params.first_vector);
       ${[0, 1, 2, 3].map(word).join('\n      ')}`,
     flopsPerElement: 0,
+    sharedBytes: 4,
   };
 });
 
@@ -180,5 +182,6 @@ fn padded(index: u32) -> ${type} {
       : `let e = 4u * (i + params.first_vector);
       y[i] = vec4u(padded(e), padded(e + 1u), padded(e + 2u), padded(e + 3u));`,
     flopsPerElement: 0,
+    sharedBytes: (4 * rows * columns) / (height * width),
   };
 });

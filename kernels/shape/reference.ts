@@ -10,11 +10,11 @@ function addresses({ dims, offset }: StridedProblem): number[] {
 }
 
 /** y[i0, i1, ...] = x[offset + sum_d i_d stride_d]. */
-export const gatherReference = (problem: StridedProblem, x: ArrayLike<number>): number[] =>
+export const stridedLoadReference = (problem: StridedProblem, x: ArrayLike<number>): number[] =>
   addresses(problem).map((place) => x[place]);
 
 /** y after y[offset + sum_d i_d stride_d] = x[i0, i1, ...]. */
-export function placeReference(problem: StridedProblem, x: ArrayLike<number>, y: ArrayLike<number>): number[] {
+export function stridedStoreReference(problem: StridedProblem, x: ArrayLike<number>, y: ArrayLike<number>): number[] {
   const result = Array.from(y);
   addresses(problem).forEach((place, i) => (result[place] = x[i]));
   return result;

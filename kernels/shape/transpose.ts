@@ -1,5 +1,5 @@
 /**
- * y[b, n, m] = x[b, m, n] for m and n divisible by 4: the special case of `gather` that reads and writes whole vectors.
+ * y[b, n, m] = x[b, m, n] for m and n divisible by 4: the special case of `stridedLoad` that reads and writes whole vectors.
  * An invocation turns a 4 x 4 block in registers; a workgroup of 8 x 8 invocations covers a 32 x 32 tile, so that its
  * reads and its writes are both runs of 128 bytes.
  */
@@ -27,12 +27,12 @@ export function transposeInner(
   if (outer.stride !== 1 || inner.stride !== n || batch.stride !== m * n || m % 4 !== 0 || n % 4 !== 0) return null;
   const bytes = element === 'f16' ? 2 : 4;
   const vector = element === 'f16' ? 'vec4h' : 'vec4u';
-  return splitRows(batch.size, { x: m * n * bytes, y: m * n * bytes }, device, 'gather/transpose').map(
+  return splitRows(batch.size, { x: m * n * bytes, y: m * n * bytes }, device, 'strided_load/transpose').map(
     ({ rows, ranges }) => {
       const tiles = [rows, ceilDiv(m, TILE), ceilDiv(n, TILE)];
       const groups = tiles[0] * tiles[1] * tiles[2];
       return launch({
-        name: element === 'f16' ? 'gather/transpose_f16' : 'gather/transpose',
+        name: element === 'f16' ? 'strided_load/transpose_f16' : 'strided_load/transpose',
         bindings: [input('x', vector), output('y', vector)],
         enables: element === 'f16' ? ['f16'] : [],
         uniforms: {

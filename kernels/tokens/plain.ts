@@ -33,7 +33,7 @@ export function assemblePlain(problem: TokensProblem, device: DeviceProfile): La
   ${dist ? 'else if (t == 1u) { token = dist[c]; }' : ''}
   else { token = patches[(b * (params.tokens - params.prefix) + t - params.prefix) * params.width + c]; }
   y[i] = token + pos[t * params.width + c];`,
-      cost: { flops: n, bytes: 12 * n },
+      cost: { flops: n, bytes: 8 * n + 4 * batch * problem.patches * width },
     },
     device,
   );

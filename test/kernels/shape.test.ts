@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import * as ops from '../../engine/node.ts';
 import { createEngine } from '../../engine/node.ts';
 import type { Tensor } from '../../engine/node.ts';
-import { gather, pad, place } from '../../kernels/shape/index.ts';
+import { pad, stridedLoad, stridedStore } from '../../kernels/shape/index.ts';
 import type { StridedProblem } from '../../kernels/shape/index.ts';
-import { gatherReference, padReference, placeReference } from '../../kernels/shape/reference.ts';
+import { stridedLoadReference, padReference, stridedStoreReference } from '../../kernels/shape/reference.ts';
 import { CAT_CASES, PAD_CASES, PERMUTE_CASES, SLICE_CASES } from '../cases/shape.ts';
 import { indices, product, ravel } from '../support/arrays.ts';
 import { expectClose, uniform } from '../support/close.ts';
@@ -57,24 +57,30 @@ const STRIDED: readonly { name: string; problem: StridedProblem; elements: numbe
   { name: 'four dimensions', problem: strided(1, [2, 60], [3, 20], [2, 10], [5, 2]), elements: 120 },
 ];
 
-describe.each(gather.variants)('gather, variant %s', (variant) => {
+describe.each(stridedLoad.variants)('strided load, variant %s', (variant) => {
   it.each(STRIDED)('$name', async ({ problem, elements }) => {
-    if (!gather.has(variant, problem, engine().profile)) return;
+    if (!stridedLoad.has(variant, problem, engine().profile)) return;
     const x = uniform(elements, 1);
-    const expected = gatherReference(problem, x);
-    const y = await resultOf(engine(), gather, { ...problem, variant }, { x: engine().tensor(x) }, expected.length);
+    const expected = stridedLoadReference(problem, x);
+    const y = await resultOf(
+      engine(),
+      stridedLoad,
+      { ...problem, variant },
+      { x: engine().tensor(x) },
+      expected.length,
+    );
     expect(y).toEqual(expected);
   });
 });
 
-describe.each(place.variants)('place, variant %s', (variant) => {
+describe.each(stridedStore.variants)('strided store, variant %s', (variant) => {
   it.each(STRIDED)('$name', async ({ problem, elements }) => {
     const gpu = engine();
     const x = uniform(product(problem.dims.map(({ size }) => size)), 1);
     const before = uniform(elements, 2);
     const y = gpu.tensor(before);
-    gpu.run('test', place, { ...problem, variant }, { x: gpu.tensor(x), y });
-    expect(Array.from(await y.read())).toEqual(placeReference(problem, x, before));
+    gpu.run('test', stridedStore, { ...problem, variant }, { x: gpu.tensor(x), y });
+    expect(Array.from(await y.read())).toEqual(stridedStoreReference(problem, x, before));
   });
 });
 

@@ -89,7 +89,7 @@ describe('commands in the documentation', () => {
     for (const file of ['student.safetensors', 'config.json', 'metrics.jsonl', 'metrics.csv', 'report.html']) {
       expect(run).toContain(file);
     }
-    expect(readdirSync(join(folder, 'looks'))).toEqual(
+    expect(readdirSync(join(folder, 'attention'))).toEqual(
       expect.arrayContaining(['attention.html', 'class-layers.png', 'class-rollout.png']),
     );
     expect(statSync(join(folder, 'comparison.html')).size).toBeGreaterThan(10_000);

@@ -1,18 +1,12 @@
-import { avgPool2d as avgKernel, avgPool2dGradient } from '../../kernels/avg-pool2d/index.ts';
-import type { AvgPool2dProblem } from '../../kernels/avg-pool2d/index.ts';
-import { gatherElements } from '../../kernels/gather/index.ts';
 import { DeitError } from '../../kernels/lib/errors.ts';
 import type { WindowProblem } from '../../kernels/lib/window.ts';
-import { maxPool2dGradient, maxPool2dIndex } from '../../kernels/max-pool2d/index.ts';
 import { expectFloat } from '../autocast.ts';
-import { defineOp } from '../op.ts';
 import { formatShape } from '../tensor-shape.ts';
 import type { Shape } from '../tensor-shape.ts';
 import type { Tensor } from '../tensor.ts';
-import { INVALID } from './index-select.ts';
 
 /** One number for both directions, or height and width. */
-type Pair = number | readonly [height: number, width: number];
+export type Pair = number | readonly [height: number, width: number];
 
 export interface PoolOptions {
   /** Pixels from one window to the next; that of the window if left out. */
@@ -21,16 +15,6 @@ export interface PoolOptions {
   padding?: Pair;
   /** Windows that begin inside the image or the padding before it, but reach beyond, count too. Default false. */
   ceilMode?: boolean;
-}
-
-export interface MaxPoolOptions extends PoolOptions {
-  /** Pixels from one element of the window to the next; default 1. */
-  dilation?: Pair;
-}
-
-export interface AvgPoolOptions extends PoolOptions {
-  /** Whether the sum is divided by the count of padding too; default true. */
-  countIncludePad?: boolean;
 }
 
 const pair = (size: Pair): readonly [number, number] => (typeof size === 'number' ? [size, size] : size);
@@ -45,7 +29,12 @@ function windowsAlong(size: number, reach: number, stride: number, padding: numb
 }
 
 /** Sizes [height, width] or [down, across] of windows on the images x [B, C, H, W] or [C, H, W]. Throws unless there are any. */
-function windowsOn(x: Tensor, window: Pair, options: MaxPoolOptions, where: string): WindowProblem {
+export function windowsOn(
+  x: Tensor,
+  window: Pair,
+  options: PoolOptions & { dilation?: Pair },
+  where: string,
+): WindowProblem {
   expectFloat(x, where);
   const { ceilMode = false } = options;
   const kernel = pair(window);
@@ -96,51 +85,5 @@ function isMissing({
   );
 }
 
-const shapeOf = (x: Shape, { windows }: WindowProblem): Shape => [...x.slice(0, -2), ...windows];
-
-const maxPoolOp = defineOp<WindowProblem>({
-  name: 'maxPool2d',
-  forward(ctx, [x]) {
-    const problem = ctx.attributes;
-    const { planes, height, width, windows } = problem;
-    const index = ctx.empty(shapeOf(x!.shape, problem), 'i32');
-    ctx.run(maxPool2dIndex, problem, { x: x!, y: index });
-    const y = ctx.empty(index.shape);
-    const lines = { outer: planes, length: height * width, inner: 1, count: windows[0] * windows[1] };
-    ctx.run(gatherElements, { ...lines, invalid: INVALID.f32 }, { x: x!, index, y });
-    ctx.save(index);
-    return [y];
-  },
-  backward(ctx, [dy]) {
-    ctx.run(maxPool2dGradient, ctx.attributes, { dy: dy!, index: ctx.saved[0], y: ctx.gradient(0) });
-  },
-});
-
-/**
- * The largest pixel of each window of the images x [B, C, H, W]: [B, C, (H + 2 padding - reach) / stride + 1, ...] with reach =
- * (window - 1) dilation + 1, rounded down, or up with `ceilMode`. Of equal pixels the first has the gradient. PyTorch's `F.max_pool2d`.
- */
-export function maxPool2d(x: Tensor, window: Pair, options: MaxPoolOptions = {}): Tensor {
-  return maxPoolOp([x], windowsOn(x, window, options, 'maxPool2d'))[0];
-}
-
-const avgPoolOp = defineOp<AvgPool2dProblem>({
-  name: 'avgPool2d',
-  forward(ctx, [x]) {
-    const y = ctx.empty(shapeOf(x!.shape, ctx.attributes));
-    ctx.run(avgKernel, ctx.attributes, { x: x!, y });
-    return [y];
-  },
-  backward(ctx, [dy]) {
-    ctx.run(avgPool2dGradient, ctx.attributes, { dy: dy!, y: ctx.gradient(0) });
-  },
-});
-
-/**
- * The mean of each window of the images x, which are as those of `maxPool2d`. `countIncludePad: false` leaves the padding out
- * of the count that the sum is divided by. PyTorch's `F.avg_pool2d`.
- */
-export function avgPool2d(x: Tensor, window: Pair, options: AvgPoolOptions = {}): Tensor {
-  const { countIncludePad = true, ...rest } = options;
-  return avgPoolOp([x], { ...windowsOn(x, window, rest, 'avgPool2d'), countIncludePad })[0];
-}
+/** Of the results: one for each window. */
+export const windowShape = (x: Shape, { windows }: WindowProblem): Shape => [...x.slice(0, -2), ...windows];
