@@ -94,4 +94,28 @@ describe('commands in the documentation', () => {
     );
     expect(statSync(join(folder, 'comparison.html')).size).toBeGreaterThan(10_000);
   }, 240_000);
+
+  it('deit/SCALING.md: the script for Slurm and the job for Kubernetes, as far as they can be checked without either', async () => {
+    const [script] = blocks('deit/SCALING.md', 'bash');
+    const [job] = blocks('deit/SCALING.md', 'yaml');
+    const file = join(folder, 'job.sh');
+    writeFileSync(file, script);
+    await promisify(execFile)('bash', ['-n', file]);
+    const of = (text: string, pattern: RegExp): number => Number(pattern.exec(text)?.[1]);
+    // As many ranks as the script starts have to divide the slices that it asks for.
+    const tasks = of(script, /--nodes=(\d+)/) * of(script, /--ntasks-per-node=(\d+)/);
+    expect(tasks).toBeGreaterThan(1);
+    expect(of(script, /data\.accumulate=(\d+)/) % tasks).toBe(0);
+    // As many ranks as there are places for.
+    expect(of(job, /-n, '(\d+)'/)).toBe(of(job, /Worker:\n +replicas: (\d+)/) * of(job, /slotsPerWorker: (\d+)/));
+    const help = await node(await bundled('deit/cli/main.ts'), 'train', '--help');
+    const recipes = await node(await bundled('deit/cli/main.ts'), 'recipes');
+    const trained = [/npx (deit train [^]*?)\n(?!  )/.exec(script)![1], `deit train ${/args: \[(.*)\]/.exec(job)![1]}`];
+    for (const words of trained.map((text) => text.replace(/[,\\]/g, '').split(/\s+/))) {
+      const options = words.filter((word) => word.startsWith('--'));
+      expect(options.length).toBeGreaterThan(2);
+      for (const option of options) expect(help.stdout).toMatch(new RegExp(`${option}\\b`));
+      expect(recipes.stdout).toContain(words[words.indexOf('--recipe') + 1]);
+    }
+  }, 60_000);
 });
