@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
 
+const LABEL_COLUMN = ['--label-column <name>', 'column of the labels in Parquet files that have several'] as const;
+
 /** `deit data` and what it does with data sets. */
 export function addDataCommands(program: Command): void {
   const data = program.command('data').description('data sets');
@@ -24,16 +26,18 @@ export function addDataCommands(program: Command): void {
     )
     .description('write images into tar shards of the WebDataset layout, and prove them equal')
     .option('--shards <n>', 'shards of each part', '8')
+    .option(...LABEL_COLUMN)
     .requiredOption('--output <folder>', 'new folder for them')
-    .action(async (source: string, options: { shards: string; output: string }) =>
-      (await import('./data.ts')).packData(source, options.output, Number(options.shards)),
+    .action(async (source: string, options: { shards: string; output: string; labelColumn?: string }) =>
+      (await import('./data.ts')).packData(source, options.output, Number(options.shards), options.labelColumn),
     );
   data
     .command('check')
     .argument('<source>', 'folder, list file, tar shards or Parquet files')
     .description('read every image: what cannot be read, sizes, classes, held-out images that are in training')
     .option('--json', 'one object instead of text')
-    .action(async (source: string, options: { json?: boolean }) =>
-      (await import('./data.ts')).checkDataSet(source, options.json ?? false),
+    .option(...LABEL_COLUMN)
+    .action(async (source: string, options: { json?: boolean; labelColumn?: string }) =>
+      (await import('./data.ts')).checkDataSet(source, options.json ?? false, options.labelColumn),
     );
 }

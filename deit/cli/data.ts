@@ -20,8 +20,8 @@ export async function unpackImagenet(folder: string, output: string): Promise<vo
 }
 
 /** `deit data pack`: folders to tar shards, verified. */
-export async function packData(source: string, output: string, shards: number): Promise<void> {
-  const { parts } = await packShards(source, output, shards);
+export async function packData(source: string, output: string, shards: number, labelColumn?: string): Promise<void> {
+  const { parts } = await packShards(source, output, shards, { labelColumn });
   for (const { name, images, shards } of parts) {
     say(`${name}: ${images} images in ${shards} ${shards === 1 ? 'shard' : 'shards'}, read back and equal`);
   }
@@ -32,8 +32,8 @@ export async function packData(source: string, output: string, shards: number): 
 const NAMED = 20;
 
 /** `deit data check`: reads all, and ends with 1 if an image cannot be read or is on both sides. */
-export async function checkDataSet(source: string, asJson: boolean): Promise<void> {
-  const report = await checkData(source, {}, (done, of) => {
+export async function checkDataSet(source: string, asJson: boolean, labelColumn?: string): Promise<void> {
+  const report = await checkData(source, { labelColumn }, (done, of) => {
     if (done % 1000 === 0) say(`${done} of ${of} images read`);
   });
   const unreadable = report.parts.flatMap((part) => part.unreadable);

@@ -1,3 +1,4 @@
+import { describeLoading } from '../data/index.ts';
 import type { Communicator } from '../parallel/communicator.ts';
 import { nestRecipe } from '../recipe/resolve.ts';
 import type { Recipe } from '../recipe/settings.ts';
@@ -84,7 +85,7 @@ function conclude(result: TrainResult, { json }: TrainOptions, say: (line: strin
 }
 
 function summarize(
-  { accuracy, ema, best, steps, seconds, imagesPerSecond, dataWait, ranks, runFolder }: TrainResult,
+  { accuracy, ema, best, steps, seconds, imagesPerSecond, dataWait, loading, ranks, runFolder }: TrainResult,
   say: (line: string) => void,
 ): void {
   const rows: [string, number | null][] = [
@@ -98,8 +99,9 @@ function summarize(
   for (const [name, share] of rows) {
     if (share !== null) say(`  ${name.padEnd(18)} ${styled('green', percent(share).padStart(7))}`);
   }
+  const made = loading && describeLoading(loading);
   say(
-    `${steps} student steps at ${imagesPerSecond.toFixed(1)} images/s, ${percent(dataWait)} of the time waiting for data`,
+    `${steps} student steps at ${imagesPerSecond.toFixed(1)} images/s, ${percent(dataWait)} of the time waiting for data${made ? ` (${made.parts})` : ''}`,
   );
   if (ranks) say(describeTimes(ranks));
   if (best) say(`best along the way: ${percent(best.accuracy)} after step ${best.step}, in ${MODEL_FILES.best}`);

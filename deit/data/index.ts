@@ -6,6 +6,7 @@ export * from './color-jitter.ts';
 export * from './crop.ts';
 export * from './dataset.ts';
 export * from './image-bytes.ts';
+export * from './load-times.ts';
 export * from './mixing.ts';
 export * from './pipeline.ts';
 export * from './pixel-ops.ts';

@@ -126,6 +126,10 @@ export const settings = {
     null,
     'folder that the paths of list files are relative to, and must stay in; null: the folder of the list',
   ),
+  'data.labelColumn': optionalText(
+    null,
+    'column of the labels in Parquet files that have several, such as fine_label of CIFAR-100',
+  ),
   'data.links': choice(
     ['follow', 'inside'],
     'follow',

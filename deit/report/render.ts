@@ -1,5 +1,6 @@
 /** A run as one HTML page. Browser-safe: styles and scripts are handed in. */
 import { formatBytes } from '../../engine/index.ts';
+import { describeLoading } from '../data/index.ts';
 import { describeTimes } from '../parallel/rank-times.ts';
 import type { Analysis, AttentionPictures, ModelAnalysis, Profile, Sample } from './analysis.ts';
 import { classScores, wilson } from './answers.ts';
@@ -258,11 +259,13 @@ function performanceSections(run: Run, { training, peak }: Analysis): Html {
   const { profile, memory } = training ?? { profile: null, memory: null };
   const parts: Html[] = [];
   if (run.result) {
-    const { steps, imagesPerSecond, dataWait } = run.result;
+    const { steps, imagesPerSecond, dataWait, loading } = run.result;
+    const made = loading && describeLoading(loading);
     parts.push(
       html`<p>
         ${steps.toLocaleString('en-US')} steps of the student at ${formatNumber(imagesPerSecond)} images a second;
-        ${percent(dataWait)} of its time was spent waiting for data.
+        ${percent(dataWait)} of its time was spent waiting for
+        data.${made ? ` Making its batches was ${made.parts}.` : ''}
       </p>`,
     );
   }

@@ -2,6 +2,7 @@
 import * as v from 'valibot';
 import { DeitError } from '../../engine/index.ts';
 import type { AdapterReport } from '../../engine/index.ts';
+import type { LoadTimes } from '../data/index.ts';
 import type { RankTimes } from '../parallel/rank-times.ts';
 import type { Accuracy } from './tally.ts';
 import type { Role } from './setup.ts';
@@ -42,6 +43,7 @@ export interface RunResult {
   readonly seconds: number;
   readonly imagesPerSecond: number;
   readonly dataWait: number;
+  readonly loading: LoadTimes | null;
   readonly ranks: RankTimes | null;
   /** Names of the adapters that it ran on, in order. */
   readonly adapter: string;
@@ -86,6 +88,8 @@ export const resultSchema: Schema<RunResult> = v.looseObject({
   seconds: amount,
   imagesPerSecond: amount,
   dataWait: amount,
+  // Absent in runs of version 0.1.0.
+  loading: v.optional(v.nullable(v.object({ read: amount, decode: amount, augment: amount, copy: amount })), null),
   // Absent where there was one process.
   ranks: v.optional(
     v.nullable(

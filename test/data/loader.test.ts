@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { crop } from '../../deit/data/crop.ts';
 import { MemoryDataset, SubsetDataset } from '../../deit/data/dataset.ts';
-import type { Dataset } from '../../deit/data/dataset.ts';
+import type { Dataset, RgbImage } from '../../deit/data/dataset.ts';
+import { describeLoading, noTimes } from '../../deit/data/load-times.ts';
 import { cifar10SampleFolder, openCifar } from '../../deit/data/node/cifar-files.ts';
 import { openData } from '../../deit/data/node/open.ts';
 import { ImageWorkers } from '../../deit/data/node/image-workers.ts';
@@ -242,5 +244,53 @@ describe('data sets in memory', () => {
     // A padded crop of 24 pixels does not fit into 2 x 2: every image fails.
     const pipeline = trainingPipeline({ imageSize: 24, crop: 'padded' });
     await expect(collect({ dataset, pipeline, batchSize: 2 })).rejects.toThrow(/too small/);
+  });
+});
+
+describe('the account of what batches cost', () => {
+  it('has reading, decoding, augmentation and copies, which are what a job takes in all', async () => {
+    const loader = new DataLoader(options({ workers: 0, batchSize: 8 }));
+    const start = performance.now();
+    for await (const batch of loader.epoch(0)) expect(batch.size).toBe(8);
+    const elapsed = (performance.now() - start) / 1000;
+    const { read, decode, augment, copy } = loader.times;
+    for (const seconds of [read, decode, augment, copy]) expect(seconds).toBeGreaterThan(0);
+    // One job at a time, so that nothing overlaps.
+    expect(read + decode + augment + copy).toBeLessThanOrEqual(elapsed);
+    // Another epoch costs as much again; nothing is reset.
+    for await (const batch of loader.epoch(1)) expect(batch.size).toBe(8);
+    expect(loader.times.decode).toBeGreaterThan(decode);
+    await loader.close();
+  });
+
+  it('counts what is decoded only when the crop asks for it as decoding', async () => {
+    const { width, height, data } = await photos.image(0);
+    const slow: Dataset = {
+      name: 'slow',
+      split: 'train',
+      classes: ['a', 'b'],
+      length: 4,
+      label: () => 0,
+      image: () => {
+        const wait = (): void => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+        const part: RgbImage['part'] = (rect) => (wait(), crop({ width, height, data }, rect));
+        return Promise.resolve({ width, height, get data() { return (wait(), data); }, part }); // prettier-ignore
+      },
+    };
+    const loader = new DataLoader(options({ dataset: slow, workers: 0, batchSize: 4 }));
+    for await (const batch of loader.epoch(0)) expect(batch.size).toBe(4);
+    // Four times 50 ms; timers may fire a millisecond early.
+    expect(loader.times.decode).toBeGreaterThanOrEqual(0.196);
+    expect(loader.times.augment).toBeLessThan(loader.times.decode);
+  });
+});
+
+describe('what is said of it', () => {
+  it('names the largest part first, and what helps against that', () => {
+    expect(describeLoading(noTimes)).toBeNull();
+    const { parts, advice } = describeLoading({ read: 1, decode: 6, augment: 3, copy: 0 })!;
+    expect(parts).toBe('decoding 60 %, cropping and augmentation 30 %, reading files 10 %');
+    expect(advice).toMatch(/data\.cache/);
+    expect(describeLoading({ read: 8, decode: 1, augment: 1, copy: 0 })!.advice).toMatch(/disk/);
   });
 });

@@ -9,6 +9,7 @@ import { DeitError } from '../../engine/index.ts';
 import { openData, readSource } from '../../deit/data/node/open.ts';
 import { bytesOf } from '../../deit/data/node/pack.ts';
 import type { Dataset } from '../../deit/data/dataset.ts';
+import { shareOf } from '../../deit/parallel/slices.ts';
 import { collectBatches, loaderOptions, summary } from '../support/loader-batches.ts';
 import { TABLES } from '../cases/parquet.ts';
 
@@ -102,6 +103,40 @@ describe('Parquet files', () => {
     expect(expected).toHaveLength(2);
     expect(summary(await batches(parquet, 0))).toEqual(expected);
     expect(summary(await batches(parquet, 1))).toEqual(expected);
+  });
+
+  it('may have several columns of labels, of which one is to be chosen', async () => {
+    const file = join(folderOf('cifar100', { 'train.parquet': 'twoLabels' }), 'train.parquet');
+    expect(await refusal(file)).toMatch(
+      /cannot be told[^]*img, fine_label, coarse_label[^]*data\.labelColumn[^]*fine_label/,
+    );
+    const by = async (labelColumn: string) => {
+      const { classes, parts } = await readSource(file, { labelColumn });
+      const { dataset } = parts.get('train')!;
+      return [classes, Array.from({ length: dataset.length }, (_, i) => dataset.label(i))];
+    };
+    // Rows 0 to 4 are of fine classes 0, 1, 2, 0, 1 and coarse ones 1, 0, 1, 1, 0; a data set has its classes in order.
+    expect(await by('fine_label')).toEqual([
+      ['apple', 'bee', 'cup'],
+      [0, 0, 1, 1, 2],
+    ]);
+    expect(await by('coarse_label')).toEqual([
+      ['animal', 'thing'],
+      [0, 0, 1, 1, 1],
+    ]);
+    await expect(by('label')).rejects.toThrow(/cannot be told[^]*expected: label/);
+    await expect(by('img')).rejects.toThrow(/cannot be told/);
+    await expect(readSource('cifar10-sample', { labelColumn: 'label' })).rejects.toThrow(/Only Parquet/);
+  });
+
+  it('are loaded on two ranks as the slices of one process', async () => {
+    const { dataset } = (await readSource(folderOf('ranks', { 'train.parquet': 'train' }))).parts.get('train')!;
+    const share = (rank: number) => collectBatches(loaderOptions(dataset, { batchSize: 1, workers: 0, share: shareOf({ rank, size: 2 }, 2) })); // prettier-ignore
+    const [one, first, second] = [await collectBatches(loaderOptions(dataset, { batchSize: 1, workers: 0 })), await share(0), await share(1)]; // prettier-ignore
+    expect(one).toHaveLength(7);
+    expect(first.map(({ number }) => number)).toEqual([0, 2, 4, 6]);
+    const byNumber = [...first, ...second].sort((a, b) => a.number - b.number);
+    expect(summary(byNumber)).toEqual(summary(one));
   });
 
   it('are laid out once, and anew when they change', async () => {

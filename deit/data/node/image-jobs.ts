@@ -3,6 +3,7 @@ import { DeitError } from '../../../engine/index.ts';
 import type { DecodedImage, FileRange, RgbImage } from '../dataset.ts';
 import { BOX_WORDS } from '../../../engine/index.ts';
 import { writeBoxes } from '../image-bytes.ts';
+import type { LoadTimes } from '../load-times.ts';
 import { makeByteTransform, mostBoxes } from '../pipeline.ts';
 import type { ByteTransform, Pipeline } from '../pipeline.ts';
 import { sampleStream } from '../sampler.ts';
@@ -42,6 +43,7 @@ export interface ImageJobResult {
   failures: ImageFailure[];
   /** What a reader of the results should know of how some samples were read. */
   notes: { position: number; note: string }[];
+  times: Omit<LoadTimes, 'copy'>;
 }
 
 let transform: { key: string; apply: ByteTransform } | undefined;
@@ -65,24 +67,66 @@ export async function runImageJob(job: ImageJob): Promise<ImageJobResult> {
   const failures: ImageFailure[] = [];
   const notes: ImageJobResult['notes'] = [];
   const decode = job.cache && cachedDecoder(job.cache);
+  const watch = new StopWatch();
   for (const [position, sample] of job.samples.entries()) {
     const use = (image: DecodedImage): void => {
+      watch.enter('augment');
       if (image.note !== undefined) notes.push({ position, note: image.note });
-      const erased = apply(image, sampleStream(job.seed, job.epoch, sample), pixels, position * size);
-      writeBoxes(boxes, position * perImage, erased);
+      const draws = sampleStream(job.seed, job.epoch, sample);
+      writeBoxes(boxes, position * perImage, apply(watch.decoding(image), draws, pixels, position * size));
     };
     try {
       if ('image' in sample) use(sample.image);
-      else if ('bytes' in sample) await withImage(sample.bytes, sample.name, use);
-      else if (decode) use(await decode(sample.path, job.root, sample.range));
-      else if (sample.range) await withImage(readRange(sample.range, sample.path), sample.path, use);
-      else await withImage(await readImageFile(sample.path, job.root), sample.path, use);
+      else if ('bytes' in sample) {
+        watch.enter('decode');
+        await withImage(sample.bytes, sample.name, use);
+      } else if (decode) {
+        watch.enter('decode');
+        use(await decode(sample.path, job.root, sample.range));
+      } else {
+        watch.enter('read');
+        const bytes = sample.range ? readRange(sample.range, sample.path) : await readImageFile(sample.path, job.root);
+        watch.enter('decode');
+        await withImage(bytes, sample.path, use);
+      }
     } catch (error) {
       // A cache that cannot be written is not the image's fault.
       if (!(error instanceof DeitError) || error.code === 'file-unwritable') throw error;
       pixels.fill(0, position * size, (position + 1) * size);
       failures.push({ position, error: { code: error.code, message: error.message } });
+    } finally {
+      watch.enter(null);
     }
   }
-  return { pixels, boxes, failures, notes };
+  return { pixels, boxes, failures, notes, times: watch.seconds };
+}
+
+type Part = Exclude<keyof LoadTimes, 'copy'>;
+
+/** Where a job spends its time. */
+class StopWatch {
+  readonly seconds: Record<Part, number> = { read: 0, decode: 0, augment: 0 };
+  private part: Part | null = null;
+  private since = 0;
+
+  /** What is done from now on. */
+  enter(part: Part | null): void {
+    const now = performance.now();
+    if (this.part) this.seconds[this.part] += (now - this.since) / 1000;
+    [this.part, this.since] = [part, now];
+  }
+
+  /** The image, which may be decoded only when, and as far as, its pixels are asked for. */
+  decoding(image: RgbImage): RgbImage {
+    const during = <Result>(work: () => Result): Result => {
+      const before = this.part;
+      this.enter('decode');
+      const result = work();
+      this.enter(before);
+      return result;
+    };
+    if (!image.part) return image;
+    const { width, height } = image;
+    return { width, height, get data() { return during(() => image.data); }, part: (rect) => during(() => image.part!(rect)) }; // prettier-ignore
+  }
 }

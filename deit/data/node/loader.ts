@@ -7,8 +7,10 @@ import { allSlices, isInShare } from '../../parallel/slices.ts';
 import type { Share } from '../../parallel/slices.ts';
 import { labelsOf } from '../dataset.ts';
 import type { Dataset } from '../dataset.ts';
-import type { Pipeline } from '../pipeline.ts';
 import { ImageBytes } from '../image-bytes.ts';
+import { addTimes, noTimes } from '../load-times.ts';
+import type { LoadTimes } from '../load-times.ts';
+import type { Pipeline } from '../pipeline.ts';
 import { makeByteTransform, mostBoxes } from '../pipeline.ts';
 import { batchCount, epochSamples, sampleCount } from '../sampler.ts';
 import type { EpochSamples, Sample, SamplerOptions } from '../sampler.ts';
@@ -77,6 +79,8 @@ export class DataLoader {
   readonly batchSize: number;
   /** Time the consumer waited for batches so far, in seconds. */
   waitSeconds = 0;
+  /** What its batches have cost so far. */
+  times: LoadTimes = noTimes;
   /** Unreadable images that were left out, and what else there is to tell of images. */
   readonly problems: ImageProblems;
   private readonly workers: ImageWorkers;
@@ -243,7 +247,9 @@ export class DataLoader {
           room: this.rooms.pop(),
         };
         const result = await this.workers.run(job);
+        const begin = performance.now();
         images.take(result, 0, start, part.length);
+        this.times = addTimes(this.times, { ...result.times, copy: (performance.now() - begin) / 1000 });
         this.rooms.push(result.pixels.buffer);
         return result;
       }),

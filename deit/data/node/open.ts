@@ -27,6 +27,8 @@ export interface ReadDataOptions {
   root?: string;
   /** What to do with links that lead out of a data set: follow them (default), or refuse them. */
   links?: LinkPolicy;
+  /** For Parquet files: the column of labels, where there are several that it could be. */
+  labelColumn?: string | undefined;
 }
 
 export type OpenDataOptions = ReadDataOptions & SplitOptions;
@@ -53,6 +55,7 @@ export interface OpenedPart {
 /** `source` is `cifar10-sample`, a CIFAR folder, a folder of class folders (with or without train and val), tar shards or a folder of them,
  * Parquet files or a folder of them, or a list file. */
 export async function readSource(source: string, options: ReadDataOptions = {}): Promise<ImageSource> {
+  if (options.labelColumn !== undefined && findParquet(source).length === 0) refuseColumn(source, options.labelColumn);
   if (source === sampleName) return cifarSource('sample', sampleName, await openCifar(cifar10SampleFolder()));
   const shards = findShards(source);
   if (shards.length > 0) {
@@ -60,7 +63,7 @@ export async function readSource(source: string, options: ReadDataOptions = {}):
     return readShards(source, shards);
   }
   const tables = findParquet(source);
-  if (tables.length > 0) return readParquet(source, tables);
+  if (tables.length > 0) return readParquet(source, tables, options.labelColumn);
   const info = await stat(source).catch(() => undefined);
   if (info?.isFile()) refuseCompressed(source);
   if (info?.isFile()) return readImageList(source, options);
@@ -74,6 +77,14 @@ export async function readSource(source: string, options: ReadDataOptions = {}):
   refuseCompressed(source);
   if (cifarKindOf(source)) return cifarSource('cifar', source, await openCifar(source));
   return readImageFolder(source, options);
+}
+
+function refuseColumn(source: string, column: string): never {
+  throw new DeitError('bad-config', 'Only Parquet files have a column of labels.', {
+    where: 'data.labelColumn',
+    found: `${column}, for ${source}`,
+    fix: 'Leave it out, or name Parquet files.',
+  });
 }
 
 /** Images in a compressed archive cannot be read where they lie. Class folders may have the download beside them. */

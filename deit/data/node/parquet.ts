@@ -40,11 +40,14 @@ interface Table {
   readonly names: readonly string[] | null;
 }
 
-/** Opens files found by `findParquet`. The layout in the cache is named for their paths, sizes and times of change. */
-export async function readParquet(name: string, files: readonly string[]): Promise<ImageSource> {
-  const tables = await Promise.all(files.map(openTable));
+/** Opens files found by `findParquet`; `labelColumn`: where there are several. The layout in the cache is named for it and their paths, sizes and times of change. */
+export async function readParquet(name: string, files: readonly string[], labelColumn?: string): Promise<ImageSource> {
+  const tables = await Promise.all(files.map((file) => openTable(file, labelColumn)));
   const state = files.map((file) => [resolve(file), statSync(file).size, statSync(file).mtimeMs]);
-  const key = createHash('sha256').update(JSON.stringify(state)).digest('hex').slice(0, 32);
+  const key = createHash('sha256')
+    .update(JSON.stringify(labelColumn === undefined ? state : [...state, labelColumn]))
+    .digest('hex')
+    .slice(0, 32);
   const folder = join(cacheFolder(), 'parquet', key);
   if (!existsSync(folder)) await layOut(tables, folder);
   const shards = sortNames(readdirSync(folder).filter((entry) => entry.endsWith('.tar'))).map((entry) => join(folder, entry)); // prettier-ignore
@@ -53,17 +56,21 @@ export async function readParquet(name: string, files: readonly string[]): Promi
   return { ...source, kind: 'parquet', notes };
 }
 
-async function openTable(file: string): Promise<Table> {
+async function openTable(file: string, labelColumn: string | undefined): Promise<Table> {
   try {
     const buffer = await asyncBufferFromFile(file);
     const metadata = await parquetMetadataAsync(buffer);
-    return { file, buffer, metadata, ...columnsOf(file, metadata) };
+    return { file, buffer, metadata, ...columnsOf(file, metadata, labelColumn) };
   } catch (cause) {
     throw readable(file, cause);
   }
 }
 
-function columnsOf(file: string, metadata: FileMetaData): Pick<Table, 'image' | 'label' | 'names'> {
+function columnsOf(
+  file: string,
+  metadata: FileMetaData,
+  wanted: string | undefined,
+): Pick<Table, 'image' | 'label' | 'names'> {
   const columns = parquetSchema(metadata).children;
   const features = featuresOf(metadata);
   const has = (name: string, parts: readonly string[]): boolean => {
@@ -81,13 +88,14 @@ function columnsOf(file: string, metadata: FileMetaData): Pick<Table, 'image' | 
   }
   const classLabels = listed.filter((column) => features[column]?._type === 'ClassLabel');
   const usual = ['label', 'labels', 'class', 'target'].find((column) => listed.includes(column));
-  const label = classLabels.length === 1 ? classLabels[0] : usual;
+  const found = classLabels.length === 1 ? classLabels[0] : usual;
+  const label = wanted === undefined ? found : listed.find((column) => column === wanted && column !== images[0]);
   if (label === undefined) {
     throw new DeitError('bad-data', 'It cannot be told which column of a Parquet file has the labels.', {
       where: file,
-      expected: 'one column of the type ClassLabel, or a column "label"',
+      expected: wanted ?? 'one column of the type ClassLabel, or a column "label"',
       found: `the columns ${listed.join(', ')}`,
-      fix: 'Rename the column of labels to "label".',
+      fix: `Name it with data.labelColumn (--label-column of deit data)${classLabels.length > 0 ? `, for example ${classLabels[0]}` : ''}.`,
     });
   }
   return { image: images[0], label, names: features[label]?.names ?? null };

@@ -108,6 +108,7 @@ const readOptions = (recipe: Recipe): ReadDataOptions => ({
   valFile: recipe['data.valPath'] ?? undefined,
   root: recipe['data.root'] ?? undefined,
   links: recipe['data.links'],
+  labelColumn: recipe['data.labelColumn'] ?? undefined,
 });
 
 /** Tells what was understood of data, in the same words wherever data is opened. */

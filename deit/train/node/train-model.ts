@@ -4,6 +4,8 @@ import { DeitError } from '../../../engine/index.ts';
 import type { DispatchTime, Engine, MemoryReport } from '../../../engine/index.ts';
 import { Ema, learningRate } from '../../../nn/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
+import { describeLoading } from '../../data/index.ts';
+import type { LoadTimes } from '../../data/index.ts';
 import { shareValue } from '../../parallel/communicator.ts';
 import type { Communicator } from '../../parallel/communicator.ts';
 import { measureRanks } from '../../parallel/rank-times.ts';
@@ -36,6 +38,11 @@ import type { RunFolder } from './run-folder.ts';
 import { listCheckpoints, saveCheckpoint } from './run-state.ts';
 import type { ReadCheckpoint, Trained } from './run-state.ts';
 import type { Sources } from './sources.ts';
+
+/** Steps after which waiting for data is looked at: the first ones wait for threads to start. */
+const WAIT_STEPS = 20;
+/** Part of the time that is worth a word. */
+const MUCH_WAITING = 0.2;
 
 /** Where a run tells what it does. */
 export interface Reporter {
@@ -97,6 +104,8 @@ export interface TrainedModel {
   readonly imagesPerSecond: number;
   /** Share of the training time spent waiting for data. */
   readonly dataWait: number;
+  /** What making its batches has cost. */
+  readonly loading: LoadTimes;
   /** What it took that there were several ranks; null where there was one. */
   readonly ranks: RankTimes | null;
   readonly profile: StepProfile | null;
@@ -229,6 +238,7 @@ class ModelTraining {
       folder.appendMetrics({ role, ...progress });
       reporter.step(role, progress);
       ({ step: this.done, steps: this.steps, imagesPerSecond: this.imagesPerSecond } = progress);
+      if (step - firstStep === WAIT_STEPS) this.tellWaiting(context.seconds() - began);
       if (!settled || step === progress.steps) continue;
       // First the figures, so that a run resumed from this checkpoint has them.
       if (isEvaluated(step)) {
@@ -253,6 +263,15 @@ class ModelTraining {
     }
   }
 
+  /** Says so, once, where much of the time so far went into waiting for batches, and which part of making them is the slow one. */
+  private tellWaiting(seconds: number): void {
+    const waiting = this.source.waitSeconds / seconds;
+    const loading = describeLoading(this.source.times);
+    if (waiting < MUCH_WAITING || !loading) return;
+    const { parts, advice } = loading;
+    this.context.reporter.say(`${this.role}: ${Math.round(100 * waiting)} % of the time so far was spent waiting for data (${parts}); what helps: ${advice}`); // prettier-ignore
+  }
+
   /** Whether the student has been measured often enough without having become better. */
   private isOutOfPatience(stepsBetween: number): boolean {
     const patience = this.context.recipe['run.patience'];
@@ -275,7 +294,18 @@ class ModelTraining {
     trained.optimizer.free();
     context.reporter.end(role, accuracy, ema);
     const dataWait = this.source.waitSeconds / Math.max(1e-9, this.loopSeconds);
-    return { accuracy, ema, best: this.best, steps: done, imagesPerSecond, dataWait, ranks: this.ranks, profile };
+    const loading = this.source.times;
+    return {
+      accuracy,
+      ema,
+      best: this.best,
+      steps: done,
+      imagesPerSecond,
+      dataWait,
+      loading,
+      ranks: this.ranks,
+      profile,
+    };
   }
 
   /** Runs a step with every dispatch timed. The step itself computes what it would without. */

@@ -1,5 +1,6 @@
 import type { CachedTuneOptions, Engine } from '../../../engine/node.ts';
 import { DeitError } from '../../../engine/index.ts';
+import type { LoadTimes } from '../../data/index.ts';
 import type { Classifier } from '../../models/classifier.ts';
 import { expectAgreement } from '../../parallel/agreement.ts';
 import { oneProcess, shareValue } from '../../parallel/communicator.ts';
@@ -52,6 +53,8 @@ export interface TrainResult {
   readonly imagesPerSecond: number;
   /** Share of the training time spent waiting for data. */
   readonly dataWait: number;
+  /** What making the student's batches has cost, in seconds of all threads together; null in runs of version 0.1.0. */
+  readonly loading: LoadTimes | null;
   /** What it took that there were several ranks, in the student's training; null where there was one. */
   readonly ranks: RankTimes | null;
   readonly adapter: string;
@@ -190,6 +193,7 @@ class TrainingRun {
         seconds: this.seconds(),
         imagesPerSecond: student.imagesPerSecond,
         dataWait: student.dataWait,
+        loading: student.loading,
         ranks: student.ranks,
         adapter: adapterNames(sessions),
         runFolder: folder.path,
