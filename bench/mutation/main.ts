@@ -99,14 +99,16 @@ async function mutate(options: Options): Promise<void> {
     return;
   }
   using copy = new WorkingCopy(root, files);
+  const known = new Set(readResults(root).map(({ change }) => change));
   for (const mutation of chosen) {
     const text = texts.get(mutation.file)!;
     const tests = testsOf(mutation.file);
-    const { outcome, seconds } = await copy.try(mutation.file, applied(text, mutation), tests, options.seconds);
     const change = described(text, mutation);
-    console.log(`${outcome.padEnd(9)} ${seconds.toFixed(0).padStart(4)} s  ${change}`);
-    addResult(root, { folder: mutation.file.split('/')[0], change, outcome, tests });
-    if (outcome === 'survived') process.exitCode = 1;
+    if (known.has(change)) continue;
+    const { seconds, ...result } = await copy.try(mutation.file, applied(text, mutation), tests, options.seconds);
+    console.log(`${result.outcome.padEnd(9)} ${seconds.toFixed(0).padStart(4)} s  ${change}`);
+    addResult(root, { folder: mutation.file.split('/')[0], change, ...result, tests });
+    if (result.outcome === 'survived') process.exitCode = 1;
   }
   console.log(summary(readResults(root)));
 }

@@ -9,6 +9,8 @@ export interface Result {
   readonly change: string;
   readonly outcome: Outcome;
   readonly tests: readonly string[];
+  /** The test that failed first. */
+  readonly by?: string;
   /** Of a survivor: the test that was written for it, or why it is equivalent. */
   readonly answer?: string;
 }

@@ -22,6 +22,20 @@ const SWAPS: ReadonlyMap<ts.SyntaxKind, readonly [Operator, string]> = new Map([
   [SyntaxKind.BarBarToken, ['condition', '&&']],
 ] as const);
 
+/** Calls whose first argument is a condition, and the others what is said where it does not hold. */
+const ASSERTION = /^(require|fail|refuse|(this\.)?warn)$/;
+/** Statements that print what nothing depends on, and one without which no constructor is valid. */
+const NOT_DROPPED = /^(super|say|log|note|print|console\.\w+|(this\.)?warn)\(/;
+/** Text for people: two words with a space between. */
+const PROSE = /[a-z]{2,}[,;:]? [a-z]{2,}/;
+
+/** Whether a template literal is a sentence, whose insertions are only shown. */
+function isMessage(node: ts.Node): boolean {
+  if (!ts.isTemplateExpression(node)) return false;
+  const text = [node.head.text, ...node.templateSpans.map(({ literal }) => literal.text)].join('#');
+  return PROSE.test(text) && !isWgsl(node.getText());
+}
+
 /** Objects of constants whose members are easily taken for one another, such as `Purpose.shuffle`: name -> members. */
 export type Keys = ReadonlyMap<string, readonly string[]>;
 
@@ -48,8 +62,13 @@ export function mutationsOf(file: string, text: string, keys: Keys): Mutation[] 
 
   const visit = (node: ts.Node): void => {
     if (ts.isTypeNode(node) || ts.isImportDeclaration(node) || ts.isInterfaceDeclaration(node)) return;
-    // What an error says is no arithmetic; that it is thrown is a statement.
+    // What an error or a message says is no arithmetic; that an error is thrown is a statement.
     if (ts.isNewExpression(node) && textOf(node.expression).endsWith('Error')) return;
+    if (isMessage(node)) return;
+    if (ts.isCallExpression(node) && ASSERTION.test(textOf(node.expression))) {
+      visit(node.arguments[0]);
+      return;
+    }
     if (ts.isBinaryExpression(node)) {
       const swap = SWAPS.get(node.operatorToken.kind);
       const ofText = [node.left, node.right].some(
@@ -68,7 +87,7 @@ export function mutationsOf(file: string, text: string, keys: Keys): Mutation[] 
       );
     } else if (node.kind === SyntaxKind.TrueKeyword || node.kind === SyntaxKind.FalseKeyword) {
       add('constant', node, node.kind === SyntaxKind.TrueKeyword ? 'false' : 'true');
-    } else if (ts.isExpressionStatement(node) && !textOf(node).startsWith('super(')) {
+    } else if (ts.isExpressionStatement(node) && !NOT_DROPPED.test(textOf(node))) {
       add('dropped statement', node, ';');
     } else if (ts.isThrowStatement(node)) {
       add('dropped statement', node, ';');

@@ -1,15 +1,32 @@
-import { spawn } from 'node:child_process';
+import { fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Outcome } from './results.ts';
+import type { Answer, Question } from './warm-tests.ts';
 
 /** Shader text that does not compile is noticed by any test that runs it, which says nothing of the tests. */
-const DOES_NOT_COMPILE = /A kernel did not compile|SyntaxError|Transform failed/;
+const DOES_NOT_COMPILE = /A kernel did not compile|SyntaxError|Transform failed|PARSE_ERROR/;
+
+/** Tests that train or start programs take longer than the others, until it is known how long. */
+const STARTS_PROGRAMS = /^test\/(cli|report|serve|study|training)\//;
+
+export interface Trial {
+  readonly outcome: Outcome;
+  readonly seconds: number;
+  /** The test that failed. */
+  readonly by?: string;
+}
 
 /** A copy of the repository in which sources are changed, so that nothing is left changed in the repository, whatever happens. */
 export class WorkingCopy implements Disposable {
   private readonly folder = mkdtempSync(join(tmpdir(), 'deit-mutation-'));
+  private tester: ChildProcess | undefined;
+  /** How long whole test files take, as far as one has been run to its end. */
+  private readonly durations = new Map<string, number>();
+  /** Tests that pass on the unchanged sources. */
+  private readonly sound = new Set<string>();
 
   constructor(
     private readonly root: string,
@@ -24,54 +41,84 @@ export class WorkingCopy implements Disposable {
     }
   }
 
-  /** Runs tests with one file changed. */
-  async try(
-    file: string,
-    text: string,
-    tests: readonly string[],
-    seconds: number,
-  ): Promise<{ outcome: Outcome; seconds: number }> {
-    const began = performance.now();
-    const took = (): number => (performance.now() - began) / 1000;
+  /** Runs tests with one file changed, the quickest first, until one fails that passes on the unchanged file. */
+  async try(file: string, text: string, tests: readonly string[], seconds: number): Promise<Trial> {
     if (tests.length === 0) return { outcome: 'untested', seconds: 0 };
-    writeFileSync(join(this.folder, file), text);
-    try {
-      const { code, output } = await this.runTests(tests, seconds);
-      if (code === null) return { outcome: 'timeout', seconds: took() };
-      if (code === 0) return { outcome: 'survived', seconds: took() };
-      return { outcome: DOES_NOT_COMPILE.test(output) ? 'invalid' : 'noticed', seconds: took() };
-    } finally {
+    const began = performance.now();
+    const trial = (outcome: Outcome, by?: string): Trial => ({
+      outcome,
+      seconds: (performance.now() - began) / 1000,
+      ...(by !== undefined && { by }),
+    });
+    const duration = (test: string): number => this.durations.get(test) ?? (STARTS_PROGRAMS.test(test) ? 30 : 5);
+    const byDuration = tests.toSorted((a, b) => duration(a) - duration(b));
+    for (const test of byDuration) {
+      writeFileSync(join(this.folder, file), text);
+      const answer = await this.ask({ changed: file, test }, seconds);
       cpSync(join(this.root, file), join(this.folder, file));
+      if (answer === 'late') return trial('timeout', test);
+      if (answer.passed) {
+        this.durations.set(test, answer.seconds);
+        continue;
+      }
+      if (DOES_NOT_COMPILE.test(answer.errors)) return trial('invalid');
+      const name = answer.failed === undefined ? test : `${test}: ${answer.failed}`;
+      if (await this.isSound(name, { changed: file, test, only: answer.failed }, seconds))
+        return trial('noticed', name);
     }
+    return trial('survived');
   }
 
-  private runTests(tests: readonly string[], seconds: number): Promise<{ code: number | null; output: string }> {
-    const vitest = join(this.root, 'node_modules/vitest/vitest.mjs');
-    const args = [vitest, 'run', '--bail=1', '--reporter=default', ...tests];
-    // A group of its own, so that its workers end with it.
-    const child = spawn(process.execPath, args, {
+  private async isSound(name: string, question: Question, seconds: number): Promise<boolean> {
+    if (this.sound.has(name)) return true;
+    const answer = await this.ask(question, seconds);
+    if (answer === 'late' || !answer.passed) {
+      console.error(`${name}\n  fails in the copy without a change too, so it is left out`);
+      return false;
+    }
+    this.sound.add(name);
+    return true;
+  }
+
+  /** Has a test run; `late` where it does not end in time, or takes its process with it. */
+  private async ask(question: Question, seconds: number): Promise<Answer | 'late'> {
+    const tester = (this.tester ??= await this.start());
+    return new Promise((resolve) => {
+      const end = (answer: Answer | 'late'): void => {
+        clearTimeout(timer);
+        tester.off('message', end).off('exit', ended);
+        if (answer === 'late') this.stop();
+        resolve(answer);
+      };
+      const ended = (): void => end('late');
+      const timer = setTimeout(ended, 1000 * seconds);
+      tester.on('message', end).on('exit', ended).send(question);
+    });
+  }
+
+  private async start(): Promise<ChildProcess> {
+    // A group of its own, so that its workers end with it; in the copy, whose sources it is to run.
+    const tester = fork(join(this.folder, 'bench/mutation/warm-tests.ts'), {
       cwd: this.folder,
+      execArgv: ['--import', 'tsx'],
       env: { ...process.env, NO_COLOR: '1' },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
       detached: true,
     });
-    let output = '';
-    child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
-    child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
-    let late = false;
-    const timer = setTimeout(() => {
-      late = true;
-      process.kill(-child.pid!, 'SIGKILL');
-    }, 1000 * seconds);
-    return new Promise((resolve) => {
-      child.on('close', (code) => {
-        clearTimeout(timer);
-        resolve({ code: late ? null : (code ?? 1), output });
-      });
+    await new Promise<void>((resolve, reject) => {
+      tester.once('message', () => resolve());
+      tester.once('exit', (code) => reject(new Error(`the tests did not start: exit code ${code}`)));
     });
+    return tester.removeAllListeners('exit');
+  }
+
+  private stop(): void {
+    if (this.tester?.exitCode === null) process.kill(-this.tester.pid!, 'SIGKILL');
+    this.tester = undefined;
   }
 
   [Symbol.dispose](): void {
+    this.stop();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
