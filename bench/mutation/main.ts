@@ -3,6 +3,7 @@
  * that no test notices is told.
  *
  *     npm run mutate -- [--in kernels,nn] [--count 20] [--seed 1] [--slice 1/4] [--operator WGSL] [--list]
+ *     npm run mutate -- --known
  *
  * The seed draws the same mutations each time: `--slice i/n` takes every n-th of them, so that slices make up the whole. Results
  * are added to bench/results/mutation.json. Exit code 0, or 1 where a mutation survived.
@@ -13,6 +14,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { PhiloxStream, Purpose } from '../../engine/index.ts';
+import { KNOWN } from './known.ts';
 import { applied, described } from './mutation.ts';
 import type { Mutation } from './mutation.ts';
 import { nearestTests } from './nearest-tests.ts';
@@ -76,10 +78,24 @@ interface Options {
   readonly operator: string;
   readonly seconds: number;
   readonly list: boolean;
+  readonly known: boolean;
+}
+
+/** Tries the changes that were not noticed once, each on the one test that notices it now. */
+async function tryKnown(files: readonly string[], seconds: number): Promise<void> {
+  using copy = new WorkingCopy(root, files);
+  for (const { name, file, from, to, test, by } of KNOWN) {
+    const parts = readFileSync(join(root, file), 'utf8').split(from);
+    if (parts.length !== 2) throw new Error(`"${from}" is in ${file} ${parts.length - 1} times, not once`);
+    const { outcome } = await copy.try(file, parts.join(to), [test], seconds, by);
+    console.log(`${outcome.padEnd(9)} ${name} (${test})`);
+    if (outcome !== 'noticed') process.exitCode = 1;
+  }
 }
 
 async function mutate(options: Options): Promise<void> {
   const files = tracked();
+  if (options.known) return tryKnown(files, options.seconds);
   const sources = files.filter((file) => /^(kernels|engine|nn|deit)\/.*\.ts$/.test(file) && !NOT_MUTATED.test(file));
   const texts = new Map(sources.map((file) => [file, readFileSync(join(root, file), 'utf8')]));
   const keys = keysOf(texts.values());
@@ -121,5 +137,6 @@ await new Command('mutate')
   .option('--operator <text>', 'only operators whose names contain this', '')
   .option('--seconds <n>', 'after which the tests of a mutation are ended: it counts as noticed', wholeNumber, 300)
   .option('--list', 'only names the mutations and their tests', false)
+  .option('--known', 'only the changes of known.ts, each on the test that must notice it', false)
   .action(mutate)
   .parseAsync();

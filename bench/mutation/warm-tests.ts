@@ -34,9 +34,10 @@ async function answer({ changed, test, only }: Question): Promise<Answer> {
   vitest.invalidateFile(resolve(changed));
   if (only === undefined) vitest.resetGlobalTestNamePattern();
   else vitest.setGlobalTestNamePattern(new RegExp(`^${only.replaceAll(/[$()*+.?[\\\]^{|}]/g, String.raw`\$&`)}$`));
-  const { testModules, unhandledErrors } = await vitest.runTestSpecifications(
-    vitest.getModuleSpecifications(resolve(test)),
-  );
+  const result = await vitest.runTestSpecifications(vitest.getModuleSpecifications(resolve(test)));
+  // Vitest tells of all files that it has run, from their last runs.
+  const testModules = result.testModules.filter(({ moduleId }) => moduleId === resolve(test));
+  const { unhandledErrors } = result;
   const failed = testModules.map(failedIn).find((found) => found !== undefined);
   const errors = [
     ...(failed?.result().errors ?? []),

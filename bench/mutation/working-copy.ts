@@ -41,8 +41,11 @@ export class WorkingCopy implements Disposable {
     }
   }
 
-  /** Runs tests with one file changed, the quickest first, until one fails that passes on the unchanged file. */
-  async try(file: string, text: string, tests: readonly string[], seconds: number): Promise<Trial> {
+  /**
+   * Runs tests with one file changed, the quickest first, until one fails that passes on the unchanged file; `only` runs the test
+   * of this full name alone.
+   */
+  async try(file: string, text: string, tests: readonly string[], seconds: number, only?: string): Promise<Trial> {
     if (tests.length === 0) return { outcome: 'untested', seconds: 0 };
     const began = performance.now();
     const trial = (outcome: Outcome, by?: string): Trial => ({
@@ -54,7 +57,7 @@ export class WorkingCopy implements Disposable {
     const byDuration = tests.toSorted((a, b) => duration(a) - duration(b));
     for (const test of byDuration) {
       writeFileSync(join(this.folder, file), text);
-      const answer = await this.ask({ changed: file, test }, seconds);
+      const answer = await this.ask({ changed: file, test, ...(only !== undefined && { only }) }, seconds);
       cpSync(join(this.root, file), join(this.folder, file));
       if (answer === 'late') return trial('timeout', test);
       if (answer.passed) {
