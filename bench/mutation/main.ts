@@ -12,6 +12,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { stripVTControlCharacters } from 'node:util';
 import { Command, InvalidArgumentError } from 'commander';
 import { PhiloxStream, Purpose } from '../../engine/index.ts';
 import { KNOWN } from './known.ts';
@@ -70,6 +71,12 @@ const foldersOf = (text: string): string[] => {
   return folders;
 };
 
+/** Seconds of each test file, from what Vitest has printed. */
+function durationsIn(log: string): Map<string, number> {
+  const lines = stripVTControlCharacters(readFileSync(log, 'utf8')).matchAll(/(test\/\S+\.test\.ts) \(.*\) +(\d+)ms/g);
+  return new Map([...lines].map(([, file, milliseconds]) => [file, Number(milliseconds) / 1000]));
+}
+
 interface Options {
   readonly in: string[];
   readonly count: number;
@@ -78,6 +85,7 @@ interface Options {
   readonly operator: string;
   readonly seconds: number;
   readonly list: boolean;
+  readonly log: string | undefined;
   readonly known: boolean;
 }
 
@@ -107,14 +115,21 @@ async function mutate(options: Options): Promise<void> {
     root,
     files.filter((file) => /^test\/.*\.test\.ts$/.test(file)),
   );
+  const durations = options.log === undefined ? new Map<string, number>() : durationsIn(options.log);
+  const secondsOf = ({ file }: Mutation): number =>
+    testsOf(file).reduce((sum, test) => sum + 2 + (durations.get(test) ?? 0), 0);
   const [slice, slices] = options.slice;
-  const chosen = sample(all, options.in, options.count, options.seed).filter((_, i) => i % slices === slice - 1);
+  const chosen = sample(all, options.in, options.count, options.seed)
+    .filter((_, i) => i % slices === slice - 1)
+    .map((mutation) => ({ mutation, seconds: secondsOf(mutation) }))
+    .sort((a, b) => a.seconds - b.seconds)
+    .map(({ mutation }) => mutation);
   console.log(`${all.length} mutations in ${options.in.join(', ')}; ${chosen.length} of them here`);
   if (options.list) {
     for (const own of chosen) console.log(described(texts.get(own.file)!, own), '|', testsOf(own.file).join(' '));
     return;
   }
-  using copy = new WorkingCopy(root, files);
+  using copy = new WorkingCopy(root, files, durations);
   const known = new Set(readResults(root).map(({ change }) => change));
   for (const mutation of chosen) {
     const text = texts.get(mutation.file)!;
@@ -137,6 +152,7 @@ await new Command('mutate')
   .option('--operator <text>', 'only operators whose names contain this', '')
   .option('--seconds <n>', 'after which the tests of a mutation are ended: it counts as noticed', wholeNumber, 300)
   .option('--list', 'only names the mutations and their tests', false)
+  .option('--log <file>', 'output of a whole `npm test`, by whose times the quickest mutations come first')
   .option('--known', 'only the changes of known.ts, each on the test that must notice it', false)
   .action(mutate)
   .parseAsync();

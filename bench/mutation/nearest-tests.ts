@@ -20,14 +20,8 @@ function nameOf(source: string): string {
   return source.startsWith('kernels/') && folder !== 'lib' ? folder : basename(source, '.ts');
 }
 
-/** Whether a test's text has a name that the source exports. */
-function mentions(root: string, test: string, source: string): boolean {
-  const exported = readFileSync(join(root, source), 'utf8').matchAll(
-    /^export (?:async )?(?:const|function|class) (\w+)/gm,
-  );
-  const words = new Set(readFileSync(join(root, test), 'utf8').match(/\w+/g));
-  return [...exported].some(([, name]) => words.has(name));
-}
+const namesExportedBy = (text: string): string[] =>
+  [...text.matchAll(/^export (?:async )?(?:const|function|class) (\w+)/gm)].map(([, name]) => name);
 
 /**
  * The test files nearest to a source: those that bear its name, else those that use a name it exports, else those that import it
@@ -40,7 +34,9 @@ export function nearestTests(root: string, tests: readonly string[]): (source: s
     direct.set(file, known);
     return known;
   };
+  const found = new Map<string, string[]>();
   const cheap = tests.filter((test) => !COSTLY.test(test));
+  const words = new Map(cheap.map((test) => [test, new Set(readFileSync(join(root, test), 'utf8').match(/\w+/g))]));
   // Distance from each test to everything that it reaches.
   const distances = new Map(
     cheap.map((test) => {
@@ -51,18 +47,20 @@ export function nearestTests(root: string, tests: readonly string[]): (source: s
       return [test, reached] as const;
     }),
   );
-  return (source) => {
+  const nearest = (source: string): string[] => {
     const [room] = source.split('/');
-    const words = nameOf(source).split('-');
+    const parts = nameOf(source).split('-');
+    const exported = namesExportedBy(readFileSync(join(root, source), 'utf8'));
     const far = (test: string): number => {
       const distance = distances.get(test)!.get(source) ?? Infinity;
-      if (basename(test).startsWith(nameOf(source))) return distance - 1000;
+      if (new RegExp(`^${nameOf(source)}[-.]`).test(basename(test)))
+        return distance - (basename(test, '.test.ts') === nameOf(source) ? 1000 : 200);
       const shared = basename(test, '.test.ts')
         .split('-')
-        .filter((word) => words.includes(word));
+        .filter((word) => parts.includes(word));
       return (
         distance -
-        (mentions(root, test, source) ? 100 : 0) -
+        (exported.some((name) => words.get(test)!.has(name)) ? 100 : 0) -
         10 * shared.length -
         (test.startsWith(`test/${room}/`) ? 0.5 : 0)
       );
@@ -71,8 +69,13 @@ export function nearestTests(root: string, tests: readonly string[]): (source: s
       .map((test) => ({ test, distance: far(test) }))
       .filter(({ distance }) => Number.isFinite(distance))
       .sort((a, b) => a.distance - b.distance);
-    // All of its name; else those that are as near as the nearest.
-    const limit = Math.max((reaching[0]?.distance ?? 0) + 0.5, -900);
-    return reaching.slice(0, MOST).flatMap(({ test, distance }) => (distance <= limit ? [test] : []));
+    // All of its name; else the nearest.
+    const named = reaching.filter(({ distance }) => distance < -900);
+    return (named.length > 0 ? named : reaching).slice(0, MOST).map(({ test }) => test);
+  };
+  return (source) => {
+    const own = found.get(source) ?? nearest(source);
+    found.set(source, own);
+    return own;
   };
 }

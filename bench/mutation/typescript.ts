@@ -44,6 +44,7 @@ export function keysOf(texts: Iterable<string>): Keys {
   const found = new Map<string, Set<string>>();
   for (const text of texts) {
     for (const [, name, member] of text.matchAll(/\b([A-Z][a-zA-Z]+)\.([a-zA-Z_]+)\b(?!\()/g)) {
+      if (member === 'prototype') continue;
       found.set(name, (found.get(name) ?? new Set()).add(member));
     }
   }

@@ -23,14 +23,14 @@ export interface Trial {
 export class WorkingCopy implements Disposable {
   private readonly folder = mkdtempSync(join(tmpdir(), 'deit-mutation-'));
   private tester: ChildProcess | undefined;
-  /** How long whole test files take, as far as one has been run to its end. */
-  private readonly durations = new Map<string, number>();
   /** Tests that pass on the unchanged sources. */
   private readonly sound = new Set<string>();
 
   constructor(
     private readonly root: string,
     files: readonly string[],
+    /** Seconds that whole test files take, as far as that is known; those that pass here are added. */
+    private readonly durations = new Map<string, number>(),
   ) {
     for (const file of files) cpSync(join(root, file), join(this.folder, file), { verbatimSymlinks: true });
     // Links to the packages, and caches of its own.
