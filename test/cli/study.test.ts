@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bundled } from '../../bench/bundled.ts';
 import { ran } from '../support/command.ts';
 
 let root = '';
@@ -69,7 +70,7 @@ describe('deit study', () => {
     expect(unbroken.code).toBe(0);
     expect(unbroken.out).toMatch(/as it is +\S+ ± \S+ % \(2\) +compared with/);
 
-    const child = spawn(process.execPath, ['--import', 'tsx', 'deit/cli/main.ts', ...args(broken)], { stdio: 'ignore' }); // prettier-ignore
+    const child = spawn(process.execPath, [await bundled('deit/cli/main.ts'), ...args(broken)], { stdio: 'ignore' }); // prettier-ignore
     const ended = new Promise((resolve) => child.on('exit', resolve));
     // In the second run, after its first checkpoint.
     const isUnderWay = (): boolean => {

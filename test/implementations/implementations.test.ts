@@ -64,8 +64,9 @@ describe.each(['deno', 'bun'] as const)('%s', (runtime) => {
       const { top5 } = JSON.parse(await run(runtime, [main, 'predict', '--json', data])) as { top5: unknown[] };
       expect(top5).toHaveLength(5);
       const out = join(folder, runtime);
-      const small = ['--set', 'data.workers=2', '--set', 'data.batchSize=8', '--steps', '2'];
-      await run(runtime, [main, 'train', '--recipe', 'quick-demo', ...small, '--output', out]);
+      const sizes = ['model.name=deit_tiny_distilled_patch16_224 img_size=32 patch_size=8 embed_dim=48 depth=1 heads=3', 'teacher.model=regnety_002 w0=16 wa=8 wm=2.2 depth=4 group_width=8 stem_stride=1']; // prettier-ignore
+      const small = [...sizes, 'data.workers=2', 'data.batchSize=8'].flatMap((setting) => ['--set', setting]);
+      await run(runtime, [main, 'train', '--recipe', 'quick-demo', ...small, '--steps', '2', '--output', out]);
       const lines = readFileSync(join(out, 'metrics.jsonl'), 'utf8').trim().split('\n');
       const losses = lines.flatMap((line) => (JSON.parse(line) as { loss?: number }).loss ?? []);
       expect(losses.length).toBeGreaterThan(0);

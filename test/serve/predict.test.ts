@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bundled } from '../../bench/bundled.ts';
 import { createModel, openModel, saveModel } from '../../deit/package-node.ts';
 import type { Answer, ImageInput, ImageModel } from '../../deit/package-node.ts';
 import { predictionApp, usualLimits } from '../../deit/serve/app.ts';
@@ -256,7 +257,7 @@ describe('other addresses', () => {
 describe('deit serve', () => {
   it('answers what is under way when it is asked to stop, and ends with 0', async () => {
     const args = ['serve', '--json', '--port', '0', '--max-wait', '1500', '--weights', weights];
-    const child = spawn(process.execPath, ['--import', 'tsx', 'deit/cli/main.ts', ...args]);
+    const child = spawn(process.execPath, [await bundled('deit/cli/main.ts'), ...args]);
     let told = '';
     child.stderr.on('data', (chunk: Buffer) => (told += chunk.toString()));
     const ended = new Promise<number | null>((resolve) => child.on('close', resolve));

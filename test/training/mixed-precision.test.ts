@@ -154,6 +154,8 @@ describe('training a distilled DeiT in f16', () => {
   withF16('resumes to the bit, the scale included', async () => {
     const overrides: Overrides = {
       'schedule.steps': 10,
+      // A teacher of the student's kind, whose kernels are compiled already.
+      'teacher.model': 'deit_tiny_patch16_224 img_size=32 patch_size=8 embed_dim=48 depth=1 heads=3 num_classes=10',
       'model.precision': 'f16',
       'model.dropPath': 0.2,
       'model.recompute': true,
