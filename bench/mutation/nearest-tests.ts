@@ -3,6 +3,8 @@ import { basename, dirname, join, normalize } from 'node:path';
 
 /** How many test files a mutation is tried on at most. */
 const MOST = 4;
+/** Every operator against PyTorch, by declarations. */
+const OPERATORS = 'test/ops/golden-ops.test.ts';
 /** They open browsers, install packages or start ranks: minutes for one mutation. */
 const COSTLY = /^test\/(browser|package|ranks)\/|faults|hostile-report/;
 
@@ -47,7 +49,7 @@ export function nearestTests(root: string, tests: readonly string[]): (source: s
       return [test, reached] as const;
     }),
   );
-  const nearest = (source: string): string[] => {
+  const testsFor = (source: string): string[] => {
     const [room] = source.split('/');
     const parts = nameOf(source).split('-');
     const exported = namesExportedBy(readFileSync(join(root, source), 'utf8'));
@@ -71,10 +73,11 @@ export function nearestTests(root: string, tests: readonly string[]): (source: s
       .sort((a, b) => a.distance - b.distance);
     // All of its name; else the nearest.
     const named = reaching.filter(({ distance }) => distance < -900);
-    return (named.length > 0 ? named : reaching).slice(0, MOST).map(({ test }) => test);
+    const nearest = (named.length > 0 ? named : reaching).slice(0, MOST).map(({ test }) => test);
+    return source.startsWith('engine/ops/') ? [...new Set([...nearest, OPERATORS])] : nearest;
   };
   return (source) => {
-    const own = found.get(source) ?? nearest(source);
+    const own = found.get(source) ?? testsFor(source);
     found.set(source, own);
     return own;
   };

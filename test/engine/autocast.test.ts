@@ -328,3 +328,15 @@ describe('autocast', () => {
     expect(() => autocast(withoutF16(), () => 1)).toThrow(/feature-missing/);
   });
 });
+
+withF16('an optimizer that is freed gives back all that it kept, the tables of the f16 copies too', async () => {
+  const kept = (): number => engine().memory().kept.optimizer ?? 0;
+  const before = kept();
+  const w = engine().tensor(uniform(64, 1), [8, 8]).keep().requiresGrad_();
+  const scaler = new GradScaler(engine());
+  const optimizer = new AdamW([{ parameters: [['w', w]], weightDecay: 0 }], { scaler });
+  expect(kept()).toBeGreaterThan(before);
+  optimizer.free();
+  await engine().idle();
+  expect(kept()).toBe(before);
+});

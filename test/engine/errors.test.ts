@@ -15,6 +15,7 @@ import { add, matmul, mul, relu, sum, writeFileAtomically } from '../../engine/n
 import type { Engine, ErrorCode, Kernel } from '../../engine/node.ts';
 import { Linear } from '../../nn/index.ts';
 import { createModel } from '../../deit/models/registry.ts';
+import { nearestName } from '../../kernels/lib/errors.ts';
 import { openData } from '../../deit/data/node/open.ts';
 import { expectAgreement } from '../../deit/parallel/agreement.ts';
 import { loadMpi } from '../../deit/parallel/node/library.ts';
@@ -151,4 +152,12 @@ it('a message has the place, what was expected, what was found and what to do', 
   expect(new DeitError('bad-argument', 'It is wrong.', details).message).toBe(
     '[bad-argument] It is wrong.\n  at: here\n  expected: this\n  found: that\n  fix: do so',
   );
+});
+
+it('the name that was meant is the nearest, wherever it stands', () => {
+  const nearest = (name: string, ...candidates: string[]): string | undefined => nearestName(name, candidates);
+  // One letter more against three less, and the other way about.
+  expect(nearest('softmax', 'softmaxx', 'soft')).toBe('softmaxx');
+  expect(nearest('softmax', 'soft', 'softmaxx')).toBe('softmaxx');
+  expect(nearest('softmax', 'matmul')).toBeUndefined();
 });

@@ -35,5 +35,22 @@ describe.each(randomNormal.variants)('random fills, variant %s', (variant) => {
     expectClose(found, expected, 1e-6);
     // An f32 word next to 2^32 leaves 2^-25 of u, where -2 ln u is small: the worst element, absolutely.
     expect(Math.max(...found.map((value, i) => Math.abs(value - expected[i])))).toBeLessThan(2e-5);
+    // Unless told otherwise: a standard normal, by the draws of samples.
+    const plain = await read(ops.randomNormal(engine(), [129]));
+    expectClose(plain, randomNormalReference(129, 0, 1, stream(Purpose.sample, 0, 0)), 1e-6);
+  });
+
+  it('have nothing to draw for no element, and refuse numbers that are not finite', async () => {
+    const launched: string[] = [];
+    const [normal, flat] = engine().observe(
+      ({ kernel }) => launched.push(kernel),
+      () => [ops.randomNormal(engine(), [0, 3]), ops.randomUniform(engine(), [2, 0])],
+    );
+    expect([normal.shape, flat.shape, launched]).toEqual([[0, 3], [2, 0], []]);
+    expect([await read(normal), await read(flat)]).toEqual([[], []]);
+    for (const options of [{ mean: NaN }, { std: Infinity }])
+      expect(() => ops.randomNormal(engine(), [4], options)).toThrow(/finite mean and std/);
+    for (const options of [{ low: NaN }, { high: Infinity }])
+      expect(() => ops.randomUniform(engine(), [4], options)).toThrow(ops.DeitError);
   });
 });

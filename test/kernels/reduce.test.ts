@@ -1,7 +1,9 @@
 /** @module-tag slow */
 import { describe, expect, it } from 'vitest';
 import * as ops from '../../engine/node.ts';
+import { deviceProfiles } from '../../kernels/lib/device-profiles.ts';
 import { columnSum, reduce } from '../../kernels/reduce/index.ts';
+import { reducePlain } from '../../kernels/reduce/plain.ts';
 import { reduceReference } from '../../kernels/reduce/reference.ts';
 import { REDUCE_CASES } from '../cases/reduce.ts';
 import { indices, product, ravel } from '../support/arrays.ts';
@@ -189,4 +191,9 @@ describe('details of reductions', () => {
     expect(() => ops.mean(engine().empty([0, 3]))).toThrow(/shape-mismatch/);
     expect(() => ops.amax(engine().tensor([1], [1], 'i32'))).toThrow(/dtype-mismatch/);
   });
+});
+
+it('a reduction reads every element and writes every result once, and counts that', () => {
+  const [{ cost }] = reducePlain({ op: 'sum', outer: 3, reduce: 5, inner: 7 }, deviceProfiles.gpu);
+  expect(cost.bytes).toBe(4 * (3 * 5 * 7 + 3 * 7));
 });

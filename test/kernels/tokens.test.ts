@@ -104,6 +104,16 @@ describe.each(assembleKernel.variants)('assembleTokens, variant %s', (variant) =
     expectClose(await ddist.read(), expected.ddist, TOLERANCE);
   });
 
+  it.each(cases)('counts an addition for each element, and what is read and written: %o', (problem) => {
+    const { batch, patches: n, width } = problem;
+    const tokens = n + (problem.dist ? 2 : 1);
+    const launches = assembleKernel(problem, engine().profile);
+    const of = (key: 'flops' | 'bytes'): number => launches.reduce((sum, { cost }) => sum + cost[key], 0);
+    expect(of('flops')).toBe(batch * tokens * width);
+    // The patches, the positions of each image, and the result.
+    expect(of('bytes')).toBe(4 * batch * (n * width + 2 * tokens * width));
+  });
+
   it('refuses embeddings of another size', () => {
     const zeros = (...shape: number[]) => engine().zeros(shape);
     const call = () => assembleTokens(zeros(2, 4, 8), zeros(1, 1, 8), zeros(1, 1, 8), zeros(1, 5, 8));

@@ -144,3 +144,9 @@ describe('GradScaler', () => {
     expect(() => new GradScaler(engine(), { initScale: 0 })).toThrow(/bad-argument/);
   });
 });
+
+it('a loss scale is a positive number that a doubling leaves finite in f32', () => {
+  for (const initScale of [0, -1, NaN, 2 ** 127, Infinity])
+    expect(() => new GradScaler(engine(), { initScale })).toThrow(/A loss scale is a positive number/);
+  expect(() => new GradScaler(engine(), { initScale: 2 ** 126 })).not.toThrow();
+});

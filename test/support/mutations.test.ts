@@ -18,6 +18,11 @@ describe('mutations of TypeScript', () => {
     ['const a = f(b, c);', ['const a = f(c, b);']],
     ['const a = Purpose.shuffle;', ['const a = Purpose.mix;']],
     ['type A = 1 | 2;', []],
+    ['const a = { flops: 2 * n, bytes: m };', []],
+    ['require(a > b, `${a + 1} of them`, c * 2);', [';', 'require(a >= b, `${a + 1} of them`, c * 2);']],
+    ['const a = `of these ${b * 2} are there`;', []],
+    ['log(a + b);', ['log(a - b);']],
+    ['const a = x.prototype;', []],
   ])('%s', (text, expected) => expect(mutants(text)).toEqual(expected));
 });
 

@@ -127,6 +127,15 @@ describe('a run folder', () => {
     expect(readdirSync(folder)).toEqual(['config.json']);
   });
 
+  it('keeps what is written into it as JSON, whole', async () => {
+    const folder = newFolder();
+    const run = RunFolder.create('run', folder);
+    await run.writeJson('config.json', { name: 'run', recipe: { optim: { lr: 0.5 } } });
+    await run.writeJson('config.json', { name: 'again' });
+    run.close();
+    expect(readFileSync(join(folder, 'config.json'), 'utf8')).toBe('{\n  "name": "again"\n}\n');
+  });
+
   it('is quoted for the shell in the command that goes on with it', () => {
     const folder = join(newFolder(), "Anna's run");
     RunFolder.create('run', folder).close();

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { expWgsl, isNanWgsl, logWgsl, tanhWgsl } from '../../../kernels/lib/math.ts';
+import { expWgsl, expm1Wgsl, isNanWgsl, logWgsl, powWgsl, tanhWgsl } from '../../../kernels/lib/math.ts';
 import { geluWgsl } from '../../../kernels/gelu/index.ts';
 import { elementwise } from '../../../kernels/lib/elementwise.ts';
 import { input, output } from '../../../kernels/lib/kernel.ts';
@@ -73,6 +73,19 @@ describe('elementary functions in WGSL', () => {
       expect(worst(x, await evaluate(logWgsl, 'accurate_log', x, scalar), Math.log)).toBeLessThan(2 * ULP);
     });
   }
+
+  test('exp - 1: within 3 ulp up to 0.5, near 0 too', async () => {
+    const x = Float32Array.from([...ladder(1e-30, 0.5, 40_001), ...ladder(0.5, 80, 10_001, false).map((d) => -d)]);
+    expect(worst(x, await evaluate(expWgsl + expm1Wgsl, 'expm1_', x), Math.expm1)).toBeLessThan(3 * ULP);
+  });
+
+  test.each([0.5, -1.5, 3, 10.1])('x to the power of %f: within 4 ulp', async (exponent) => {
+    const x = ladder(1e-3, 1e3, 40_001, false);
+    const power = `fn power4(x: vec4f) -> vec4f { return accurate_pow4(x, vec4f(${exponent})); }`;
+    const rounded = Math.fround(exponent);
+    const found = await evaluate(powWgsl + power, 'power', x);
+    expect(worst(x, found, (value) => value ** rounded)).toBeLessThan(4 * ULP);
+  });
 
   test("GELU's gate: the normal distribution's cumulative function, whose lower tail keeps its digits", async () => {
     const x = Float32Array.from([...ladder(1e-30, 30, 20_001), ...ladder(0.5, 5.5, 20_001)]);

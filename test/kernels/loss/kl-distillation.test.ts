@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { crossEntropy, klDistillation } from '../../../engine/node.ts';
+import { forwardPlain } from '../../../kernels/loss/kl-distillation/plain.ts';
 import { klReference } from '../../../kernels/loss/kl-distillation/reference.ts';
 import { DISTILLATION_EXAMPLE, LOSS_CASES } from '../../cases/losses.ts';
 import { expectClose } from '../../support/close.ts';
 import { leaf } from '../../support/engine.ts';
 import { expectLoss } from '../../support/losses.ts';
+import { deviceProfiles } from '../../../kernels/lib/device-profiles.ts';
 import { PROFILES, useEngineAs } from '../../support/device-profiles.ts';
 
 describe.each(PROFILES)('klDistillation on $name', ({ claims, variant }) => {
@@ -83,4 +85,9 @@ describe('edges of klDistillation', () => {
     expect(() => klDistillation(z, teacher)).toThrow(/no gradient with respect to/);
     expect(klDistillation(z, teacher.detach()).requiresGrad).toBe(false);
   });
+});
+
+it('klDistillation reads both logits, and counts that', () => {
+  const [{ cost }] = forwardPlain({ rows: 6, width: 10, tau: 2 }, deviceProfiles.gpu);
+  expect(cost.bytes).toBe(2 * 4 * 6 * 10);
 });
