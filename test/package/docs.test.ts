@@ -110,7 +110,10 @@ describe('commands in the documentation', () => {
     expect(of(job, /-n, '(\d+)'/)).toBe(of(job, /Worker:\n +replicas: (\d+)/) * of(job, /slotsPerWorker: (\d+)/));
     const help = await node(await bundled('deit/cli/main.ts'), 'train', '--help');
     const recipes = await node(await bundled('deit/cli/main.ts'), 'recipes');
-    const trained = [/npx (deit train [^]*?)\n(?! {2})/.exec(script)![1], `deit train ${/args: \[(.*)\]/.exec(job)![1]}`];
+    const trained = [
+      /npx (deit train [^]*?)\n(?! {2})/.exec(script)![1],
+      `deit train ${/args: \[(.*)\]/.exec(job)![1]}`,
+    ];
     for (const words of trained.map((text) => text.replace(/[,\\]/g, '').split(/\s+/))) {
       const options = words.filter((word) => word.startsWith('--'));
       expect(options.length).toBeGreaterThan(2);
