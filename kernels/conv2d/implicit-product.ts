@@ -4,6 +4,20 @@ import { bytesOfElement, inF16 } from '../lib/f16-storage.ts';
 import { bind, i32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import {
+  BLOCK_K as MATRIX_BLOCK_K,
+  matrixColumn,
+  matrixEnables,
+  matrixEntryWgsl,
+  matrixPieces,
+  matrixPlacesWgsl,
+  matrixStageWgsl,
+  matrixStoreWgsl,
+  matrixSumsWgsl,
+  matrixThreads,
+  matrixTile,
+} from '../lib/matrix-tile.ts';
+import type { MatrixTile } from '../lib/matrix-tile.ts';
+import {
   BLOCK_K,
   BUSY_INVOCATIONS,
   FOURS,
@@ -18,14 +32,27 @@ import {
   sumsWgsl,
   tileBytes,
 } from '../lib/product-tile.ts';
-import { lines, range } from '../lib/unroll.ts';
+import { range } from '../lib/unroll.ts';
 import type { Variant } from '../lib/variant.ts';
+import {
+  declarePatch,
+  fetchBlock,
+  loadPixels,
+  loadWeights,
+  locatePixels,
+  locateWeights,
+  originWgsl,
+  placeResults,
+  storeRow,
+} from './gather.ts';
+import type { Loads } from './gather.ts';
 import { isDense } from './image-product.ts';
 import type { ConvProduct } from './image-product.ts';
 import { packWeights } from './pack-weights.ts';
 
 /*
- * For GPUs: a product of image-passes.ts as one of matrices, in the tiles of lib/product-tile.ts. Of a group, a is the weights,
+ * For GPUs: a product of image-passes.ts as one of matrices, in the tiles of lib/product-tile.ts, or of
+ * lib/matrix-tile.ts where operands are f16 and subgroups multiply matrices. Of a group, a is the weights,
  * [rows, k], and b the pixels that they meet, [k, positions], which never lie in memory as a matrix ("implicit"): k runs over
  * taps and, within a tap, over source channels, in whole blocks, so that the pixels of a block are those of one tap. From
  * block to block addresses advance by a constant; whether a pixel is in the image is asked once a tap.
@@ -33,8 +60,13 @@ import { packWeights } from './pack-weights.ts';
  * Weights of more than one tap are first laid out along k (pack-weights.ts).
  */
 
-/** Rows and depth are whole vectors. */
-const fits = ({ rows, depth }: ConvProduct): boolean => rows % 4 === 0 && depth % 4 === 0;
+/** Rows and depth are whole vectors, and weights can be packed. */
+function fits(p: ConvProduct, block: number, device: DeviceProfile): boolean {
+  const channels = p.groups * p.rows;
+  const packed = channels * tapsOf(p) * ceilDiv(p.depth, block) * block;
+  const isHeld = 4 * packed <= device.maxBindingSize && channels <= device.maxWorkgroupsPerDimension;
+  return p.rows % 4 === 0 && p.depth % 4 === 0 && isHeld;
+}
 
 const positionsOf = ({ batch, pixels }: ConvProduct): number => batch * pixels.height * pixels.width;
 const tapsOf = ({ tapsY, tapsX }: ConvProduct): number => tapsY.count * tapsX.count;
@@ -43,133 +75,68 @@ const tapsOf = ({ tapsY, tapsX }: ConvProduct): number => tapsY.count * tapsX.co
 const tilesOf = (p: ConvProduct, tile: number): number =>
   p.groups * ceilDiv(p.rows, tile) * ceilDiv(positionsOf(p), tile);
 
-const nameOf = (tile: number): string => `implicit_${tile}x${tile}`;
+interface Pass {
+  readonly products: readonly ConvProduct[];
+}
 
-/** The variant of one tile. */
-const tiled = (tile: number): Variant<{ readonly products: readonly ConvProduct[] }> => ({
-  name: nameOf(tile),
-  fits: ({ products }, device) =>
-    products.every(fits) &&
-    tileBytes(tile) <= device.maxWorkgroupStorage &&
-    invocations(tile) <= device.maxInvocationsPerWorkgroup,
+/** The variant of one kind of tiles, `schemeOf` a device: null where it cannot have them. */
+const variantOf = (name: string, schemeOf: (device: DeviceProfile) => Scheme | null): Variant<Pass> => ({
+  name,
+  fits: ({ products }, device) => {
+    const scheme = schemeOf(device);
+    // Matrix units take f16.
+    const isF16 = products.every(({ f16, names }) => f16.includes(names.source) && f16.includes('weight'));
+    return (
+      scheme !== null && products.every((p) => fits(p, scheme.block, device)) && (scheme.type === 'vec4f' || isF16)
+    );
+  },
   use: ({ products: [p] }, device) => {
+    const { tile, threads } = schemeOf(device)!;
     if (device.cpu) return 'named';
     // Few channels or pixels would leave most of a tile empty.
     if (p.rows <= SMALL_TILE / 2 || positionsOf(p) <= 2 * SMALL_TILE) return 'named';
-    const isBusy = tilesOf(p, tile) * invocations(tile) >= BUSY_INVOCATIONS;
-    return tile === SMALL_TILE || (p.rows > SMALL_TILE && isBusy) ? 'default' : 'tuned';
+    const isBusy = tilesOf(p, tile) * threads >= BUSY_INVOCATIONS;
+    return tile <= SMALL_TILE || (p.rows > SMALL_TILE && isBusy) ? 'default' : 'tuned';
   },
-  launches: ({ products }, device) => products.flatMap((product) => implicitProduct(product, tile, device)),
+  launches: ({ products }, device) =>
+    products.flatMap((product) => implicitProduct(product, schemeOf(device)!, device)),
 });
 
-export const implicitProducts = [tiled(LARGE_TILE), tiled(SMALL_TILE)];
+const registers = (tile: number): Variant<Pass> =>
+  variantOf(`implicit_${tile}x${tile}`, (device) =>
+    tileBytes(tile) <= device.maxWorkgroupStorage && invocations(tile) <= device.maxInvocationsPerWorkgroup
+      ? inRegisters(tile)
+      : null,
+  );
+const matrices = (name: string, size: 4 | 8): Variant<Pass> =>
+  variantOf(name, (device) => {
+    const tile = matrixTile(size, device);
+    return tile && inMatrices(tile, device);
+  });
 
-/** How an operand is loaded. */
-interface Loads {
-  /** Vectors of weights lie along k, else along rows. */
-  readonly alongK: boolean;
-  /** Vectors of pixels lie in the source as in the target. */
-  readonly dense: boolean;
-  /** The depth is no whole number of blocks. */
-  readonly ragged: boolean;
-}
-
-/** WGSL: loads of patch i where `condition` holds; it is left out where nothing can be past the end. */
-const guarded = (condition: string | null, loads: string): string =>
-  condition === null ? loads : `if (${condition}) { ${loads} }`;
-
-/** WGSL: where patch i of the weights begins. Rows past the end are others of the group, whose sums are not stored. */
-const locateWeights = ({ alongK }: Loads, i: number): string => {
-  const row = `min(origin_a + x_${i}, params.rows - 4u)`;
-  const at = alongK ? `${row} * params.weight_ld + step_${i}` : `step_${i} * params.weight_ld + ${row}`;
-  return `from_${i}.x = (group * params.weight_group + ${at}) / 4u; advance_${i} = params.next_weights;`;
-};
-
-function loadWeights({ alongK, ragged }: Loads, i: number): string {
-  const load = (j: number): string => `weight[from_${i}.x + ${j}u * params.weight_pitch]`;
-  const inside = ragged ? `of_tap * ${BLOCK_K}u + step_${i} < params.depth` : null;
-  if (!alongK) {
-    return `${lines(4, (j) => `next${i}_${j} = vec4f();`)} ${guarded(
-      inside,
-      lines(4, (j) => `next${i}_${j} = ${load(j)};`),
-    )}`;
-  }
-  return /* wgsl */ `
-    ${lines(4, (j) => `var u${j} = vec4f();`)}
-    ${guarded(
-      inside,
-      lines(4, (j) => `u${j} = ${load(j)};`),
-    )}
-    ${lines(4, (j) => `next${i}_${j} = vec4f(u0[${j}], u1[${j}], u2[${j}], u3[${j}]);`)}`;
-}
-
-/** WGSL: where patch i of the pixels begins. Positions past the end are the last ones, whose sums are not stored. */
-const locatePixels = ({ dense }: Loads, i: number): string =>
-  dense
-    ? /* wgsl */ `
-    let position = min(origin_b + x_${i}, params.positions - 4u);
-    let channel = (position / params.pixels) * source_channels + group * params.depth + step_${i};
-    from_${i}.x = (channel * params.source_plane + position % params.pixels) / 4u;
-    advance_${i} = params.next_block;`
-    : /* wgsl */ `
-    let position = min(vec4u(origin_b + x_${i}) + vec4u(0u, 1u, 2u, 3u), vec4u(params.positions - 1u));
-    let pixel = position % params.pixels;
-    y_${i} = vec4i(pixel / params.pixel_width) * params.source_step + params.origin_y;
-    at_${i} = vec4i(pixel % params.pixel_width) * params.source_step + params.origin_x;
-    let channel = (position / params.pixels) * source_channels + group * params.depth + step_${i};
-    from_${i} = channel * params.source_plane + vec4u(y_${i} * params.source_width + at_${i});`;
-
-function loadPixels(source: string, { dense, ragged }: Loads, i: number): string {
-  const inDepth = `of_tap * ${BLOCK_K}u + step_${i} < params.depth`;
-  if (dense) {
-    const loads = lines(4, (j) => `next${i}_${j} = ${source}[from_${i}.x + ${j}u * params.source_pitch];`);
-    return ragged ? `${lines(4, (j) => `next${i}_${j} = vec4f();`)} ${guarded(inDepth, loads)}` : loads;
-  }
-  const column = (e: number): string => {
-    const loads = range(4).map(
-      (j) => `next${i}_${j}[${e}] = ${source}[from_${i}[${e}] + ${j}u * params.source_plane];`,
-    );
-    return `if (inside_${i}[${e}]${ragged ? ` && ${inDepth}` : ''}) { ${loads.join(' ')} }`;
-  };
-  return /* wgsl */ `
-    if (of_tap == 0u) {
-      let row = vec4u(y_${i} + tap_y * params.direction);
-      let column = vec4u(at_${i} + tap_x * params.direction);
-      inside_${i} = (row < vec4u(params.source_height)) & (column < vec4u(u32(params.source_width)));
-    }
-    ${lines(4, (j) => `next${i}_${j} = vec4f();`)}
-    ${lines(4, column)}
-    advance_${i} = next_pixels;`;
-}
-
-/** WGSL: on to the next block, which may be the first one of the next tap, or of the next row of taps. */
-const nextBlock = /* wgsl */ `
-    of_tap++;
-    if (of_tap == params.blocks_of_tap) {
-      of_tap = 0u;
-      tap_x++;
-      if (tap_x == params.taps_x) { tap_x = 0; tap_y++; }
-    }`;
-const jump = /* wgsl */ `
-    let ends_tap = of_tap + 1u == params.blocks_of_tap;
-    let ends_row = tap_x + 1 == params.taps_x;
-    let next_pixels = select(params.next_block, u32(select(params.next_tap, params.next_row, ends_row)), ends_tap);`;
+export const implicitProducts = [
+  matrices('implicit_matrix_large', 8),
+  matrices('implicit_matrix', 4),
+  registers(LARGE_TILE),
+  registers(SMALL_TILE),
+];
 
 /** Bindings by `names`, weight, and bias if it has one. */
-function implicitProduct(p: ConvProduct, tile: number, device: DeviceProfile): Launch[] {
+function implicitProduct(p: ConvProduct, scheme: Scheme, device: DeviceProfile): Launch[] {
+  const { name, tile, block, type } = scheme;
   const taps = tapsOf(p);
   // Where nothing is met, nothing is multiplied.
   const isPacked = taps > 0 && p.weight.depth !== 1 && p.weight.row !== 1;
-  const packed = isPacked ? packWeights(p, nameOf(tile), BLOCK_K, device) : null;
+  const packed = isPacked ? packWeights(p, name, block, device) : null;
   const dense = isDense(p);
   const alongK = packed !== null || p.weight.depth === 1;
-  const loads: Loads = { alongK, dense, ragged: p.depth % BLOCK_K !== 0 };
+  const loads: Loads = { alongK, dense, block, ragged: p.depth % block !== 0, type };
   const weights = packed ?? {
     group: p.weight.group,
     ld: alongK ? p.weight.row : p.weight.depth,
   };
   const positions = positionsOf(p);
-  const blocksOfTap = ceilDiv(p.depth, BLOCK_K);
+  const blocksOfTap = ceilDiv(p.depth, block);
   const sourcePlane = p.source.height * p.source.width;
   const targetPlane = p.target.height * p.target.width;
   const tilesM = ceilDiv(p.rows, tile);
@@ -178,17 +145,18 @@ function implicitProduct(p: ConvProduct, tile: number, device: DeviceProfile): L
   const { source, target } = p.ranges;
   const bytesOf = (binding: string, elements: number): number => bytesOfElement(p.f16, binding) * elements;
   // From the last block of a tap back to its first, then one pixel on; or to the next row of taps.
-  const nextTap = p.direction - (blocksOfTap - 1) * BLOCK_K * sourcePlane;
+  const nextTap = p.direction - (blocksOfTap - 1) * block * sourcePlane;
   const nextRow = nextTap + p.direction * (p.source.width - p.tapsX.count);
   const unit = dense ? 4 : 1;
   const own = launch({
-    name: `${p.name}/${nameOf(tile)}`,
+    name: `${p.name}/${name}`,
     bindings: [
       input(p.names.source, dense ? 'vec4f' : 'f32'),
       input('weight', 'vec4f'),
       output(p.names.target, dense ? 'vec4f' : 'f32'),
       ...(p.bias ? [input('bias')] : []),
     ],
+    enables: scheme.enables,
     uniforms: {
       workgroups: u32(workgroups),
       tiles_m: u32(tilesM),
@@ -209,13 +177,13 @@ function implicitProduct(p: ConvProduct, tile: number, device: DeviceProfile): L
       taps_x: i32(p.tapsX.count),
       blocks: u32(taps * blocksOfTap),
       blocks_of_tap: u32(blocksOfTap),
-      next_block: u32((BLOCK_K * sourcePlane) / unit),
+      next_block: u32((block * sourcePlane) / unit),
       next_tap: i32(nextTap),
       next_row: i32(nextRow),
       weight_group: u32(weights.group),
       weight_ld: u32(weights.ld),
       weight_pitch: u32(weights.ld / 4),
-      next_weights: u32(alongK ? BLOCK_K / 4 : (BLOCK_K * weights.ld) / 4),
+      next_weights: u32(alongK ? block / 4 : (block * weights.ld) / 4),
       target_plane: u32(targetPlane),
       target_width: u32(p.target.width),
       phase_step: u32(p.phase.step),
@@ -223,7 +191,7 @@ function implicitProduct(p: ConvProduct, tile: number, device: DeviceProfile): L
       phase_x: u32(p.phase.x),
       fours: u32(FOURS),
     },
-    wgsl: shader(p, loads, tile),
+    wgsl: scheme.wgsl(p, loads),
     grid: foldGrid(workgroups, device),
     cost: {
       flops: 2 * macs,
@@ -238,75 +206,88 @@ function implicitProduct(p: ConvProduct, tile: number, device: DeviceProfile): L
   return packed ? [...packed.launches, ...bind(products, { weight: packed.name })] : products;
 }
 
-function shader(p: ConvProduct, loads: Loads, tile: number): string {
-  const { dense } = loads;
-  const { source } = p.names;
-  const place = pieces(tile).map(
-    (i) => /* wgsl */ `
-  var from_${i} = vec4u(); var advance_${i} = 0u; var y_${i} = vec4i(); var at_${i} = vec4i(); var inside_${i} = vec4<bool>();
-  ${ofOperand(tile, i, (operand) => (operand === 'a' ? locateWeights(loads, i) : locatePixels(loads, i)))}`,
-  );
-  const fetch = pieces(tile).map(
-    (i) => /* wgsl */ `
-    { ${ofOperand(tile, i, (operand) => (operand === 'a' ? loadWeights(loads, i) : loadPixels(source, loads, i)))} }
-    from_${i} += vec4u(advance_${i});`,
-  );
-  return /* wgsl */ `
+const loadOf = (p: ConvProduct, loads: Loads, operand: 'a' | 'b', i: number): string =>
+  operand === 'a' ? loadWeights(loads, i) : loadPixels(p.names.source, loads, i);
+const locate = (loads: Loads, operand: 'a' | 'b', i: number): string =>
+  operand === 'a' ? locateWeights(loads, i) : locatePixels(loads, i);
+
+/** Tiles of a kind: for f32 without matrix units, or for f16 with them. */
+interface Scheme {
+  readonly name: string;
+  /** Side of a tile. */
+  readonly tile: number;
+  readonly threads: number;
+  /** Steps of k that pass through workgroup memory together. */
+  readonly block: number;
+  readonly type: Loads['type'];
+  readonly enables: readonly string[];
+  readonly wgsl: (p: ConvProduct, loads: Loads) => string;
+}
+
+const inRegisters = (tile: number): Scheme => ({
+  name: `implicit_${tile}x${tile}`,
+  tile,
+  threads: invocations(tile),
+  block: BLOCK_K,
+  type: 'vec4f',
+  enables: [],
+  wgsl: (p, loads) => {
+    const patches = pieces(tile);
+    const place = patches.map(
+      (i) => `${declarePatch(i)} ${ofOperand(tile, i, (operand) => `{ ${locate(loads, operand, i)} }`)}`,
+    );
+    const fetch = patches.map((i) => ofOperand(tile, i, (operand) => loadOf(p, loads, operand, i)));
+    const rows = resultRows(tile);
+    const stores = rows.map(({ row, vectors }) =>
+      storeRow(p, loads.dense, row, new Map(vectors.map(({ sum }, c) => [c, sum]))),
+    );
+    return /* wgsl */ `
 ${linearWorkgroupWgsl}
 ${stageWgsl(tile)}
 @compute @workgroup_size(${invocations(tile)})
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let number = linear_workgroup(workgroup, workgroups);
-  if (number >= params.workgroups) { return; }
-  // Rows vary fastest, so that neighbouring workgroups read the same pixels.
-  let origin_a = (number % params.tiles_m) * ${tile}u;
-  let group = (number / params.tiles_m) % params.groups;
-  let origin_b = (number / params.tiles_m / params.groups) * ${tile}u;
-  let source_channels = params.groups * params.depth;
+  ${originWgsl(tile)}
   ${placesWgsl(tile)}
   ${place.join('\n')}
-  var of_tap = 0u;
-  var tap_x = 0;
-  var tap_y = 0;
-  ${sumsWgsl(tile, 'params.blocks', `${dense ? '' : jump}${fetch.join('\n')}${nextBlock}`)}
-  ${storeWgsl(p, dense, tile)}
+  ${sumsWgsl(tile, 'params.blocks', fetchBlock(loads, fetch))}
+  ${placeResults(
+    loads.dense,
+    rows[0].vectors.map(({ column }) => column),
+  )}
+  ${stores.join('\n  ')}
 }`;
-}
+  },
+});
 
-/** WGSL: the sums of an invocation to the target: whole vectors of it, or one by one. */
-function storeWgsl(p: ConvProduct, dense: boolean, tile: number): string {
-  const { target } = p.names;
-  const rows = resultRows(tile);
-  const columns = rows[0].vectors.map(({ column }, c) =>
-    dense
-      ? /* wgsl */ `
-  let position${c} = origin_b + ${column};
-  let place${c} = ((position${c} / params.pixels) * target_channels * params.target_plane + position${c} % params.pixels) / 4u;`
-      : /* wgsl */ `
-  let position${c} = vec4u(origin_b + ${column}) + vec4u(0u, 1u, 2u, 3u);
-  let pixel${c} = position${c} % params.pixels;
-  let place${c} = (position${c} / params.pixels) * target_channels * params.target_plane +
-    ((pixel${c} / params.pixel_width) * params.phase_step + params.phase_y) * params.target_width +
-    (pixel${c} % params.pixel_width) * params.phase_step + params.phase_x;`,
-  );
-  const store = (sum: string, c: number): string =>
-    dense
-      ? `if (position${c} < params.positions) { ${target}[place${c} + to / 4u] = ${sum}; }`
-      : range(4)
-          .map(
-            (e) => `if (position${c}[${e}] < params.positions) { ${target}[place${c}[${e}] + to] = (${sum})[${e}]; }`,
-          )
-          .join(' ');
-  const stores = rows.map(
-    ({ row, vectors }) => /* wgsl */ `{
-    let row = origin_a + ${row};
-    if (row < params.rows) {
-      let channel = group * params.rows + row;
-      let to = channel * params.target_plane;
-      ${vectors.map(({ sum }, c) => store(p.bias ? `${sum} + bias[channel]` : sum, c)).join('\n      ')}
-    }
-  }`,
-  );
-  return `let target_channels = params.groups * params.rows;\n${columns.join('\n')}\n${stores.join('\n  ')}`;
-}
+const inMatrices = (tile: MatrixTile, device: DeviceProfile): Scheme => ({
+  name: `implicit_matrix_${tile.tile}x${tile.tile}`,
+  tile: tile.tile,
+  threads: matrixThreads(tile),
+  block: MATRIX_BLOCK_K,
+  type: 'vec4h',
+  enables: matrixEnables(device),
+  wgsl: (p, loads) => {
+    const { a, b } = matrixPieces(tile);
+    const patches = [...a.map((i) => ['a', i] as const), ...b.map((i) => ['b', i] as const)];
+    const columns = range(tile.fragmentsAcross).map((c) => matrixColumn(tile, c));
+    return /* wgsl */ `
+${linearWorkgroupWgsl}
+${matrixStageWgsl(tile)}
+${matrixEntryWgsl(tile, device)} {
+  ${originWgsl(tile.tile)}
+  ${matrixPlacesWgsl(tile)}
+  ${patches.map(([operand, i]) => `${declarePatch(i)} { ${locate(loads, operand, i)} }`).join('\n')}
+  ${matrixSumsWgsl(
+    tile,
+    'params.blocks',
+    fetchBlock(
+      loads,
+      patches.map(([operand, i]) => loadOf(p, loads, operand, i)),
+    ),
+  )}
+  ${placeResults(loads.dense, columns)}
+  ${matrixStoreWgsl(tile, (c) => storeRow(p, loads.dense, 'row', new Map([[c, 'value']])))}
+}`;
+  },
+});

@@ -17,6 +17,7 @@ const CARD = 'navi31';
 const FLOORS: readonly { readonly kernel: RegExp; readonly waves: number; readonly fma: number }[] = [
   { kernel: /^matmul\/workgroup_.._128x128/, waves: 8, fma: 80 },
   { kernel: /^matmul\/workgroup_.._64x64/, waves: 4, fma: 80 },
+  { kernel: /^conv2d\.forward\/implicit_128x128$/, waves: 8, fma: 80 },
   { kernel: /^attention\.forward\/workgroup/, waves: 8, fma: 50 },
   { kernel: /^attention\.value_gradient\/workgroup/, waves: 8, fma: 53 },
   { kernel: /^attention\.(query|key)_gradient\/workgroup/, waves: 6, fma: 53 },
@@ -32,14 +33,14 @@ const toolchain = (() => {
 })();
 
 describe.skipIf(typeof toolchain === 'string')(
-  `kernels of DeiT-Ti on ${CARD}${typeof toolchain === 'string' ? `: ${toolchain.split('\n')[0]}` : ''}`,
+  `kernels of DeiT-Ti and a teacher on ${CARD}${typeof toolchain === 'string' ? `: ${toolchain.split('\n')[0]}` : ''}`,
   () => {
     let programs: Program[] = [];
     let compiled = new Map<string, Compiled>();
 
     beforeAll(async () => {
       if (typeof toolchain === 'string') return;
-      programs = distinct(launchesOf(await stepsOf(profileOf(CARD), 64, ['DeiT-Ti'], false)));
+      programs = distinct(launchesOf(await stepsOf(profileOf(CARD), 64, ['DeiT-Ti'])));
       compiled = await compileFor(CARD, programs, toolchain);
     }, 120_000);
 
