@@ -9,7 +9,7 @@ export type { ErasedBox, ErasingNoise } from '../../kernels/normalize-images/box
 export interface ByteImages {
   /** u32: the bytes [B, H, W, 3] in words of four, filled up to a whole word. */
   readonly pixels: Tensor;
-  /** [3, 256]: the normalised value of each byte. */
+  /** The normalised value of each byte, [3, 256]. */
   readonly table: Tensor;
   /** u32 [B, boxes, 16]: what is erased, as `writeBox` writes it; null for nothing. */
   readonly boxes: Tensor | null;
