@@ -10,6 +10,7 @@ import { explainNonFinite, firstNonFinite } from './non-finite.ts';
 
 /** What logits were computed from. */
 export interface LogitsOf {
+  readonly engine: Engine;
   readonly model: Classifier;
   /** [rows, 3, size, size]. */
   readonly images: HostImages;
@@ -20,8 +21,7 @@ export interface LogitsOf {
 
 /** Throws `non-finite`, naming weights, image or the operator that overflows, if a logit is NaN or infinite. */
 export async function expectFiniteLogits(logits: HostLogits, of: LogitsOf): Promise<void> {
-  const { model, imageSize } = of;
-  const { engine } = model.parameters()[0];
+  const { engine, model, imageSize } = of;
   for (const values of [logits.cls, logits.dist]) {
     const index = values ? firstNonFinite(values) : -1;
     if (index < 0) continue;
@@ -83,7 +83,7 @@ export class ForwardPass {
     const own = (values: ArrayLike<number>): Float32Array => (values as Float32Array).subarray(0, rows * model.classes);
     const [cls, dist] = await Promise.all([this.cls.read(), this.dist?.read()]);
     const logits = { cls: own(cls), dist: dist ? own(dist) : null };
-    await expectFiniteLogits(logits, { model, images, imageSize, nameOf });
+    await expectFiniteLogits(logits, { engine, model, images, imageSize, nameOf });
     return logits;
   }
 

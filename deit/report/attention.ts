@@ -60,7 +60,7 @@ export async function attentionMaps(
   );
   const layers = (await Promise.all(reads.attention)) as Float32Array[];
   const [cls, dist] = (await Promise.all([reads.cls, reads.dist])) as [Float32Array, Float32Array | null];
-  await expectFiniteLogits({ cls, dist }, { model, images: pixels, imageSize, nameOf: () => name });
+  await expectFiniteLogits({ cls, dist }, { engine, model, images: pixels, imageSize, nameOf: () => name });
   const prefix = prefixTokens(config);
   const side = gridSide(config);
   const count = side * side + prefix;
