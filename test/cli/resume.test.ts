@@ -80,8 +80,8 @@ describe('a resumed run', () => {
     const { err, out } = await deit('train', '--resume', run, '--json');
     expect(err).toContain('this run is finished');
     expect(err).toMatch(/class head +50\.0 %/);
-    // Results of version 0.1.0 tell of no best weights.
-    expect(lastJson(out)).toEqual({ ...result, best: null, ranks: null, runFolder: run });
+    // Results of version 0.1.0 tell of no best weights and no parts of loading.
+    expect(lastJson(out)).toEqual({ ...result, best: null, loading: null, ranks: null, runFolder: run });
     expect(readdirSync(run)).toEqual(before);
     await expect(opened({ resume: run, epochs: '20' })).rejects.toThrow('schedule.epochs');
     const photos = join(process.cwd(), 'photos');
