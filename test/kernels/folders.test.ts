@@ -44,8 +44,8 @@ describe.each(FOLDERS)('kernels/%s', (folder) => {
     expect(read('test', 'kernels', `${folder}.test.ts`)).toContain(`${depth}kernels/${folder}/reference.ts`);
   });
 
-  it.skipIf(NOT_CALLED.includes(folder))('has an operator of its name', () => {
-    expect(existsSync(join(root, 'engine', 'ops', `${folder}.ts`))).toBe(true);
+  it('has an operator of its name, unless the engine runs it by itself', () => {
+    expect(existsSync(join(root, 'engine', 'ops', `${folder}.ts`))).toBe(!NOT_CALLED.includes(folder));
   });
 
   it('leaves no variant out of the arrays, and no file unnamed', () => {
