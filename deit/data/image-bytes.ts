@@ -11,7 +11,7 @@ import type { Normalization } from './transforms.ts';
 export class ImageBytes {
   /** Bytes [count, imageSize, imageSize, 3], filled up to a whole word. */
   readonly pixels: Uint8Array<ArrayBuffer>;
-  /** [count, boxes, 16]: what is erased, as the kernel reads it. */
+  /** What is erased, as the kernel reads it: [count, boxes, 16]. */
   readonly boxes: Uint32Array<ArrayBuffer>;
 
   /** `boxesPerImage`: how many there may be. */
