@@ -5,7 +5,7 @@ import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { bytesOfElement, inF16 } from '../lib/f16-storage.ts';
 import { i32, input, launch, output, u32 } from '../lib/kernel.ts';
-import type { Launch } from '../lib/kernel.ts';
+import type { Cost, Launch, Uniforms } from '../lib/kernel.ts';
 import { laneRows } from './lane-rows.ts';
 import type { LaneRows } from './lane-rows.ts';
 import { range } from '../lib/unroll.ts';
@@ -52,6 +52,32 @@ export interface ConvProduct {
   readonly f16: readonly string[];
 }
 
+/** Pixels of the target that are computed, of all images. */
+export const positionsOf = ({ batch, pixels }: ConvProduct): number => batch * pixels.height * pixels.width;
+
+/** Where the weight of the first tap lies, and how far it is from one tap to the next. */
+export const weightUniforms = ({ tapsX, tapsY, kernelWidth, weight }: ConvProduct): Uniforms => ({
+  first_tap: u32(tapsY.first * kernelWidth + tapsX.first),
+  tap_y: u32(tapsY.step * kernelWidth),
+  tap_x: u32(tapsX.step),
+  weight_group: u32(weight.group),
+  weight_row: u32(weight.row),
+  weight_depth: u32(weight.depth),
+});
+
+/** Source, target and weights cross memory once. */
+export function productCost(p: ConvProduct): Cost {
+  const weights = p.groups * p.rows * p.depth * p.tapsY.count * p.tapsX.count;
+  const bytesOf = (binding: string, elements: number): number => bytesOfElement(p.f16, binding) * elements;
+  return {
+    flops: 2 * positionsOf(p) * weights,
+    bytes:
+      bytesOf(p.names.source, p.batch * p.groups * p.depth * p.source.height * p.source.width) +
+      bytesOf(p.names.target, positionsOf(p) * p.groups * p.rows) +
+      bytesOf('weight', weights),
+  };
+}
+
 /** Pixels of the target are where the source has them. */
 const isSamePlane = ({ source, target, sourceStep, phase }: ConvProduct): boolean =>
   source.height === target.height && source.width === target.width && sourceStep === 1 && phase.step === 1;
@@ -84,14 +110,12 @@ export function convProduct(p: ConvProduct, tiling: Tiling, device: DeviceProfil
   const { access, tile } = tiling;
   const vector = access === 'plane' || access === 'rows';
   const lanes = laneRows(tile.rows, device);
-  const positions = p.batch * p.pixels.height * p.pixels.width;
+  const positions = positionsOf(p);
   const columnBlocks = ceilDiv(ceilDiv(positions, 4), lanes.lanes * tile.columns);
   const groupTiles = ceilDiv(p.rows, tile.rows);
   const workgroups = columnBlocks * groupTiles * p.groups;
   const sourcePlane = p.source.height * p.source.width;
-  const macs = positions * p.groups * p.rows * p.depth * p.tapsY.count * p.tapsX.count;
   const { source, target } = p.ranges;
-  const bytesOf = (binding: string, elements: number): number => bytesOfElement(p.f16, binding) * elements;
   const launches = [
     launch({
       name: `${p.name}/${tilingName(tiling)}`,
@@ -124,24 +148,12 @@ export function convProduct(p: ConvProduct, tiling: Tiling, device: DeviceProfil
         direction: i32(p.direction),
         taps_y: i32(p.tapsY.count),
         taps_x: i32(p.tapsX.count),
-        // Weight of the first tap, and from one tap to the next.
-        first_tap: u32(p.tapsY.first * p.kernelWidth + p.tapsX.first),
-        tap_y: u32(p.tapsY.step * p.kernelWidth),
-        tap_x: u32(p.tapsX.step),
-        weight_group: u32(p.weight.group),
-        weight_row: u32(p.weight.row),
-        weight_depth: u32(p.weight.depth),
+        ...weightUniforms(p),
       },
       enables: lanes.enables,
       wgsl: shader(access, tile.rows, tile.columns, lanes, p),
       grid: foldGrid(workgroups, device),
-      cost: {
-        flops: 2 * macs,
-        bytes:
-          bytesOf(p.names.source, p.batch * p.groups * p.depth * sourcePlane) +
-          bytesOf(p.names.target, positions * p.groups * p.rows) +
-          bytesOf('weight', macs / positions),
-      },
+      cost: productCost(p),
       ranges: { ...(source && { [p.names.source]: source }), ...(target && { [p.names.target]: target }) },
     }),
   ];

@@ -1,6 +1,6 @@
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { bytesOfElement, inF16 } from '../lib/f16-storage.ts';
+import { inF16 } from '../lib/f16-storage.ts';
 import { bind, i32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import {
@@ -46,7 +46,7 @@ import {
   storeRow,
 } from './gather.ts';
 import type { Loads } from './gather.ts';
-import { isDense } from './image-product.ts';
+import { isDense, positionsOf, productCost } from './image-product.ts';
 import type { ConvProduct } from './image-product.ts';
 import { packWeights } from './pack-weights.ts';
 
@@ -68,7 +68,6 @@ function fits(p: ConvProduct, block: number, device: DeviceProfile): boolean {
   return p.rows % 4 === 0 && p.depth % 4 === 0 && isHeld;
 }
 
-const positionsOf = ({ batch, pixels }: ConvProduct): number => batch * pixels.height * pixels.width;
 const tapsOf = ({ tapsY, tapsX }: ConvProduct): number => tapsY.count * tapsX.count;
 
 /** Tiles of a product. */
@@ -141,9 +140,7 @@ function implicitProduct(p: ConvProduct, scheme: Scheme, device: DeviceProfile):
   const targetPlane = p.target.height * p.target.width;
   const tilesM = ceilDiv(p.rows, tile);
   const workgroups = tilesOf(p, tile);
-  const macs = positions * p.groups * p.rows * p.depth * taps;
   const { source, target } = p.ranges;
-  const bytesOf = (binding: string, elements: number): number => bytesOfElement(p.f16, binding) * elements;
   // From the last block of a tap back to its first, then one pixel on; or to the next row of taps.
   const nextTap = p.direction - (blocksOfTap - 1) * block * sourcePlane;
   const nextRow = nextTap + p.direction * (p.source.width - p.tapsX.count);
@@ -193,13 +190,7 @@ function implicitProduct(p: ConvProduct, scheme: Scheme, device: DeviceProfile):
     },
     wgsl: scheme.wgsl(p, loads),
     grid: foldGrid(workgroups, device),
-    cost: {
-      flops: 2 * macs,
-      bytes:
-        bytesOf(p.names.source, p.batch * p.groups * p.depth * sourcePlane) +
-        bytesOf(p.names.target, positions * p.groups * p.rows) +
-        bytesOf('weight', macs / positions),
-    },
+    cost: productCost(p),
     ranges: { ...(source && { [p.names.source]: source }), ...(target && { [p.names.target]: target }) },
   });
   const products = inF16([own], p.f16);

@@ -3,6 +3,7 @@ import type { DeviceProfile } from '../lib/device.ts';
 import { inF16 } from '../lib/f16-storage.ts';
 import { bind, input, launch, output, require, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
+import { weightUniforms } from './image-product.ts';
 import type { ConvProduct } from './image-product.ts';
 
 /** Weights as matrices, one a group: rows of taps, each of them the source channels and zeros to whole blocks. */
@@ -39,12 +40,7 @@ export function packWeights(p: ConvProduct, product: string, block: number, devi
       vectors: u32(depth / 4),
       row_vectors: u32(ld / 4),
       taps_x: u32(p.tapsX.count),
-      first_tap: u32(p.tapsY.first * p.kernelWidth + p.tapsX.first),
-      tap_y: u32(p.tapsY.step * p.kernelWidth),
-      tap_x: u32(p.tapsX.step),
-      weight_group: u32(p.weight.group),
-      weight_row: u32(p.weight.row),
-      weight_depth: u32(p.weight.depth),
+      ...weightUniforms(p),
     },
     wgsl: /* wgsl */ `
 @compute @workgroup_size(${LANES})
