@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { formatWgsl } from '../../deit/cli/format-wgsl.ts';
 import { catalog } from '../../kernels/catalog/index.ts';
@@ -45,19 +44,6 @@ describe.each(Object.entries(deviceProfiles))('every operator on the device "%s"
       }
     }
   });
-});
-
-describe('the folder of an operator', () => {
-  it.each([...new Set(Object.values(catalog).map(({ folder }) => folder))])(
-    '%s: cost and command in its header',
-    (folder) => {
-      const text = readFileSync(new URL(`../../kernels/${folder}/index.ts`, import.meta.url), 'utf8');
-      const header = text.slice(0, text.indexOf('*/'));
-      const commands = [...header.matchAll(/`deit kernel (\w+)`/g)].map(([, name]) => catalog[name].folder);
-      expect(commands).toContain(folder);
-      expect(header).toMatch(/\bcost\b/i);
-    },
-  );
 });
 
 describe('deit kernel', () => {
