@@ -1,38 +1,11 @@
-import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
+import { ceilDiv, foldGrid } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { inF16 } from '../lib/f16-storage.ts';
 import { bind, i32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
-import {
-  BLOCK_K as MATRIX_BLOCK_K,
-  matrixColumn,
-  matrixEnables,
-  matrixEntryWgsl,
-  matrixPieces,
-  matrixPlacesWgsl,
-  matrixStageWgsl,
-  matrixStoreWgsl,
-  matrixSumsWgsl,
-  matrixThreads,
-  matrixTile,
-} from '../lib/matrix-tile.ts';
-import type { MatrixTile } from '../lib/matrix-tile.ts';
-import {
-  BLOCK_K,
-  BUSY_INVOCATIONS,
-  FOURS,
-  LARGE_TILE,
-  SMALL_TILE,
-  invocations,
-  ofOperand,
-  pieces,
-  placesWgsl,
-  resultRows,
-  stageWgsl,
-  sumsWgsl,
-  tileBytes,
-} from '../lib/product-tile.ts';
-import { range } from '../lib/unroll.ts';
+import { BUSY_INVOCATIONS, FOURS, SMALL_TILE } from '../lib/product-tile.ts';
+import { productSchemes } from '../lib/product-schemes.ts';
+import type { ProductCode, Scheme, SchemeChoice } from '../lib/product-schemes.ts';
 import type { Variant } from '../lib/variant.ts';
 import {
   declarePatch,
@@ -51,8 +24,7 @@ import type { ConvProduct } from './image-product.ts';
 import { packWeights } from './pack-weights.ts';
 
 /*
- * For GPUs: a product of image-passes.ts as one of matrices, in the tiles of lib/product-tile.ts, or of
- * lib/matrix-tile.ts where operands are f16 and subgroups multiply matrices. Of a group, a is the weights,
+ * For GPUs: a product of image-passes.ts as one of matrices, in the tiles of lib/product-schemes.ts. Of a group, a is the weights,
  * [rows, k], and b the pixels that they meet, [k, positions], which never lie in memory as a matrix ("implicit"): k runs over
  * taps and, within a tap, over source channels, in whole blocks, so that the pixels of a block are those of one tap. From
  * block to block addresses advance by a constant; whether a pixel is in the image is asked once a tap.
@@ -78,8 +50,8 @@ interface Pass {
   readonly products: readonly ConvProduct[];
 }
 
-/** The variant of one kind of tiles, `schemeOf` a device: null where it cannot have them. */
-const variantOf = (name: string, schemeOf: (device: DeviceProfile) => Scheme | null): Variant<Pass> => ({
+/** The variant of one kind of tiles. */
+const variantOf = ({ name, schemeOf }: SchemeChoice): Variant<Pass> => ({
   name,
   fits: ({ products }, device) => {
     const scheme = schemeOf(device);
@@ -101,24 +73,7 @@ const variantOf = (name: string, schemeOf: (device: DeviceProfile) => Scheme | n
     products.flatMap((product) => implicitProduct(product, schemeOf(device)!, device)),
 });
 
-const registers = (tile: number): Variant<Pass> =>
-  variantOf(`implicit_${tile}x${tile}`, (device) =>
-    tileBytes(tile) <= device.maxWorkgroupStorage && invocations(tile) <= device.maxInvocationsPerWorkgroup
-      ? inRegisters(tile)
-      : null,
-  );
-const matrices = (name: string, size: 4 | 8): Variant<Pass> =>
-  variantOf(name, (device) => {
-    const tile = matrixTile(size, device);
-    return tile && inMatrices(tile, device);
-  });
-
-export const implicitProducts = [
-  matrices('implicit_matrix_large', 8),
-  matrices('implicit_matrix', 4),
-  registers(LARGE_TILE),
-  registers(SMALL_TILE),
-];
+export const implicitProducts = productSchemes.map(variantOf);
 
 /** Bindings by `names`, weight, and bias if it has one. */
 function implicitProduct(p: ConvProduct, scheme: Scheme, device: DeviceProfile): Launch[] {
@@ -188,7 +143,7 @@ function implicitProduct(p: ConvProduct, scheme: Scheme, device: DeviceProfile):
       phase_x: u32(p.phase.x),
       fours: u32(FOURS),
     },
-    wgsl: scheme.wgsl(p, loads),
+    wgsl: scheme.wgsl(codeOf(p, tile, loads)),
     grid: foldGrid(workgroups, device),
     cost: productCost(p),
     ranges: { ...(source && { [p.names.source]: source }), ...(target && { [p.names.target]: target }) },
@@ -197,88 +152,13 @@ function implicitProduct(p: ConvProduct, scheme: Scheme, device: DeviceProfile):
   return packed ? [...packed.launches, ...bind(products, { weight: packed.name })] : products;
 }
 
-const loadOf = (p: ConvProduct, loads: Loads, operand: 'a' | 'b', i: number): string =>
-  operand === 'a' ? loadWeights(loads, i) : loadPixels(p.names.source, loads, i);
-const locate = (loads: Loads, operand: 'a' | 'b', i: number): string =>
-  operand === 'a' ? locateWeights(loads, i) : locatePixels(loads, i);
-
-/** Tiles of a kind: for f32 without matrix units, or for f16 with them. */
-interface Scheme {
-  readonly name: string;
-  /** Side of a tile. */
-  readonly tile: number;
-  readonly threads: number;
-  /** Steps of k that pass through workgroup memory together. */
-  readonly block: number;
-  readonly type: Loads['type'];
-  readonly enables: readonly string[];
-  readonly wgsl: (p: ConvProduct, loads: Loads) => string;
-}
-
-const inRegisters = (tile: number): Scheme => ({
-  name: `implicit_${tile}x${tile}`,
-  tile,
-  threads: invocations(tile),
-  block: BLOCK_K,
-  type: 'vec4f',
-  enables: [],
-  wgsl: (p, loads) => {
-    const patches = pieces(tile);
-    const place = patches.map(
-      (i) => `${declarePatch(i)} ${ofOperand(tile, i, (operand) => `{ ${locate(loads, operand, i)} }`)}`,
-    );
-    const fetch = patches.map((i) => ofOperand(tile, i, (operand) => loadOf(p, loads, operand, i)));
-    const rows = resultRows(tile);
-    const stores = rows.map(({ row, vectors }) =>
-      storeRow(p, loads.dense, row, new Map(vectors.map(({ sum }, c) => [c, sum]))),
-    );
-    return /* wgsl */ `
-${linearWorkgroupWgsl}
-${stageWgsl(tile)}
-@compute @workgroup_size(${invocations(tile)})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-  ${originWgsl(tile)}
-  ${placesWgsl(tile)}
-  ${place.join('\n')}
-  ${sumsWgsl(tile, 'params.blocks', fetchBlock(loads, fetch))}
-  ${placeResults(
-    loads.dense,
-    rows[0].vectors.map(({ column }) => column),
-  )}
-  ${stores.join('\n  ')}
-}`;
-  },
-});
-
-const inMatrices = (tile: MatrixTile, device: DeviceProfile): Scheme => ({
-  name: `implicit_matrix_${tile.tile}x${tile.tile}`,
-  tile: tile.tile,
-  threads: matrixThreads(tile),
-  block: MATRIX_BLOCK_K,
-  type: 'vec4h',
-  enables: matrixEnables(device),
-  wgsl: (p, loads) => {
-    const { a, b } = matrixPieces(tile);
-    const patches = [...a.map((i) => ['a', i] as const), ...b.map((i) => ['b', i] as const)];
-    const columns = range(tile.fragmentsAcross).map((c) => matrixColumn(tile, c));
-    return /* wgsl */ `
-${linearWorkgroupWgsl}
-${matrixStageWgsl(tile)}
-${matrixEntryWgsl(tile, device)} {
-  ${originWgsl(tile.tile)}
-  ${matrixPlacesWgsl(tile)}
-  ${patches.map(([operand, i]) => `${declarePatch(i)} { ${locate(loads, operand, i)} }`).join('\n')}
-  ${matrixSumsWgsl(
-    tile,
-    'params.blocks',
-    fetchBlock(
-      loads,
-      patches.map(([operand, i]) => loadOf(p, loads, operand, i)),
-    ),
-  )}
-  ${placeResults(loads.dense, columns)}
-  ${matrixStoreWgsl(tile, (c) => storeRow(p, loads.dense, 'row', new Map([[c, 'value']])))}
-}`;
-  },
+const codeOf = (p: ConvProduct, tile: number, loads: Loads): ProductCode => ({
+  origin: originWgsl(tile),
+  declare: declarePatch,
+  locate: (operand, i) => (operand === 'a' ? locateWeights(loads, i) : locatePixels(loads, i)),
+  load: (operand, i) => (operand === 'a' ? loadWeights(loads, i) : loadPixels(p.names.source, loads, i)),
+  fetch: (own) => fetchBlock(loads, own),
+  blocks: 'params.blocks',
+  place: (columns) => placeResults(loads.dense, columns),
+  store: (row, sums) => storeRow(p, loads.dense, row, sums),
 });

@@ -11,9 +11,9 @@
  *     dbias[o] = sum over b, p, q of dy[b, o, p, q]
  *
  * where dx takes the outputs for which the divisions are whole and in range. Forward and dx are products of weights and
- * pixels (image-passes.ts): on GPUs, of many channels, in tiles of matrix products (implicit-product.ts), else in
- * image-product.ts; dweight is in weight-gradient.ts, dbias in bias-gradient.ts. Other variants are the tiles of an invocation
- * (tiles.ts), and plain.ts.
+ * pixels (image-passes.ts), dweight is one of dy and pixels. On GPUs, of many channels, they are computed in tiles of matrix
+ * products (implicit-product.ts, weight-product.ts), else in image-product.ts and weight-gradient.ts; dbias is in
+ * bias-gradient.ts. Other variants are the tiles of an invocation (tiles.ts), and plain.ts.
  *
  * Cost: 2 * batch * filters * outHeight * outWidth * channels / groups * kernelHeight * kernelWidth FLOP each, but dbias.
  * `deit kernel conv2d` shows the kernels.
@@ -32,6 +32,7 @@ import type { ConvProblem } from './problem.ts';
 import { MOST_COLUMNS, MOST_VECTORS, tileVariants } from './tiles.ts';
 import { forwardTuning, inputGradientTuning, weightGradientTuning } from './tuning.ts';
 import { usualWeightTiling, weightGradient } from './weight-gradient.ts';
+import { weightProducts } from './weight-product.ts';
 
 export { channelSum } from './bias-gradient.ts';
 export { convOutput } from './problem.ts';
@@ -93,6 +94,7 @@ export const convWeightGradient = kernelOf<ConvProblem>(
   'conv2d.weight_gradient',
   checkConv,
   [
+    ...weightProducts,
     ...tileVariants<ConvProblem>({
       usual: usualWeightTiling,
       rows: (p) => p.filters / p.groups,

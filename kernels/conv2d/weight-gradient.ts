@@ -1,16 +1,17 @@
-import { convOutput, f16Bindings, forwardTaps, imageBytes, splitImages } from './problem.ts';
+import { convOutput, f16Bindings, forwardTaps, imageBytes } from './problem.ts';
 import type { ConvProblem } from './problem.ts';
 import { tilingName, weightTile } from './tiles.ts';
 import type { Access, Tile, Tiling } from './tiles.ts';
 import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { elementwise } from '../lib/elementwise.ts';
 import { inF16 } from '../lib/f16-storage.ts';
 import { bind, i32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { laneRows } from './lane-rows.ts';
 import type { LaneRows } from './lane-rows.ts';
 import { range } from '../lib/unroll.ts';
+import { LONGEST_SUM, cutImages, total } from './weight-chunks.ts';
+import type { Part } from './weight-chunks.ts';
 
 /**
  * Weight gradient of a convolution (see ConvProblem):
@@ -33,15 +34,6 @@ export function weightGradient(problem: ConvProblem, tiling: Tiling, device: Dev
   return [...bind(sums, {}, partials), ...total(problem, plan, device)];
 }
 
-/** A run of images, bound at once, and the chunks it is cut into. */
-interface Part {
-  readonly batch: number;
-  readonly firstChunk: number;
-  readonly chunks: number;
-  readonly itemsPerChunk: number;
-  readonly ranges: Readonly<Record<string, { offset: number; size: number } | undefined>>;
-}
-
 interface Plan extends Tiling {
   readonly lanes: LaneRows;
   readonly columns: number;
@@ -53,12 +45,9 @@ interface Plan extends Tiling {
   readonly direct: boolean;
   /** Elements from one chunk's partial result to the next. */
   readonly stride: number;
-  /** The one tap that is not all padding, for `pixel`, whose partial results leave out the others. */
-  readonly tap: number;
+  /** The one tap that is not all padding, for `pixel`, whose partial results leave out the others; else null. */
+  readonly onlyTap: number | null;
 }
-
-/** Most terms of one running sum, so that rounding errors stay small. */
-const LONGEST_SUM = 4096;
 
 /** Source channels, with the taps that an invocation does not take all at once. */
 function columnCount({ channels, groups, kernelHeight, kernelWidth }: ConvProblem, access: Access): number {
@@ -83,23 +72,31 @@ function planWeightGradient(p: ConvProblem, { access, tile }: Tiling, device: De
   const itemsPerImage = { plane: (height * width) / 4, rows: (height * width) / 4, pixel: 1, general: height }[access];
   const workPerItem = access === 'general' ? width : 1;
   const tiles = p.groups * ceilDiv(rows, tile.rows) * ceilDiv(columns, lanes.lanes * tile.columns);
-  const wanted = ceilDiv(device.cpu ? 24 : 2048, tiles);
-  const least = ceilDiv(device.cpu ? 32 : 16, workPerItem);
-  const most = ceilDiv(LONGEST_SUM, workPerItem);
-  let chunks = 0;
-  const parts = splitImages(p, device, 'conv2d.weight_gradient').map(({ rows: batch, ranges }) => {
-    const items = batch * itemsPerImage;
-    const itemsPerChunk = Math.min(most, Math.max(least, ceilDiv(items, wanted)));
-    const part = { batch, firstChunk: chunks, chunks: ceilDiv(items, itemsPerChunk), itemsPerChunk, ranges };
-    chunks += part.chunks;
-    return part;
+  const { parts, chunks } = cutImages(p, device, {
+    itemsPerImage,
+    wanted: ceilDiv(device.cpu ? 24 : 2048, tiles),
+    least: ceilDiv(device.cpu ? 32 : 16, workPerItem),
+    most: ceilDiv(LONGEST_SUM, workPerItem),
   });
-  const elements = p.filters * depth * (access === 'pixel' ? 1 : allTaps);
+  const leavesOut = access === 'pixel' && allTaps > 1;
+  const elements = p.filters * depth * (leavesOut ? 1 : allTaps);
   const tap =
     forwardTaps(p.height, height, p.kernelHeight, p.stride, p.padding).first * p.kernelWidth +
     forwardTaps(p.width, width, p.kernelWidth, p.stride, p.padding).first;
-  const direct = chunks === 1 && (access !== 'pixel' || allTaps === 1);
-  return { access, tile, lanes, columns, itemsPerImage, parts, chunks, direct, stride: ceilDiv(elements, 4) * 4, tap };
+  const stride = ceilDiv(elements, 4) * 4;
+  const onlyTap = leavesOut ? tap : null;
+  return {
+    access,
+    tile,
+    lanes,
+    columns,
+    itemsPerImage,
+    parts,
+    chunks,
+    direct: chunks === 1 && !leavesOut,
+    stride,
+    onlyTap,
+  };
 }
 
 function accessOf(p: ConvProblem): Access {
@@ -161,49 +158,6 @@ function partial(p: ConvProblem, plan: Plan, part: Part, device: DeviceProfile):
     cost: { flops: 2 * macs, bytes: part.batch * (bytes.x + bytes.y) },
     ranges: { ...(x && { x }), ...(dy && { dy }) },
   });
-}
-
-/** dw = the sum of the partial results, in order; zero for taps that `pixel` left out. */
-function total(p: ConvProblem, plan: Plan, device: DeviceProfile): Launch[] {
-  const n = (p.filters * p.channels * p.kernelHeight * p.kernelWidth) / p.groups;
-  const taps = p.kernelHeight * p.kernelWidth;
-  const expand = plan.access === 'pixel' && taps > 1;
-  const type = expand ? 'f32' : 'vec4f';
-  return elementwise(
-    {
-      name: `conv2d.weight_gradient/total${expand ? '_one_tap' : ''}`,
-      n,
-      bindings: [output('dw', 'vec4f')],
-      shared: [input('partial', type)],
-      uniforms: {
-        chunks: u32(plan.chunks),
-        chunk_stride: u32(expand ? plan.stride : plan.stride / 4),
-        taps: u32(taps),
-        tap: u32(plan.tap),
-      },
-      body: /* wgsl */ `
-      var sum = vec4f();
-      ${
-        expand
-          ? /* wgsl */ `
-      for (var e = 0u; e < 4u; e++) {
-        let element = (params.first_vector + i) * 4u + e;
-        if (element % params.taps == params.tap) {
-          for (var chunk = 0u; chunk < params.chunks; chunk++) {
-            sum[e] += partial[chunk * params.chunk_stride + element / params.taps];
-          }
-        }
-      }`
-          : /* wgsl */ `
-      for (var chunk = 0u; chunk < params.chunks; chunk++) {
-        sum += partial[chunk * params.chunk_stride + params.first_vector + i];
-      }`
-      }
-      dw[i] = sum;`,
-      flopsPerElement: plan.chunks,
-    },
-    device,
-  );
 }
 
 /** Everything but the loop over the items of a chunk, which the access decides. */

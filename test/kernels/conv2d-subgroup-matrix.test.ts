@@ -1,6 +1,6 @@
 /** @module-tag slow */
 import { describe, expect, it } from 'vitest';
-import { convForward, convInputGradient, convOutput } from '../../kernels/conv2d/index.ts';
+import { convForward, convInputGradient, convOutput, convWeightGradient } from '../../kernels/conv2d/index.ts';
 import type { ConvProblem } from '../../kernels/conv2d/index.ts';
 import { convReference } from '../../kernels/conv2d/reference.ts';
 import type { DeviceProfile } from '../../kernels/lib/device.ts';
@@ -64,7 +64,8 @@ describe('convolutions by subgroup matrices', () => {
         const launches = [
           ...convForward({ ...problem, bias: true, variant }, MATRIX_GPU),
           ...convInputGradient({ ...problem, variant }, MATRIX_GPU),
-        ].filter(({ name }) => !name.includes('pack'));
+          ...convWeightGradient({ ...problem, variant }, MATRIX_GPU),
+        ].filter(({ name }) => !/pack|total/.test(name));
         for (const launch of launches) {
           const renamed = { ...launch, name: launch.name.replace('implicit_matrix', 'subgroup_matrix') };
           await expectCompiles(device, renamed, variant.endsWith('large'));
@@ -103,7 +104,7 @@ describe('convolutions by subgroup matrices', () => {
         (own: Problem, device: DeviceProfile): Launch[] => {
           const claims = { cpu: false, subgroupMatrix: matricesOf(side) };
           const launches = kernel({ ...own, variant: 'implicit_matrix' }, { ...device, ...claims });
-          return launches.map((launch) => (launch.name.includes('pack') ? launch : emulated(launch, side)));
+          return launches.map((launch) => (/pack|total/.test(launch.name) ? launch : emulated(launch, side)));
         };
       const of = (values: Float32Array, shape: readonly number[]) => f16Tensor(engine(), values, shape);
       const y = engine().empty(shapes.y, 'f16');
@@ -117,9 +118,13 @@ describe('convolutions by subgroup matrices', () => {
         bias: engine().tensor(bias),
       });
       engine().run('gradient', emulate(convInputGradient), problem, { dy: of(dy, shapes.y), weight: w, dx });
+      const dw = engine().empty(shapes.weight);
+      engine().run('weights', emulate(convWeightGradient), problem, { x: of(x, shapes.x), dy: of(dy, shapes.y), dw });
       // Products of f16 are exact in f32, and their sums are rounded once.
       expectClose(await numbers(y), expected.y, HALF_UNIT, 'y');
       expectClose(await numbers(dx), expected.dx, HALF_UNIT, 'dx');
+      // Stored in f32, rounded as sums of at most a few dozen products are.
+      expectClose(await dw.read(), expected.dweight, 1e-6, 'dw');
     },
     // Emulated matrices take long to compile.
     300_000,

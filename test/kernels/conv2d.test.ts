@@ -122,6 +122,60 @@ describe.each(twoProfiles)('every variant of a convolution on $name', ({ claims 
   });
 });
 
+describe('weight gradients as products of matrices', () => {
+  const engine = useEngineAs({});
+  const cases: readonly ConvCase[] = [
+    // Ten chunks, in two parts where bindings are small.
+    CONV_CASES.find(({ name }) => name === 'many images, long sums')!,
+    { name: '1x1 on an odd number of pixels', x: [30, 8, 3, 5], weight: [12, 8, 1, 1] },
+    { name: '1x1 on whole vectors of pixels', x: [70, 8, 4, 4], weight: [12, 8, 1, 1] },
+    {
+      name: '5x3, stride 3, padding 2, rows of 4 and 1',
+      x: [20, 8, 9, 13],
+      weight: [8, 4, 5, 3],
+      stride: 3,
+      padding: 2,
+    },
+    { name: '2x4, padding above the kernel', x: [2, 4, 3, 4], weight: [4, 4, 2, 4], padding: 4 },
+    { name: 'pixels at the end that no tap meets', x: [2, 4, 9, 8], weight: [4, 4, 2, 2], stride: 3 },
+  ];
+
+  it.each(cases)('$name', async (c) => {
+    const problem = { ...problemOf(c), groups: c.x[1] / c.weight[1] };
+    const [filters, ...rest] = c.weight;
+    const [height, width] = convOutput(problem);
+    const shapeY = [c.x[0], filters, height, width];
+    const [x, dy] = [uniform(product(c.x), 1), uniform(product(shapeY), 2)];
+    const expected = convReference(problem, { x, weight: new Float32Array(product(c.weight)), bias: null, dy });
+    for (const maxBindingSize of [2 ** 27, 65536]) {
+      const claims = { cpu: false, maxBindingSize };
+      const dw = engine().full([filters, ...rest], NaN);
+      engine().run(
+        'gradient',
+        (own: ConvProblem, device) =>
+          convWeightGradient({ ...own, variant: 'implicit_64x64' }, { ...device, ...claims }),
+        problem,
+        { x: engine().tensor(x, c.x), dy: engine().tensor(dy, shapeY), dw },
+      );
+      expectClose(await dw.read(), expected.dweight, TOLERANCE, `dw, bindings of ${maxBindingSize}`);
+    }
+  });
+
+  it('are chosen where the tiles are full, large tiles where they are many', () => {
+    const base = { batch: 64, kernelHeight: 3, kernelWidth: 3, stride: 1, padding: 1, groups: 1 };
+    const name = (channels: number, filters: number, size: number): string =>
+      convWeightGradient(
+        { ...base, channels, filters, height: size, width: size },
+        { ...engine().profile, cpu: false, subgroupMatrix: [] },
+      )[0].name.replace('conv2d.weight_gradient/', '');
+    expect(name(128, 128, 28)).toBe('implicit_128x128');
+    expect(name(64, 64, 28)).toBe('implicit_64x64');
+    expect(name(3, 32, 28)).toBe('rows_8x1');
+    expect(name(64, 32, 28)).toBe('rows_8x1');
+    expect(name(128, 128, 2)).toBe('general_8x1');
+  });
+});
+
 describe('the variants of a convolution', () => {
   const engine = useEngineAs({});
   const problem = { batch: 2, channels: 24, height: 8, width: 8, filters: 32, stride: 1, groups: 1, bias: false };
