@@ -5,6 +5,8 @@ import type { DeviceProfile } from '../lib/device.ts';
 import { inF16 } from '../lib/f16-storage.ts';
 import { bind, i32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
+import { advanceNested, nestedUniforms, startNested } from '../lib/nested-index.ts';
+import type { NestedIndex, Strides } from '../lib/nested-index.ts';
 import { productSchemes } from '../lib/product-schemes.ts';
 import type { ProductCode, Scheme, SchemeChoice } from '../lib/product-schemes.ts';
 import { BUSY_INVOCATIONS, FOURS, SMALL_TILE } from '../lib/product-tile.ts';
@@ -116,6 +118,22 @@ function weightProduct(p: ConvProblem, scheme: Scheme, device: DeviceProfile): L
   ];
 }
 
+const NAMES = { names: ['four', 'row', 'image'], addresses: ['x_at', 'dy_at'] } as const;
+
+/** Fours in rows of outputs in images, and where their pixels and outputs are. */
+const indexOf = (p: ConvProblem, geometry: Geometry, block: number): NestedIndex => {
+  const { height, width, outHeight, outWidth, rowFours, vectorX, vectorY } = geometry;
+  const pixels = [4 * p.stride, p.stride * width, p.channels * height * width];
+  const outputs = [4, outWidth, p.filters * outHeight * outWidth];
+  const strides = ([inner, middle, outer]: number[], isVector: boolean): Strides =>
+    isVector ? [inner / 4, middle / 4, outer / 4] : [inner, middle, outer];
+  return {
+    sizes: [rowFours, outHeight],
+    step: block / 4,
+    addresses: { x_at: strides(pixels, vectorX), dy_at: strides(outputs, vectorY) },
+  };
+};
+
 /** Sums of one part of the batch, chunk by chunk. */
 function partial(p: ConvProblem, geometry: Geometry, scheme: Scheme, part: Part, device: DeviceProfile): Launch {
   const { rows, columns, height, width, outHeight, outWidth, rowFours, vectorX, vectorY } = geometry;
@@ -126,24 +144,6 @@ function partial(p: ConvProblem, geometry: Geometry, scheme: Scheme, part: Part,
   const outPlane = outHeight * outWidth;
   const bytes = imageBytes(p);
   const { x, y: dy } = part.ranges;
-  // A block further on: so many fours, rows and images, before those past the end of a row or image are carried.
-  const fours = block / 4;
-  const next = {
-    four: fours % rowFours,
-    row: Math.floor(fours / rowFours) % outHeight,
-    image: Math.floor(fours / rowFours / outHeight),
-  };
-  const image = { x: p.channels * plane, dy: p.filters * outPlane };
-  const row = { x: p.stride * width, dy: outWidth };
-  const four = { x: 4 * p.stride, dy: 4 };
-  const steps = (of: 'x' | 'dy', unit: number) => ({
-    [`${of}_image`]: u32(image[of] / unit),
-    [`${of}_row`]: u32(row[of] / unit),
-    [`${of}_four`]: u32(four[of] / unit),
-    [`${of}_next`]: u32((next.image * image[of] + next.row * row[of] + next.four * four[of]) / unit),
-    [`${of}_ends_row`]: i32((row[of] - rowFours * four[of]) / unit),
-    [`${of}_ends_image`]: i32((image[of] - outHeight * row[of]) / unit),
-  });
   return launch({
     name: `conv2d.weight_gradient/${scheme.name}`,
     bindings: [
@@ -168,17 +168,11 @@ function partial(p: ConvProblem, geometry: Geometry, scheme: Scheme, part: Part,
       height: u32(height),
       width: i32(width),
       plane: u32(plane),
-      out_height: u32(outHeight),
       out_width: i32(outWidth),
       out_plane: u32(outPlane),
-      row_fours: u32(rowFours),
-      ...steps('x', vectorX ? 4 : 1),
-      ...steps('dy', vectorY ? 4 : 1),
-      next_four: u32(next.four),
-      next_row: u32(next.row),
-      next_image: u32(next.image),
-      blocks: u32(ceilDiv(part.batch * outHeight * rowFours, fours)),
-      chunk_blocks: u32(ceilDiv(part.itemsPerChunk, fours)),
+      ...nestedUniforms(indexOf(p, geometry, block)),
+      blocks: u32(ceilDiv(part.batch * outHeight * rowFours, block / 4)),
+      chunk_blocks: u32(ceilDiv(part.itemsPerChunk, block / 4)),
       first_chunk: u32(part.firstChunk),
       chunk_vectors: u32((p.filters * columns) / 4),
       fours: u32(FOURS),
@@ -266,11 +260,7 @@ const codeOf = ({ vectorX, vectorY }: Geometry, { tile, block, type }: Scheme): 
   let first_block = chunk * params.chunk_blocks;
   // The four that all patches of this invocation are at, the row of outputs that it is in, and the image.
   let first_four = first_block * ${block / 4}u + lane % ${block / 4}u;
-  var four = first_four % params.row_fours;
-  var row = (first_four / params.row_fours) % params.out_height;
-  var image = first_four / params.row_fours / params.out_height;
-  var x_at = image * params.x_image + row * params.x_row + four * params.x_four;
-  var dy_at = image * params.dy_image + row * params.dy_row + four * params.dy_four;`,
+  ${startNested(NAMES, 'first_four')}`,
     declare: (i) =>
       `var from_${i} = vec4u(); var tap_y_${i} = vec4i(); var tap_x_${i} = vec4i(); var end_${i} = vec4u();`,
     locate: (operand, i) => (operand === 'a' ? locateOutputs(i) : locatePixels(i)),
@@ -278,20 +268,7 @@ const codeOf = ({ vectorX, vectorY }: Geometry, { tile, block, type }: Scheme): 
     fetch: (loads) => /* wgsl */ `
     ${vectorY ? '' : 'let left = select(0, params.out_width - i32(4u * four), image < params.batch);'}
     ${loads.map((load) => `{ ${load} }`).join('\n    ')}
-    four += params.next_four;
-    let ends_row = four >= params.row_fours;
-    four -= select(0u, params.row_fours, ends_row);
-    row += params.next_row + select(0u, 1u, ends_row);
-    let ends_image = row >= params.out_height;
-    row -= select(0u, params.out_height, ends_image);
-    image += params.next_image + select(0u, 1u, ends_image);
-    ${['x', 'dy']
-      .map(
-        (of) => /* wgsl */ `
-    ${of}_at += params.${of}_next + select(0u, u32(params.${of}_ends_row), ends_row)
-      + select(0u, u32(params.${of}_ends_image), ends_image);`,
-      )
-      .join('')}`,
+    ${advanceNested(NAMES)}`,
     blocks: 'min(params.chunk_blocks, params.blocks - first_block)',
     place: (columns) => /* wgsl */ `
   let result = (params.first_chunk + chunk) * params.chunk_vectors;

@@ -127,6 +127,8 @@ export function weightGradientGeneral(problem: PatchEmbedProblem, device: Device
     bindings: [input('x', element), input('dy'), output('partials', element)],
     uniforms: {
       ...sizes(problem, vectors),
+      next_row: u32((patch - 1) * gridWidth * (patch / lanes)),
+      next_image: u32((channels - 1) * gridHeight * patch * gridWidth * (patch / lanes)),
       per_part: u32(ceilDiv(batch * gridHeight * gridWidth, parts)),
       parts: u32(parts),
     },
@@ -146,12 +148,22 @@ fn main(${invocation}) {
   let down = row / params.side * params.grid_height * params.side + row % params.side;
   let at = down * params.grid_width * params.columns + k % params.columns;
   var sum: array<${element}, ${FEATURES}>;
-  let end = min((part + 1u) * params.per_part, params.patches);
-  for (var n = part * params.per_part; n < end; n++) {
-    let pixel = x[patch_start(n) + at];
+  let first = part * params.per_part;
+  let end = min(first + params.per_part, params.patches);
+  var start = patch_start(first);
+  var gx = first % params.grid_width;
+  var gy = first / params.grid_width % params.grid_height;
+  for (var n = first; n < end; n++) {
+    let pixel = x[start + at];
     for (var f = 0u; f < ${FEATURES}u; f++) {
       sum[f] += dy[n * params.width + min(feature + f, params.width - 1u)] * pixel;
     }
+    // To the next patch: past a row of patches begin others further down, past an image its other channels.
+    let row_ends = gx + 1u == params.grid_width;
+    let image_ends = row_ends && gy + 1u == params.grid_height;
+    start += params.columns + select(0u, params.next_row, row_ends) + select(0u, params.next_image, image_ends);
+    gx = select(gx + 1u, 0u, row_ends);
+    gy = select(select(gy, gy + 1u, row_ends), 0u, image_ends);
   }
   for (var f = 0u; f < ${FEATURES}u; f++) {
     if (feature + f < params.width) { partials[(part * params.width + feature + f) * depth + k] = sum[f]; }

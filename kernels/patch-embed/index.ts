@@ -9,7 +9,8 @@
  *     dw[d, c, dy, dx] = sum over b, n of dy[b, n, d] x[b, c, P gy + dy, P gx + dx]
  *     dx[b, c, P gy + dy, P gx + dx] = sum over d of dy[b, n, d] w[d, c, dy, dx]
  *
- * Where P is a multiple of 4, pixels and weights are read four at a time.
+ * Where P and D are multiples of 4, GPUs compute them in tiles of matrix products (product.ts), and processors with subgroups
+ * in subgroup.ts; general.ts has what is left.
  *
  * Cost: 2 B Gy Gx C P^2 D FLOP, forward and for each gradient. `deit kernel patch_embed` shows the kernels.
  */
@@ -21,6 +22,7 @@ import { forwardGeneral, imageGradientGeneral, weightGradientGeneral } from './g
 import { forwardPlain, imageGradientPlain, weightGradientPlain } from './plain.ts';
 import { checkPatchEmbed, largestTensor } from './problem.ts';
 import type { PatchEmbedProblem } from './problem.ts';
+import { forwardProducts, imageProducts, weightProducts } from './product.ts';
 import { fitsSubgroup, forwardSubgroup, weightGradientSubgroup } from './subgroup.ts';
 
 export type { PatchEmbedProblem } from './problem.ts';
@@ -49,6 +51,7 @@ const general = (launches: Variant<PatchEmbedProblem>['launches']): Variant<Patc
 /** Bindings x, w, bias, y. */
 export const patchEmbedForward = kernel(
   'forward',
+  ...forwardProducts,
   subgroup(forwardSubgroup),
   general(forwardGeneral),
   plain(largestTensor, forwardPlain),
@@ -57,10 +60,16 @@ export const patchEmbedForward = kernel(
 /** Bindings x, dy, dw. */
 export const patchEmbedWeight = kernel(
   'weight',
+  ...weightProducts,
   subgroup(weightGradientSubgroup),
   general(weightGradientGeneral),
   plain(largestTensor, weightGradientPlain),
 );
 
 /** The gradient of the image. Bindings w, dy, dx. */
-export const patchEmbedImage = kernel('image', general(imageGradientGeneral), plain(largestTensor, imageGradientPlain));
+export const patchEmbedImage = kernel(
+  'image',
+  ...imageProducts,
+  general(imageGradientGeneral),
+  plain(largestTensor, imageGradientPlain),
+);

@@ -1,12 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { autocast, patchEmbed, to } from '../../engine/node.ts';
-import type { Kernel } from '../../kernels/lib/kernel.ts';
-import { patchEmbedForward, patchEmbedWeight } from '../../kernels/patch-embed/index.ts';
+import type { DeviceProfile } from '../../kernels/lib/device.ts';
+import type { Launch } from '../../kernels/lib/kernel.ts';
+import { patchEmbedForward, patchEmbedImage, patchEmbedWeight } from '../../kernels/patch-embed/index.ts';
 import type { PatchEmbedProblem } from '../../kernels/patch-embed/index.ts';
 import { patchEmbedReference } from '../../kernels/patch-embed/reference.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngineAs } from '../support/device-profiles.ts';
 import { useEngine } from '../support/engine.ts';
+import { emulated, matricesOf } from '../support/subgroup-matrix.ts';
 import { HALF_UNIT, f16Tensor, f16Tests, numbers, rounded } from '../support/f16.ts';
 
 const engine = useEngine();
@@ -16,7 +18,8 @@ const CASES: readonly PatchEmbedProblem[] = [
   { batch: 1, channels: 1, gridHeight: 1, gridWidth: 1, patch: 1, width: 1 },
   { batch: 2, channels: 3, gridHeight: 3, gridWidth: 2, patch: 5, width: 7 },
   { batch: 3, channels: 2, gridHeight: 2, gridWidth: 3, patch: 4, width: 4 },
-  { batch: 2, channels: 3, gridHeight: 8, gridWidth: 8, patch: 4, width: 68 },
+  // Two parts of the sum over patches on GPUs.
+  { batch: 5, channels: 3, gridHeight: 8, gridWidth: 8, patch: 4, width: 68 },
   { batch: 1, channels: 3, gridHeight: 5, gridWidth: 7, patch: 8, width: 36 },
   { batch: 2, channels: 3, gridHeight: 2, gridWidth: 3, patch: 16, width: 132 },
 ];
@@ -98,17 +101,16 @@ describe('patchEmbed under autocast', () => {
 });
 
 describe('patch embedding as on a GPU', () => {
-  const onGpu =
-    (kernel: Kernel<PatchEmbedProblem>): Kernel<PatchEmbedProblem> =>
-    (problem, device) =>
-      kernel(problem, { ...device, cpu: false });
-  const forward = onGpu(patchEmbedForward);
-  const weightGradient = onGpu(patchEmbedWeight);
+  const passes = { forward: patchEmbedForward, weight: patchEmbedWeight, image: patchEmbedImage };
 
-  const check = async (problem: PatchEmbedProblem, f16: boolean): Promise<void> => {
+  /** All passes, by the variant of this name where they have it, whatever becomes of their launches. */
+  const check = async (
+    problem: PatchEmbedProblem,
+    own: { f16?: boolean; variant?: string; claims?: Partial<DeviceProfile>; run?: (launch: Launch) => Launch },
+  ): Promise<string[]> => {
+    const { f16 = false, variant, claims, run = (launch) => launch } = own;
     const { shape, x, w, bias, g } = data(problem);
     const { channels, patch, width, gridHeight, gridWidth, batch } = problem;
-    const own: PatchEmbedProblem = { ...problem, ...(f16 && { f16: ['x', 'w'] }) };
     const operand = (values: Float32Array, of: number[]) =>
       f16 ? f16Tensor(engine(), values, of) : engine().tensor(values, of);
     const tensors = {
@@ -116,16 +118,61 @@ describe('patch embedding as on a GPU', () => {
       w: operand(w, [width, channels, patch, patch]),
       bias: engine().tensor(bias),
       dy: engine().tensor(g, [batch, gridHeight * gridWidth, width]),
+      y: engine().empty([batch, gridHeight * gridWidth, width]),
+      dw: engine().empty([w.length]),
+      dx: engine().empty([x.length]),
     };
-    const y = engine().empty([batch, gridHeight * gridWidth, width]);
+    const names: string[] = [];
+    for (const kernel of Object.values(passes)) {
+      const asked = (of: PatchEmbedProblem, device: DeviceProfile): Launch[] => {
+        const profile = { ...device, cpu: false, ...claims };
+        const named = variant !== undefined && kernel.has(variant, of, profile) ? variant : undefined;
+        const launches = kernel({ ...of, variant: named }, profile);
+        names.push(...launches.map(({ name }) => name));
+        return launches.map(run);
+      };
+      engine().run('patchEmbed', asked, { ...problem, ...(f16 && { f16: ['x', 'w'] as const }) }, tensors);
+    }
     const expected = patchEmbedReference(problem, f16 ? rounded(x) : x, f16 ? rounded(w) : w, bias, g);
-    engine().run('patchEmbed', forward, own, { ...tensors, y });
-    expectClose(await y.read(), expected.y, TOLERANCE, 'y');
-    const dw = engine().empty([w.length]);
-    engine().run('patchEmbed', weightGradient, own, { ...tensors, dw });
-    expectClose(await dw.read(), expected.dw, TOLERANCE, 'dw');
+    expectClose(await tensors.y.read(), expected.y, TOLERANCE, 'y');
+    expectClose(await tensors.dw.read(), expected.dw, TOLERANCE, 'dw');
+    expectClose(await tensors.dx.read(), expected.dx, TOLERANCE, 'dx');
+    return names;
   };
 
-  it.each(NAMED)('$name', ({ problem }) => check(problem, false));
-  for (const { name, problem } of NAMED) withF16(`${name}, in f16`, () => check(problem, true));
+  it.each(NAMED)('$name', async ({ problem }) => {
+    await check(problem, {});
+  });
+  for (const { name, problem } of NAMED) {
+    withF16(`${name}, in f16`, async () => {
+      await check(problem, { f16: true });
+    });
+  }
+
+  const tiled = NAMED.filter(({ problem }) => problem.patch % 4 === 0 && problem.width % 4 === 0);
+  it.each(tiled)('$name, in tiles of matrix products', async ({ problem }) => {
+    const names = await check(problem, { variant: 'implicit_64x64' });
+    for (const pass of Object.keys(passes)) expect(names).toContain(`patch_embed.${pass}/implicit_64x64`);
+  });
+
+  it(
+    'on subgroup matrices, emulated',
+    async ({ skip }) => {
+      const { f16, subgroupSize } = engine().profile;
+      if (!f16 || subgroupSize === 0) skip();
+      const side = 8;
+      const names = await check(CASES[3], {
+        f16: true,
+        variant: 'implicit_matrix',
+        claims: { subgroupMatrix: matricesOf(side) },
+        run: (launch) => (launch.name.includes('matrix') ? emulated(launch, side) : launch),
+      });
+      // Gradients of tokens are f32.
+      expect(names.filter((name) => name.includes('matrix'))).toEqual([
+        'patch_embed.forward/implicit_matrix_32x32_f16',
+      ]);
+    },
+    // Emulated matrices take long to compile.
+    120_000,
+  );
 });
