@@ -1,5 +1,5 @@
 import { DeitError, formatShape, sameShape, storeElements, storeFloats, toFloat32 } from '../engine/index.ts';
-import type { Shape, StoredTensor, Tensor } from '../engine/index.ts';
+import type { ErrorDetails, Shape, StoredTensor, Tensor } from '../engine/index.ts';
 
 /** A tensor's content on the host, in row-major order. */
 export interface StateValue {
@@ -32,7 +32,7 @@ export interface LoadReport {
 
 /**
  * Writes host data to the tensors and counters of the same names. Throws `state-mismatch`, before anything is changed,
- * with every tensor that is missing, unexpected or misshapen. Counters may be missing: older checkpoints have none.
+ * with the tensors that are missing, unexpected or misshapen, or the first of them. Counters may be missing: older checkpoints have none.
  */
 export function writeState(
   tensors: ReadonlyMap<string, Tensor>,
@@ -61,15 +61,25 @@ export function writeState(
   return { missing, unexpected };
 }
 
-/** The error for weights that do not fit, with every problem in it. */
-export function stateMismatch(problems: Readonly<Record<string, readonly string[]>>): DeitError {
+/** The error for weights that do not fit: how many tensors in which way, and the first of them. */
+export function stateMismatch(
+  problems: Readonly<Record<string, readonly string[]>>,
+  details: ErrorDetails = {},
+): DeitError {
   const lines = Object.entries(problems)
     .filter(([, names]) => names.length > 0)
-    .map(([what, names]) => `${names.length} ${what}: ${names.join(', ')}`);
+    .map(([what, names]) => `${names.length} ${what}: ${listed(names)}`);
   return new DeitError('state-mismatch', 'The weights do not fit the model.', {
     found: lines.join('\n    '),
     fix: 'check the model name and its options (image size, patch, classes, distilled or not) against the checkpoint',
+    ...details,
   });
+}
+
+/** Names on one line; of another model's weights hundreds do not fit, which would hide the rest of the message. */
+function listed(names: readonly string[]): string {
+  const shown = names.slice(0, 8).join(', ');
+  return names.length > 8 ? `${shown} and ${names.length - 8} more` : shown;
 }
 
 /** Reads tensors back together, as f32 to be stored under their names. */

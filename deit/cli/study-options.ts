@@ -5,6 +5,7 @@ import type { Recipe } from '../recipe/settings.ts';
 import type { Entry, Study } from '../study/definition.ts';
 import type { StudyOptions } from '../study/node/plan.ts';
 import { modelNames } from '../models/registry.ts';
+import { openCheckpoint } from '../train/node/checkpoint.ts';
 import { recipeOf } from './recipe-options.ts';
 import type { TrainOptions } from './recipe-options.ts';
 import { parseNumber } from './session.ts';
@@ -48,13 +49,12 @@ export async function studyOptions(study: Study, options: StudyCommandOptions): 
     base,
     seeds: tried(() => parseSeeds(options.seeds ?? DEFAULT_SEEDS), []),
     students: entries('--students', options.students, study.students, base['model.name'], tried),
-    teachers: entries('--teachers', options.teachers, study.teachers, teacherOf(base), tried),
+    teachers: await withModels(entries('--teachers', options.teachers, study.teachers, teacherOf(base), tried)),
     data: entries('--data', options.data, study.data, base['data.path'], tried),
     rows,
   };
   for (const { value } of chosen.teachers) {
-    const isModel = modelNames().includes(value.split(/\s/)[0]);
-    if (isModel || value === 'shipped' || value.includes(':') || existsSync(value)) continue;
+    if (isModel(value) || value === 'shipped' || value.includes(':') || existsSync(value)) continue;
     const near = nearestName(value, modelNames());
     problems.push(`the teacher "${value}" is neither a model nor a file${near ? ` (did you mean ${near}?)` : ''}`);
   }
@@ -65,6 +65,19 @@ export async function studyOptions(study: Study, options: StudyCommandOptions): 
 }
 
 type Tried = <Value>(work: () => Value, otherwise: Value) => Value;
+
+const isModel = (value: string): boolean => modelNames().includes(value.split(/\s/)[0]);
+
+/** With the models of weights that name theirs: the recipe's own is of other weights. */
+function withModels(teachers: readonly Entry[]): Promise<Entry[]> {
+  return Promise.all(
+    teachers.map(async (entry) => {
+      if (isModel(entry.value) || !(entry.value === 'shipped' || existsSync(entry.value))) return entry;
+      const model = (await openCheckpoint(entry.value)).card?.model;
+      return model ? { ...entry, model } : entry;
+    }),
+  );
+}
 
 const teacherOf = (base: Recipe): string | null => base['teacher.weights'] ?? base['teacher.model'];
 

@@ -18,6 +18,8 @@ export interface Entry {
   readonly value: string;
   /** A teacher that need not be better than its student, since the comparison is about that. */
   readonly weak: boolean;
+  /** Of a teacher that comes with weights: the model that they say they are of. */
+  readonly model?: string;
 }
 
 /** A value of the paper, or the values by what tells its lines apart: names of heads, students (`deit_tiny`), teachers, data, lengths. */

@@ -1,5 +1,5 @@
 import { DeitError, formatShape, numel, sameShape } from '../../engine/index.ts';
-import type { Shape } from '../../engine/index.ts';
+import type { ErrorDetails, Shape } from '../../engine/index.ts';
 import { stateMismatch } from '../../nn/index.ts';
 import type { Module, StateValue } from '../../nn/index.ts';
 import { expectFiniteWeights } from '../non-finite.ts';
@@ -20,6 +20,8 @@ export interface WeightOptions {
   newHead?: boolean;
   /** What errors call the checkpoint: its file. */
   source?: string;
+  /** The model that the checkpoint says it is of, for errors. */
+  model?: string;
   /** Classes of the weights and of the model, where the model is for data with named classes: see `alignClasses`. */
   classes?: { readonly head: HeadClasses; readonly wanted: readonly string[] };
 }
@@ -35,13 +37,13 @@ const POSITIONS = 'pos_embed';
 
 /**
  * Loads a checkpoint of timm, facebookresearch/deit, transformers, torchvision or pycls (see `stateValues`) into a model.
- * Throws `state-mismatch`, before anything is changed, with every tensor that is missing, unexpected or misshapen, and
+ * Throws `state-mismatch`, before anything is changed, with the tensors that are missing, unexpected or misshapen, and
  * `non-finite` if a number is NaN or infinite.
  */
 export function loadWeights(
   model: Module,
   given: ReadonlyMap<string, StateValue>,
-  { posEmbed = 'bicubic', newHead = false, source = 'the checkpoint', classes }: WeightOptions = {},
+  { posEmbed = 'bicubic', newHead = false, source = 'the checkpoint', model: stated, classes }: WeightOptions = {},
 ): LoadedWeights {
   const expected = new Map([...model.stateDict()].map(([name, { shape }]): [string, Shape] => [name, shape]));
   for (const [name] of model.namedCounters()) expected.set(name, []);
@@ -66,6 +68,7 @@ export function loadWeights(
       values,
       expected,
       missing.filter((name) => !allowed(name)),
+      { where: source, ...(stated ? { fix: `name the model that these weights say they are of: ${stated}` } : {}) },
     );
   return { naming: naming.label, notes };
 }
@@ -74,6 +77,7 @@ function mismatch(
   values: ReadonlyMap<string, StateValue>,
   expected: ReadonlyMap<string, Shape>,
   missing: readonly string[],
+  details: ErrorDetails,
 ): DeitError {
   const misshapen: string[] = [];
   for (const [name, { shape }] of values) {
@@ -83,7 +87,7 @@ function mismatch(
     }
   }
   const unexpected = [...values.keys()].filter((name) => !expected.has(name));
-  return stateMismatch({ missing, unexpected, misshapen });
+  return stateMismatch({ missing, unexpected, misshapen }, details);
 }
 
 /** Levels that PyTorch puts between names: torch.compile, FullyShardedDataParallel, activation checkpointing. */

@@ -4,6 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createModel } from '../../deit/models/registry.ts';
+import { saveModel } from '../../deit/train/node/checkpoint.ts';
+import { createEngine, readSafetensors, writeSafetensors } from '../../engine/node.ts';
 import { bundled } from '../../bench/bundled.ts';
 import { ran } from '../support/command.ts';
 
@@ -30,6 +33,20 @@ const twoRows = (): string =>
     ],
     baseline: { row: 'as it is' },
   });
+const taught = (): string =>
+  studyFile('taught', { rows: [{ name: 'taught', settings: { 'distillation.type': 'hard' } }] });
+
+/** Weights of a RegNetY that is not the recipe's teacher, which say what they are of. */
+async function savedTeacher(): Promise<string> {
+  const path = join(root, 'teacher.safetensors');
+  const model = 'regnety_002 w0=8 wa=8 wm=2.0 depth=2 group_width=8 stem_stride=1 num_classes=10';
+  const classes = ['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck'];
+  const engine = await createEngine();
+  const card = { model, classes, imageSize: 32, cropPct: 1, interpolation: 'bicubic', data: 'CIFAR-10' } as const;
+  await saveModel(path, createModel(engine, model), card);
+  engine.close();
+  return path;
+}
 const record = (output: string, name: string) =>
   JSON.parse(readFileSync(join(output, name, 'study.json'), 'utf8')) as {
     runs: { label: string; seed: number; state: string; problem: string | null; folder: string }[];
@@ -56,10 +73,22 @@ describe('deit study', () => {
     expect(await refused(twoRows(), ...SMALL, '--seeds', '')).toContain('--seeds takes');
     expect(await refused(twoRows(), ...SMALL, '--seeds', '1,1')).toContain('same seed twice');
     expect(await refused(twoRows(), ...SMALL, '--data', join(root, 'absent'))).toContain('no data set');
+    // Weights of a model that they do not name, which is not the recipe's.
+    const nameless = join(root, 'nameless.safetensors');
+    await writeSafetensors(nameless, (await readSafetensors(await savedTeacher())).tensors);
+    expect(await refused(taught(), ...SMALL, '--teachers', nameless)).toMatch(/taught: .*do not fit the model\.\n *at: \S+nameless.safetensors\n *found: 81 missing: s2\.b2\.conv1\S+(, \S+){7} and 73 more\n/); // prettier-ignore
     // The DeiT-Ti that ships knows ImageNet's classes, and CIFAR-10 has others.
-    const taught = studyFile('taught', { rows: [{ name: 'taught', settings: { 'distillation.type': 'hard' } }] });
-    expect(await refused(taught, ...SMALL, '--teachers', 'shipped')).toMatch(/taught: .*classes/s);
+    expect(await refused(taught(), ...SMALL, '--teachers', 'shipped')).toMatch(/taught: .*classes/s);
     expect(await refused(twoRows(), ...SMALL, '--memory', '100KB')).toMatch(/as it is: .*does not fit/s);
+  }, 600_000);
+
+  it('takes the model of a teacher from its weights', async () => {
+    const output = join(root, 'taught');
+    const { code, err } = await ran('study', taught(), ...SMALL, '--steps', '1', '--seeds', '0', '--teachers', await savedTeacher(), '--weak-teachers', '--output', output); // prettier-ignore
+    expect({ code, err }).toMatchObject({ code: 0 });
+    const [{ folder }] = record(output, 'taught').runs;
+    const { recipe } = JSON.parse(readFileSync(join(output, 'runs', folder, 'config.json'), 'utf8')) as { recipe: { teacher: { model: string } } }; // prettier-ignore
+    expect(recipe.teacher.model).toContain('w0=8 wa=8');
   }, 600_000);
 
   it('killed and gone on with, is to the bit what it would have been, and shares runs with other studies', async () => {

@@ -189,7 +189,7 @@ class Planner {
   private teacherRun(entry: Entry, student: Recipe, { data, length }: Place) {
     if (!modelNames().includes(entry.value.split(/\s/)[0])) {
       const weights = withAbsolutePaths({ ...student, 'teacher.weights': entry.value })['teacher.weights'];
-      return { key: null, model: student['teacher.model'], weights };
+      return { key: null, model: entry.model ?? student['teacher.model'], weights };
     }
     const { imageSize } = describeModel(student['model.name']);
     const name = describeModel(entry.value, { imageSize }).spec;

@@ -2,10 +2,9 @@
 import { DeitError } from '../../../engine/node.ts';
 import type { Engine } from '../../../engine/node.ts';
 import type { Recipe } from '../../recipe/settings.ts';
-import { alignClasses } from '../../weights/classes.ts';
-import { openCheckpoint } from '../../train/node/checkpoint.ts';
-import { headClasses } from '../../train/node/class-names.ts';
-import { specFor } from '../../train/node/run-models.ts';
+import { createModel, describeModel } from '../../models/registry.ts';
+import { loadModel, openCheckpoint } from '../../train/node/checkpoint.ts';
+import { specFor, teacherSpec } from '../../train/node/run-models.ts';
 import { mixingOf } from '../../train/setup.ts';
 import { planTraining, refuseUnfit } from '../../train/training-plan.ts';
 import { RUN } from './plan.ts';
@@ -37,7 +36,7 @@ export async function checkRuns(
       const recipe = await withTeacher(run.recipe);
       const { classes } = factsOf(recipe);
       specFor(recipe['model.name'], { classes, name: recipe['data.path'] });
-      await checkWeights(run, classes);
+      await checkWeights(engine, { ...run, recipe }, classes);
       const cost = costOf(run.recipe);
       if (!byCost.has(cost)) {
         const plan = await planTraining(engine, recipe, classes.length, { search: false });
@@ -46,9 +45,7 @@ export async function checkRuns(
       }
     } catch (error) {
       if (!(error instanceof DeitError)) throw error;
-      const { found, expected, where } = error.details;
-      const told = [found && `found ${found}`, expected && `expected ${expected}`, where].filter(Boolean).join(', ');
-      problems.add(`${run.label}: ${error.message}${told ? ` (${told})` : ''}`);
+      problems.add(`${run.label}: ${error.message}`);
     }
   }
   if (problems.size === 0) return byCost;
@@ -57,13 +54,19 @@ export async function checkRuns(
   });
 }
 
-async function checkWeights({ recipe }: PlannedRun, classes: readonly string[]): Promise<void> {
+/** Weights are loaded into models on an engine that runs nothing. */
+async function checkWeights(engine: Engine, { recipe }: PlannedRun, classes: readonly string[]): Promise<void> {
   const [own, teacher] = [recipe['model.weights'], recipe['teacher.weights']];
   if (own !== null && !own.startsWith(RUN)) await openCheckpoint(own, { model: recipe['model.name'] });
   if (teacher === null || teacher.startsWith(RUN)) return;
-  const { card, tensors } = await openCheckpoint(teacher);
-  const head = [...tensors].find(([name]) => /(^|\.)(head(\.fc)?|classifier|fc)\.weight$/.test(name))?.[1];
-  const count = card?.classes.length ?? head?.shape[0];
-  if (count === undefined) return;
-  alignClasses({ head: headClasses(card), count, wanted: classes, policy: 'subset', where: teacher });
+  const { imageSize } = describeModel(recipe['model.name']);
+  const spec = teacherSpec(recipe, { classes, name: recipe['data.path'] }, imageSize, true);
+  const dry = engine.dry();
+  try {
+    const model = createModel(dry.engine, spec);
+    loadModel(model, await openCheckpoint(teacher), { classes, posEmbed: recipe['model.posEmbed'] }, () => {});
+    await dry.engine.idle();
+  } finally {
+    dry.engine.close();
+  }
 }

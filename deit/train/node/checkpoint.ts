@@ -120,6 +120,7 @@ export function loadModel(
     newHead,
     posEmbed,
     source: path,
+    model: card?.model,
     classes: classes && { head: headClasses(card), wanted: classes },
   });
   for (const line of notes) say(`${path}: ${line}`);

@@ -7,7 +7,12 @@ import { applyPrecision } from '../setup.ts';
 import type { Sources } from './sources.ts';
 
 /** Name with options of the teacher of a recipe. One that comes with weights may know more classes than the data has. */
-export function teacherSpec(recipe: Recipe, sources: Sources, imageSize: number, hasWeights: boolean): string {
+export function teacherSpec(
+  recipe: Recipe,
+  sources: Pick<Sources, 'classes' | 'name'>,
+  imageSize: number,
+  hasWeights: boolean,
+): string {
   const name = teacherOf(recipe);
   const own = describeModel(hasWeights ? describeModel(name, { classes: sources.classes.length }).spec : specFor(name, sources)); // prettier-ignore
   // A DeiT as teacher is brought to the student's resolution, whose images it sees; a RegNetY takes any.
