@@ -1,7 +1,7 @@
 /**
- * `npm run bench -- --isa [KERNEL]`: every kernel of DeiT's training steps and of the teacher's forward pass, compiled by Mesa
- * for AMD's cards, none of which need be there: registers, spills, instructions of the innermost loops, and a model of the step
- * by these. With the beginning of a kernel's name: its WGSL and its machine code.
+ * `npm run bench -- --isa [KERNEL]`: every kernel of DeiT's training steps and of the teacher's forward pass and gradients,
+ * compiled by Mesa for AMD's cards, none of which need be there: registers, spills, instructions of the innermost loops, and a
+ * model of the step by these. With the beginning of a kernel's name: its WGSL and its machine code.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

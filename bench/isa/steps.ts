@@ -86,7 +86,21 @@ async function forward(profile: DeviceProfile, precision: Precision, batch: numb
   return { name: TEACHER, precision, batch, commands };
 }
 
-/** Training steps of DeiT and the teacher's forward pass, as the engine would have them done by a device. */
+/** The gradients of a teacher that is trained itself: the steps of its optimizer are those of DeiT's. */
+async function gradients(profile: DeviceProfile, precision: Precision, batch: number): Promise<Step> {
+  const commands = await listed(
+    profile,
+    (engine) => {
+      const model = createModel(engine, 'regnety_160').train(true);
+      model.precision = precision;
+      return { model, images: engine.empty([batch, 3, IMAGE, IMAGE]).keep('input') };
+    },
+    (engine, { model, images }) => engine.scope(() => model.heads(images).cls.sum().backward()),
+  );
+  return { name: `${TEACHER}, gradients`, precision, batch, commands };
+}
+
+/** Training steps of DeiT, and the teacher's forward pass and gradients, as the engine would have them done by a device. */
 export async function stepsOf(
   profile: DeviceProfile,
   batch: number,
@@ -96,7 +110,7 @@ export async function stepsOf(
   const steps: Step[] = [];
   for (const precision of profile.f16 ? (['f32', 'f16'] as const) : (['f32'] as const)) {
     for (const name of students) steps.push(await training(profile, name, precision, batch));
-    if (withTeacher) steps.push(await forward(profile, precision, batch));
+    if (withTeacher) steps.push(await forward(profile, precision, batch), await gradients(profile, precision, batch));
   }
   return steps;
 }

@@ -17,7 +17,8 @@ const CARD = 'navi31';
 const FLOORS: readonly { readonly kernel: RegExp; readonly waves: number; readonly fma: number }[] = [
   { kernel: /^matmul\/workgroup_.._128x128/, waves: 8, fma: 80 },
   { kernel: /^matmul\/workgroup_.._64x64/, waves: 4, fma: 80 },
-  { kernel: /^conv2d\.forward\/implicit_128x128$/, waves: 8, fma: 80 },
+  { kernel: /^conv2d\.(forward|input_gradient|weight_gradient)\/implicit_128x128$/, waves: 8, fma: 80 },
+  { kernel: /^patch_embed\.(forward|weight)\/implicit_128x128$/, waves: 8, fma: 80 },
   { kernel: /^attention\.forward\/workgroup/, waves: 8, fma: 50 },
   { kernel: /^attention\.value_gradient\/workgroup/, waves: 8, fma: 53 },
   { kernel: /^attention\.(query|key)_gradient\/workgroup/, waves: 6, fma: 53 },
