@@ -185,9 +185,12 @@ function readBlock(component: Component, block: usize, previous: i32, isWanted: 
   store<i16>(block, <i16>mean);
   let k: i32 = 1;
   while (k < 64) {
-    bits |= load<u64>(from) >>> left;
-    from -= (63 - left) >> 3;
-    left |= 56;
+    // Two codes with their values are 52 bits at most: every second time there are enough.
+    if (left < 32) {
+      bits |= load<u64>(from) >>> left;
+      from -= (63 - left) >> 3;
+      left |= 56;
+    }
     what = load<i32>(ac + ((<usize>(bits >>> (64 - LOOK))) << 2));
     if (what === 0) {
       what = longCode(ac, bits);
