@@ -34,6 +34,8 @@ import type { Workspace } from './workspace.ts';
 export interface OpDefinition<Attributes extends object> extends Differentiable<Attributes> {
   /** Records the forward kernels and returns the outputs. Optional inputs may be null. */
   forward(ctx: ForwardContext<Attributes>, inputs: readonly (Tensor | null)[]): readonly Tensor[];
+  /** Of a result whose type is left to its consumer, where it has another shape than the first input. */
+  readonly resultShape?: (attributes: Attributes) => Shape;
 }
 
 /** What an operator's forward pass works with. */
@@ -170,8 +172,11 @@ function apply<Attributes extends object>(
     return outputs;
   };
   const isPostponed = isMixed && precision?.result === 'consumer';
+  // Operands that are postponed themselves are recorded first: as what this operator takes.
+  if (isPostponed) inputs.forEach((tensor, i) => operandType(precision, i) === 'f16' && tensor?.decide('f16'));
+  const shape = definition.resultShape?.(attributes) ?? inputs[0]?.shape;
   const outputs = isPostponed
-    ? [Tensor.undecided(engine, inputs[0]!.shape, (dtype) => engine.within(path, () => record(dtype)[0]))]
+    ? [Tensor.undecided(engine, shape!, (dtype) => engine.within(path, () => record(dtype)[0]))]
     : record('f32');
   if (differentiable) {
     const node: TapeNode = {

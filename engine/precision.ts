@@ -20,7 +20,8 @@ export interface Precision {
    * What `ctx.result` makes; f32 if left out.
    * - operand: the type of the first operand as it was given.
    * - consumer: f16 if the first operator that takes the result rounds it anyway, else f32. The operator's kernels are recorded
-   *   when that is known: when the next command is recorded, at the latest. It has one result, of its first input's shape.
+   *   when that is known: when the next command is recorded, at the latest. It has one result, of its first input's shape unless the
+   *   operator has a `resultShape`.
    */
   readonly result?: 'f32' | 'operand' | 'consumer';
   /** f16: backward rounds the gradient of the result for its products, so whoever writes that gradient may do it too. */

@@ -1,5 +1,6 @@
-import { batchNorm } from '../engine/index.ts';
+import { batchNorm, convBatchNorm } from '../engine/index.ts';
 import type { Engine, Shape, Tensor, TensorEngine } from '../engine/index.ts';
+import type { Conv2d } from './conv.ts';
 import type { LayerShapes } from './describe.ts';
 import { Module } from './module.ts';
 import type { Counter } from './state.ts';
@@ -52,6 +53,17 @@ export class BatchNorm2d extends Module {
     if (training) this.track(x.engine);
     const { weight, bias, runningMean, runningVar } = this;
     return batchNorm(x, weight, bias, runningMean, runningVar, { training, ...this.options });
+  }
+
+  /**
+   * This norm of what `conv` makes of x: in evaluation, where no gradient is recorded, as one convolution (see `convBatchNorm`).
+   */
+  after(conv: Conv2d, x: Tensor): Tensor {
+    const { training, weight, bias, runningMean: mean, runningVar: variance } = this;
+    const records = x.engine.gradEnabled && [x, conv.weight, weight, bias].some(({ requiresGrad }) => requiresGrad);
+    if (training || records || conv.bias) return this.forward(conv.forward(x));
+    const { eps, relu } = this.options;
+    return convBatchNorm(x, conv.weight, { weight, bias, mean, variance }, { ...conv.options, eps, relu });
   }
 
   describe(input: Shape): LayerShapes {

@@ -47,7 +47,7 @@ class ConvNorm extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.bn.forward(this.conv.forward(x));
+    return this.bn.after(this.conv, x);
   }
 
   describe(x: Shape): LayerShapes {

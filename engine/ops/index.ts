@@ -40,6 +40,7 @@ export * from './loss/soft-target-cross-entropy.ts';
 export * from './count-correct.ts';
 export * from './loss/distilled-cross-entropy.ts';
 export * from './conv2d.ts';
+export * from './conv-batch-norm.ts';
 export * from './batch-norm.ts';
 export { globalAvgPool } from './global-avg-pool.ts';
 export * from './scale-channels.ts';

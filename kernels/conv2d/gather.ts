@@ -1,3 +1,4 @@
+import { rectified } from '../lib/math.ts';
 import { lines, range } from '../lib/unroll.ts';
 import type { ConvProduct } from './image-product.ts';
 
@@ -152,12 +153,16 @@ export function storeRow(p: ConvProduct, dense: boolean, row: string, sums: Read
             (e) => `if (position${c}[${e}] < params.positions) { ${target}[place${c}[${e}] + to] = (${sum})[${e}]; }`,
           )
           .join(' ');
+  const stored = (sum: string, c: number): string => {
+    const value = p.bias ? `${sum} + bias[channel]` : sum;
+    return p.relu ? `let value${c} = ${value}; ${store(rectified(`value${c}`, 'vec4f'), c)}` : store(value, c);
+  };
   return /* wgsl */ `{
     let target_row = origin_a + ${row};
     if (target_row < params.rows) {
       let channel = group * params.rows + target_row;
       let to = channel * params.target_plane;
-      ${[...sums].map(([c, sum]) => store(p.bias ? `${sum} + bias[channel]` : sum, c)).join('\n      ')}
+      ${[...sums].map(([c, sum]) => stored(sum, c)).join('\n      ')}
     }
   }`;
 }

@@ -1,5 +1,5 @@
 import { convOutput, f16Bindings, forwardTaps, gradientTaps, splitImages } from './problem.ts';
-import type { ConvProblem } from './problem.ts';
+import type { ConvForwardProblem, ConvProblem } from './problem.ts';
 import type { ConvProduct } from './image-product.ts';
 import { ceilDiv } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
@@ -14,7 +14,7 @@ import { range } from '../lib/unroll.ts';
  */
 
 /** One product for each run of images. */
-export function forwardProducts(p: ConvProblem & { bias: boolean }, device: DeviceProfile): ConvProduct[] {
+export function forwardProducts(p: ConvForwardProblem, device: DeviceProfile): ConvProduct[] {
   const [height, width] = convOutput(p);
   const taps = p.kernelHeight * p.kernelWidth;
   const depth = p.channels / p.groups;
@@ -37,6 +37,7 @@ export function forwardProducts(p: ConvProblem & { bias: boolean }, device: Devi
     kernelWidth: p.kernelWidth,
     weight: { group: rows * depth * taps, row: depth * taps, depth: taps },
     bias: p.bias,
+    relu: p.relu ?? false,
     ranges: { source: ranges.x, target: ranges.y },
     f16: f16Bindings(p, { x: 'x', weight: 'weight', y: 'y' }),
   }));
@@ -76,6 +77,7 @@ export function gradientProducts(p: ConvProblem, device: DeviceProfile): ConvPro
           kernelWidth: p.kernelWidth,
           weight: { group: rows * depth * taps, row: taps, depth: rows * taps },
           bias: false,
+          relu: false,
           ranges: { source: ranges.y, target: ranges.x },
           f16: f16Bindings(p, { dy: 'y', weight: 'weight', dx: 'x' }),
         },

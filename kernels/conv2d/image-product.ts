@@ -8,6 +8,7 @@ import { i32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Cost, Launch, Uniforms } from '../lib/kernel.ts';
 import { laneRows } from './lane-rows.ts';
 import type { LaneRows } from './lane-rows.ts';
+import { rectified } from '../lib/math.ts';
 import { range } from '../lib/unroll.ts';
 
 interface Plane {
@@ -47,6 +48,8 @@ export interface ConvProduct {
   /** Elements from one group, row or source channel to the next. */
   readonly weight: { readonly group: number; readonly row: number; readonly depth: number };
   readonly bias: boolean;
+  /** Ends with a ReLU. */
+  readonly relu: boolean;
   readonly ranges: Readonly<Record<string, { offset: number; size: number } | undefined>>;
   /** Bindings that are f16 in memory. */
   readonly f16: readonly string[];
@@ -163,7 +166,8 @@ export function convProduct(p: ConvProduct, tiling: Tiling, device: DeviceProfil
 /** Everything but the loop over taps and source channels, which the access decides. */
 function shader(access: Access, tile: number, vectors: number, lanes: LaneRows, p: ConvProduct): string {
   const rows = range(tile);
-  const { index, loop, store } = loops[access](tile, lanes, p.names, vectors);
+  const { index, loop, store, sums = (r) => [`sum${r}`] } = loops[access](tile, lanes, p.names, vectors);
+  const rectify = (sum: string): string => `${sum} = ${rectified(sum, 'vec4f')};`;
   return /* wgsl */ `
 ${linearWorkgroupWgsl}
 @compute @workgroup_size(${lanes.lanes})
@@ -186,7 +190,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let target_channels = params.groups * params.rows;
   ${rows.map((r) => `var sum${r} = vec4f(${p.bias ? `bias[min(target_channel + ${r}u, target_channels - 1u)]` : ''});`).join('\n  ')}
   ${index}
-  ${loop}
+  ${loop}${p.relu ? `\n  ${rows.flatMap(sums).map(rectify).join('\n  ')}` : ''}
   ${rows.map((r) => `if (first_row + ${r}u < params.rows) { ${store(r)} }`).join('\n  ')}
 }`;
 }
@@ -195,6 +199,8 @@ interface AccessCode {
   readonly index: string;
   readonly loop: string;
   readonly store: (row: number) => string;
+  /** The sums of a row; sum<row> if left out. */
+  readonly sums?: (row: number) => string[];
 }
 
 /** sum0.. += weights * value for one tap and source channel; `at` is the weight's place before the row's offset. */
@@ -278,6 +284,7 @@ const loops: Readonly<Record<Access, Loop>> = {
     ${each((v) => `source_at${v} += plane;`)}
     at += params.weight_depth;
   }`,
+      sums: (r) => range(vectors).map((v) => sum(r, v)),
       store: (r) => each((v) => `if (column${v} < columns) { ${target}[place${v} + ${r}u * plane] = ${sum(r, v)}; }`),
     };
   },

@@ -13,7 +13,8 @@
  * where dx takes the outputs for which the divisions are whole and in range. Forward and dx are products of weights and
  * pixels (image-passes.ts), dweight is one of dy and pixels. On GPUs, of many channels, they are computed in tiles of matrix
  * products (implicit-product.ts, weight-product.ts), else in image-product.ts and weight-gradient.ts; dbias is in
- * bias-gradient.ts. Other variants are the tiles of an invocation (tiles.ts), and plain.ts.
+ * bias-gradient.ts. Other variants are the tiles of an invocation (tiles.ts), and plain.ts. fold-norm.ts makes a convolution
+ * and the batch norm behind it one.
  *
  * Cost: 2 * batch * filters * outHeight * outWidth * channels / groups * kernelHeight * kernelWidth FLOP each, but dbias.
  * `deit kernel conv2d` shows the kernels.
@@ -28,7 +29,7 @@ import type { ConvProduct } from './image-product.ts';
 import { implicitProducts } from './implicit-product.ts';
 import { forwardPlain, inputGradientPlain, weightGradientPlain } from './plain.ts';
 import { checkConv, convOutput } from './problem.ts';
-import type { ConvProblem } from './problem.ts';
+import type { ConvForwardProblem, ConvProblem } from './problem.ts';
 import { MOST_COLUMNS, MOST_VECTORS, tileVariants } from './tiles.ts';
 import { forwardTuning, inputGradientTuning, weightGradientTuning } from './tuning.ts';
 import { usualWeightTiling, weightGradient } from './weight-gradient.ts';
@@ -36,7 +37,8 @@ import { weightProducts } from './weight-product.ts';
 
 export { channelSum } from './bias-gradient.ts';
 export { convOutput } from './problem.ts';
-export type { ConvProblem, ConvTensor } from './problem.ts';
+export { foldNorm } from './fold-norm.ts';
+export type { ConvForwardProblem, ConvProblem, ConvTensor } from './problem.ts';
 
 /** Bytes of the larger image. */
 function largestTensor(p: ConvProblem): number {
@@ -73,10 +75,10 @@ const imageVariants = <Problem extends ConvProblem>(
   ),
 ];
 
-/** Bindings x, weight, y, and bias if it has one. */
+/** With a ReLU at the end, if asked for. Bindings x, weight, y, and bias if it has one. */
 export const convForward = kernelOf(
   'conv2d.forward',
-  imagePass<ConvProblem & { bias: boolean }>(forwardProducts),
+  imagePass<ConvForwardProblem>(forwardProducts),
   imageVariants(forwardPlain),
   forwardTuning,
 );

@@ -2,9 +2,10 @@ import type { DeviceProfile } from '../lib/device.ts';
 import { inF16 } from '../lib/f16-storage.ts';
 import { i32, input, output } from '../lib/kernel.ts';
 import type { Binding, Launch } from '../lib/kernel.ts';
+import { rectified } from '../lib/math.ts';
 import { perInvocation } from '../lib/plain.ts';
 import { convOutput, f16Bindings } from './problem.ts';
-import type { ConvProblem, ConvTensor } from './problem.ts';
+import type { ConvForwardProblem, ConvProblem, ConvTensor } from './problem.ts';
 
 /*
  * One invocation an element of what is written: of y, of dx, or of dweight. Sizes are signed, since coordinates in the image
@@ -63,7 +64,7 @@ function plain(p: ConvProblem, { name, bindings, holds, count, ...code }: Spec, 
   return inF16([kernel], f16Bindings(p, holds));
 }
 
-export function forwardPlain(p: ConvProblem & { bias: boolean }, device: DeviceProfile): Launch[] {
+export function forwardPlain(p: ConvForwardProblem, device: DeviceProfile): Launch[] {
   const [outHeight, outWidth] = convOutput(p);
   const spec: Spec = {
     name: 'forward',
@@ -85,7 +86,7 @@ export function forwardPlain(p: ConvProblem & { bias: boolean }, device: DeviceP
       }
     }
   }
-  y[i] = sum;`,
+  y[i] = ${p.relu ? rectified('sum', 'f32') : 'sum'};`,
   };
   return plain(p, spec, device);
 }

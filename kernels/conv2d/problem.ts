@@ -23,6 +23,13 @@ export interface ConvProblem {
   readonly f16?: readonly ConvTensor[];
 }
 
+/** The forward pass of one. */
+export interface ConvForwardProblem extends ConvProblem {
+  readonly bias: boolean;
+  /** Ends with a ReLU; false if left out. */
+  readonly relu?: boolean;
+}
+
 /** Height and width of the result. */
 export function convOutput(p: ConvProblem): [height: number, width: number] {
   const size = (n: number, k: number): number => Math.floor((n + 2 * p.padding - k) / p.stride) + 1;

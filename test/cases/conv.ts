@@ -1,3 +1,5 @@
+import type { ConvProblem } from '../../kernels/conv2d/index.ts';
+
 /** Convolutions that tests and benchmarks share. */
 export interface ConvCase {
   readonly name: string;
@@ -46,3 +48,16 @@ export const CONV_CASES: readonly ConvCase[] = [
   },
   { name: '1x1 on many vectors of pixels', x: [3, 6, 16, 16], weight: [10, 6, 1, 1] },
 ];
+
+export const convProblemOf = ({ x, weight, stride = 1, padding = 0, groups = 1 }: ConvCase): ConvProblem => ({
+  batch: x[0],
+  channels: x[1],
+  height: x[2],
+  width: x[3],
+  filters: weight[0],
+  kernelHeight: weight[2],
+  kernelWidth: weight[3],
+  stride,
+  padding,
+  groups,
+});

@@ -6,7 +6,7 @@ import { convForward, convOutput, convWeightGradient } from '../../kernels/conv2
 import type { ConvProblem } from '../../kernels/conv2d/index.ts';
 import { convReference } from '../../kernels/conv2d/reference.ts';
 import type { DeviceProfile } from '../../kernels/lib/device.ts';
-import { CONV_CASES } from '../cases/conv.ts';
+import { CONV_CASES, convProblemOf } from '../cases/conv.ts';
 import type { ConvCase } from '../cases/conv.ts';
 import { product } from '../support/arrays.ts';
 import { expectClose, uniform } from '../support/close.ts';
@@ -24,19 +24,6 @@ const operandsOf = (c: ConvCase): (Operand & { data: Float32Array })[] => [
   ...(c.bias ? [{ shape: [c.weight[0]], data: uniform(c.weight[0], 3) }] : []),
 ];
 
-const problemOf = ({ x, weight, stride = 1, padding = 0, groups = 1 }: ConvCase): ConvProblem => ({
-  batch: x[0],
-  channels: x[1],
-  height: x[2],
-  width: x[3],
-  filters: weight[0],
-  kernelHeight: weight[2],
-  kernelWidth: weight[3],
-  stride,
-  padding,
-  groups,
-});
-
 /**
  * Runs a case forward and backward, and compares everything with float64; under autocast if the dtype of its image is given.
  * Operands and the upstream gradient are exact in f16 then and sums run in f32: an f32 result is as good as in f32, an
@@ -52,7 +39,7 @@ async function check(engine: Engine, c: ConvCase, what = '', image?: 'f32' | 'f1
   });
   const [x, weight, bias] = operands.map(({ data }) => data);
   const used = image ? rounded : (data: Float32Array): Float32Array => data;
-  const problem = problemOf(c);
+  const problem = convProblemOf(c);
   const expected = convReference(problem, {
     x: used(x),
     weight: used(weight),
@@ -141,7 +128,7 @@ describe('weight gradients as products of matrices', () => {
   ];
 
   it.each(cases)('$name', async (c) => {
-    const problem = { ...problemOf(c), groups: c.x[1] / c.weight[1] };
+    const problem = { ...convProblemOf(c), groups: c.x[1] / c.weight[1] };
     const [filters, ...rest] = c.weight;
     const [height, width] = convOutput(problem);
     const shapeY = [c.x[0], filters, height, width];

@@ -108,6 +108,27 @@ describe.each(models.filter(({ family }) => family === 'regnety'))('$key against
     }
   });
 
+  /** Logits of a model that nobody asks for gradients, and the kernels that it takes. */
+  async function frozen(net: RegNetY): Promise<{ logits: ArrayLike<number>; kernels: string[] }> {
+    const data = uniform(model.images, batch * 3 * imageSize ** 2, 0, 2);
+    const images = engine().tensor(data, [batch, 3, imageSize, imageSize]);
+    const kernels: string[] = [];
+    const y = engine().observe(
+      ({ kernel }) => kernels.push(kernel),
+      () => engine().noGrad(() => net.forward(images)),
+    );
+    return { logits: await y.read(), kernels };
+  }
+
+  it('frozen, with norms folded into convolutions: the same logits', async () => {
+    // With gradients, hence with norms of their own.
+    const { net, logits } = await run(false);
+    const { logits: folded, kernels } = await frozen(net);
+    expect(kernels.filter((name) => name.startsWith('batch_norm'))).toEqual([]);
+    expectClose(folded, logits, 1e-6, 'logits');
+    expectClose(folded, stored('eval.logits'), 4 * stored('drift.eval.logits')[0] + 5e-7, 'logits of timm');
+  });
+
   /*
    * In f16 each convolution rounds x, weight and y, and backward dy, dx in the product and the gradient before it: errors of
    * 0.42 x 2^-11 in the root of their mean square (uniform within the spacing), of either sign, that add up like their root.
@@ -123,6 +144,15 @@ describe.each(models.filter(({ family }) => family === 'regnety'))('$key against
     // It did compute on f16: f32 strays by 1e-6.
     expect(error).toBeGreaterThan(1e-5);
     expectClose(loss, stored('loss.eval.none'), roundings(3), 'loss');
+  });
+
+  withF16('f16, frozen: the same logits, from convolutions that hand on f16', async () => {
+    const { net } = await run(false, 'f16');
+    const { logits: folded, kernels } = await frozen(net);
+    expectClose(folded, stored('eval.logits'), roundings(3), 'logits');
+    // Images are rounded once, and the sums between blocks for their convolutions: not what lies between these.
+    const blocks = model.options.depth ?? 0;
+    expect(kernels.filter((name) => name.startsWith('cast')).length).toBeLessThanOrEqual(2 + 2 * blocks);
   });
 
   // A ReLU that an error of f16 opens or shuts is a whole gradient more or less: where none is near its kink, all can be compared.
