@@ -57,7 +57,7 @@ async function ourParts(dataset: Dataset): Promise<Record<Part, () => void | Pro
     const batches = new DataLoader({ dataset, pipeline, workers: 1, ...sampling });
     let epoch = 0;
     return async () => {
-      for await (const batch of batches.epoch(epoch++)) void batch;
+      for await (const batch of batches.epoch(epoch++)) batch.release();
     };
   };
   return {

@@ -14,14 +14,16 @@ export class ImageBytes {
   /** What is erased, as the kernel reads it: [count, boxes, 16]. */
   readonly boxes: Uint32Array<ArrayBuffer>;
 
-  /** `boxesPerImage`: how many there may be. */
+  /** `boxesPerImage`: how many there may be. `room`: memory of another batch, used again for the pixels if it is as large. */
   constructor(
     readonly count: number,
     readonly imageSize: number,
     readonly boxesPerImage: number,
     readonly normalization: Normalization,
+    room?: ArrayBuffer,
   ) {
-    this.pixels = new Uint8Array(4 * Math.ceil((count * this.imageBytes) / 4));
+    const length = 4 * Math.ceil((count * this.imageBytes) / 4);
+    this.pixels = room?.byteLength === length ? new Uint8Array(room) : new Uint8Array(length);
     this.boxes = new Uint32Array(count * boxesPerImage * BOX_WORDS);
   }
 

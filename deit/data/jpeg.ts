@@ -205,9 +205,9 @@ function readQuantization(segment: Uint8Array, { quantization }: Headers): boole
     const end = at + 1 + 64 * bytes;
     if (number > 3 || end > segment.length) return false;
     const values = segment.subarray(at + 1, end);
-    quantization[number] = Uint16Array.from({ length: 64 }, (_, k) =>
-      bytes === 1 ? values[k] : (values[2 * k] << 8) | values[2 * k + 1],
-    );
+    const steps = new Uint16Array(64); // `Uint16Array.from` takes a hundred times as long
+    for (let k = 0; k < 64; k++) steps[k] = bytes === 1 ? values[k] : (values[2 * k] << 8) | values[2 * k + 1];
+    quantization[number] = steps;
     at = end;
   }
   return true;

@@ -16,6 +16,8 @@ export interface Batch {
   readonly labels: Int32Array;
   /** Numbers of the images in their data set, where somebody may ask for their names. */
   readonly indices?: Uint32Array;
+  /** Says that the images are no longer wanted, so that their memory may be used again. */
+  release?(): void;
 }
 
 /** The images of a batch as they are sent to the GPU. */

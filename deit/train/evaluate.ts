@@ -38,7 +38,10 @@ export class Evaluator {
     for await (const batch of source.epoch(0)) {
       const labels = Array.from(batch.labels, labelOf);
       const logits = this.pass.run(imagesOf(batch), (row) => imageName(source, batch, row));
-      const added = logits.then(({ cls, dist }) => tally.add(cls, dist, labels));
+      const added = logits.then(({ cls, dist }) => {
+        tally.add(cls, dist, labels);
+        batch.release?.();
+      });
       // An error is thrown where the promise is awaited, in order.
       added.catch(() => undefined);
       pending.push(added);

@@ -129,6 +129,7 @@ export async function* trainSteps(options: TrainStepsOptions): AsyncGenerator<Tr
       const settled = pending.length === 0 && atMost === 0;
       const yielded = performance.now();
       yield { progress, batches, settled };
+      for (const batch of batches) batch.release?.();
       if (settled) clock.leaveOut((performance.now() - yielded) / 1000);
     }
   }

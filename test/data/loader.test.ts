@@ -124,6 +124,25 @@ describe('batches', () => {
     expect(new Set(ofTheOne.map(([, view]) => view)).size).toBe(ofTheOne.length);
   });
 
+  it('are made in the memory of those that were released, and are the same', async () => {
+    const epochs = [await collect({ workers: 0 }, 0), await collect({ workers: 0 }, 1)];
+    const loader = new DataLoader(options({ workers: 1, prefetch: 1 }));
+    const rooms = new Set<ArrayBuffer>();
+    for (const [epoch, expected] of epochs.entries()) {
+      const seen: unknown[] = [];
+      for await (const batch of loader.epoch(epoch)) {
+        rooms.add(batch.bytes!.pixels.buffer);
+        seen.push(...summary([batch]));
+        batch.release();
+        expect(() => batch.images).toThrow(/after it was released/);
+      }
+      expect(seen).toEqual(summary(expected));
+    }
+    await loader.close();
+    // Eight batches; two in the making and one with the consumer.
+    expect(rooms.size).toBeLessThanOrEqual(3);
+  });
+
   it('count the time that the consumer waited', async () => {
     const loader = new DataLoader(options({ workers: 0 }));
     const start = performance.now();

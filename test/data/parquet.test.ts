@@ -48,12 +48,10 @@ function folderOf(name: string, files: Readonly<Record<string, keyof typeof TABL
 }
 
 /** Sorted: the images of a class follow each other in a data set, whatever their rows. */
-async function contents(dataset: Dataset): Promise<[string, number][]> {
+function contents(dataset: Dataset): [string, number][] {
   const all: [string, number][] = [];
   for (let i = 0; i < dataset.length; i++) {
-    const digest = createHash('sha256')
-      .update(await bytesOf(dataset, i))
-      .digest('hex');
+    const digest = createHash('sha256').update(bytesOf(dataset, i)).digest('hex');
     all.push([digest.slice(0, 16), dataset.label(i)]);
   }
   return all.sort();
@@ -74,18 +72,18 @@ describe('Parquet files', () => {
     folderOf('hub/data', files);
     const { train, val, split, kind } = await openData(join(root, 'hub'));
     expect([kind, split, train.classes]).toEqual(['parquet', 'given', ['ant', 'bee']]);
-    expect(await contents(train)).toEqual([...TRAIN].sort());
-    expect(await contents(val)).toEqual([...VAL].sort());
+    expect(contents(train)).toEqual([...TRAIN].sort());
+    expect(contents(val)).toEqual([...VAL].sort());
     expect((await train.image(0)).width).toBe(10);
   });
 
   it('may be compressed otherwise, have labels of text, and stand alone', async () => {
     const folder = folderOf('others', { 'zstd.parquet': 'zstd', 'strings.parquet': 'strings' });
     const zstd = await readSource(join(folder, 'zstd.parquet'));
-    expect(await contents(zstd.parts.get('all')!.dataset)).toEqual([...TRAIN].sort());
+    expect(contents(zstd.parts.get('all')!.dataset)).toEqual([...TRAIN].sort());
     const strings = await readSource(join(folder, 'strings.parquet'));
     expect(strings.classes).toEqual(['ant', 'bee']);
-    expect(await contents(strings.parts.get('all')!.dataset)).toEqual([...TRAIN].sort());
+    expect(contents(strings.parts.get('all')!.dataset)).toEqual([...TRAIN].sort());
   });
 
   it('are shown like a folder of the same images, by seed, epoch and image, with and without threads', async () => {
@@ -94,7 +92,7 @@ describe('Parquet files', () => {
     for (let i = 0; i < parquet.length; i++) {
       const target = join(folder, parquet.classes[parquet.label(i)]);
       mkdirSync(target, { recursive: true });
-      writeFileSync(join(target, `${i}.png`), await bytesOf(parquet, i));
+      writeFileSync(join(target, `${i}.png`), bytesOf(parquet, i));
     }
     const plain = (await readSource(folder)).parts.get('all')!.dataset;
     const batches = (dataset: Dataset, workers: number) =>
@@ -147,7 +145,7 @@ describe('Parquet files', () => {
     await readSource(folder);
     expect(layouts()).toBe(before + 1);
     folderOf('again', { 'train.parquet': 'validation' });
-    expect(await contents((await readSource(folder)).parts.get('train')!.dataset)).toEqual([...VAL].sort());
+    expect(contents((await readSource(folder)).parts.get('train')!.dataset)).toEqual([...VAL].sort());
     expect(layouts()).toBe(before + 2);
   });
 

@@ -60,7 +60,7 @@ export async function checkData(
     for (let i = 0; i < dataset.length; i++) {
       const path = dataset.path(i);
       try {
-        const bytes = await bytesOf(dataset, i);
+        const bytes = bytesOf(dataset, i);
         const sum = createHash('sha256').update(bytes).digest('base64');
         const training = inTraining.get(sum);
         if (training !== undefined) heldOutDuplicates.push({ heldOut: path, training });

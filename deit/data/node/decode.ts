@@ -5,8 +5,7 @@
  * ../jpeg.ts, other JPEG, PNG, WebP, TIFF and GIF by `sharp`, the rest as formats/ says; what would decode to other pixels is refused by name. AVIF is
  * such: libheif repeats chroma samples where Pillow's libavif interpolates. Node only.
  */
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { realpath } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, openSync, readSync, realpathSync } from 'node:fs';
 import { isAbsolute, relative } from 'node:path';
 import sharp from 'sharp';
 import type { Sharp } from 'sharp';
@@ -34,13 +33,16 @@ sharp.cache(false);
  * outside the folder); each names the file.
  */
 export async function decodeImage(path: string, root?: string): Promise<DecodedImage> {
-  return decodeBytes(await readImageFile(path, root), path);
+  return decodeBytes(readImageFile(path, root), path);
 }
 
-/** The bytes of an image file, as for `decodeImage`. */
-export async function readImageFile(path: string, root?: string): Promise<Uint8Array> {
+/**
+ * The bytes of an image file, as for `decodeImage`. Without threads of libuv's in between, which take more time than reading:
+ * decoding keeps this thread busy anyway.
+ */
+export function readImageFile(path: string, root?: string): Uint8Array {
   try {
-    if (root !== undefined) await checkInside(path, root);
+    if (root !== undefined) checkInside(path, root);
     return readSmallFile(path);
   } catch (cause) {
     if (cause instanceof DeitError) throw cause;
@@ -53,7 +55,6 @@ export async function readImageFile(path: string, root?: string): Promise<Uint8A
   }
 }
 
-/** Without a thread of libuv's in between, which takes more time than reading: decoding keeps this thread busy anyway. */
 function readSmallFile(path: string): Uint8Array {
   const file = openSync(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)); // a pipe does not make it wait
   try {
@@ -74,8 +75,8 @@ function readSmallFile(path: string): Uint8Array {
   }
 }
 
-async function checkInside(path: string, root: string): Promise<void> {
-  const [file, folder] = await Promise.all([realpath(path), realpath(root)]);
+function checkInside(path: string, root: string): void {
+  const [file, folder] = [realpathSync.native(path), realpathSync.native(root)];
   const way = relative(folder, file);
   if (way !== '' && !way.startsWith('..') && !isAbsolute(way)) return;
   throw new DeitError('bad-data', 'An image lies outside the folder of its data set.', {

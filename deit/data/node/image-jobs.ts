@@ -74,6 +74,7 @@ export async function runImageJob(job: ImageJob): Promise<ImageJobResult> {
       if (image.note !== undefined) notes.push({ position, note: image.note });
       const draws = sampleStream(job.seed, job.epoch, sample);
       writeBoxes(boxes, position * perImage, apply(watch.decoding(image), draws, pixels, position * size));
+      watch.enter(null); // before others may run in this thread
     };
     try {
       if ('image' in sample) use(sample.image);
@@ -85,7 +86,7 @@ export async function runImageJob(job: ImageJob): Promise<ImageJobResult> {
         use(await decode(sample.path, job.root, sample.range));
       } else {
         watch.enter('read');
-        const bytes = sample.range ? readRange(sample.range, sample.path) : await readImageFile(sample.path, job.root);
+        const bytes = sample.range ? readRange(sample.range, sample.path) : readImageFile(sample.path, job.root);
         watch.enter('decode');
         await withImage(bytes, sample.path, use);
       }

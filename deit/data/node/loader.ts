@@ -51,10 +51,11 @@ export class Batch {
     /** Number of the batch in its epoch. */
     readonly number: number,
     readonly epoch: number,
-    private readonly raw: ImageBytes,
+    private raw: ImageBytes | null,
     readonly labels: Int32Array<ArrayBuffer>,
     /** Indices in the data set, so that a report can name images. */
     readonly indices: Uint32Array,
+    private readonly reuse: (room: ArrayBuffer) => void,
   ) {}
 
   get size(): number {
@@ -63,12 +64,26 @@ export class Batch {
 
   /** Normalized planes [size, 3, imageSize, imageSize]. From then on they are the batch: they may be changed. */
   get images(): Float32Array<ArrayBuffer> {
-    return (this.floats ??= this.raw.normalized());
+    return (this.floats ??= this.expectRaw().normalized());
   }
 
   /** The images for the GPU to normalize; null once `images` were asked for. */
   get bytes(): ImageBytes | null {
-    return this.floats ? null : this.raw;
+    return this.floats ? null : this.expectRaw();
+  }
+
+  /**
+   * The images are no longer wanted: a later batch takes their memory, which else is found by the garbage collector, at a cost
+   * of a tenth of loading. Labels and indices stay.
+   */
+  release(): void {
+    if (this.raw) this.reuse(this.raw.pixels.buffer);
+    this.raw = this.floats = null;
+  }
+
+  private expectRaw(): ImageBytes {
+    if (this.raw) return this.raw;
+    throw new DeitError('bad-argument', 'The images of a batch were asked for after it was released.');
   }
 }
 
@@ -88,6 +103,8 @@ export class DataLoader {
   private readonly balance: SamplerOptions['balance'];
   /** Of results that were taken into batches: as many as there are jobs at a time. */
   private readonly rooms: ArrayBuffer[] = [];
+  /** Of batches that were released, at most as many as are made ahead. */
+  private readonly released: ArrayBuffer[] = [];
 
   constructor(private readonly options: LoaderOptions) {
     const { batchSize, dataset, prefetch = 2 } = options;
@@ -130,7 +147,7 @@ export class DataLoader {
     const { dataset, seed } = this.options;
     const samples = epochSamples(this.samplerOptions, seed, epoch);
     const count = batchCount(samples.length, this.batchSize, this.options.dropLast);
-    const ahead = this.workers.count === 0 ? 1 : (this.options.prefetch ?? 2) + 1;
+    const { ahead } = this;
     const queue: Promise<Loaded>[] = [];
     const enqueue = (number: number): void => {
       const loaded = this.load(samples, epoch, number);
@@ -162,6 +179,11 @@ export class DataLoader {
   /** Ends the threads, unless they are shared. */
   async close(): Promise<void> {
     if (this.ownsWorkers) await this.workers.close();
+  }
+
+  /** Batches in the making at a time. */
+  private get ahead(): number {
+    return this.workers.count === 0 ? 1 : (this.options.prefetch ?? 2) + 1;
   }
 
   private get samplerOptions(): SamplerOptions {
@@ -225,13 +247,23 @@ export class DataLoader {
     const { dataset } = this.options;
     const labels = Int32Array.from(samples, ({ index }) => dataset.label(index));
     const indices = Uint32Array.from(samples, ({ index }) => index);
-    return { batch: new Batch(number, epoch, images, labels, indices) };
+    const reuse = (room: ArrayBuffer): void => {
+      if (this.released.length < this.ahead) this.released.push(room);
+    };
+    return { batch: new Batch(number, epoch, images, labels, indices, reuse) };
   }
 
   /** Reads some samples; positions in the result count among them, in order. */
   private async read(samples: readonly Sample[], epoch: number): Promise<Images> {
     const { dataset, pipeline, seed, cache } = this.options;
-    const images = imagesFor(samples.length, pipeline);
+    const boxes = mostBoxes(pipeline);
+    const images = new ImageBytes(
+      samples.length,
+      pipeline.imageSize,
+      boxes,
+      pipeline.normalization,
+      this.released.pop(),
+    );
     const starts = Array.from({ length: Math.ceil(samples.length / samplesPerJob) }, (_, i) => i * samplesPerJob);
     const results = await Promise.all(
       starts.map(async (start) => {
@@ -277,9 +309,6 @@ interface Read {
 }
 
 type Images = Pick<ImageJobResult, 'failures' | 'notes'> & Pick<Read, 'images'>;
-
-const imagesFor = (count: number, pipeline: Pipeline): ImageBytes =>
-  new ImageBytes(count, pipeline.imageSize, mostBoxes(pipeline), pipeline.normalization);
 
 /** By image: why it could not be read, and how others were read. */
 interface Problems {

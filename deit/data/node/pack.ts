@@ -75,7 +75,7 @@ async function writeShard(file: string, dataset: Dataset, from: number, to: numb
   const written = pipeline(archive, createWriteStream(file));
   const used = new Set<string>();
   for (let i = from; i < to; i++) {
-    const bytes = await bytesOf(dataset, i);
+    const bytes = bytesOf(dataset, i);
     const key = unusedKey(dataset, i, used);
     const ending = /\.([^.]+)$/.exec(dataset.path!(i))?.[1] ?? 'jpg';
     await addMember(archive, `${key}.${ending}`, Buffer.from(bytes));
@@ -96,10 +96,10 @@ function unusedKey(dataset: Dataset, index: number, used: Set<string>): string {
 }
 
 /** The bytes of an image's file, or of its part of a file. */
-export function bytesOf(dataset: Dataset, index: number): Promise<Uint8Array> {
+export function bytesOf(dataset: Dataset, index: number): Uint8Array {
   const path = dataset.path!(index);
   const range = dataset.range?.(index);
-  return range ? Promise.resolve(readRange(range, path)) : readImageFile(path, dataset.root);
+  return range ? readRange(range, path) : readImageFile(path, dataset.root);
 }
 
 /** Compares each image and label of shards with those that they were made from. */
@@ -111,7 +111,7 @@ async function prove(folder: string, parts: Awaited<ReturnType<typeof readSource
       const isSame =
         found?.length === dataset.length &&
         found.label(i) === dataset.label(i) &&
-        Buffer.compare(await bytesOf(found, i), await bytesOf(dataset, i)) === 0;
+        Buffer.compare(bytesOf(found, i), bytesOf(dataset, i)) === 0;
       if (isSame) continue;
       throw new DeitError('file-corrupt', 'An image in the shards is not the one that was packed.', {
         where: dataset.path!(i),
