@@ -233,6 +233,16 @@ describe('shards of others', () => {
     expect(await codeOf(readSource(cut))).toBe('file-corrupt');
     writeFileSync(join(root, 'text.tar'), 'x'.repeat(2000));
     expect(await codeOf(readSource(join(root, 'text.tar')))).toBe('file-corrupt');
+    const members: [string, Buffer][] = [['a/1.jpg', picture()], ['b/2.jpg', picture()]]; // prettier-ignore
+    const inside = await archive('inside.tar', members);
+    truncateSync(inside, 512 + picture().length - 1);
+    await expect(readSource(inside)).rejects.toThrow(/cut short[^]*a\/1\.jpg in/);
+    // One letter of the second member's name: only the sum of its header tells.
+    const damaged = await archive('damaged.tar', members);
+    const bytes = readFileSync(damaged);
+    bytes[bytes.indexOf('b/2.jpg')] = 'c'.charCodeAt(0);
+    writeFileSync(damaged, bytes);
+    await expect(readSource(damaged)).rejects.toThrow(/a header whose sum is wrong/);
     expect(await codeOf(readSource(join(shards, 'train-{000000..000009}.tar')))).toBe('file-unreadable');
     const changing = await archive('changing.tar', [
       ['a/1.jpg', picture()],
