@@ -7,12 +7,14 @@ import { createVitest } from 'vitest/node';
 import type { TestCase, TestModule } from 'vitest/node';
 
 export interface Question {
-  /** File that has been written since the last question. */
-  readonly changed: string;
+  /** Files that have been written since the last question. */
+  readonly changed: readonly string[];
   /** Test file to run until its first failure. */
   readonly test: string;
   /** Runs only the test of this full name. */
   readonly only?: string;
+  /** Runs none of these full names. */
+  readonly without?: readonly string[];
 }
 
 export interface Answer {
@@ -29,11 +31,15 @@ await vitest.globTestSpecifications();
 
 const failedIn = (module: TestModule): TestCase | undefined => [...module.children.allTests('failed')][0];
 
-async function answer({ changed, test, only }: Question): Promise<Answer> {
+const literally = (name: string): string => name.replaceAll(/[$()*+.?[\\\]^{|}]/g, String.raw`\$&`);
+
+async function answer({ changed, test, only, without = [] }: Question): Promise<Answer> {
   const began = performance.now();
-  vitest.invalidateFile(resolve(changed));
-  if (only === undefined) vitest.resetGlobalTestNamePattern();
-  else vitest.setGlobalTestNamePattern(new RegExp(`^${only.replaceAll(/[$()*+.?[\\\]^{|}]/g, String.raw`\$&`)}$`));
+  for (const file of changed) vitest.invalidateFile(resolve(file));
+  if (only !== undefined) vitest.setGlobalTestNamePattern(new RegExp(`^${literally(only)}$`));
+  else if (without.length > 0)
+    vitest.setGlobalTestNamePattern(new RegExp(`^(?!(?:${without.map(literally).join('|')})$)`));
+  else vitest.resetGlobalTestNamePattern();
   const result = await vitest.runTestSpecifications(vitest.getModuleSpecifications(resolve(test)));
   // Vitest tells of all files that it has run, from their last runs.
   const testModules = result.testModules.filter(({ moduleId }) => moduleId === resolve(test));

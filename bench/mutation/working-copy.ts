@@ -1,6 +1,6 @@
 import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Outcome } from './results.ts';
@@ -11,6 +11,8 @@ const DOES_NOT_COMPILE = /A kernel did not compile|SyntaxError|Transform failed|
 
 /** Tests that train or start programs take longer than the others, until it is known how long. */
 const STARTS_PROGRAMS = /^test\/(cli|report|serve|study|training)\//;
+
+type Unchanged = Omit<Question, 'changed'>;
 
 export interface Trial {
   readonly outcome: Outcome;
@@ -25,6 +27,10 @@ export class WorkingCopy implements Disposable {
   private tester: ChildProcess | undefined;
   /** Tests that pass on the unchanged sources. */
   private readonly sound = new Set<string>();
+  /** By file, those that do not. */
+  private readonly unsound = new Map<string, readonly string[]>();
+  /** Files written since the last question. */
+  private readonly written = new Set<string>();
 
   constructor(
     private readonly root: string,
@@ -55,24 +61,37 @@ export class WorkingCopy implements Disposable {
     });
     const duration = (test: string): number => this.durations.get(test) ?? (STARTS_PROGRAMS.test(test) ? 30 : 5);
     const byDuration = tests.toSorted((a, b) => duration(a) - duration(b));
-    for (const test of byDuration) {
-      writeFileSync(join(this.folder, file), text);
-      const answer = await this.ask({ changed: file, test, ...(only !== undefined && { only }) }, seconds);
-      cpSync(join(this.root, file), join(this.folder, file));
+    const waiting = [...byDuration];
+    for (let test = waiting.shift(); test !== undefined; test = waiting.shift()) {
+      const without = this.unsound.get(test) ?? [];
+      this.write(file, text);
+      const answer = await this.ask({ test, without, ...(only !== undefined && { only }) }, seconds);
+      this.write(file, readFileSync(join(this.root, file)));
       if (answer === 'late') return trial('timeout', test);
       if (answer.passed) {
         this.durations.set(test, answer.seconds);
         continue;
       }
       if (DOES_NOT_COMPILE.test(answer.errors)) return trial('invalid');
-      const name = answer.failed === undefined ? test : `${test}: ${answer.failed}`;
-      if (await this.isSound(name, { changed: file, test, only: answer.failed }, seconds))
+      const { failed } = answer;
+      const name = failed === undefined ? test : `${test}: ${failed}`;
+      if (await this.isSound(name, { test, ...(failed !== undefined && { only: failed }) }, seconds))
         return trial('noticed', name);
+      if (failed === undefined) continue;
+      // The rest of the file has not been run.
+      this.unsound.set(test, [...without, failed]);
+      waiting.unshift(test);
     }
     return trial('survived');
   }
 
-  private async isSound(name: string, question: Question, seconds: number): Promise<boolean> {
+  /** The tests are told of it with the next question: also that a change that none noticed is there no more. */
+  private write(file: string, content: string | Uint8Array): void {
+    writeFileSync(join(this.folder, file), content);
+    this.written.add(file);
+  }
+
+  private async isSound(name: string, question: Unchanged, seconds: number): Promise<boolean> {
     if (this.sound.has(name)) return true;
     const answer = await this.ask(question, seconds);
     if (answer === 'late' || !answer.passed) {
@@ -84,7 +103,7 @@ export class WorkingCopy implements Disposable {
   }
 
   /** Has a test run; `late` where it does not end in time, or takes its process with it. */
-  private async ask(question: Question, seconds: number): Promise<Answer | 'late'> {
+  private async ask(question: Unchanged, seconds: number): Promise<Answer | 'late'> {
     const tester = (this.tester ??= await this.start());
     return new Promise((resolve) => {
       const end = (answer: Answer | 'late'): void => {
@@ -95,7 +114,11 @@ export class WorkingCopy implements Disposable {
       };
       const ended = (): void => end('late');
       const timer = setTimeout(ended, 1000 * seconds);
-      tester.on('message', end).on('exit', ended).send(question);
+      tester
+        .on('message', end)
+        .on('exit', ended)
+        .send({ ...question, changed: [...this.written] });
+      this.written.clear();
     });
   }
 
