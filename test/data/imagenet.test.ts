@@ -134,6 +134,17 @@ describe('the published archives', () => {
     expect(await refusal(prepareImagenet(source, output))).toMatch(/n02119789_0.JPEG of 10 bytes[^]*Remove the folder/);
   });
 
+  it('are read beside a devkit that was unpacked already', async () => {
+    const source = await download('unpacked');
+    rmSync(join(source, 'ILSVRC2012_devkit_t12.tar.gz'));
+    const data = join(source, 'ILSVRC2012_devkit_t12/data');
+    mkdirSync(data, { recursive: true });
+    writeFileSync(join(data, 'meta.mat'), Buffer.from(META, 'base64'));
+    writeFileSync(join(data, 'ILSVRC2012_validation_ground_truth.txt'), '3\n1\n2\n3\n');
+    expect(await prepareImagenet(source, join(root, 'unpacked-out'))).toMatchObject({ classes: 3 });
+    expect(readdirSync(join(root, 'unpacked-out/val/n01440764')).sort()).toEqual([1, 4].map((n) => `ILSVRC2012_val_0000000${n}.JPEG`)); // prettier-ignore
+  });
+
   it('that are missing, cut short or of something else are named', async () => {
     const source = await download('broken');
     const [train, val] = ['train', 'val'].map((part) => join(source, `ILSVRC2012_img_${part}.tar`));

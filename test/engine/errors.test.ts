@@ -161,3 +161,10 @@ it('the name that was meant is the nearest, wherever it stands', () => {
   expect(nearest('softmax', 'soft', 'softmaxx')).toBe('softmaxx');
   expect(nearest('softmax', 'matmul')).toBeUndefined();
 });
+
+it('a program reads the details of an error one by one', () => {
+  const details = { where: 'x', expected: 'one', found: 'two', fix: 'take one' };
+  const error = new DeitError('bad-argument', 'Not that.', details);
+  expect(error).toMatchObject({ name: 'DeitError', code: 'bad-argument', details });
+  expect(error.message).toBe('[bad-argument] Not that.\n  at: x\n  expected: one\n  found: two\n  fix: take one');
+});

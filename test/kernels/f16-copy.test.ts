@@ -3,6 +3,7 @@ import { LEFT_OUT, f16Copy } from '../../kernels/f16-copy/index.ts';
 import { f16CopyReference } from '../../kernels/f16-copy/reference.ts';
 import { uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
+import { useEngineAs } from '../support/device-profiles.ts';
 import { f16Tests, numbers } from '../support/f16.ts';
 
 const engine = useEngine();
@@ -22,6 +23,17 @@ for (const variant of f16Copy.variants) {
     expect((await numbers(y))[128]).toBe(Infinity);
   });
 }
+
+const small = useEngineAs({ maxBindingSize: 65536 });
+f16Tests(small)('blocks go where they are wanted, of more elements than one binding holds', async () => {
+  const gpu = small();
+  const blocks = 2 * 256;
+  const x = uniform(64 * blocks, 2);
+  const where = Uint32Array.from({ length: blocks }, (_, i) => blocks - 1 - i);
+  const y = gpu.tensor(new Uint16Array(x.length), [x.length], 'f16');
+  gpu.run('test', f16Copy, { n: x.length }, { x: gpu.tensor(x), places: gpu.tensor(where, [blocks], 'u32'), y });
+  expect(Array.from(await numbers(y))).toEqual(f16CopyReference(x, where, new Float32Array(x.length)));
+});
 
 it('takes whole blocks, on a device with f16', () => {
   const device = { ...engine().profile, f16: true };

@@ -59,6 +59,12 @@ describe.each(['the default', 'plain'])('patchEmbed, variant %s', (variant) => {
 });
 
 describe('patchEmbed', () => {
+  it('refuses sizes that are no whole positive numbers', () => {
+    const problem = { batch: 1, gridHeight: 2, gridWidth: 2, channels: 3, patch: 4, width: 8 };
+    for (const changed of [{ batch: 0 }, { width: 8.5 }])
+      expect(() => patchEmbedForward({ ...problem, ...changed }, engine().profile)).toThrow(/positive sizes/);
+  });
+
   it('says which image does not divide into patches', () => {
     const [w, bias] = [engine().zeros([4, 3, 2, 2]), engine().zeros([4])];
     expect(() => patchEmbed(engine().zeros([1, 3, 5, 4]), w, bias)).toThrow(/shape-mismatch[\s\S]*multiples of P/);

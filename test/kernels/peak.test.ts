@@ -44,3 +44,25 @@ it('what is measured is work by time, here by a clock that moves on by a tenth o
   expect(bytes).toBe((copied.size * 2 * 4) / 0.1);
   expect(copied.size).toBeGreaterThan(2 ** 14);
 });
+
+it('what is measured is long enough that starting it no longer shows', async () => {
+  const own = await createEngine({ memoryBudget: 2 ** 21 });
+  // A device that makes a round in 10 microseconds by a clock that nothing else moves.
+  let now = 0;
+  const rounds: number[] = [];
+  vi.spyOn(own, 'run').mockImplementation((_, kernel, problem) => {
+    if (kernel !== arithmeticPeak) return (now += 1);
+    rounds.push((problem as { rounds: number }).rounds);
+    now += 0.01 * rounds.at(-1)!;
+  });
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => now);
+  const { flops } = await measurePeak(own);
+  clock.mockRestore();
+  own.close();
+  expect(rounds.slice(0, 2)).toEqual([1, 64]);
+  // Three times 40 ms or more, by at most eight times as many rounds as the try before.
+  expect(new Set(rounds.slice(-3)).size).toBe(1);
+  expect(0.01 * rounds.at(-1)!).toBeGreaterThanOrEqual(40);
+  for (let i = 2; i < rounds.length - 3; i++) expect(rounds[i] / rounds[i - 1]).toBeLessThanOrEqual(8);
+  expect(flops).toBeCloseTo((2 * 8 * 4 * 64 * 256 * 1000) / 0.01, -6);
+});

@@ -4,6 +4,7 @@ import { createEngine } from '../../engine/node.ts';
 import type { Tensor } from '../../engine/node.ts';
 import { pad, stridedLoad, stridedStore } from '../../kernels/shape/index.ts';
 import type { StridedProblem } from '../../kernels/shape/index.ts';
+import { transposeInner } from '../../kernels/shape/transpose.ts';
 import { stridedLoadReference, padReference, stridedStoreReference } from '../../kernels/shape/reference.ts';
 import { CAT_CASES, PAD_CASES, PERMUTE_CASES, SLICE_CASES } from '../cases/shape.ts';
 import { indices, product, ravel } from '../support/arrays.ts';
@@ -248,4 +249,17 @@ it('what does not fit is an error', () => {
   expect(() => ops.pad(x, [1, 1, 1, -1])).toThrow(/bad-argument/);
   expect(() => ops.indexSelect(x, 0, engine().zeros([2]))).toThrow(/dtype-mismatch/);
   expect(() => ops.flip(engine().empty([2], 'f16'), 0)).toThrow(/dtype-mismatch/);
+});
+
+it('a transposition reads and writes every element once, and counts that', () => {
+  // x[b, m, n] by the axes of y[b, n, m].
+  const dims = [
+    { size: 3, stride: 96 },
+    { size: 12, stride: 1 },
+    { size: 8, stride: 12 },
+  ];
+  const [launch, ...others] = transposeInner({ dims, offset: 0 }, engine().profile)!;
+  expect(others).toEqual([]);
+  expect(launch.name).toBe('strided_load/transpose');
+  expect(launch.cost).toEqual({ flops: 0, bytes: 2 * 4 * (3 * 12 * 8) });
 });

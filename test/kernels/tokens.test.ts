@@ -114,6 +114,13 @@ describe.each(assembleKernel.variants)('assembleTokens, variant %s', (variant) =
     expect(of('bytes')).toBe(4 * batch * (n * width + 2 * tokens * width));
   });
 
+  it('refuses sizes of 0', () => {
+    for (const changed of [{ batch: 0 }, { patches: 0 }, { width: 0 }]) {
+      const problem = { batch: 2, patches: 3, width: 4, dist: true, ...changed };
+      expect(() => assembleKernel(problem, engine().profile)).toThrow(/positive sizes/);
+    }
+  });
+
   it('refuses embeddings of another size', () => {
     const zeros = (...shape: number[]) => engine().zeros(shape);
     const call = () => assembleTokens(zeros(2, 4, 8), zeros(1, 1, 8), zeros(1, 1, 8), zeros(1, 5, 8));

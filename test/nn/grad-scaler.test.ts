@@ -150,3 +150,23 @@ it('a loss scale is a positive number that a doubling leaves finite in f32', () 
     expect(() => new GradScaler(engine(), { initScale })).toThrow(/A loss scale is a positive number/);
   expect(() => new GradScaler(engine(), { initScale: 2 ** 126 })).not.toThrow();
 });
+
+it('the scale grows after 2000 good steps in a row, as torch.amp.GradScaler', async () => {
+  const gpu = engine();
+  const p = gpu.tensor([1, 2]).requiresGrad_().keep();
+  const scaler = new GradScaler(gpu);
+  const optimizer = new AdamW([{ parameters: [['p', p]], weightDecay: 0 }], { scaler });
+  const at = { scale: 512, growth_tracker: 1998, skipped: 0 };
+  scaler.loadStateDict(new Map(Object.entries(at).map(([name, value]) => [name, { shape: [], data: [value] }])));
+  const scales: number[] = [];
+  for (let i = 0; i < 2; i++) {
+    optimizer.prepareStep(0.1);
+    optimizer.zeroGrad();
+    scaler.scale(sum(p)).backward();
+    optimizer.step();
+    scales.push(await scaler.factor.item());
+  }
+  expect(scales).toEqual([512, 1024]);
+  optimizer.free();
+  scaler.free();
+});

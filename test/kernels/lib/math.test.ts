@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { expWgsl, expm1Wgsl, isNanWgsl, logWgsl, powWgsl, tanhWgsl } from '../../../kernels/lib/math.ts';
+import { expWgsl, expm1Wgsl, isNanWgsl, log1pWgsl, logWgsl, powWgsl, tanhWgsl } from '../../../kernels/lib/math.ts';
 import { geluWgsl } from '../../../kernels/gelu/index.ts';
 import { elementwise } from '../../../kernels/lib/elementwise.ts';
 import { input, output } from '../../../kernels/lib/kernel.ts';
@@ -77,6 +77,11 @@ describe('elementary functions in WGSL', () => {
   test('exp - 1: within 3 ulp up to 0.5, near 0 too', async () => {
     const x = Float32Array.from([...ladder(1e-30, 0.5, 40_001), ...ladder(0.5, 80, 10_001, false).map((d) => -d)]);
     expect(worst(x, await evaluate(expWgsl + expm1Wgsl, 'expm1_', x), Math.expm1)).toBeLessThan(3 * ULP);
+  });
+
+  test('log(1 + e): within 3 ulp for e from 0 to 1', async () => {
+    const x = Float32Array.from([...ladder(1e-30, 0.1, 20_001, false), ...ladder(0.1, 1, 20_001, false)]);
+    expect(worst(x, await evaluate(log1pWgsl, 'log1p', x), Math.log1p)).toBeLessThan(3 * ULP);
   });
 
   test.each([0.5, -1.5, 3, 10.1])('x to the power of %f: within 4 ulp', async (exponent) => {
