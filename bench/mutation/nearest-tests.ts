@@ -5,6 +5,8 @@ import { basename, dirname, join, normalize } from 'node:path';
 const MOST = 4;
 /** Every operator against PyTorch, by declarations. */
 const OPERATORS = 'test/ops/golden-ops.test.ts';
+/** Modules and optimizers inside models, against timm and PyTorch. */
+const MODELS = ['test/models/deit.test.ts', 'test/models/regnety.test.ts', 'test/training/golden-training.test.ts'];
 /** They open browsers, install packages or start ranks: minutes for one mutation. */
 const COSTLY = /^test\/(browser|package|ranks)\/|faults|hostile-report/;
 
@@ -74,7 +76,8 @@ export function nearestTests(root: string, tests: readonly string[]): (source: s
     // All of its name; else the nearest.
     const named = reaching.filter(({ distance }) => distance < -900);
     const nearest = (named.length > 0 ? named : reaching).slice(0, MOST).map(({ test }) => test);
-    return source.startsWith('engine/ops/') ? [...new Set([...nearest, OPERATORS])] : nearest;
+    const compared = source.startsWith('engine/ops/') ? [OPERATORS] : room === 'nn' ? MODELS : [];
+    return [...new Set([...nearest, ...compared])];
   };
   return (source) => {
     const own = found.get(source) ?? testsFor(source);
