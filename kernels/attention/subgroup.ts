@@ -72,7 +72,6 @@ export function subgroupVariants(part: AttentionPart): Variant<AttentionProblem>
 class Unrolled {
   readonly parts: number;
   readonly vector: boolean;
-  readonly element: string;
   private readonly components: readonly number[];
   /** Loads of one token's part of a head by the lanes together. */
   private readonly loads: number;
@@ -85,7 +84,6 @@ class Unrolled {
     const vector = headVectors(problem);
     this.parts = vector.parts;
     this.vector = vector.lanes === 4;
-    this.element = vector.element;
     this.loads = ceilDiv(this.parts, lanes);
     this.components = range(vector.lanes);
   }

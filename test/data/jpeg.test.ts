@@ -88,6 +88,15 @@ describe('what is left to the full decoder', () => {
     expect((await decodeBytes(others[1], 'turned')).width).toBe(30);
   });
 
+  it('scans whose header is longer than their components', async () => {
+    const bytes = await picture(40, 30).jpeg().toBuffer();
+    const scan = bytes.indexOf(Buffer.of(0xff, 0xda));
+    // FF DA, the length, the number of components, two bytes for each, three more.
+    expect([...bytes.subarray(scan + 2, scan + 5)]).toEqual([0, 12, 3]);
+    bytes[scan + 3]++;
+    expect(readJpeg(Buffer.concat([bytes.subarray(0, scan + 11), Buffer.of(0), bytes.subarray(scan + 11)]))).toBeNull();
+  });
+
   it('damaged files are decoded as by libjpeg-turbo, or refused, and never harm the next', async () => {
     const good = await picture(60, 50).jpeg({ quality: 80 }).toBuffer();
     const expected = await bySharp(good);

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { add, createEngine, defineOp, elementwise, input, mul, output } from '../../engine/node.ts';
 import type { Engine, Kernel, Tensor } from '../../engine/node.ts';
 import { accumulate, sumOfGradients } from '../../engine/tape.ts';
@@ -136,6 +136,15 @@ describe('scopes', () => {
     await own.idle();
     // Two tensors of 1 MiB are alive at any time; 40 would be without reuse.
     expect(own.memory().peakBytes).toBeLessThanOrEqual(2 * 2 ** 20 + 4096);
+    own.close();
+  });
+
+  it('leaves a fifth of the free memory to others, where it is the processor that computes', async () => {
+    const free = vi.spyOn(process, 'availableMemory').mockReturnValue(1_000_001);
+    const own = await createEngine();
+    free.mockRestore();
+    expect(own.adapter.software).toBe(true);
+    expect(own.memoryBudget).toBe(800_000);
     own.close();
   });
 

@@ -196,4 +196,7 @@ describe('details of reductions', () => {
 it('a reduction reads every element and writes every result once, and counts that', () => {
   const [{ cost }] = reducePlain({ op: 'sum', outer: 3, reduce: 5, inner: 7 }, deviceProfiles.gpu);
   expect(cost.bytes).toBe(4 * (3 * 5 * 7 + 3 * 7));
+  const [rows] = reduce({ op: 'sum', outer: 3, reduce: 512, inner: 1 }, deviceProfiles.gpu);
+  expect(rows.name).toMatch(/^sum.reduce\/(subgroup|workgroup)$/);
+  expect(rows.cost.bytes).toBe(4 * (3 * 512 + 3));
 });
