@@ -16,7 +16,7 @@ export interface Loads {
   /** Steps of k that pass through workgroup memory together; the depth is no whole number of them. */
   readonly block: number;
   readonly ragged: boolean;
-  /** Of what is loaded. */
+  /** Of what is loaded. Halves stay as they lie (lib/matrix-tile.ts). */
   readonly type: 'vec4f' | 'vec4h';
 }
 
@@ -34,7 +34,7 @@ export const locateWeights = ({ alongK }: Loads, i: number): string => {
 export function loadWeights({ alongK, block, ragged, type }: Loads, i: number): string {
   const load = (j: number): string => `${type}(weight[from_${i}.x + ${j}u * params.weight_pitch])`;
   const inside = ragged ? `of_tap * ${block}u + step_${i} < params.depth` : null;
-  if (!alongK) {
+  if (!alongK || type === 'vec4h') {
     return `${lines(4, (j) => `next${i}_${j} = ${type}();`)} ${guarded(
       inside,
       lines(4, (j) => `next${i}_${j} = ${load(j)};`),

@@ -154,6 +154,7 @@ function implicitProduct(p: ConvProduct, scheme: Scheme, device: DeviceProfile):
 
 const codeOf = (p: ConvProduct, tile: number, loads: Loads): ProductCode => ({
   origin: originWgsl(tile),
+  alongK: { a: loads.alongK, b: false },
   declare: declarePatch,
   locate: (operand, i) => (operand === 'a' ? locateWeights(loads, i) : locatePixels(loads, i)),
   load: (operand, i) => (operand === 'a' ? loadWeights(loads, i) : loadPixels(p.names.source, loads, i)),

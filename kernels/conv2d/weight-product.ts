@@ -189,11 +189,11 @@ function partial(p: ConvProblem, geometry: Geometry, scheme: Scheme, part: Part,
 
 const codeOf = ({ vectorX, vectorY }: Geometry, { tile, block, type }: Scheme): ProductCode => {
   const scalar = type === 'vec4h' ? 'f16' : 'f32';
-  /** Vectors along k, turned. */
+  /** Vectors along k, turned in f32. */
   const turned = (i: number, loads: string): string => /* wgsl */ `
     ${lines(4, (j) => `var u${j} = ${type}();`)}
     ${loads}
-    ${lines(4, (e) => `next${i}_${e} = ${type}(u0[${e}], u1[${e}], u2[${e}], u3[${e}]);`)}`;
+    ${lines(4, (e) => `next${i}_${e} = ${type === 'vec4h' ? `u${e}` : `${type}(u0[${e}], u1[${e}], u2[${e}], u3[${e}])`};`)}`;
   const vectors = (i: number, array: string, pitch: string): string =>
     turned(
       i,
@@ -247,6 +247,7 @@ const codeOf = ({ vectorX, vectorY }: Geometry, { tile, block, type }: Scheme): 
     end_${i} = vec4u(min((params.out_width - 1) * params.conv_stride + tap_x_${i} + 1, vec4i(params.width)));
     from_${i} = channel * params.plane + vec4u(tap_y_${i} * params.width + tap_x_${i});`;
   return {
+    alongK: { a: true, b: vectorX },
     origin: /* wgsl */ `
   let number = linear_workgroup(workgroup, workgroups);
   if (number >= params.workgroups) { return; }

@@ -3,13 +3,14 @@ import type { DeviceProfile } from './device.ts';
 import { lines, range } from './unroll.ts';
 
 /*
- * A square tile of a product of two matrices in f16, a [rows, k] by b [k, columns] with sums in f32, on a GPU whose subgroups
+ * A tile of a product of two matrices in f16, a [rows, k] by b [k, columns] with sums in f32, on a GPU whose subgroups
  * multiply matrices (tensor cores). Each subgroup of the workgroup computes a block of fragments, whose sums stay in registers.
  * Blocks of BLOCK_K steps of k pass through workgroup memory; the loads of the next one are under way while this one is
  * multiplied.
  *
- * Both operands are loaded as patches of 4 x 4, as in product-tile.ts, and turned in registers, so that workgroup memory holds
- * [row or column][k]: a lane's part of a fragment lies together there. Rows in it are PADDING elements longer than they need
+ * Both operands are loaded as patches of 4 x 4, as in product-tile.ts, and turned on their way to workgroup memory where they do
+ * not lie along k, so that it holds [row or column][k]: a lane's part of a fragment lies together there. Until then they stay as
+ * they were loaded: an instruction that touched them before the products would wait for them. Rows in it are PADDING elements longer than they need
  * to be, so that those of a fragment begin in different banks.
  */
 
@@ -21,9 +22,11 @@ const STRIDE = BLOCK_K + PADDING;
 const DOWN = 2;
 
 export interface MatrixTile {
-  /** Side of a fragment, and of the tile. */
+  /** Side of a fragment. */
   readonly side: number;
-  readonly tile: number;
+  /** Rows and columns of the result. */
+  readonly rows: number;
+  readonly columns: number;
   /** Lanes of a subgroup. */
   readonly lanes: number;
   /** Subgroups across, and fragments of one across and down. */
@@ -34,33 +37,41 @@ export interface MatrixTile {
 
 /** Invocations of a workgroup. */
 export const matrixThreads = ({ lanes, across }: MatrixTile): number => lanes * across * DOWN;
-/** Patches of one operand that an invocation passes on from block to block. */
-const patchesEach = (tile: MatrixTile): number => (tile.tile * BLOCK_K) / 16 / matrixThreads(tile);
+/** Patches of an operand with `size` rows or columns that an invocation passes on from block to block. */
+const patchesEach = (tile: MatrixTile, size: number): number => (size * BLOCK_K) / 16 / matrixThreads(tile);
 
-/** A tile of 4 or 8 fragments a side on the device; null where it has no such matrices, or not enough memory. */
-export function matrixTile(size: 4 | 8, device: DeviceProfile): MatrixTile | null {
+/** A tile of 4 or 8 fragments down and across on the device; null where it has no such matrices, or not enough memory. */
+export function matrixTile(down: 4 | 8, across: 4 | 8, device: DeviceProfile): MatrixTile | null {
   const { lanes } = matrixSubgroup(device);
   const sides = squareMatrices(device).filter((side) => BLOCK_K % side === 0 && (4 * lanes) % side === 0);
   if (lanes === 0 || sides.length === 0) return null;
   const side = Math.max(...sides);
-  const across = size / 2;
-  const tile = { side, tile: size * side, lanes, across, fragmentsAcross: 2, fragmentsDown: size / 2 };
-  const bytes = 2 * 2 * tile.tile * STRIDE + 4 * across * DOWN * side ** 2;
-  const isWhole = Number.isInteger(patchesEach(tile)) && Number.isInteger(side ** 2 / (4 * lanes));
+  const tile: MatrixTile = {
+    side,
+    rows: down * side,
+    columns: across * side,
+    lanes,
+    across: across / 2,
+    fragmentsAcross: 2,
+    fragmentsDown: down / 2,
+  };
+  const bytes = 2 * (tile.rows + tile.columns) * STRIDE + 4 * tile.across * DOWN * side ** 2;
+  const patches = [tile.rows, tile.columns].map((size) => patchesEach(tile, size));
+  const isWhole = [...patches, side ** 2 / (4 * lanes)].every(Number.isInteger);
   const isHeld = bytes <= device.maxWorkgroupStorage && matrixThreads(tile) <= device.maxInvocationsPerWorkgroup;
   return isWhole && isHeld ? tile : null;
 }
 
 /** Numbers of the patches of an invocation, of a and of b. */
 export const matrixPieces = (tile: MatrixTile): { readonly a: number[]; readonly b: number[] } => {
-  const each = patchesEach(tile);
-  return { a: range(each), b: range(each).map((i) => each + i) };
+  const [ofA, ofB] = [tile.rows, tile.columns].map((size) => patchesEach(tile, size));
+  return { a: range(ofA), b: range(ofB).map((i) => ofA + i) };
 };
 
 /** WGSL of a module, and what its entry point has: `lane`, `subgroup_here` and `own` are its builtins. */
-export const matrixStageWgsl = ({ tile, across, side }: MatrixTile): string => /* wgsl */ `
-var<workgroup> stage_a: array<f16, ${tile * STRIDE}>;
-var<workgroup> stage_b: array<f16, ${tile * STRIDE}>;
+export const matrixStageWgsl = ({ rows, columns, across, side }: MatrixTile): string => /* wgsl */ `
+var<workgroup> stage_a: array<f16, ${rows * STRIDE}>;
+var<workgroup> stage_b: array<f16, ${columns * STRIDE}>;
 var<workgroup> results: array<f32, ${across * DOWN * side ** 2}>;`;
 export const matrixEnables = (device: DeviceProfile): string[] => [
   'f16',
@@ -82,7 +93,8 @@ const eachFragment = (tile: MatrixTile, text: (r: number, c: number) => string):
 
 /**
  * WGSL: the block of this subgroup, its sums, and of each of an invocation's patches the first row or column (`x_<i>`) and step
- * of k (`step_<i>`) within the tile and block, and `next<i>_0` to `next<i>_3`, one for each step, which are to be loaded.
+ * of k (`step_<i>`) within the tile and block, and `next<i>_0` to `next<i>_3`, which are to be loaded: vectors of four steps, one
+ * for each row or column, where the operand lies along k; else vectors of four rows or columns, one for each step.
  */
 export const matrixPlacesWgsl = (tile: MatrixTile): string => /* wgsl */ `
   let subgroup = min(subgroup_here, ${tile.across * DOWN - 1}u);
@@ -95,21 +107,41 @@ export const matrixPlacesWgsl = (tile: MatrixTile): string => /* wgsl */ `
   let patch_${i} = ${piece * matrixThreads(tile)}u + lane;
   let x_${i} = 4u * (patch_${i} / ${BLOCK_K / 4}u);
   let step_${i} = 4u * (patch_${i} % ${BLOCK_K / 4}u);
-  ${lines(4, (j) => `var next${i}_${j} = vec4h();`)}`,
+  ${lines(4, (j) => `var held${i}_${j} = vec2u();`)}`,
       ),
     )
     .join('\n')}
   ${eachFragment(tile, (r, c) => `var sum${r}_${c}: ${matrix(tile, 'result')};`)}`;
 
+/** Whether vectors of an operand are loaded along k. */
+export type AlongK = Readonly<Record<'a' | 'b', boolean>>;
+
+/** Vectors of all patches of an invocation. */
+const eachVector = (tile: MatrixTile, text: (vector: string) => string): string => {
+  const { a, b } = matrixPieces(tile);
+  return [...a, ...b].map((i) => lines(4, (j) => text(`${i}_${j}`))).join('\n');
+};
+
+/** WGSL: `fetch` into the words that are held until the next block. */
+const fetchWgsl = (tile: MatrixTile, fetch: string): string => /* wgsl */ `
+      ${eachVector(tile, (v) => `var next${v} = vec4h();`)}
+      ${fetch}
+      ${eachVector(tile, (v) => `held${v} = bitcast<vec2u>(next${v});`)}`;
+
 /** WGSL: the patches to workgroup memory. */
-const putWgsl = (tile: MatrixTile): string =>
-  Object.entries(matrixPieces(tile))
-    .flatMap(([operand, numbers]) =>
-      numbers.flatMap((i) =>
+const putWgsl = (tile: MatrixTile, alongK: AlongK): string => /* wgsl */ `
+    ${eachVector(tile, (v) => `let next${v} = bitcast<vec4h>(held${v});`)}
+    ${storesWgsl(tile, alongK)}`;
+
+const storesWgsl = (tile: MatrixTile, alongK: AlongK): string =>
+  (['a', 'b'] as const)
+    .flatMap((operand) =>
+      matrixPieces(tile)[operand].flatMap((i) =>
         range(4).flatMap((e) =>
-          range(4).map(
-            (j) => `stage_${operand}[(x_${i} + ${e}u) * ${STRIDE}u + step_${i} + ${j}u] = next${i}_${j}[${e}];`,
-          ),
+          range(4).map((j) => {
+            const value = alongK[operand] ? `next${i}_${e}[${j}]` : `next${i}_${j}[${e}]`;
+            return `stage_${operand}[(x_${i} + ${e}u) * ${STRIDE}u + step_${i} + ${j}u] = ${value};`;
+          }),
         ),
       ),
     )
@@ -128,16 +160,18 @@ function multiply(tile: MatrixTile): string {
 }
 
 /** WGSL: the sums over `blocks` blocks of k; `fetch` loads the next one's patches. */
-export const matrixSumsWgsl = (tile: MatrixTile, blocks: string, fetch: string): string => /* wgsl */ `
+export const matrixSumsWgsl = (tile: MatrixTile, alongK: AlongK, blocks: string, fetch: string): string => /* wgsl */ `
   let blocks = ${blocks};
-  ${fetch}
+  {
+    ${fetchWgsl(tile, fetch)}
+  }
   for (var block = 0u; block < 0xffffffffu; block++) {
     if (block >= blocks) { break; }
     workgroupBarrier();
-    ${putWgsl(tile)}
+    ${putWgsl(tile, alongK)}
     workgroupBarrier();
     if (block + 1u < blocks) {
-      ${fetch}
+      ${fetchWgsl(tile, fetch)}
     }
     for (var s = 0u; s < ${BLOCK_K / tile.side}u; s++) {
       // A product with a constant tells compilers how places are aligned, and they load 16 bytes at once.

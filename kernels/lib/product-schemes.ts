@@ -13,7 +13,7 @@ import {
   matrixThreads,
   matrixTile,
 } from './matrix-tile.ts';
-import type { MatrixTile } from './matrix-tile.ts';
+import type { AlongK, MatrixTile } from './matrix-tile.ts';
 import {
   BLOCK_K,
   LARGE_TILE,
@@ -39,6 +39,8 @@ import { range } from './unroll.ts';
 export interface ProductCode {
   /** Where the tile of a workgroup lies, and whatever patches share. */
   readonly origin: string;
+  /** Operands whose vectors are loaded along k: in f16 they are left as they lie (matrix-tile.ts), in f32 turned. */
+  readonly alongK: AlongK;
   /** Declares what a patch is found by, finds its first one, and loads the one it is at into `next<i>_0` to `next<i>_3`. */
   readonly declare: (i: number) => string;
   readonly locate: (operand: 'a' | 'b', i: number) => string;
@@ -83,7 +85,7 @@ const registers = (tile: number): SchemeChoice => ({
 const matrices = (name: string, size: 4 | 8): SchemeChoice => ({
   name,
   schemeOf: (device) => {
-    const tile = matrixTile(size, device);
+    const tile = matrixTile(size, size, device);
     return tile && inMatrices(tile, device);
   },
 });
@@ -127,8 +129,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 });
 
 const inMatrices = (tile: MatrixTile, device: DeviceProfile): Scheme => ({
-  name: `implicit_matrix_${tile.tile}x${tile.tile}`,
-  tile: tile.tile,
+  name: `implicit_matrix_${tile.rows}x${tile.columns}`,
+  tile: tile.rows,
   threads: matrixThreads(tile),
   block: MATRIX_BLOCK_K,
   type: 'vec4h',
@@ -144,7 +146,7 @@ ${matrixEntryWgsl(tile, device)} {
   ${code.origin}
   ${matrixPlacesWgsl(tile)}
   ${patches.map(([operand, i]) => `${code.declare(i)} { ${code.locate(operand, i)} }`).join('\n')}
-  ${matrixSumsWgsl(tile, code.blocks, code.fetch(loads))}
+  ${matrixSumsWgsl(tile, code.alongK, code.blocks, code.fetch(loads))}
   ${code.place(range(tile.fragmentsAcross).map((c) => matrixColumn(tile, c)))}
   ${matrixStoreWgsl(tile, (c) => code.store('row', new Map([[c, 'value']])))}
 }`;

@@ -71,3 +71,14 @@ export function epilogueWgsl(epilogue: Epilogue, { vector, sum, index, column }:
   if (!epilogue.gelu) return `y[${index}] = ${value};`;
   return `{ let value = ${value}; y[${index}] = value; activated[${index}] = value * ${gate}(value); }`;
 }
+
+/** WGSL: the statements that write `value`, four neighbours in a row of y from `column` and `index` on, as a vector or one by one. */
+export const storeFour = (epilogue: Epilogue, vector: boolean): string =>
+  vector
+    ? epilogueWgsl(epilogue, { vector, sum: 'value', index: '(index / 4)', column: '(column / 4)' })
+    : `for (var j = 0u; j < 4u; j++) { if (column + j < params.n) { ${epilogueWgsl(epilogue, {
+        vector,
+        sum: 'value[j]',
+        index: '(index + j)',
+        column: '(column + j)',
+      })} } }`;

@@ -20,7 +20,7 @@ import type { MatmulProblem } from './problem.ts';
 import { ProductPlan } from './product-plan.ts';
 import { withRowSums } from './row-sums.ts';
 import { splitK } from './split-k.ts';
-import { subgroupMatrix } from './subgroup-matrix.ts';
+import { subgroupMatrices } from './subgroup-matrix.ts';
 import { subgroupRows } from './subgroup-rows.ts';
 import { matmulTuning } from './tuning.ts';
 import { workgroup, workgroupLarge } from './workgroup.ts';
@@ -42,7 +42,7 @@ const whole = ({ name, fits, use = () => 'default', launches }: Variant<MatmulPr
     ),
 });
 
-const tiles = [subgroupMatrix, workgroupLarge, workgroup].map(whole);
+const tiles = [...subgroupMatrices, workgroupLarge, workgroup].map(whole);
 const rows = whole(subgroupRows());
 const otherRows = [8, 4, 6, 2].map((count) => whole(subgroupRows(count)));
 const slowest = whole(general);

@@ -18,7 +18,7 @@ import { BUSY_INVOCATIONS, invocations, SMALL_TILE } from '../lib/product-tile.t
 /** Shortest part that is worth a workgroup of its own. */
 const LEAST_DEPTH = 256;
 /** Steps of k that a part is a multiple of: whole blocks of the kernels. */
-const STEPS = 16;
+const STEPS = 32;
 
 /** Whether it can be done: one matrix in one launch, in f32, and nothing comes after the sum. */
 const canBeSplit = ({ problem: { batch = [], epilogue = {}, rowSums, f16 }, single }: ProductPlan): boolean =>

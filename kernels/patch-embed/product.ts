@@ -108,7 +108,7 @@ const originWgsl = (tile: number): string => /* wgsl */ `
   let origin_b = (number % params.tiles_n) * ${tile}u;
   let origin_a = (number / params.tiles_n) % params.tiles_m * ${tile}u;`;
 
-/** WGSL: loads of patch i: vectors along k, turned, or along rows or columns. `load` is vector j where `condition` of it holds. */
+/** WGSL: loads of patch i: vectors along k, turned in f32, or along rows or columns. `load` is vector j where `condition` of it holds. */
 function loadVectors(
   { type }: Scheme,
   i: number,
@@ -124,7 +124,7 @@ function loadVectors(
   return /* wgsl */ `
     ${lines(4, (j) => `var u${j} = ${type}();`)}
     ${lines(4, guarded)}
-    ${lines(4, (j) => `next${i}_${j} = ${alongK ? `${type}(u0[${j}], u1[${j}], u2[${j}], u3[${j}])` : `u${j}`};`)}`;
+    ${lines(4, (j) => `next${i}_${j} = ${alongK && type === 'vec4f' ? `${type}(u0[${j}], u1[${j}], u2[${j}], u3[${j}])` : `u${j}`};`)}`;
 }
 
 /** A product of tiles of `rows` and `columns`, in parts along k. */
@@ -175,6 +175,7 @@ function forward(problem: PatchEmbedProblem, scheme: Scheme, device: DeviceProfi
   const names = { names: ['column', 'line', 'channel'], addresses: ['pixel'] } as const;
   const inDepth = depth % block === 0 ? null : 'channel < params.channels';
   const code: Omit<ProductCode, 'declare'> = {
+    alongK: { a: true, b: true },
     origin: /* wgsl */ `
   ${originWgsl(tile)}
   // The vector of a patch that all pieces of this invocation are at.
@@ -237,6 +238,7 @@ function weightGradient(problem: PatchEmbedProblem, scheme: Scheme, device: Devi
   const names = { names: ['gx', 'gy', 'image'], addresses: ['start'] } as const;
   const inPatches = (j: number): string => `n[${j}] < params.patches`;
   const code: Omit<ProductCode, 'declare'> = {
+    alongK: { a: false, b: false },
     origin: /* wgsl */ `
   ${originWgsl(tile)}
   let part = number / params.tiles_n / params.tiles_m;
@@ -283,6 +285,7 @@ function imageGradient(problem: PatchEmbedProblem, scheme: Scheme, device: Devic
   const { patches, depth, width } = sizesOf(problem);
   const inWidth = width % block === 0 ? null : 'at < params.width';
   const code: Omit<ProductCode, 'declare'> = {
+    alongK: { a: true, b: false },
     origin: /* wgsl */ `
   ${originWgsl(tile)}
   // The vector of features that all pieces of this invocation are at.
