@@ -1,7 +1,7 @@
 /**
  * `npm run bench [filter]` measures kernels and models; `npm run bench -- --peers [libraries] [cases]` compares with other
  * libraries on the same adapter; `npm run bench -- --peers-tables FILE` shows and draws a comparison that was written;
- * `npm run bench -- --data FOLDER` measures the data pipeline.
+ * `npm run bench -- --data FOLDER` measures the data pipeline, `npm run bench -- --data-memory FOLDER` its memory.
  * `npm run bench -- --ranks [batch sizes]` measures several ranks against one process, in about ten minutes; `--ranks-model` prints what a
  * cluster would come to. `npm run bench -- --isa [KERNEL] [--cards NAMES]` shows what GPU compilers make of the kernels.
  */
@@ -15,6 +15,9 @@ if (first === '--peers') {
 } else if (first === '--data') {
   const { benchData } = await import('./data/main.ts');
   await benchData(rest);
+} else if (first === '--data-memory') {
+  const { benchDataMemory } = await import('./data/memory.ts');
+  await benchDataMemory(rest);
 } else if (first === '--ranks') {
   const { measureRanks } = await import('./ranks/measure.ts');
   await measureRanks(rest);
