@@ -8,7 +8,7 @@ import { specFor, teacherSpec } from '../../train/node/run-models.ts';
 import { mixingOf } from '../../train/setup.ts';
 import { planTraining, refuseUnfit } from '../../train/training-plan.ts';
 import { RUN } from './plan.ts';
-import type { DataFacts, PlannedRun, StudyPlan } from './plan.ts';
+import type { DataFacts, StudyPlan } from './plan.ts';
 
 /** Recipes that cost the same have the same of it. */
 export function costOf(recipe: Recipe): string {
@@ -31,12 +31,16 @@ export async function checkRuns(
 ): Promise<ReadonlyMap<string, number>> {
   const byCost = new Map<string, number>();
   const problems = new Set<string>();
+  // Most runs of a study have the same weights, which may be large.
+  const checked = new Set<string>();
   for (const run of runs) {
     try {
       const recipe = await withTeacher(run.recipe);
       const { classes } = factsOf(recipe);
       specFor(recipe['model.name'], { classes, name: recipe['data.path'] });
-      await checkWeights(engine, { ...run, recipe }, classes);
+      const weights = JSON.stringify(CHECKED.map((name) => recipe[name]));
+      if (!checked.has(weights)) await checkWeights(engine, recipe, classes);
+      checked.add(weights);
       const cost = costOf(run.recipe);
       if (!byCost.has(cost)) {
         const plan = await planTraining(engine, recipe, classes.length, { search: false });
@@ -54,8 +58,18 @@ export async function checkRuns(
   });
 }
 
+/** Settings by which it is decided whether weights fit. */
+const CHECKED = [
+  'model.name',
+  'model.weights',
+  'model.posEmbed',
+  'teacher.model',
+  'teacher.weights',
+  'data.path',
+] as const;
+
 /** Weights are loaded into models on an engine that runs nothing. */
-async function checkWeights(engine: Engine, { recipe }: PlannedRun, classes: readonly string[]): Promise<void> {
+async function checkWeights(engine: Engine, recipe: Recipe, classes: readonly string[]): Promise<void> {
   const [own, teacher] = [recipe['model.weights'], recipe['teacher.weights']];
   if (own !== null && !own.startsWith(RUN)) await openCheckpoint(own, { model: recipe['model.name'] });
   if (teacher === null || teacher.startsWith(RUN)) return;
