@@ -1,10 +1,16 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, dirname, join, normalize } from 'node:path';
 
-/** How many test files a mutation is tried on at most. */
+/** On how many test files a mutation is tried at most where none bears its file's name. */
 const MOST = 4;
+/** Folders of `test` where kernels are run by themselves, or one operator at a time. */
+const TESTS_OF_KERNELS: ReadonlySet<string> = new Set(['kernels', 'engine', 'ops']);
 /** Every operator against PyTorch, by declarations. */
 const OPERATORS = 'test/ops/golden-ops.test.ts';
+/** The engine as its users see it. */
+const ENGINE = ['engine', 'engine-errors', 'engine-sequences', 'memory-plan'].map(
+  (name) => `test/engine/${name}.test.ts`,
+);
 /** Modules and optimizers inside models, against timm and PyTorch. */
 const MODELS = ['test/models/deit.test.ts', 'test/models/regnety.test.ts', 'test/training/golden-training.test.ts'];
 /** They open browsers, install packages or start ranks: minutes for one mutation. */
@@ -22,6 +28,12 @@ function importsOf(root: string, file: string): string[] {
 function nameOf(source: string): string {
   const folder = basename(dirname(source));
   return source.startsWith('kernels/') && folder !== 'lib' ? folder : basename(source, '.ts');
+}
+
+/** What tests a whole of which the source is a part. */
+function broadTestsOf(source: string): readonly string[] {
+  if (source.startsWith('engine/ops/')) return [OPERATORS];
+  return source.startsWith('engine/') ? ENGINE : source.startsWith('nn/') ? MODELS : [];
 }
 
 const namesExportedBy = (text: string): string[] =>
@@ -57,11 +69,15 @@ export function nearestTests(root: string, tests: readonly string[]): (source: s
     const exported = namesExportedBy(readFileSync(join(root, source), 'utf8'));
     const far = (test: string): number => {
       const distance = distances.get(test)!.get(source) ?? Infinity;
-      if (new RegExp(`^${nameOf(source)}[-.]`).test(basename(test)))
-        return distance - (basename(test, '.test.ts') === nameOf(source) ? 1000 : 200);
-      const shared = basename(test, '.test.ts')
-        .split('-')
-        .filter((word) => parts.includes(word));
+      const [, testedRoom] = test.split('/');
+      // Kernels have tests of their own; those of whole programs and of data would only be slower.
+      if (room === 'kernels' && !TESTS_OF_KERNELS.has(testedRoom)) return Infinity;
+      const name = basename(test, '.test.ts');
+      if (name === nameOf(source)) return distance - 1000;
+      // `matmul-variants` is of `matmul`, as `matmul` is.
+      if (name.startsWith(`${nameOf(source)}-`)) return distance - (room === 'kernels' ? 1000 : 200);
+      const shared =
+        room === 'engine' && testedRoom === 'kernels' ? [] : name.split('-').filter((word) => parts.includes(word));
       return (
         distance -
         (exported.some((name) => words.get(test)!.has(name)) ? 100 : 0) -
@@ -75,9 +91,8 @@ export function nearestTests(root: string, tests: readonly string[]): (source: s
       .sort((a, b) => a.distance - b.distance);
     // All of its name; else the nearest.
     const named = reaching.filter(({ distance }) => distance < -900);
-    const nearest = (named.length > 0 ? named : reaching).slice(0, MOST).map(({ test }) => test);
-    const compared = source.startsWith('engine/ops/') ? [OPERATORS] : room === 'nn' ? MODELS : [];
-    return [...new Set([...nearest, ...compared])];
+    const nearest = (named.length > 0 ? named : reaching.slice(0, MOST)).map(({ test }) => test);
+    return [...new Set([...nearest, ...broadTestsOf(source)])];
   };
   return (source) => {
     const own = found.get(source) ?? testsFor(source);
