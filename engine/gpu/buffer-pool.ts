@@ -59,7 +59,6 @@ export class BufferPool {
     const candidate = this.free[index];
     if (candidate && (candidate.bytes * LEAST_FILL <= size || candidate.bytes <= SMALL)) {
       this.free.splice(index, 1);
-      candidate.lastUsed = this.batch;
       return candidate;
     }
     return this.create(size, purpose);
