@@ -98,7 +98,7 @@ export async function tune(
 export function describeTuning({ measured, known, left, seconds }: TuningReport): string {
   const better = measured.filter(({ chosen, usual }) => chosen.name !== usual.name);
   const total = (of: (one: Measured) => number): number => measured.reduce((sum, one) => sum + one.count * of(one), 0);
-  const gain = better.length > 0 ? total(({ usual }) => usual.ms) / total(({ chosen }) => chosen.ms) : 1;
+  const gain = total(({ usual }) => usual.ms) / total(({ chosen }) => chosen.ms);
   const notes = [
     `${measured.length} problems measured in ${seconds.toFixed(1)} s`,
     `${better.length} faster by another variant${better.length > 0 ? ` (${gain.toFixed(2)}x on all that were measured)` : ''}`,

@@ -319,6 +319,17 @@ describe('autograd', () => {
   });
 });
 
+describe('a slot of a flat tensor', () => {
+  it('is the elements from the first that is named, of any type', async () => {
+    for (const dtype of ['f32', 'i32'] as const) {
+      const flat = engine().tensor([0, 1, 2, 3, 4, 5, 6, 7], [8], dtype).keep();
+      const part = flat.slot(2, 5).slot(3, 2);
+      engine().copy(engine().tensor([50, 60], [2], dtype), part);
+      expect([...(await flat.read())]).toEqual([0, 1, 2, 3, 4, 50, 60, 7]);
+    }
+  });
+});
+
 describe('packing', () => {
   it('moves tensors into one buffer without changing them', async () => {
     const a = engine().tensor([1, 2, 3]).keep();
