@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
@@ -6,7 +6,7 @@ import sharp from 'sharp';
 import type { Sharp } from 'sharp';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Dataset } from '../../deit/data/dataset.ts';
-import { decodeBytes, decodeImage } from '../../deit/data/node/decode.ts';
+import { decodeBytes, decodeImage, readImageFile } from '../../deit/data/node/decode.ts';
 import { collectImages } from '../../deit/data/node/folder.ts';
 import { parseList } from '../../deit/data/node/list-file.ts';
 import { openData } from '../../deit/data/node/open.ts';
@@ -207,6 +207,22 @@ describe('list files', () => {
 });
 
 describe('decoding', () => {
+  it('closes every file, also one that it refuses', async () => {
+    /** The system gives out the lowest number that is free. */
+    const free = (): number => {
+      const file = openSync(base, 'r');
+      closeSync(file);
+      return file;
+    };
+    await put('1.png', 1);
+    const first = free();
+    for (let i = 0; i < 3; i++) {
+      readImageFile(join(root, '1.png'));
+      expect(() => readImageFile(root)).toThrow(/not a regular file/);
+    }
+    expect(free()).toBe(first);
+  });
+
   // A gradient with alpha: 8 x 6, pixel (x, y) = (30 x, 40 y, 200, 10 (x + y)).
   const rgba = Uint8Array.from({ length: 8 * 6 * 4 }, (_, i) => {
     const [x, y] = [Math.floor(i / 4) % 8, Math.floor(i / 32)];

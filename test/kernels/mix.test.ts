@@ -1,4 +1,4 @@
-import { describe, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { mixOnGpu } from '../../engine/node.ts';
 import { mixImages } from '../../deit/data/index.ts';
 import { mixReference } from '../../kernels/mix/reference.ts';
@@ -17,4 +17,12 @@ describe.each(MIX_CASES)('mixing %o', (mix, row) => {
     expectClose(await mixed.read(), mixReference({ batch, channels, height, width }, images, row), 1e-7);
     expectClose(mixImages(images, shape, mix), await mixed.read(), 1e-7, 'the host version');
   });
+});
+
+it('what is to be mixed is a batch of images, by six numbers', () => {
+  const [batch, row] = [engine().tensor(images, shape), engine().zeros([6])];
+  expect(() => mixOnGpu(engine().zeros([4, 3, 35]), row)).toThrow(
+    /shape-mismatch[\s\S]*\[batch, channels, height, width\]/,
+  );
+  expect(() => mixOnGpu(batch, engine().zeros([5]))).toThrow(/shape-mismatch[\s\S]*mix/);
 });

@@ -235,7 +235,7 @@ describe('optimizers as in PyTorch', () => {
   it('takes named parameters and groups alike, leaves out frozen ones, and decays by default as PyTorch', async () => {
     const layer = new Linear(engine(), 1, 1);
     layer.bias!.requiresGrad_(false);
-    for (const given of [layer.namedParameters(), [{ parameters: [layer.weight] }]]) {
+    for (const given of [layer.namedParameters(), layer.parameters(), [{ parameters: [layer.weight] }]]) {
       layer.weight.write([2]);
       const optimizer = new SGD(given, { lr: 0.5, weightDecay: 0.25 });
       engine().scope(() => {

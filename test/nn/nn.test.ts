@@ -359,6 +359,9 @@ describe('optimizers', () => {
   it('averages parameters and buffers, and lends the averages to an evaluation', async () => {
     const small = new Small(engine());
     const optimizer = new SGD([{ parameters: small.namedParameters(), weightDecay: 0 }]);
+    for (const decay of [-0.01, 1.01, NaN]) {
+      expect(() => new Ema(small, optimizer, decay)).toThrow(/bad-argument[\s\S]*between 0 and 1/);
+    }
     const ema = new Ema(small, optimizer, 0.75);
     const read = async () => [...(await small.mean.read()), ...(await small.norm.bias.read())];
     const states = [
