@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { bundled } from '../../bench/bundled.ts';
 import { crop } from '../../deit/data/crop.ts';
 import { MemoryDataset, SubsetDataset } from '../../deit/data/dataset.ts';
 import type { Dataset, RgbImage } from '../../deit/data/dataset.ts';
@@ -229,23 +230,8 @@ describe('threads', () => {
   });
 
   it('do not keep Node alive when nobody closes them', async () => {
-    const script = `
-      import { openData } from './deit/data/node/open.ts';
-      import { DataLoader } from './deit/data/node/loader.ts';
-      import { trainingPipeline } from './deit/data/pipeline.ts';
-      const { train: dataset } = await openData(${JSON.stringify(root)});
-      const pipeline = trainingPipeline({ imageSize: 24 });
-      const common = { dataset, pipeline, batchSize: 4, seed: 1, shuffle: true, dropLast: true };
-      const loader = new DataLoader({ ...common, workers: 2 });
-      let count = 0;
-      for await (const batch of loader.epoch(0)) count += batch.size;
-      console.log(count);
-    `;
-    const { stdout } = await promisify(execFile)(
-      process.execPath,
-      ['--import', 'tsx', '--input-type=module', '-e', script],
-      { cwd: join(import.meta.dirname, '../..'), timeout: 60_000 },
-    );
+    const program = await bundled('test/support/one-epoch.ts');
+    const { stdout } = await promisify(execFile)(process.execPath, [program, root], { timeout: 60_000 });
     expect(stdout.trim()).toBe('24');
   });
 });
