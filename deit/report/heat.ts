@@ -25,6 +25,9 @@ export function heatColor(value: number): [number, number, number] {
   return [mix(0), mix(1), mix(2)];
 }
 
+/** Of all values that a picture can have. */
+const LEVELS = Array.from({ length: 256 }, (_, level) => heatColor(level / 255));
+
 /**
  * A square map (side x side, row by row) over a photo of any size, scaled so that its smallest value has the darkest
  * colour and its largest the lightest. Where the map is low, more of the photo shows.
@@ -32,23 +35,22 @@ export function heatColor(value: number): [number, number, number] {
 export function overlay(photo: RgbImage, map: ArrayLike<number>, side: number): RgbImage {
   const heat = resizeMap(map, side, photo.width, photo.height);
   const data = new Uint8Array(photo.data.length);
-  for (let i = 0; i < heat.length; i++) {
-    const color = heatColor(heat[i]);
-    const share = 0.35 + 0.4 * heat[i];
-    for (let c = 0; c < 3; c++) data[3 * i + c] = Math.round(photo.data[3 * i + c] * (1 - share) + color[c] * share);
+  for (let i = 0; i < data.length; i++) {
+    const level = heat[i];
+    const share = 0.35 + (0.4 * level) / 255;
+    data[i] = Math.round(photo.data[i] * (1 - share) + LEVELS[level][i % 3] * share);
   }
   return { width: photo.width, height: photo.height, data };
 }
 
-/** The map, from 0 to 1, at the size of a photo. */
-function resizeMap(map: ArrayLike<number>, side: number, width: number, height: number): Float32Array {
+/** The map, from 0 to 255, at the size of a photo, three times a pixel. */
+function resizeMap(map: ArrayLike<number>, side: number, width: number, height: number): Uint8Array {
   const values = Array.from(map);
   const least = values.reduce((a, b) => Math.min(a, b));
   const range = values.reduce((a, b) => Math.max(a, b)) - least || 1;
   const grey = new Uint8Array(3 * side * side);
   for (let i = 0; i < side * side; i++) grey.fill(Math.round((255 * (values[i] - least)) / range), 3 * i, 3 * i + 3);
-  const large = resize({ width: side, height: side, data: grey }, width, height, 'bicubic');
-  return Float32Array.from({ length: width * height }, (_, i) => large.data[3 * i] / 255);
+  return resize({ width: side, height: side, data: grey }, width, height, 'bicubic').data;
 }
 
 /** Pictures of one size side by side in rows, `gap` white pixels between them. */

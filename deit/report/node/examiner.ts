@@ -1,6 +1,6 @@
 /** What only the models and the adapter can tell a report, gathered at the end of a training. Node only. */
 import { measurePeak } from '../../../engine/node.ts';
-import type { Engine } from '../../../engine/node.ts';
+import type { Engine, Peak } from '../../../engine/node.ts';
 import type { StepProfile } from '../../train/node/train-model.ts';
 import type { TrainedRun } from '../../train/node/training-run.ts';
 import type { Analysis, TrainingFigures } from '../analysis.ts';
@@ -20,7 +20,7 @@ export async function examineRun(
   const source = sources.evaluation(batchSize);
   const options = { engine, student, teacher, source, classes, imageSize, encode: toDataUrl };
   const { model, answers } = await analyzeModel(options);
-  const peak = profile ? await measurePeak(engine) : null;
+  const peak = profile ? await peakOf(engine) : null;
   const analysis = {
     data: { name, training: train.length, heldOut: validation.length },
     model,
@@ -28,6 +28,16 @@ export async function examineRun(
     peak,
   };
   return { analysis, answers };
+}
+
+const peaks = new Map<string, Peak>();
+
+/** Measured once in a process, however many runs it trains: the adapter stays the same. */
+async function peakOf(engine: Engine): Promise<Peak> {
+  const { name } = engine.adapter;
+  const peak = peaks.get(name) ?? (await measurePeak(engine));
+  peaks.set(name, peak);
+  return peak;
 }
 
 const figuresOf = ({ times, images, memory }: StepProfile): TrainingFigures => ({
