@@ -28,7 +28,7 @@ import type { AttentionPart, AttentionProblem } from './problem.ts';
 import { subgroupVariants } from './subgroup.ts';
 import { subgroupMatrix } from './subgroup-matrix.ts';
 import { attentionTuning } from './tuning.ts';
-import { workgroup } from './workgroup.ts';
+import { workgroupVariants } from './workgroup.ts';
 
 export type { AttentionProblem } from './problem.ts';
 
@@ -50,7 +50,7 @@ const variants = (part: AttentionPart): Variant<AttentionProblem>[] => {
   return [
     subgroupMatrix(part),
     subgroup,
-    workgroup(part),
+    ...workgroupVariants(part),
     ...otherRows,
     plain(largestTensor, attentionPlain(part)),
   ].map(inStorage);

@@ -51,7 +51,7 @@ export function matrixSide({ width, f16 }: AttentionProblem, device: DeviceProfi
 export class Matrices {
   /** Matrices of a row's head. */
   private readonly count: number;
-  /** Lanes that mind a row; their scores of it alternate. */
+  /** Lanes that mind a row, each a run of its scores. */
   readonly lanes: number;
   readonly threads: number;
   /** Vectors of a head, and elements between the tokens' rows in a stage. */
@@ -89,8 +89,8 @@ var<workgroup> probabilities: array<f16, ${elements(TILE, F16_PADDING)}>;`;
   get place(): string {
     return /* wgsl */ `
 // First of the subgroup's rows in the tile; then the row that this lane minds, and its place among those who do.
-let block = subgroup * ${this.side}u;
-let row_here = block + subgroup_lane / ${this.lanes}u;
+let block = min(subgroup, ${TILE / this.side - 1}u) * ${this.side}u;
+let row_here = block + min(subgroup_lane / ${this.lanes}u, ${this.side - 1}u);
 let row = origin + row_here;
 let part = subgroup_lane % ${this.lanes}u;
 let scores_row = row_here * ${SCORES}u;
@@ -113,31 +113,72 @@ let probabilities_row = row_here * ${PROBABILITIES}u;`;
     return `subgroupMatrixLoad<${this.type(kind)}, ${order}>(&${array}, ${at}, ${stride}u)`;
   }
 
-  /** Loads TILE tokens from `base` on into the stages (or `into`): `first` and `second` are their vectors e of the head in memory. */
-  loadTile(base: string, first: string, second = '', into = 'stage'): string {
-    const stages = [
-      ['first', first],
-      ['second', second],
-    ].filter(([, from]) => from !== '');
-    return /* wgsl */ `
-workgroupBarrier();
-for (var i = lane; i < ${TILE * this.parts}u; i += ${this.threads}u) {
-  let token = ${base} + i / ${this.parts}u;
-  let e = i % ${this.parts}u;
-  let to = i / ${this.parts}u * ${this.stride}u + 4u * e;
-  ${stages.map(([name]) => `var ${name} = vec4f();`).join(' ')}
-  if (token < params.tokens) {
-    ${stages.map(([name, from]) => `${name} = ${from};`).join('\n    ')}
+  /** TILE tokens from `base` on, past the end the last one: to each array of workgroup memory the vectors e of a head in memory. */
+  loadTile(base: string, tokens: Readonly<Record<string, string>>): string {
+    const loads = Object.entries(tokens).map(([array, from]) => `${this.fetch(base, from)}\n${this.put(array)}`);
+    return `{\n${this.held}\n${loads.join('\n')}\n}\nworkgroupBarrier();`;
   }
-  ${stages
-    .map(([name]) =>
-      range(4)
-        .map((j) => `${name}_${into}[to + ${j}u] = f16(${name}[${j}]);`)
-        .join(' '),
-    )
-    .join('\n  ')}
-}
-workgroupBarrier();`;
+
+  /**
+   * A loop over TILE tokens at a time, from `base` on, past the end the last one. `before` has their vectors `first` in
+   * first_stage, `after` also the vectors `second` in second_stage, once all invocations have met, which it begins with. Each is
+   * fetched while what comes before it computes.
+   */
+  loop(first: string, second: string, before: string, after: string): string {
+    // Loops with literal bounds: others get a 64-bit counter against endless ones.
+    return /* wgsl */ `
+${this.held}
+${this.fetch('0u', first)}
+for (var round = 0u; round < 0xffffffu; round++) {
+  let base = round * ${TILE}u;
+  if (base >= params.tokens) { break; }
+  workgroupBarrier();
+  ${this.put('first_stage')}
+  workgroupBarrier();
+  ${this.fetch('base', second)}
+  ${before}
+  ${this.put('second_stage')}
+  ${this.fetch(`base + ${TILE}u`, first)}
+  ${after}
+}`;
+  }
+
+  /** One line for each vector of TILE tokens that an invocation passes on. */
+  private pieces(line: (i: number) => string): string {
+    return lines(Math.ceil((TILE * this.parts) / this.threads), line);
+  }
+
+  /** Where they wait, as words: compilers would give each f16 a register. */
+  private get held(): string {
+    return this.pieces((i) => `var held_${i} = vec2u();`);
+  }
+
+  private fetch(base: string, from: string): string {
+    return this.pieces(
+      (i) => /* wgsl */ `{
+  let place = ${this.placeOf(i)};
+  let token = min(${base} + place / ${this.parts}u, params.tokens - 1u);
+  let e = place % ${this.parts}u;
+  held_${i} = bitcast<vec2u>(vec4h(${from}));
+}`,
+    );
+  }
+
+  private put(array: string): string {
+    return this.pieces((i) => {
+      const isWhole = (i + 1) * this.threads <= TILE * this.parts;
+      return /* wgsl */ `${isWhole ? '' : `if (${i * this.threads}u + lane < ${TILE * this.parts}u) `}{
+  let place = ${this.placeOf(i)};
+  let to = place / ${this.parts}u * ${this.stride}u + 4u * (place % ${this.parts}u);
+  let vector = bitcast<vec4h>(held_${i});
+  ${lines(4, (j) => `${array}[to + ${j}u] = vector[${j}];`)}
+}`;
+    });
+  }
+
+  /** With a bound that compilers know: no clamps, and one store of what lies together. */
+  private placeOf(i: number): string {
+    return `min(${i * this.threads}u + lane, ${TILE * this.parts - 1}u)`;
   }
 
   /** The subgroup's own rows, from a stage that holds the workgroup's: matrices `name`_0, `name`_1, ... */
@@ -160,9 +201,11 @@ workgroupBarrier();`;
   scores(own: string, stage: string): string {
     const isHeld = own.endsWith('_own');
     return /* wgsl */ `
-for (var column = 0u; column < ${TILE}u; column += ${this.side}u) {
-  // Never: but compilers that unroll the loop load so far ahead that they spill.
-  if (column >= params.tile) { break; }
+for (var c = 0u; c < ${TILE}u; c++) {
+  // By a bound that they know compilers would unroll the loop, load far ahead, and spill.
+  if (c >= params.matrices) { break; }
+  // They see that this is in bounds, and how it is aligned, and load 16 bytes at once.
+  let column = min(c, ${TILE / this.side - 1}u) * ${this.side}u;
   // With its zero: Dawn clears a variable without a value once, not each time round.
   var sum = ${this.type('result')}();
   ${lines(this.count, (e) => {
@@ -178,9 +221,11 @@ workgroupBarrier();`;
   /** sums += probabilities . tokens of a stage. */
   add(sums: string, stage: string): string {
     return /* wgsl */ `
-for (var column = 0u; column < ${TILE}u; column += ${this.side}u) {
-  // Never: but compilers that unroll the loop load so far ahead that they spill.
-  if (column >= params.tile) { break; }
+for (var c = 0u; c < ${TILE}u; c++) {
+  // By a bound that they know compilers would unroll the loop, load far ahead, and spill.
+  if (c >= params.matrices) { break; }
+  // They see that this is in bounds, and how it is aligned, and load 16 bytes at once.
+  let column = min(c, ${TILE / this.side - 1}u) * ${this.side}u;
   let probability = ${this.load('left', 'probabilities', `block * ${PROBABILITIES}u + column`, PROBABILITIES)};
   ${lines(this.count, (e) => {
     const token = this.load('right', stage, `column * ${this.stride}u + ${e * this.side}u`, this.stride);
@@ -192,7 +237,7 @@ for (var column = 0u; column < ${TILE}u; column += ${this.side}u) {
   /** The lane's own scores: `line` knows the number of each, its token of the tile, and its places. */
   each(line: (i: number, token: string, score: string, probability: string) => string): string {
     return lines(TILE / this.lanes, (i) => {
-      const column = `part + ${i * this.lanes}u`;
+      const column = `part * ${TILE / this.lanes}u + ${i}u`;
       return line(
         i,
         `base + ${column}`,

@@ -60,7 +60,7 @@ function launches(problem: AttentionProblem, device: DeviceProfile, spec: Spec):
       name: `attention.${spec.name}/subgroup_matrix_${problem.width}`,
       enables: ['f16', 'subgroups', ...enables, 'chromium_experimental_subgroup_matrix'],
       bindings,
-      uniforms: { ...attentionUniforms(problem, images, TILE), tile: u32(TILE) },
+      uniforms: { ...attentionUniforms(problem, images, TILE), matrices: u32(TILE / side) },
       ranges,
       wgsl: /* wgsl */ `
 ${ownWgsl}
@@ -100,14 +100,16 @@ function forwardSubgroupMatrix(problem: AttentionProblem, device: DeviceProfile)
     ...PARTS.forward,
     memory: () => '// The tokens at which the running max of some row grew last.\nvar<workgroup> grew_at: atomic<u32>;',
     body: (code) => /* wgsl */ `
-${code.loadTile('origin', OF_TOKEN.query)}
+${code.loadTile('origin', { first_stage: OF_TOKEN.query })}
 ${code.own('q', 'first_stage')}
 ${code.zeros('o')}
 var m = ${MASKED};
 // Of the lane's own probabilities until the end.
 var l = 0.0;
-for (var base = 0u; base < params.tokens; base += ${TILE}u) {
-  ${code.loadTile('base', OF_TOKEN.key, OF_TOKEN.value)}
+${code.loop(
+  OF_TOKEN.key,
+  OF_TOKEN.value,
+  /* wgsl */ `
   ${code.scores('q', 'first_stage')}
   ${code.each((i, token, score) => `let s_${i} = select(${MASKED}, ${score} * params.scale, ${token} < params.tokens);`)}
   var most = s_0;
@@ -120,7 +122,8 @@ for (var base = 0u; base < params.tokens; base += ${TILE}u) {
     l *= rescale;
     atomicMax(&grew_at, base);
   }
-  ${code.each((i, _token, _score, probability) => `let p_${i} = exp(s_${i} - m); l += p_${i}; ${probability} = f16(p_${i});`)}
+  ${code.each((i, _token, _score, probability) => `let p_${i} = exp(s_${i} - m); l += p_${i}; ${probability} = f16(p_${i});`)}`,
+  /* wgsl */ `
   // Rare after the first tokens: what was summed with the old maximum is rescaled.
   if (workgroupUniformLoad(&grew_at) == base && base > 0u) {
     ${code.through(
@@ -131,8 +134,8 @@ for (var base = 0u; base < params.tokens; base += ${TILE}u) {
       true,
     )}
   }
-  ${code.add('o', 'second_stage')}
-}
+  ${code.add('o', 'second_stage')}`,
+)}
 ${code.overRow('l', (other) => `l + ${other}`)}
 let inverse = 1.0 / l;
 ${code.store('o', 'y[at.y + row * y_stride + e]', ' * inverse')}
@@ -144,7 +147,7 @@ function queryGradientSubgroupMatrix(problem: AttentionProblem, device: DevicePr
   return launches(problem, device, {
     ...PARTS.query,
     body: (code) => /* wgsl */ `
-${code.loadTile('origin', OF_TOKEN.query, OF_TOKEN.dy)}
+${code.loadTile('origin', { first_stage: OF_TOKEN.query, second_stage: OF_TOKEN.dy })}
 ${code.own('q', 'first_stage')}
 ${code.own('dy_row', 'second_stage')}
 ${code.zeros('dq')}
@@ -154,16 +157,19 @@ ${ROW_TOKENS}
 var delta_i = 0.0;
 for (var e = part; e < params.parts; e += ${code.lanes}u) { delta_i += dot(${OF_TOKEN.dy}, y[at.y + token * y_stride + e]); }
 ${code.overRow('delta_i', (other) => `delta_i + ${other}`)}
-for (var base = 0u; base < params.tokens; base += ${TILE}u) {
-  ${code.loadTile('base', OF_TOKEN.key, OF_TOKEN.value)}
+${code.loop(
+  OF_TOKEN.key,
+  OF_TOKEN.value,
+  /* wgsl */ `
   ${code.scores('q', 'first_stage')}
-  ${code.each((i, met, score) => `let p_${i} = select(0.0, exp(${score} * params.scale - row_stats.x) * row_stats.y, ${met} < row_tokens);`)}
+  ${code.each((i, met, score) => `let p_${i} = select(0.0, exp(${score} * params.scale - row_stats.x) * row_stats.y, ${met} < row_tokens);`)}`,
+  /* wgsl */ `
   workgroupBarrier();
   ${code.scores('dy_row', 'second_stage')}
   ${code.each((i, _met, score, probability) => `${probability} = f16(p_${i} * (${score} - delta_i));`)}
   workgroupBarrier();
-  ${code.add('dq', 'first_stage')}
-}
+  ${code.add('dq', 'first_stage')}`,
+)}
 ${code.store('dq', 'dqkv[at.q + row * params.row_stride + e]', ' * params.scale')}
 if (row < params.tokens && part == 0u) { delta[at.stats + row] = delta_i; }`,
   });
@@ -177,13 +183,15 @@ function keyValueGradientSubgroupMatrix(problem: AttentionProblem, device: Devic
     ...PARTS.keyValue,
     memory: (code) => (isHeld ? code.ownMemory : ''),
     body: (code) => /* wgsl */ `
-${code.loadTile('origin', OF_TOKEN.key, OF_TOKEN.value, isHeld ? 'own' : 'stage')}
+${code.loadTile('origin', { [isHeld ? 'first_own' : 'first_stage']: OF_TOKEN.key, [isHeld ? 'second_own' : 'second_stage']: OF_TOKEN.value })}
 ${isHeld ? '' : `${code.own('k', 'first_stage')}\n${code.own('v', 'second_stage')}`}
 ${code.zeros('dk')}
 ${code.zeros('dv')}
 ${ROW_TOKENS}
-for (var base = 0u; base < params.tokens; base += ${TILE}u) {
-  ${code.loadTile('base', OF_TOKEN.query, OF_TOKEN.dy)}
+${code.loop(
+  OF_TOKEN.query,
+  OF_TOKEN.dy,
+  /* wgsl */ `
   ${code.scores(k, 'first_stage')}
   ${code.each(
     (i, query, score, probability) => /* wgsl */ `
@@ -191,14 +199,15 @@ for (var base = 0u; base < params.tokens; base += ${TILE}u) {
   let stats_${i} = stats[query_${i}];
   let p_${i} = select(0.0, exp(${score} * params.scale - stats_${i}.x) * stats_${i}.y, ${query} < row_tokens);
   ${probability} = f16(p_${i});`,
-  )}
+  )}`,
+  /* wgsl */ `
   workgroupBarrier();
   ${code.add('dv', 'second_stage')}
   ${code.scores(v, 'second_stage')}
   ${code.each((i, _query, score, probability) => `${probability} = f16(p_${i} * (${score} - delta[query_${i}]));`)}
   workgroupBarrier();
-  ${code.add('dk', 'first_stage')}
-}
+  ${code.add('dk', 'first_stage')}`,
+)}
 ${code.store('dk', 'dqkv[at.k + row * params.row_stride + e]', ' * params.scale')}
 ${code.store('dv', 'dqkv[at.v + row * params.row_stride + e]')}`,
   });

@@ -1,9 +1,9 @@
-import { hasSubgroups } from '../lib/device.ts';
+import { hasAnySubgroups, hasSubgroups } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { launch, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import type { Variant } from '../lib/variant.ts';
-import { lines, range } from '../lib/unroll.ts';
+import { lines } from '../lib/unroll.ts';
 import {
   attentionCost,
   attentionGrid,
@@ -14,38 +14,39 @@ import {
   ownWgsl,
   PARTS,
 } from './problem.ts';
-import type { AttentionPart, AttentionProblem, HeadVectors, PartSpec } from './problem.ts';
+import type { AttentionPart, AttentionProblem, PartSpec } from './problem.ts';
+import { MASKED, PAIR, RegisterRows, ROWS } from './register-rows.ts';
+import type { Shared } from './register-rows.ts';
 
 /*
- * For GPUs, and for devices without subgroups of a fixed size. An invocation owns one row (a query, or a key for its
- * gradients) in registers; the workgroup loads the tokens that the rows meet into workgroup memory, a few at a time, where
- * all invocations read the same address at once. The gradients of keys and of values are two kernels, so that an
- * invocation's rows fit its registers.
+ * For GPUs, and for devices without subgroups of a fixed size. Rows (queries, or keys for their gradients) are in registers,
+ * as many as the workgroup has invocations; the workgroup loads the tokens that the rows meet into workgroup memory, a few at
+ * a time, where all invocations read the same address at once. The gradients of keys and of values are two kernels, so
+ * that an invocation's rows fit its registers.
+ *
+ * An invocation owns one row, or (variant `workgroup_pairs`) half of the vectors of two rows, which it shares with another
+ * lane of its subgroup: then what it reads from workgroup memory serves two rows, and the halves of a sum are added by a
+ * shuffle.
  *
  * Tokens are met a few at a time, so that their sums do not wait for each other. What is read from workgroup memory twice is
  * read twice: compilers would rather keep it, and spill the rows, so that they are not told that it is the same
  * (`params.unknown_zero`). `npm run bench -- --isa attention` shows what comes of it.
  */
 
-const ROWS = 64;
 /** Bytes of workgroup memory for one operand's tokens: with two, half of what every device has. */
 const STAGE_BYTES = 4096;
 
-/** How many tokens `tokens` names are met together. */
 interface Spec extends PartSpec {
-  body: (tokens: Tokens) => string;
+  body: (own: RegisterRows) => string;
 }
 
 /** Tokens that are met together, if so many are staged. */
 const TOGETHER: Readonly<Record<string, number>> = {
-  forward: 4,
+  forward: 8,
   query_gradient: 2,
   value_gradient: 4,
   key_gradient: 2,
 };
-/** The score of what lies past the last token: exp of it is zero. */
-const MASKED = '-1e38';
-
 /** Tokens that are met together, and those that are staged: a multiple of these. */
 function tokensOf(
   { width }: AttentionProblem,
@@ -53,13 +54,13 @@ function tokensOf(
   { cpu }: DeviceProfile,
 ): { together: number; staged: number } {
   const most = Math.max(1, Math.min(64, Math.floor(STAGE_BYTES / 4 / width)));
-  // Compilers for processors take minutes for several tokens of wide heads.
-  const isLong = cpu && width > 32;
-  const together = most >= TOGETHER[name] && !isLong ? TOGETHER[name] : 1;
+  // Compilers for processors take minutes for several tokens of wide heads, and long for many.
+  const enough = cpu ? (width > 32 ? 1 : 2) : TOGETHER[name];
+  const together = Math.min(enough, most);
   return { together, staged: most - (most % together) };
 }
 
-function launches(problem: AttentionProblem, device: DeviceProfile, spec: Spec): Launch[] {
+function launches(problem: AttentionProblem, device: DeviceProfile, spec: Spec, shared: Shared): Launch[] {
   const { element, parts } = headVectors(problem);
   const { together, staged } = tokensOf(problem, spec, device);
   const bindings = spec.bindings(element);
@@ -69,7 +70,8 @@ function launches(problem: AttentionProblem, device: DeviceProfile, spec: Spec):
     device,
   ).map(({ rows: images, ranges }) =>
     launch({
-      name: `attention.${spec.name}/workgroup_${problem.width}`,
+      name: `attention.${spec.name}/workgroup_${shared === 2 ? 'pairs_' : ''}${problem.width}`,
+      enables: shared === 2 ? ['subgroups'] : [],
       bindings,
       uniforms: { ...attentionUniforms(problem, images, ROWS), unknown_zero: u32(0) },
       ranges,
@@ -83,113 +85,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
 let index = linear_workgroup(workgroup, workgroups);
 if (index >= params.workgroups) { return; }
 let at = own(index);
-let wanted = at.tile * ${ROWS} + lane;
-let row = min(wanted, params.tokens - 1);
 let y_stride = params.heads * params.parts;
-${spec.body(new Tokens(headVectors(problem), together, staged))}
+${shared === 2 ? PAIR : ''}
+${lines(shared, (r) => `let wanted_${r} = at.tile * ${ROWS} + ${shared === 2 ? `place_${r}` : 'lane'};\nlet row_${r} = min(wanted_${r}, params.tokens - 1);`)}
+${spec.body(new RegisterRows(headVectors(problem), shared, together, staged))}
 }`,
       grid: attentionGrid(problem, images, ROWS, device),
       cost: attentionCost(problem, images, spec.products),
     }),
   );
 }
-
-/** WGSL of what an invocation does with the tokens that its row meets. */
-class Tokens {
-  constructor(
-    private readonly head: HeadVectors,
-    private readonly together: number,
-    private readonly staged: number,
-  ) {}
-
-  /** One line for each of the tokens that are met together. */
-  each(line: (j: number) => string): string {
-    return lines(this.together, line);
-  }
-
-  /** The names `x`_0, `x`_1, ..., joined. */
-  joined(x: string, by: string): string {
-    return range(this.together)
-      .map((j) => `${x}_${j}`)
-      .join(by);
-  }
-
-  /**
-   * A loop over all tokens, `first` and `second` being their vectors e in memory; `body` meets tokens `token`, `token` + 1, ...
-   * of which those that are not there are to be masked.
-   */
-  loop(first: string, second: string, body: string): string {
-    const { together, staged } = this;
-    const { parts } = this.head;
-    const rounds = Math.ceil((staged * parts) / ROWS);
-    const isWhole = (staged * parts) % ROWS === 0;
-    const slot = isWhole ? 'slot' : `min(slot, ${staged - 1}u)`;
-    // Loops with literal bounds: others get a 64-bit counter against endless ones.
-    return /* wgsl */ `
-let tokens = params.tokens;
-for (var round = 0u; round < 0xffffffu; round++) {
-  let base = round * ${staged}u;
-  if (base >= tokens) { break; }
-  workgroupBarrier();
-  for (var i = 0u; i < ${rounds}u; i++) {
-    let e = (i * ${ROWS}u + lane) % ${parts}u;
-    let slot = (i * ${ROWS}u + lane) / ${parts}u;
-    ${isWhole ? '' : `if (slot >= ${staged}u) { break; }`}
-    let staged_token = min(base + slot, tokens - 1u);
-    first_stage[${slot}][e] = ${first};
-    second_stage[${slot}][e] = ${second};
-  }
-  workgroupBarrier();
-  for (var group = 0u; group < ${staged / together}u; group++) {
-    let token = base + group * ${together}u;
-    if (token >= tokens) { break; }
-    let here = min(group * ${together}u, ${staged - together}u);
-    let again = min(group * ${together}u + params.unknown_zero, ${staged - together}u);
-    ${body}
-  }
-}`;
-  }
-
-  /** let `into`_j = own . token j of the stage */
-  dots(into: string, own: string, stage: string): string {
-    const { lanes, parts } = this.head;
-    return this.each((j) => {
-      const sums = lines(parts, (e) => {
-        const vector = `${stage}[here + ${j}u][${e}]`;
-        return e === 0 ? `var sum = ${own}0 * ${vector};` : `sum = fma(${own}${e}, ${vector}, sum);`;
-      });
-      const sum = lanes === 4 ? '(sum.x + sum.y) + (sum.z + sum.w)' : 'sum';
-      return `var ${into}_${j} = 0.0;\n{\n${sums}\n${into}_${j} = ${sum};\n}`;
-    });
-  }
-
-  /** Scores of what lies past the last token become ones that count for nothing. */
-  mask(scores: string): string {
-    return this.each((j) =>
-      j === 0 ? '' : `${scores}_${j} = select(${MASKED}, ${scores}_${j}, token + ${j}u < tokens);`,
-    );
-  }
-
-  /** own += sum of `factor`_j * token j of the stage */
-  add(own: string, factor: string, stage: string): string {
-    const { parts, element } = this.head;
-    return this.each((j) =>
-      lines(parts, (e) => `${own}${e} = fma(${element}(${factor}_${j}), ${stage}[again + ${j}u][${e}], ${own}${e});`),
-    );
-  }
-}
-
-const product = ({ lanes }: HeadVectors, a: string, b: string): string =>
-  lanes === 4 ? `dot(${a}, ${b})` : `${a} * ${b}`;
-
-const load = ({ parts }: HeadVectors, own: string, from: string, times = ''): string =>
-  lines(parts, (e) => `let ${own}${e} = ${from} + ${e}]${times};`);
-
-const zeros = ({ parts, element }: HeadVectors, own: string): string =>
-  lines(parts, (e) => `var ${own}${e} = ${element}();`);
-
-const store = ({ parts }: HeadVectors, to: string, own: string, times = ''): string =>
-  `if (wanted < params.tokens) {\n${lines(parts, (e) => `${to} + ${e}] = ${own}${e}${times};`)}\n}`;
 
 const STAGED = {
   key: 'qkv[at.k + staged_token * params.row_stride + e]',
@@ -198,124 +103,169 @@ const STAGED = {
   dy: 'dy[at.y + staged_token * y_stride + e]',
 };
 const OWN = {
-  query: 'qkv[at.q + row * params.row_stride',
-  key: 'qkv[at.k + row * params.row_stride',
-  value: 'qkv[at.v + row * params.row_stride',
-  dy: 'dy[at.y + row * y_stride',
+  query: (r: number) => `qkv[at.q + row_${r} * params.row_stride`,
+  key: (r: number) => `qkv[at.k + row_${r} * params.row_stride`,
+  value: (r: number) => `qkv[at.v + row_${r} * params.row_stride`,
+  y: (r: number) => `y[at.y + row_${r} * y_stride`,
+  dy: (r: number) => `dy[at.y + row_${r} * y_stride`,
 };
+/** The gradient of what OWN has in qkv. */
+const gradient = (own: (r: number) => string) => (r: number) => `d${own(r)}`;
 
-function forwardWorkgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
-  const head = headVectors(problem);
-  return launches(problem, device, {
-    ...PARTS.forward,
-    body: (tokens) => /* wgsl */ `
-${load(head, 'q', OWN.query, ' * params.scale')}
-${zeros(head, 'o')}
-var m = ${MASKED};
-var l = 0.0;
-${tokens.loop(
+type Part = (problem: AttentionProblem, device: DeviceProfile, shared: Shared) => Launch[];
+
+const forward: Part = (problem, device, shared) =>
+  launches(
+    problem,
+    device,
+    {
+      ...PARTS.forward,
+      body: (own) => /* wgsl */ `
+${own.load('q', OWN.query, ' * params.scale')}
+${own.zeros('o')}
+${own.rows((r) => `var m_${r} = ${MASKED}; var l_${r} = 0.0;`)}
+${own.loop(
   STAGED.key,
   STAGED.value,
   /* wgsl */ `
-${tokens.dots('s', 'q', 'first_stage')}
-${tokens.mask('s')}
-var largest = s_0;
-${tokens.each((j) => (j === 0 ? '' : `largest = max(largest, s_${j});`))}
+${own.dots('s', 'q', 'first_stage')}
+${own.mask('s')}
+${own.rows(
+  (r) => /* wgsl */ `
+var largest_${r} = s_${r}_0;
+${own.tokens((j) => (j === 0 ? '' : `largest_${r} = max(largest_${r}, s_${r}_${j});`))}
 // Rare: the running max grows, and what was summed with the old one is rescaled.
-if (largest > m + ${HEADROOM}.0) {
-  let rescale = exp(m - largest);
-  m = largest;
-  l *= rescale;
-  ${lines(head.parts, (e) => `o${e} *= rescale;`)}
-}
-${tokens.each((j) => `let p_${j} = exp(s_${j} - m);`)}
-l += ${tokens.joined('p', ' + ')};
-${tokens.add('o', 'p', 'second_stage')}`,
+if (largest_${r} > m_${r} + ${HEADROOM}.0) {
+  let rescale = exp(m_${r} - largest_${r});
+  m_${r} = largest_${r};
+  l_${r} *= rescale;
+  ${own.vectors((i) => `o_${r}_${i} *= rescale;`)}
+}`,
 )}
-let inverse = 1.0 / l;
-${store(head, 'y[at.y + row * y_stride', 'o', ' * inverse')}
-if (wanted < tokens) { stats[at.stats + row] = vec2f(m, inverse); }`,
-  });
-}
-
-function queryGradientWorkgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
-  const head = headVectors(problem);
-  const { parts } = head;
-  return launches(problem, device, {
-    ...PARTS.query,
-    body: (tokens) => /* wgsl */ `
-${load(head, 'q', OWN.query, ' * params.scale')}
-${load(head, 'dy_row', OWN.dy)}
-${zeros(head, 'dq')}
-let row_stats = stats[at.stats + row];
-var delta_i = 0.0;
-${lines(parts, (e) => `delta_i += ${product(head, `dy_row${e}`, `y[at.y + row * y_stride + ${e}]`)};`)}
-${tokens.loop(
-  STAGED.key,
-  STAGED.value,
-  /* wgsl */ `
-${tokens.dots('s', 'q', 'first_stage')}
-${tokens.mask('s')}
-${tokens.dots('dp', 'dy_row', 'second_stage')}
-${tokens.each((j) => `let ds_${j} = exp(s_${j} - row_stats.x) * row_stats.y * (dp_${j} - delta_i);`)}
-${tokens.add('dq', 'ds', 'first_stage')}`,
+${own.each((id, r) => `let p_${id} = exp(s_${id} - m_${r});`)}
+${own.rows((r) => `l_${r} += ${own.joined('p', r, ' + ')};`)}
+${own.add('o', 'p', 'second_stage')}`,
 )}
-${store(head, 'dqkv[at.q + row * params.row_stride', 'dq', ' * params.scale')}
-if (wanted < tokens) { delta[at.stats + row] = delta_i; }`,
-  });
-}
-
-/** WGSL: the stats of the queries that are met. */
-const queryStats = (tokens: Tokens): string =>
-  tokens.each(
-    (j) => `let query_${j} = at.stats + min(token + ${j}u, tokens - 1u); let stats_${j} = stats[query_${j}];`,
+${own.rows((r) => `let inverse_${r} = 1.0 / l_${r};`)}
+${own.store(OWN.y, 'o', (r) => ` * inverse_${r}`)}
+${own.rows((r) => `if (wanted_${r} < tokens) { stats[at.stats + row_${r}] = vec2f(m_${r}, inverse_${r}); }`)}`,
+    },
+    shared,
   );
 
-function keyValueGradientWorkgroup(problem: AttentionProblem, device: DeviceProfile): Launch[] {
-  const head = headVectors(problem);
-  const values = launches(problem, device, {
-    ...PARTS.value,
-    body: (tokens) => /* wgsl */ `
-${load(head, 'k', OWN.key, ' * params.scale')}
-${zeros(head, 'dv')}
-${tokens.loop(
-  STAGED.query,
-  STAGED.dy,
-  /* wgsl */ `
-${queryStats(tokens)}
-${tokens.dots('s', 'k', 'first_stage')}
-${tokens.mask('s')}
-${tokens.each((j) => `let p_${j} = exp(s_${j} - stats_${j}.x) * stats_${j}.y;`)}
-${tokens.add('dv', 'p', 'second_stage')}`,
+const queryGradient: Part = (problem, device, shared) => {
+  const product = headVectors(problem).lanes === 4 ? 'dot' : '';
+  return launches(
+    problem,
+    device,
+    {
+      ...PARTS.query,
+      body: (own) => /* wgsl */ `
+${own.load('q', OWN.query, ' * params.scale')}
+${own.load('dy_row', OWN.dy)}
+${own.zeros('dq')}
+${own.rows(
+  (r) => /* wgsl */ `
+let stats_${r} = stats[at.stats + row_${r}];
+var part_${r} = 0.0;
+${own.vectors((i, e) => `part_${r} += ${product}(dy_row_${r}_${i}${product ? ',' : ' *'} ${OWN.y(r)} + ${e}]);`)}
+let delta_${r} = ${own.sum(`part_${r}`)};`,
 )}
-${store(head, 'dqkv[at.v + row * params.row_stride', 'dv')}`,
-  });
-  const keys = launches(problem, device, {
-    ...PARTS.key,
-    body: (tokens) => /* wgsl */ `
-${load(head, 'k', OWN.key, ' * params.scale')}
-${load(head, 'v', OWN.value)}
-${zeros(head, 'dk')}
-${tokens.loop(
-  STAGED.query,
-  STAGED.dy,
+${own.loop(
+  STAGED.key,
+  STAGED.value,
   /* wgsl */ `
-${queryStats(tokens)}
-${tokens.dots('s', 'k', 'first_stage')}
-${tokens.mask('s')}
-${tokens.dots('dp', 'v', 'second_stage')}
-${tokens.each((j) => `let ds_${j} = exp(s_${j} - stats_${j}.x) * stats_${j}.y * (dp_${j} - delta[query_${j}]);`)}
-${tokens.add('dk', 'ds', 'first_stage')}`,
+${own.dots('s', 'q', 'first_stage')}
+${own.mask('s')}
+${own.dots('dp', 'dy_row', 'second_stage')}
+${own.each((id, r) => `let ds_${id} = exp(s_${id} - stats_${r}.x) * stats_${r}.y * (dp_${id} - delta_${r});`)}
+${own.add('dq', 'ds', 'first_stage')}`,
 )}
-${store(head, 'dqkv[at.k + row * params.row_stride', 'dk', ' * params.scale')}`,
-  });
-  return [...values, ...keys];
-}
+${own.store(gradient(OWN.query), 'dq', () => ' * params.scale')}
+${own.rows((r) => `if (wanted_${r} < tokens) { delta[at.stats + row_${r}] = delta_${r}; }`)}`,
+    },
+    shared,
+  );
+};
 
-export const workgroup = (part: AttentionPart): Variant<AttentionProblem> => ({
-  name: 'workgroup',
-  fits: () => true,
+/** WGSL: the stats of the queries that are met. */
+const queryStats = (own: RegisterRows): string =>
+  own.tokens((j) => `let query_${j} = at.stats + min(token + ${j}u, tokens - 1u); let stats_${j} = stats[query_${j}];`);
+
+const valueGradient: Part = (problem, device, shared) =>
+  launches(
+    problem,
+    device,
+    {
+      ...PARTS.value,
+      body: (own) => /* wgsl */ `
+${own.load('k', OWN.key, ' * params.scale')}
+${own.zeros('dv')}
+${own.loop(
+  STAGED.query,
+  STAGED.dy,
+  /* wgsl */ `
+${queryStats(own)}
+${own.dots('s', 'k', 'first_stage')}
+${own.mask('s')}
+${own.each((id, _r, j) => `let p_${id} = exp(s_${id} - stats_${j}.x) * stats_${j}.y;`)}
+${own.add('dv', 'p', 'second_stage')}`,
+)}
+${own.store(gradient(OWN.value), 'dv')}`,
+    },
+    shared,
+  );
+
+const keyGradient: Part = (problem, device, shared) =>
+  launches(
+    problem,
+    device,
+    {
+      ...PARTS.key,
+      body: (own) => /* wgsl */ `
+${own.load('k', OWN.key, ' * params.scale')}
+${own.load('v', OWN.value)}
+${own.zeros('dk')}
+${own.loop(
+  STAGED.query,
+  STAGED.dy,
+  /* wgsl */ `
+${queryStats(own)}
+${own.dots('s', 'k', 'first_stage')}
+${own.mask('s')}
+${own.dots('dp', 'v', 'second_stage')}
+${own.tokens((j) => `let delta_${j} = delta[query_${j}];`)}
+${own.each((id, _r, j) => `let ds_${id} = exp(s_${id} - stats_${j}.x) * stats_${j}.y * (dp_${id} - delta_${j});`)}
+${own.add('dk', 'ds', 'first_stage')}`,
+)}
+${own.store(gradient(OWN.key), 'dk', () => ' * params.scale')}`,
+    },
+    shared,
+  );
+
+const PARTS_OF: Readonly<Record<AttentionPart, readonly Part[]>> = {
+  forward: [forward],
+  query: [queryGradient],
+  keyValue: [valueGradient, keyGradient],
+};
+
+const variant = (part: AttentionPart, name: string, shared: Shared, fits: Variant<AttentionProblem>['fits']) => ({
+  name,
+  fits,
   // On a processor with subgroups, barriers between lanes are hopeless, and slow to compile.
-  use: (_problem, device) => (device.cpu && hasSubgroups(device) ? 'named' : 'default'),
-  launches: { forward: forwardWorkgroup, query: queryGradientWorkgroup, keyValue: keyValueGradientWorkgroup }[part],
+  use: (_problem: AttentionProblem, device: DeviceProfile) =>
+    device.cpu && hasSubgroups(device) ? ('named' as const) : ('default' as const),
+  launches: (problem: AttentionProblem, device: DeviceProfile) =>
+    PARTS_OF[part].flatMap((one) => one(problem, device, shared)),
 });
+
+/** Rows in pairs where that can be, and else by themselves. */
+export const workgroupVariants = (part: AttentionPart): Variant<AttentionProblem>[] => [
+  variant(
+    part,
+    'workgroup_pairs',
+    2,
+    (problem, device) => hasAnySubgroups(device) && headVectors(problem).parts % 2 === 0,
+  ),
+  variant(part, 'workgroup', 1, () => true),
+];

@@ -83,3 +83,7 @@ fn linear_workgroup(workgroup: vec3u, workgroups: vec3u) -> u32 {
 
 /** Whether subgroups are as small and as fixed as kernels for software adapters need. */
 export const hasSubgroups = ({ subgroupSize }: DeviceProfile): boolean => subgroupSize >= 4 && subgroupSize <= 16;
+
+/** Whether lanes of a subgroup can exchange values, however many they are. */
+export const hasAnySubgroups = ({ subgroupSize, pinnedSubgroupSizes = [] }: DeviceProfile): boolean =>
+  subgroupSize > 1 || pinnedSubgroupSizes.length > 0;

@@ -13,6 +13,7 @@ export const ATTENTION_CASES: readonly AttentionCase[] = [
   { batch: 1, tokens: 1, heads: 1, width: 1 },
   { batch: 2, tokens: 5, heads: 3, width: 3 },
   { batch: 1, tokens: 33, heads: 2, width: 7 },
+  { batch: 2, tokens: 67, heads: 2, width: 6 },
   { batch: 2, tokens: 18, heads: 2, width: 4 },
   { batch: 1, tokens: 17, heads: 4, width: 8 },
   { batch: 1, tokens: 65, heads: 1, width: 12 },

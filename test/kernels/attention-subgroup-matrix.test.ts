@@ -50,8 +50,15 @@ describe('the choice of the subgroup-matrix variant', () => {
   });
 
   it('leaves the tuner the others', () => {
-    expect(attentionQueryGradient.candidates(DEIT, MATRIX_GPU)).toEqual(['subgroup_matrix', 'workgroup']);
-    expect(attentionQueryGradient.candidates({ ...DEIT, f16: false }, MATRIX_GPU)).toEqual(['workgroup']);
+    expect(attentionQueryGradient.candidates(DEIT, MATRIX_GPU)).toEqual([
+      'subgroup_matrix',
+      'workgroup_pairs',
+      'workgroup',
+    ]);
+    expect(attentionQueryGradient.candidates({ ...DEIT, f16: false }, MATRIX_GPU)).toEqual([
+      'workgroup_pairs',
+      'workgroup',
+    ]);
   });
 });
 

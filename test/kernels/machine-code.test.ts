@@ -19,9 +19,9 @@ const FLOORS: readonly { readonly kernel: RegExp; readonly waves: number; readon
   { kernel: /^matmul\/workgroup_.._64x64/, waves: 4, fma: 80 },
   { kernel: /^conv2d\.(forward|input_gradient|weight_gradient)\/implicit_128x128$/, waves: 8, fma: 80 },
   { kernel: /^patch_embed\.(forward|weight)\/implicit_128x128$/, waves: 8, fma: 80 },
-  { kernel: /^attention\.forward\/workgroup/, waves: 8, fma: 50 },
-  { kernel: /^attention\.value_gradient\/workgroup/, waves: 8, fma: 53 },
-  { kernel: /^attention\.(query|key)_gradient\/workgroup/, waves: 6, fma: 53 },
+  { kernel: /^attention\.forward\/workgroup_pairs/, waves: 8, fma: 58 },
+  { kernel: /^attention\.value_gradient\/workgroup_pairs/, waves: 8, fma: 60 },
+  { kernel: /^attention\.(query|key)_gradient\/workgroup_pairs/, waves: 6, fma: 58 },
 ];
 
 const toolchain = (() => {

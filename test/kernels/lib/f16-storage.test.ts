@@ -250,11 +250,11 @@ describe('other kernels on f16', () => {
     }
   });
 
-  describe.each(['subgroup', 'workgroup', 'plain'])('attention, variant %s', (variant) => {
+  describe.each(['subgroup', 'workgroup', 'workgroup_pairs', 'plain'])('attention, variant %s', (variant) => {
     withF16('forward and gradients', async () => {
       for (const { tokens, width } of [
         { tokens: 19, width: 8 },
-        { tokens: 66, width: 5 },
+        { tokens: 66, width: variant === 'workgroup_pairs' ? 6 : 5 },
       ]) {
         const [batch, heads] = [2, 3];
         const problem = { batch, tokens, heads, width };
