@@ -1,4 +1,4 @@
-import { batchNorm, convBatchNorm } from '../engine/index.ts';
+import { add, batchNorm, convBatchNorm, relu } from '../engine/index.ts';
 import type { Engine, Shape, Tensor, TensorEngine } from '../engine/index.ts';
 import type { Conv2d } from './conv.ts';
 import type { LayerShapes } from './describe.ts';
@@ -49,21 +49,31 @@ export class BatchNorm2d extends Module {
 
   /** x [B, C, H, W] or [B, C] -> the same shape. */
   forward(x: Tensor): Tensor {
+    return this.normalize(x, this.options.relu);
+  }
+
+  private normalize(x: Tensor, relu: boolean): Tensor {
     const { training } = this;
     if (training) this.track(x.engine);
     const { weight, bias, runningMean, runningVar } = this;
-    return batchNorm(x, weight, bias, runningMean, runningVar, { training, ...this.options });
+    return batchNorm(x, weight, bias, runningMean, runningVar, { training, ...this.options, relu });
   }
 
   /**
-   * This norm of what `conv` makes of x: in evaluation, where no gradient is recorded, as one convolution (see `convBatchNorm`).
+   * This norm of what `conv` makes of x; with a shortcut of its shape, relu(shortcut + norm), whether the norm has a ReLU of its own
+   * or not. In evaluation, where no gradient is recorded, all of it is one convolution (see `convBatchNorm`).
    */
-  after(conv: Conv2d, x: Tensor): Tensor {
+  after(conv: Conv2d, x: Tensor, shortcut: Tensor | null = null): Tensor {
     const { training, weight, bias, runningMean: mean, runningVar: variance } = this;
-    const records = x.engine.gradEnabled && [x, conv.weight, weight, bias].some(({ requiresGrad }) => requiresGrad);
-    if (training || records || conv.bias) return this.forward(conv.forward(x));
-    const { eps, relu } = this.options;
-    return convBatchNorm(x, conv.weight, { weight, bias, mean, variance }, { ...conv.options, eps, relu });
+    const records =
+      x.engine.gradEnabled && [x, conv.weight, weight, bias, shortcut].some((tensor) => tensor?.requiresGrad);
+    if (training || records || conv.bias) {
+      const y = conv.forward(x);
+      return shortcut ? relu(add(shortcut, this.normalize(y, false))) : this.forward(y);
+    }
+    const { eps } = this.options;
+    const options = { ...conv.options, eps, relu: this.options.relu || shortcut !== null, shortcut };
+    return convBatchNorm(x, conv.weight, { weight, bias, mean, variance }, options);
   }
 
   describe(input: Shape): LayerShapes {

@@ -1,6 +1,5 @@
 import {
   DeitError,
-  add,
   autocast,
   formatShape,
   globalAvgPool,
@@ -46,8 +45,9 @@ class ConvNorm extends Module {
     this.bn = new BatchNorm2d(engine, outputs, { weight, relu: activated });
   }
 
-  forward(x: Tensor): Tensor {
-    return this.bn.after(this.conv, x);
+  /** With a shortcut, relu(shortcut + the norm). */
+  forward(x: Tensor, shortcut: Tensor | null = null): Tensor {
+    return this.bn.after(this.conv, x, shortcut);
   }
 
   describe(x: Shape): LayerShapes {
@@ -113,8 +113,9 @@ class Bottleneck extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    const residual = this.conv3.forward(this.se.forward(this.conv2.forward(this.conv1.forward(x))));
-    return relu(add(this.downsample ? this.downsample.forward(x) : x, residual));
+    // First: what is computed between a tensor and the product that takes it would make it f32.
+    const shortcut = this.downsample ? this.downsample.forward(x) : x;
+    return this.conv3.forward(this.se.forward(this.conv2.forward(this.conv1.forward(x))), shortcut);
   }
 
   describe(x: Shape): LayerShapes {

@@ -1,6 +1,6 @@
-import { rectified } from '../lib/math.ts';
 import { lines, range } from '../lib/unroll.ts';
 import type { ConvProduct } from './image-product.ts';
+import { storeEnded } from './problem.ts';
 
 /*
  * WGSL of an implicit product (implicit-product.ts): how patches of 4 x 4 weights and pixels are loaded, those of an operand's
@@ -145,17 +145,13 @@ export const placeResults = (dense: boolean, columns: readonly string[]): string
 /** WGSL: stores vectors of row `row` of the tile, by their numbers: whole, or one by one. */
 export function storeRow(p: ConvProduct, dense: boolean, row: string, sums: ReadonlyMap<number, string>): string {
   const { target } = p.names;
-  const store = (sum: string, c: number): string =>
-    dense
-      ? `if (position${c} < params.positions) { ${target}[place${c} + to / 4u] = ${sum}; }`
-      : range(4)
-          .map(
-            (e) => `if (position${c}[${e}] < params.positions) { ${target}[place${c}[${e}] + to] = (${sum})[${e}]; }`,
-          )
-          .join(' ');
   const stored = (sum: string, c: number): string => {
-    const value = p.bias ? `${sum} + bias[channel]` : sum;
-    return p.relu ? `let value${c} = ${value}; ${store(rectified(`value${c}`, 'vec4f'), c)}` : store(value, c);
+    const value = p.bias ? `(${sum} + bias[channel])` : sum;
+    if (dense) {
+      return `if (position${c} < params.positions) { ${storeEnded(p, target, `place${c} + to / 4u`, value, 'vec4f')} }`;
+    }
+    const store = (e: number): string => storeEnded(p, target, `place${c}[${e}] + to`, `${value}[${e}]`, 'f32');
+    return lines(4, (e) => `if (position${c}[${e}] < params.positions) { ${store(e)} }`);
   };
   return /* wgsl */ `{
     let target_row = origin_a + ${row};

@@ -37,8 +37,9 @@ export function forwardProducts(p: ConvForwardProblem, device: DeviceProfile): C
     kernelWidth: p.kernelWidth,
     weight: { group: rows * depth * taps, row: depth * taps, depth: taps },
     bias: p.bias,
+    shortcut: p.shortcut ?? false,
     relu: p.relu ?? false,
-    ranges: { source: ranges.x, target: ranges.y },
+    ranges: { source: ranges.x, target: ranges.y, shortcut: ranges.shortcut },
     f16: f16Bindings(p, { x: 'x', weight: 'weight', y: 'y' }),
   }));
 }
@@ -77,6 +78,7 @@ export function gradientProducts(p: ConvProblem, device: DeviceProfile): ConvPro
           kernelWidth: p.kernelWidth,
           weight: { group: rows * depth * taps, row: taps, depth: rows * taps },
           bias: false,
+          shortcut: false,
           relu: false,
           ranges: { source: ranges.y, target: ranges.x },
           f16: f16Bindings(p, { dy: 'y', weight: 'weight', dx: 'x' }),

@@ -5,10 +5,10 @@ import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { bytesOfElement, inF16 } from '../lib/f16-storage.ts';
 import { i32, input, launch, output, u32 } from '../lib/kernel.ts';
-import type { Cost, Launch, Uniforms } from '../lib/kernel.ts';
+import type { Binding, BindingRange, Cost, Launch, Uniforms } from '../lib/kernel.ts';
 import { laneRows } from './lane-rows.ts';
 import type { LaneRows } from './lane-rows.ts';
-import { rectified } from '../lib/math.ts';
+import { storeEnded } from './problem.ts';
 import { range } from '../lib/unroll.ts';
 
 interface Plane {
@@ -48,9 +48,10 @@ export interface ConvProduct {
   /** Elements from one group, row or source channel to the next. */
   readonly weight: { readonly group: number; readonly row: number; readonly depth: number };
   readonly bias: boolean;
-  /** Ends with a ReLU. */
+  /** Ends with the sum with a tensor like the target, and with a ReLU. */
+  readonly shortcut: boolean;
   readonly relu: boolean;
-  readonly ranges: Readonly<Record<string, { offset: number; size: number } | undefined>>;
+  readonly ranges: Readonly<Partial<Record<'source' | 'target' | 'shortcut', BindingRange>>>;
   /** Bindings that are f16 in memory. */
   readonly f16: readonly string[];
 }
@@ -77,6 +78,7 @@ export function productCost(p: ConvProduct): Cost {
     bytes:
       bytesOf(p.names.source, p.batch * p.groups * p.depth * p.source.height * p.source.width) +
       bytesOf(p.names.target, positionsOf(p) * p.groups * p.rows) +
+      (p.shortcut ? 4 * positionsOf(p) * p.groups * p.rows : 0) +
       bytesOf('weight', weights),
   };
 }
@@ -108,7 +110,22 @@ export function usualTiling(p: ConvProduct, device: DeviceProfile): Tiling {
   return { access, tile: imageTile(access, p.rows, device) };
 }
 
-/** Bindings by `names`, weight, and bias if it has one. */
+/** What the end of a product reads. */
+export const endBindings = ({ bias, shortcut }: ConvProduct, element: 'f32' | 'vec4f'): Binding[] => [
+  ...(bias ? [input('bias')] : []),
+  ...(shortcut ? [input('shortcut', element)] : []),
+];
+
+/** Ranges by the names of the bindings. */
+export function rangesOf({ ranges: { source, target, shortcut }, names }: ConvProduct): Launch['ranges'] {
+  return {
+    ...(source && { [names.source]: source }),
+    ...(target && { [names.target]: target }),
+    ...(shortcut && { shortcut }),
+  };
+}
+
+/** Bindings by `names`, weight, and bias and shortcut if it has them. */
 export function convProduct(p: ConvProduct, tiling: Tiling, device: DeviceProfile): Launch[] {
   const { access, tile } = tiling;
   const vector = access === 'plane' || access === 'rows';
@@ -118,7 +135,6 @@ export function convProduct(p: ConvProduct, tiling: Tiling, device: DeviceProfil
   const groupTiles = ceilDiv(p.rows, tile.rows);
   const workgroups = columnBlocks * groupTiles * p.groups;
   const sourcePlane = p.source.height * p.source.width;
-  const { source, target } = p.ranges;
   const launches = [
     launch({
       name: `${p.name}/${tilingName(tiling)}`,
@@ -126,7 +142,7 @@ export function convProduct(p: ConvProduct, tiling: Tiling, device: DeviceProfil
         input(p.names.source, access === 'general' ? 'f32' : 'vec4f'),
         input('weight'),
         output(p.names.target, vector ? 'vec4f' : 'f32'),
-        ...(p.bias ? [input('bias')] : []),
+        ...endBindings(p, vector ? 'vec4f' : 'f32'),
       ],
       uniforms: {
         positions: u32(positions),
@@ -157,7 +173,7 @@ export function convProduct(p: ConvProduct, tiling: Tiling, device: DeviceProfil
       wgsl: shader(access, tile.rows, tile.columns, lanes, p),
       grid: foldGrid(workgroups, device),
       cost: productCost(p),
-      ranges: { ...(source && { [p.names.source]: source }), ...(target && { [p.names.target]: target }) },
+      ranges: rangesOf(p),
     }),
   ];
   return inF16(launches, p.f16);
@@ -166,8 +182,7 @@ export function convProduct(p: ConvProduct, tiling: Tiling, device: DeviceProfil
 /** Everything but the loop over taps and source channels, which the access decides. */
 function shader(access: Access, tile: number, vectors: number, lanes: LaneRows, p: ConvProduct): string {
   const rows = range(tile);
-  const { index, loop, store, sums = (r) => [`sum${r}`] } = loops[access](tile, lanes, p.names, vectors);
-  const rectify = (sum: string): string => `${sum} = ${rectified(sum, 'vec4f')};`;
+  const { index, loop, store } = loops[access](tile, lanes, p, vectors);
   return /* wgsl */ `
 ${linearWorkgroupWgsl}
 @compute @workgroup_size(${lanes.lanes})
@@ -190,7 +205,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let target_channels = params.groups * params.rows;
   ${rows.map((r) => `var sum${r} = vec4f(${p.bias ? `bias[min(target_channel + ${r}u, target_channels - 1u)]` : ''});`).join('\n  ')}
   ${index}
-  ${loop}${p.relu ? `\n  ${rows.flatMap(sums).map(rectify).join('\n  ')}` : ''}
+  ${loop}
   ${rows.map((r) => `if (first_row + ${r}u < params.rows) { ${store(r)} }`).join('\n  ')}
 }`;
 }
@@ -199,8 +214,6 @@ interface AccessCode {
   readonly index: string;
   readonly loop: string;
   readonly store: (row: number) => string;
-  /** The sums of a row; sum<row> if left out. */
-  readonly sums?: (row: number) => string[];
 }
 
 /** sum0.. += weights * value for one tap and source channel; `at` is the weight's place before the row's offset. */
@@ -211,7 +224,7 @@ const multiply = (tile: number, lanes: LaneRows, at: string, value: string, name
         .join(' ')}`;
 
 /** Place and store of four pixels anywhere in the target. */
-const scatter = ({ target }: ConvProduct['names']): Pick<AccessCode, 'index' | 'store'> => ({
+const scatter = (p: ConvProduct): Pick<AccessCode, 'index' | 'store'> => ({
   index: /* wgsl */ `
   let image = position / params.pixels;
   let pixel = position % params.pixels;
@@ -223,17 +236,18 @@ const scatter = ({ target }: ConvProduct['names']): Pick<AccessCode, 'index' | '
   store: (r: number): string =>
     ['x', 'y', 'z', 'w']
       .map((e, i) => {
-        const write = `${target}[place.${e} + ${r}u * params.target_plane] = sum${r}.${e};`;
+        const place = `place.${e} + ${r}u * params.target_plane`;
+        const write = storeEnded(p, p.names.target, place, `sum${r}.${e}`, 'f32');
         return `if (count > ${i}u) { ${write} }`;
       })
       .join(' '),
 });
 
-type Loop = (tile: number, lanes: LaneRows, names: ConvProduct['names'], vectors: number) => AccessCode;
+type Loop = (tile: number, lanes: LaneRows, p: ConvProduct, vectors: number) => AccessCode;
 
 const loops: Readonly<Record<Access, Loop>> = {
-  general: (tile, lanes, names) => ({
-    ...scatter(names),
+  general: (tile, lanes, p) => ({
+    ...scatter(p),
     loop: /* wgsl */ `
   let first_y = vec4i(v) * params.source_step + params.origin_y;
   let first_x = vec4i(u) * params.source_step + params.origin_x;
@@ -247,7 +261,9 @@ const loops: Readonly<Record<Access, Loop>> = {
       var source_at = base + select(vec4u(0u), vec4u(row * params.source_width + pixel_x), inside);
       var at = weight_group + u32(i) * params.tap_y + u32(j) * params.tap_x;
       for (var k = 0u; k < params.depth; k++) {
-        let value = select(vec4f(), vec4f(${names.source}[source_at.x], ${names.source}[source_at.y], ${names.source}[source_at.z], ${names.source}[source_at.w]), inside);
+        let value = select(vec4f(), vec4f(${range(4)
+          .map((e) => `${p.names.source}[source_at[${e}]]`)
+          .join(', ')}), inside);
         ${multiply(tile, lanes, 'at', 'value')}
         source_at += params.source_plane;
         at += params.weight_depth;
@@ -256,7 +272,8 @@ const loops: Readonly<Record<Access, Loop>> = {
   }`,
   }),
 
-  plane: (tile, lanes, { source, target }, vectors) => {
+  plane: (tile, lanes, p, vectors) => {
+    const { source, target } = p.names;
     const each = (code: (v: number) => string): string => range(vectors).map(code).join('\n  ');
     // The first vector sums in sum0.., the others in sums of their own.
     const sum = (r: number, v: number): string => (v === 0 ? `sum${r}` : `sum${r}_${v}`);
@@ -284,12 +301,15 @@ const loops: Readonly<Record<Access, Loop>> = {
     ${each((v) => `source_at${v} += plane;`)}
     at += params.weight_depth;
   }`,
-      sums: (r) => range(vectors).map((v) => sum(r, v)),
-      store: (r) => each((v) => `if (column${v} < columns) { ${target}[place${v} + ${r}u * plane] = ${sum(r, v)}; }`),
+      store: (r) =>
+        each(
+          (v) =>
+            `if (column${v} < columns) { ${storeEnded(p, target, `place${v} + ${r}u * plane`, sum(r, v), 'vec4f')} }`,
+        ),
     };
   },
 
-  rows: (tile, lanes, { source, target }) => ({
+  rows: (tile, lanes, p) => ({
     index: /* wgsl */ `
   let vectors = params.source_plane / 4u;
   let row_vectors = u32(params.source_width) / 4u;
@@ -311,9 +331,9 @@ const loops: Readonly<Record<Access, Loop>> = {
     var source_at = base + select(0u, u32(row) * row_vectors, inside);
     var at = weight_group + u32(i) * params.tap_y;
     for (var k = 0u; k < params.depth; k++) {
-      let middle = select(vec4f(), ${source}[source_at], inside);
-      let before = select(0.0, ${source}[max(source_at, 1u) - 1u].w, inside && has_left);
-      let after = select(0.0, ${source}[source_at + select(0u, 1u, has_right)].x, inside && has_right);
+      let middle = select(vec4f(), ${p.names.source}[source_at], inside);
+      let before = select(0.0, ${p.names.source}[max(source_at, 1u) - 1u].w, inside && has_left);
+      let after = select(0.0, ${p.names.source}[source_at + select(0u, 1u, has_right)].x, inside && has_right);
       let left = vec4f(before, middle.xyz);
       let right = vec4f(middle.yzw, after);
       ${multiply(tile, lanes, 'at + left_tap', 'left', 'p')}
@@ -323,20 +343,21 @@ const loops: Readonly<Record<Access, Loop>> = {
       at += params.weight_depth;
     }
   }`,
-    store: (r) => `if (column * 4u < params.positions) { ${target}[place + ${r}u * vectors] = sum${r}; }`,
+    store: (r) =>
+      `if (column * 4u < params.positions) { ${storeEnded(p, p.names.target, `place + ${r}u * vectors`, `sum${r}`, 'vec4f')} }`,
   }),
 
-  pixel: (tile, lanes, names) => ({
-    ...scatter(names),
+  pixel: (tile, lanes, p) => ({
+    ...scatter(p),
     loop: /* wgsl */ `
   // Four images a lane; the source channels of an image are contiguous.
   var source_at = (image * source_channels + group * params.depth) / 4u;
   var at = weight_group;
   for (var k = 0u; k < params.depth; k += 4u) {
-    let a = ${names.source}[source_at.x];
-    let b = ${names.source}[source_at.y];
-    let c = ${names.source}[source_at.z];
-    let d = ${names.source}[source_at.w];
+    let a = ${p.names.source}[source_at.x];
+    let b = ${p.names.source}[source_at.y];
+    let c = ${p.names.source}[source_at.z];
+    let d = ${p.names.source}[source_at.w];
     for (var e = 0u; e < 4u; e++) {
       let value = vec4f(a[e], b[e], c[e], d[e]);
       ${multiply(tile, lanes, 'at', 'value')}

@@ -19,7 +19,7 @@ import {
   storeRow,
 } from './gather.ts';
 import type { Loads } from './gather.ts';
-import { isDense, positionsOf, productCost } from './image-product.ts';
+import { endBindings, isDense, positionsOf, productCost, rangesOf } from './image-product.ts';
 import type { ConvProduct } from './image-product.ts';
 import { packWeights } from './pack-weights.ts';
 
@@ -75,7 +75,7 @@ const variantOf = ({ name, schemeOf }: SchemeChoice): Variant<Pass> => ({
 
 export const implicitProducts = productSchemes.map(variantOf);
 
-/** Bindings by `names`, weight, and bias if it has one. */
+/** Bindings by `names`, weight, and bias and shortcut if it has them. */
 function implicitProduct(p: ConvProduct, scheme: Scheme, device: DeviceProfile): Launch[] {
   const { name, tile, block, type } = scheme;
   const taps = tapsOf(p);
@@ -95,7 +95,6 @@ function implicitProduct(p: ConvProduct, scheme: Scheme, device: DeviceProfile):
   const targetPlane = p.target.height * p.target.width;
   const tilesM = ceilDiv(p.rows, tile);
   const workgroups = tilesOf(p, tile);
-  const { source, target } = p.ranges;
   // From the last block of a tap back to its first, then one pixel on; or to the next row of taps.
   const nextTap = p.direction - (blocksOfTap - 1) * block * sourcePlane;
   const nextRow = nextTap + p.direction * (p.source.width - p.tapsX.count);
@@ -106,7 +105,7 @@ function implicitProduct(p: ConvProduct, scheme: Scheme, device: DeviceProfile):
       input(p.names.source, dense ? 'vec4f' : 'f32'),
       input('weight', 'vec4f'),
       output(p.names.target, dense ? 'vec4f' : 'f32'),
-      ...(p.bias ? [input('bias')] : []),
+      ...endBindings(p, dense ? 'vec4f' : 'f32'),
     ],
     enables: scheme.enables,
     uniforms: {
@@ -146,7 +145,7 @@ function implicitProduct(p: ConvProduct, scheme: Scheme, device: DeviceProfile):
     wgsl: scheme.wgsl(codeOf(p, tile, loads)),
     grid: foldGrid(workgroups, device),
     cost: productCost(p),
-    ranges: { ...(source && { [p.names.source]: source }), ...(target && { [p.names.target]: target }) },
+    ranges: rangesOf(p),
   });
   const products = inF16([own], p.f16);
   return packed ? [...packed.launches, ...bind(products, { weight: packed.name })] : products;

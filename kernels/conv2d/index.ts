@@ -75,7 +75,10 @@ const imageVariants = <Problem extends ConvProblem>(
   ),
 ];
 
-/** With a ReLU at the end, if asked for. Bindings x, weight, y, and bias if it has one. */
+/**
+ * With the sum with a shortcut (of y's shape) and a ReLU at the end, if asked for. Bindings x, weight, y, and bias and shortcut if
+ * it has them.
+ */
 export const convForward = kernelOf(
   'conv2d.forward',
   imagePass<ConvForwardProblem>(forwardProducts),

@@ -2,9 +2,8 @@ import type { DeviceProfile } from '../lib/device.ts';
 import { inF16 } from '../lib/f16-storage.ts';
 import { i32, input, output } from '../lib/kernel.ts';
 import type { Binding, Launch } from '../lib/kernel.ts';
-import { rectified } from '../lib/math.ts';
 import { perInvocation } from '../lib/plain.ts';
-import { convOutput, f16Bindings } from './problem.ts';
+import { convOutput, f16Bindings, storeEnded } from './problem.ts';
 import type { ConvForwardProblem, ConvProblem, ConvTensor } from './problem.ts';
 
 /*
@@ -68,7 +67,13 @@ export function forwardPlain(p: ConvForwardProblem, device: DeviceProfile): Laun
   const [outHeight, outWidth] = convOutput(p);
   const spec: Spec = {
     name: 'forward',
-    bindings: [input('x'), input('weight'), output('y'), ...(p.bias ? [input('bias')] : [])],
+    bindings: [
+      input('x'),
+      input('weight'),
+      output('y'),
+      ...(p.bias ? [input('bias')] : []),
+      ...(p.shortcut ? [input('shortcut')] : []),
+    ],
     holds: { x: 'x', weight: 'weight', y: 'y' },
     count: p.batch * p.filters * outHeight * outWidth,
     functions: readPixel,
@@ -86,7 +91,7 @@ export function forwardPlain(p: ConvForwardProblem, device: DeviceProfile): Laun
       }
     }
   }
-  y[i] = ${p.relu ? rectified('sum', 'f32') : 'sum'};`,
+  ${storeEnded(p, 'y', 'i', 'sum', 'f32')}`,
   };
   return plain(p, spec, device);
 }

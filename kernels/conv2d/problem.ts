@@ -2,6 +2,7 @@ import { ceilDiv } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
 import { bytesOfElement } from '../lib/f16-storage.ts';
 import { require, splitRows } from '../lib/kernel.ts';
+import { rectified } from '../lib/math.ts';
 import type { RowChunk } from '../lib/kernel.ts';
 
 /** Tensors of a convolution; in a pass that computes or takes the gradient of one, that gradient. */
@@ -28,6 +29,8 @@ export interface ConvForwardProblem extends ConvProblem {
   readonly bias: boolean;
   /** Ends with a ReLU; false if left out. */
   readonly relu?: boolean;
+  /** y is added to a tensor of its shape, f32, before the ReLU; false if left out. */
+  readonly shortcut?: boolean;
 }
 
 /** Height and width of the result. */
@@ -45,9 +48,25 @@ export function imageBytes(p: ConvProblem): { readonly x: number; readonly y: nu
   };
 }
 
-/** Runs of images that a device can bind, with ranges of x and of y. */
-export const splitImages = (p: ConvProblem, device: DeviceProfile, kernel: string): RowChunk[] =>
-  splitRows(p.batch, imageBytes(p), device, kernel);
+/** Runs of images that a device can bind, with ranges of x, of y, and of the shortcut if there is one. */
+export function splitImages(p: ConvForwardProblem | ConvProblem, device: DeviceProfile, kernel: string): RowChunk[] {
+  const bytes = imageBytes(p);
+  const shortcut = imageBytes({ ...p, f16: [] }).y;
+  return splitRows(p.batch, 'shortcut' in p && p.shortcut ? { ...bytes, shortcut } : bytes, device, kernel);
+}
+
+/** WGSL: stores `sum` in y, or what else is written, as the forward pass ends. */
+export function storeEnded(
+  { shortcut = false, relu = false }: Pick<ConvForwardProblem, 'shortcut' | 'relu'>,
+  target: string,
+  place: string,
+  sum: string,
+  type: 'f32' | 'vec4f',
+): string {
+  const value = shortcut ? `${sum} + shortcut[${place}]` : sum;
+  if (!relu) return `${target}[${place}] = ${value};`;
+  return `{ let ended = ${value}; ${target}[${place}] = ${rectified('ended', type)}; }`;
+}
 
 /** Bindings that are f16, of those that hold these tensors. */
 export const f16Bindings = ({ f16 = [] }: ConvProblem, bound: Readonly<Record<string, ConvTensor>>): string[] =>

@@ -4,8 +4,8 @@ import type { Tuning } from '../lib/variant.ts';
 import { convOutput } from './problem.ts';
 import type { ConvProblem, ConvTensor } from './problem.ts';
 
-/** A convolution; in the forward pass, perhaps with a bias. */
-type Problem = ConvProblem & { readonly bias?: boolean };
+/** A convolution; in the forward pass, perhaps with a bias and a shortcut. */
+type Problem = ConvProblem & { readonly bias?: boolean; readonly shortcut?: boolean };
 
 const taps = ({ kernelHeight, kernelWidth }: Problem): number => kernelHeight * kernelWidth;
 const outputs = (problem: Problem): number => convOutput(problem).reduce((height, width) => height * width);
@@ -38,6 +38,7 @@ function convTuning(
       return {
         ...Object.fromEntries(Object.entries(bound).map(([binding, name]) => [binding, of(name)])),
         ...(p.bias && { bias: { elements: p.filters } }),
+        ...(p.shortcut && { shortcut: { elements: elements.y } }),
       };
     },
     results: [result],

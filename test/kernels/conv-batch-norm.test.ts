@@ -1,6 +1,7 @@
 /** @module-tag slow */
 import { describe, expect, it } from 'vitest';
-import { autocast, conv2d, convBatchNorm, to } from '../../engine/node.ts';
+import { add, autocast, conv2d, convBatchNorm, relu, to } from '../../engine/node.ts';
+import type { Tensor } from '../../engine/node.ts';
 import { batchNormReference } from '../../kernels/batch-norm/reference.ts';
 import { convForward, convOutput } from '../../kernels/conv2d/index.ts';
 import type { ConvProblem } from '../../kernels/conv2d/index.ts';
@@ -42,14 +43,17 @@ function expectedOf(c: ConvCase, x: Float32Array, weight: Float32Array, relu: bo
 }
 
 const CASES = CONV_CASES.filter(({ name }) =>
-  /^1x1 on (whole|many)|^1x1 on single pixels$|rows of vectors|a stem|5x3/.test(name),
+  /^1x1 on (whole|many)|^1x1 on single pixels$|rows of vectors|a stem|5x3|many images/.test(name),
 );
-const profiles = PROFILES.filter(({ name, variant }) => name === 'this device' || name === 'a GPU' || variant);
+const shapeOf = (c: ConvCase): number[] => [c.x[0], c.weight[0], ...convOutput(convProblemOf(c))];
+const profiles = PROFILES.filter(
+  ({ name, variant }) => ['this device', 'a GPU', 'small bindings'].includes(name) || variant,
+);
 
 describe.each(profiles)('convBatchNorm on $name', ({ claims, variant }) => {
   const engine = useEngineAs(claims, variant);
   const withF16 = f16Tests(engine);
-  const run = (c: ConvCase, relu: boolean, image: 'f32' | 'f16' = 'f32') => {
+  const run = (c: ConvCase, relu: boolean, image: 'f32' | 'f16' = 'f32', shortcut: Float32Array | null = null) => {
     const { x, weight, norm } = dataOf(c);
     const tensors = Object.fromEntries(
       Object.entries(norm).map(([name, values]) => [name, engine().tensor(values)]),
@@ -58,6 +62,7 @@ describe.each(profiles)('convBatchNorm on $name', ({ claims, variant }) => {
       ...c,
       eps: EPS,
       relu,
+      shortcut: shortcut && engine().tensor(shortcut, shapeOf(c)),
     });
   };
 
@@ -68,12 +73,33 @@ describe.each(profiles)('convBatchNorm on $name', ({ claims, variant }) => {
     }
   });
 
+  it.each(CASES)('$name, with a shortcut', async (c) => {
+    const { x, weight } = dataOf(c);
+    const shortcut = uniform(product(shapeOf(c)), 7);
+    const expected = expectedOf(c, x, weight, false).map((value, i) => value + shortcut[i]);
+    for (const relu of [false, true]) {
+      const ended = relu ? expected.map((value) => Math.max(0, value)) : expected;
+      expectClose(await run(c, relu, 'f32', shortcut).read(), ended, TOLERANCE, `relu ${relu}`);
+    }
+  });
+
   for (const c of CASES) {
     withF16(`${c.name}, under autocast`, async () => {
       const { x, weight } = dataOf(c);
       // x is exact in f16; the folded filters are rounded to f16 (half a unit each, of either sign), and sums are not.
       const y = autocast(engine(), () => to(run(c, true, 'f16'), 'f32'));
       expectClose(await y.read(), expectedOf(c, rounded(x), weight, true), HALF_UNIT, 'y');
+      // What is added to stays f32, and so does the sum.
+      const shortcut = uniform(product(shapeOf(c)), 7, 100);
+      const added = autocast(engine(), () => run(c, false, 'f16', shortcut));
+      expect(added.dtype).toBe('f32');
+      const alone = expectedOf(c, rounded(x), weight, false);
+      expectClose(
+        (await added.read()).map((value, i) => value - shortcut[i]),
+        alone,
+        HALF_UNIT + 100 * 2 ** -23,
+        'added',
+      );
     });
   }
 });
@@ -87,6 +113,7 @@ describe('a convolution that ends with a ReLU', () => {
     const gpu = { ...engine().profile, cpu: false };
     const [height, width] = convOutput(problem);
     const shape = [c.x[0], c.weight[0], height, width];
+    const shortcut = uniform(product(shape), 7);
     const plane = convReference(problem, { x, weight, bias: norm.bias, dy: new Float32Array(product(shape)) }).y;
     const own = { ...problem, bias: true };
     // Each way to read the image, and those with several sums a row.
@@ -95,25 +122,27 @@ describe('a convolution that ends with a ReLU', () => {
       convForward.candidates(own, gpu)[0],
       ...others.filter((name) => convForward.has(name, own, gpu)),
     ]);
-    for (const variant of names) {
+    const ends = [...names].flatMap((variant) => [true, false].map((added) => ({ variant, added })));
+    for (const { variant, added } of ends) {
       const y = engine().empty(shape);
       engine().run(
         'conv',
         (own: ConvProblem, device) =>
-          convForward({ ...own, bias: true, relu: true, variant }, { ...device, cpu: false }),
+          convForward({ ...own, bias: true, relu: true, shortcut: added, variant }, { ...device, cpu: false }),
         problem,
         {
           x: engine().tensor(x, c.x),
           weight: engine().tensor(weight, c.weight),
           bias: engine().tensor(norm.bias),
           y,
+          ...(added && { shortcut: engine().tensor(shortcut, shape) }),
         },
       );
       expectClose(
         await y.read(),
-        plane.map((value) => Math.max(0, value)),
+        plane.map((value, i) => Math.max(0, added ? value + shortcut[i] : value)),
         TOLERANCE,
-        variant,
+        `${variant}, shortcut ${added}`,
       );
     }
   });
@@ -149,15 +178,24 @@ describe('a batch norm after a convolution', () => {
         .noGrad(() => norm.forward(conv2d(x, conv.weight, null)))
         .read() as Promise<Float32Array>;
     expectClose(await folded(), await apart(), 1e-6);
-    norm.loadStateDict(
-      new Map(
-        [...norm.stateDict()].map(([name, { shape }], i) => [name, { shape, data: uniform(8, i + 2).map(Math.abs) }]),
-      ),
+    const state = new Map(
+      [...norm.stateDict()].map(([name, { shape }], i) => [name, { shape, data: uniform(8, i + 2).map(Math.abs) }]),
     );
+    norm.loadStateDict(state);
     expectClose(await folded(), await apart(), 1e-6);
     const alone = kernelsOf(() => engine().noGrad(() => norm.after(conv, x)));
     expect(alone).toContain('conv2d.fold_norm');
     expect(alone.filter((name) => name.startsWith('batch_norm'))).toEqual([]);
+    const shortcut = engine().tensor(uniform(2 * 8 * 16, 9), [2, 8, 4, 4]);
+    const added = (): Tensor => norm.after(conv, x, shortcut);
+    const bare = new BatchNorm2d(engine(), 8).eval();
+    bare.loadStateDict(state);
+    const expected = await engine()
+      .noGrad(() => relu(add(shortcut, bare.forward(conv2d(x, conv.weight, null)))))
+      .read();
+    expectClose(await engine().noGrad(added).read(), expected, 1e-6);
+    expect(kernelsOf(() => engine().noGrad(added))).toEqual(['conv2d.fold_norm', 'conv2d.forward']);
+    expectClose(await added().read(), expected, 1e-6);
     // With a gradient, and in training, as ever.
     expect(kernelsOf(() => norm.after(conv, x))).toContain('batch_norm.forward');
     norm.train();
