@@ -387,6 +387,7 @@ export const withoutBackward = (name: string): DeitError =>
 
 /** total += source, of one shape and dtype. */
 export function accumulate(total: Tensor, source: Tensor): void {
+  if (total.size === 0) return;
   const problem = { n: total.size, f16: total.dtype === 'f16' };
   total.engine.run('accumulate', accumulateKernel, problem, { total, source });
 }
@@ -394,6 +395,6 @@ export function accumulate(total: Tensor, source: Tensor): void {
 /** A new tensor a + b, both of one shape and dtype. */
 export function sumOfGradients(a: Tensor, b: Tensor): Tensor {
   const sum = a.engine.empty(a.shape, a.dtype, 'gradient');
-  a.engine.run('sum', sumOf, { n: a.size, f16: a.dtype === 'f16' }, { a, b, sum });
+  if (sum.size > 0) a.engine.run('sum', sumOf, { n: a.size, f16: a.dtype === 'f16' }, { a, b, sum });
   return sum;
 }

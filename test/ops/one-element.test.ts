@@ -1,4 +1,4 @@
-/** Operators on tensors of one element, which run their kernels as on many: in debug mode what a kernel leaves out is NaN. */
+/** Operators on tensors of one element, which run their kernels as on many, and of none, which run nothing. In debug mode what a kernel leaves out is NaN. */
 import { expect, it } from 'vitest';
 import * as ops from '../../engine/index.ts';
 import type { Tensor } from '../../engine/index.ts';
@@ -50,4 +50,35 @@ it('full, and random numbers', async () => {
   expect((await ops.randomUniform(engine(), [1], { low: 2, high: 3 }).read())[0]).toBeGreaterThanOrEqual(2);
   expect((await ops.randomNormal(engine(), [1], { mean: 5, std: 0 }).read())[0]).toBe(5);
   expect([...(await ops.argsort(engine().tensor([4])).read())]).toEqual([0]);
+});
+
+/** Those that may have no element, as in PyTorch. */
+const EMPTY: readonly (readonly [name: string, y: (x: Tensor) => Tensor])[] = [
+  ['to f16', (x) => ops.to(x, 'f16')],
+  ['exp', (x) => ops.exp(x)],
+  ['mul', (x) => ops.mul(x, x)],
+  ['gelu', (x) => ops.gelu(x)],
+  ['softmax', (x) => ops.softmax(x)],
+  ['indexSelect', (x) => ops.indexSelect(x, 0, engine().tensor([], [0], 'i32'))],
+  ['gather', (x) => ops.gather(x, 0, engine().tensor([], [0], 'i32'))],
+  ['cumsum', (x) => ops.cumsum(x, 0)],
+  ['flip', (x) => ops.flip(x, 0)],
+  ['expand', (x) => ops.expand(x, [3, 0])],
+  ['transpose', (x) => ops.transpose(ops.expand(ops.reshape(x, [1, 0]), [2, 0]), 0, 1)],
+  ['slice', (x) => ops.slice(x, 0, 0, 1)],
+  ['cat', (x) => ops.cat([x, x])],
+  ['where', (x) => ops.where(ops.gt(x, 0), x, 3)],
+];
+
+it.each(EMPTY)('%s of nothing, and its gradient', async (_name, work) => {
+  const x = engine().empty([0]).keep().requiresGrad_();
+  const [y, dx] = engine().scope(() => {
+    // Two passes, whose gradients are added.
+    const result = [work(x), work(x)].map((one) => {
+      one.backward(ops.to(engine().empty(one.shape), one.dtype));
+      return one;
+    });
+    return [ops.to(result[1], 'f32').read(), x.grad!.read()] as const;
+  });
+  expect([(await y).length, (await dx).length]).toEqual([0, 0]);
 });
