@@ -257,6 +257,18 @@ describe('random erasing', () => {
   const erase = (planes: Float32Array, offset: number, erasing: RandomErasing, stream: PhiloxStream): void =>
     fillBoxes(planes, offset, size, size, drawErasing(size, size, erasing, stream));
 
+  // timm: `for attempt in range(10)`.
+  it('tries ten times to find a box that is smaller than the image', () => {
+    let tries = 0;
+    const uniform = (low: number, high: number): number => {
+      if (low > 0) tries++;
+      return high;
+    };
+    const none = { area: [1, 1], aspect: [1, 1], count: 1 } as const;
+    expect(erasingRect(size, size, none, { uniform, integer: () => 0 })).toBeUndefined();
+    expect(tries).toBe(10);
+  });
+
   it('draws boxes of the stated area and aspect, everywhere', () => {
     const areas: number[] = [];
     const aspects: number[] = [];

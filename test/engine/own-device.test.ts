@@ -3,6 +3,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { createEngine, linear, softmax } from '../../engine/node.ts';
 import type { Engine } from '../../engine/node.ts';
 import { createEngine as createEngineInBrowser } from '../../engine/index.ts';
+import { unhandled } from '../support/unhandled.ts';
 
 // Kept, or Dawn ends the process.
 const gpu = create([]);
@@ -130,6 +131,25 @@ describe('createEngine({ adapter })', () => {
     expect(() => engine.zeros([2])).toThrow(/device-lost/);
     engine.close();
     await expect(createEngine({ adapter: device })).rejects.toThrow(/device-lost[\s\S]*destroyed[\s\S]*new adapter/);
+  });
+
+  it('ends a program that does not listen to a read, unless that has closed the engine', async () => {
+    for (const [isClosed, expected] of [
+      [false, [expect.objectContaining({ code: 'device-lost' })]],
+      [true, []],
+    ] as const) {
+      const device = await (await adapterOfOnesOwn()).requestDevice();
+      const engine = await createEngine({ adapter: device });
+      const found = await unhandled(async () => {
+        void engine.zeros([2]).read();
+        if (isClosed) engine.close();
+        device.destroy();
+        await device.lost;
+        if (!isClosed) await engine.deviceLoss();
+      });
+      expect(found).toEqual(expected);
+      engine.close();
+    }
   });
 
   it('refuses a device with less than WebGPU guarantees, and names what is short', async () => {

@@ -1,28 +1,19 @@
 /** What becomes of a read that fails, whether anybody listens or not. */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { readPromise } from '../../engine/gpu/reader.ts';
 import type { Reader } from '../../engine/gpu/reader.ts';
+import { unhandled } from '../support/unhandled.ts';
 
-/** Rejections that nobody listens to, of what is done with a read: they end a program. */
-async function unhandled(work: (reader: Reader) => void): Promise<unknown[]> {
-  const found: unknown[] = [];
-  const others = process.rawListeners('unhandledRejection') as ((reason: unknown) => void)[];
-  process.removeAllListeners('unhandledRejection').on('unhandledRejection', (reason) => found.push(reason));
-  work(readPromise((content) => content).reader);
-  await nextTurn();
-  process.removeAllListeners('unhandledRejection');
-  for (const listener of others) process.on('unhandledRejection', listener);
-  return found;
-}
+const unheard = (work: (reader: Reader) => void): Promise<unknown[]> =>
+  unhandled(() => work(readPromise((content) => content).reader));
 
 describe('a read that fails', () => {
   const reason = new Error('the list was refused');
 
   it('ends a program that does not listen to it, unless that has closed the engine', async () => {
-    expect(await unhandled((reader) => reader.reject(reason))).toEqual([reason]);
-    expect(await unhandled((reader) => reader.reject(reason, true))).toEqual([]);
-    expect(await unhandled((reader) => reader.abandon(reason))).toEqual([]);
+    expect(await unheard((reader) => reader.reject(reason))).toEqual([reason]);
+    expect(await unheard((reader) => reader.reject(reason, true))).toEqual([]);
+    expect(await unheard((reader) => reader.abandon(reason))).toEqual([]);
   });
 
   it('is told to whoever asks', async () => {

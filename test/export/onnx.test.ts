@@ -12,6 +12,7 @@ import { DeitError, storeFloats } from '../../engine/index.ts';
 import { buildModel } from '../../deit/train/node/open-model.ts';
 import { writeOnnxFile } from '../../deit/export/node/onnx-file.ts';
 import { messageType } from '../../deit/export/node/proto.ts';
+import { exportModel } from '../../deit/cli/export.ts';
 import { onnxModel } from '../../deit/export/onnx.ts';
 import type { Classifier } from '../../deit/models/classifier.ts';
 import { createModel } from '../../deit/models/registry.ts';
@@ -160,6 +161,11 @@ describe('what ONNX cannot hold', () => {
   it('both heads of a model with one', () => {
     const error = failure(() => onnxModel(plain(), new Map(), { ...options, dtype: 'f32', heads: 'both' }));
     expect(error.code).toBe('bad-config');
+  });
+
+  it('a choice of heads for a file of another format', async () => {
+    const asked = { output: 'x.safetensors', dtype: 'f32', heads: 'both' } as Parameters<typeof exportModel>[0];
+    await expect(exportModel(asked)).rejects.toThrow(/bad-config[^]*--heads both[^]*--format onnx/);
   });
 
   it.each([65_520, Infinity, NaN])('%f in f16', (value) => {

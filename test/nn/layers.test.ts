@@ -6,6 +6,7 @@ import {
   AdamW,
   AdaptiveAvgPool2d,
   AvgPool2d,
+  Conv2d,
   ConvTranspose2d,
   Dropout,
   Embedding,
@@ -266,6 +267,23 @@ describe('optimizers as in PyTorch', () => {
     optimizer.prepareStep(0.25);
     engine().replay(recording);
     expect(await x.item()).toBe(0.25);
+  });
+});
+
+describe('first values', () => {
+  // PyTorch: uniform up to 1 / sqrt(the inputs of an output), which of many hundred numbers the largest comes near to.
+  it.each([
+    ['Linear', () => new Linear(engine(), 50, 20), 50],
+    ['Conv2d', () => new Conv2d(engine(), 4, 30, 3), 4 * 9],
+    ['Conv2d in groups', () => new Conv2d(engine(), 8, 30, 3, { groups: 2 }), 4 * 9],
+  ] as const)('%s', async (_name, make, inputs) => {
+    const largest = Math.max(...(await make().weight.read()).map(Math.abs)) * Math.sqrt(inputs);
+    expect(largest).toBeLessThanOrEqual(1);
+    expect(largest).toBeGreaterThan(0.97);
+  });
+
+  it('are refused to a layer without inputs', () => {
+    expect(() => new Linear(engine(), 0, 3)).toThrow(/A layer has inputs/);
   });
 });
 

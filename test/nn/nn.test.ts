@@ -15,6 +15,7 @@ import {
   learningRate,
   normal,
   saveState,
+  stateMismatch,
   warmupCosine,
 } from '../../nn/index.ts';
 import type { Optimizer } from '../../nn/index.ts';
@@ -86,6 +87,10 @@ describe('Module', () => {
     ]);
     const { code, message } = failure(() => small.loadStateDict(given));
     expect(code).toBe('state-mismatch');
+    const others = (count: number) =>
+      stateMismatch({ missing: [], other: Array.from({ length: count }, (_, i) => `n${i}`) });
+    expect(others(8).message).toMatch(/found: 8 other: n0, .*, n7$/m);
+    expect(others(9).message).toMatch(/found: 9 other: n0, .*, n7 and 1 more$/m);
     expect(message).toContain('2 missing: block.0.fc.bias, norm.bias');
     expect(message).toContain('1 unexpected: other');
     expect(message).toContain('1 misshapen: block.0.fc.weight [2, 3] instead of [3, 2]');
@@ -203,6 +208,8 @@ describe('decay groups', () => {
     const [first, second] = decayGroups(named(), 0.05, rule);
     expect(first.parameters.map(([name]) => name)).toEqual(expected);
     expect([first.weightDecay, second.weightDecay]).toEqual([0.05, 0]);
+    expect(decayGroups(first.parameters, 0.05, rule)).toEqual([first]);
+    expect(decayGroups(second.parameters, 0.05, rule)).toEqual([second]);
     const all = [...first.parameters, ...second.parameters].map(([name]) => name);
     const trained = summarizeModel(spec).tensors.map(({ name }) => name);
     expect(new Set(all)).toEqual(new Set(trained.filter((name) => name !== 'norm.weight')));
