@@ -36,6 +36,9 @@ function broadTestsOf(source: string): readonly string[] {
   return source.startsWith('engine/') ? ENGINE : source.startsWith('nn/') ? MODELS : [];
 }
 
+/** Folders of `deit` whose tests are in one of another name. */
+const TESTED_IN: Readonly<Record<string, string>> = { train: 'training', recipe: 'training', weights: 'models' };
+
 const namesExportedBy = (text: string): string[] =>
   [...text.matchAll(/^export (?:async )?(?:const|function|class) (\w+)/gm)].map(([, name]) => name);
 
@@ -64,7 +67,7 @@ export function nearestTests(root: string, tests: readonly string[]): (source: s
     }),
   );
   const testsFor = (source: string): string[] => {
-    const [room] = source.split('/');
+    const [room, folder] = source.split('/');
     const parts = nameOf(source).split('-');
     const exported = namesExportedBy(readFileSync(join(root, source), 'utf8'));
     const far = (test: string): number => {
@@ -82,7 +85,7 @@ export function nearestTests(root: string, tests: readonly string[]): (source: s
         distance -
         (exported.some((name) => words.get(test)!.has(name)) ? 100 : 0) -
         10 * shared.length -
-        (test.startsWith(`test/${room}/`) ? 0.5 : 0)
+        ([room, TESTED_IN[folder] ?? folder].includes(testedRoom) ? 5 : 0)
       );
     };
     const reaching = cheap

@@ -117,6 +117,8 @@ export function mutationsOf(file: string, text: string, keys: Keys): Mutation[] 
   };
 
   const visitTemplates = (node: ts.Node): void => {
+    // Drawings and pages are no shaders, however many brackets they have.
+    if (ts.isTaggedTemplateExpression(node)) return;
     if ((ts.isTemplateExpression(node) || ts.isNoSubstitutionTemplateLiteral(node)) && isWgsl(textOf(node))) {
       const parts = ts.isTemplateExpression(node)
         ? [node.head, ...node.templateSpans.map(({ literal }) => literal)]
