@@ -3,10 +3,12 @@ import { defineConfig } from 'vitest/config';
 
 /** Folders of tests that stay inside one process and leave nothing behind in it, so that files share processes. */
 const UNITS = ['kernels', 'ops', 'nn', 'engine', 'models', 'export', 'support'];
-/** Files for which it matters what a process has loaded before: they replace a module, or look at all operators that there are. */
-const ALONE = ['test/engine/atomic-file.test.ts', 'test/ops/golden-ops.test.ts'];
+/** The same of the command's parts; not run at each save. A process of its own costs a file more than a second of loading. */
+const PARTS = ['data', 'report', 'serve', 'study'];
+/** Files for which it matters what a process has loaded before: they replace a module, look at all operators that there are, or start a browser. */
+const ALONE = ['test/engine/atomic-file.test.ts', 'test/ops/golden-ops.test.ts', 'test/report/hostile-report.test.ts'];
 
-const notUnits = (name: string): boolean => !UNITS.includes(name);
+const startsPrograms = (name: string): boolean => ![...UNITS, ...PARTS].includes(name);
 const filesOf = (folders: readonly string[]): string[] => folders.map((name) => `test/${name}/**/*.test.ts`);
 
 export default defineConfig({
@@ -23,8 +25,19 @@ export default defineConfig({
         test: {
           // Programs that are started, trainings, a browser, threads.
           name: 'programs',
-          include: [...filesOf(readdirSync('test').filter(notUnits)), ...ALONE],
+          include: [...filesOf(readdirSync('test').filter(startsPrograms)), ...ALONE],
           sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'parts',
+          include: filesOf(PARTS),
+          exclude: ALONE,
+          isolate: false,
+          restoreMocks: true,
+          sequence: { groupOrder: 1 },
         },
       },
       {
@@ -36,7 +49,7 @@ export default defineConfig({
           isolate: false,
           unstubEnvs: true,
           restoreMocks: true,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
     ],
