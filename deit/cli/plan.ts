@@ -1,4 +1,5 @@
 import { formatBytes } from '../../engine/index.ts';
+import type { Engine } from '../../engine/node.ts';
 import { openSources, tellData } from '../train/node/sources.ts';
 import { describeModel } from '../models/registry.ts';
 import { planTraining, refuseUnfit } from '../train/training-plan.ts';
@@ -6,13 +7,15 @@ import { GradientExchange } from '../parallel/gradient-exchange.ts';
 import type { Wire } from '../parallel/gradient-exchange.ts';
 import { withSlices } from './open-run.ts';
 import { MOST_PROCESSES } from './ranks.ts';
-import { parseNumber, withEngine } from './session.ts';
+import { parseNumber, withDryEngine, withEngine } from './session.ts';
 import { recipeOf } from './recipe-options.ts';
 import type { TrainOptions } from './recipe-options.ts';
 
 interface PlanOptions extends TrainOptions {
   /** Gigabits a second. */
   bandwidth?: string;
+  /** The device to plan for, if not the one that is here. */
+  device?: string;
 }
 
 /** Gigabits a second of usual networks. */
@@ -29,7 +32,9 @@ export async function plan(options: PlanOptions): Promise<void> {
     options.bandwidth === undefined ? RATES : [parseNumber(options.bandwidth, '--bandwidth', { least: 1e-3 })];
   const { name, recipe: asked, given } = await recipeOf(options);
   const recipe = withSlices(asked, given, processes);
-  await withEngine({ ...options, seed: recipe['run.seed'] }, async (engine, say) => {
+  const { device } = options;
+  const session = { ...options, seed: recipe['run.seed'] };
+  const work = async (engine: Engine, say: (line: string) => void): Promise<void> => {
     const sources = await openSources(recipe, describeModel(recipe['model.name']).imageSize);
     tellData(sources.notes, say);
     const found = await planTraining(engine, recipe, sources.classes.length, { search: true, processes }).finally(() =>
@@ -48,7 +53,8 @@ export async function plan(options: PlanOptions): Promise<void> {
     for (const line of describeWire(wire)) say(line);
     if (options.json) process.stdout.write(`${JSON.stringify({ ...found, wire })}\n`);
     refuseUnfit(found, recipe);
-  });
+  };
+  await (device === undefined ? withEngine(session, work) : withDryEngine(device, session, work));
 }
 
 /** What a step moves between ranks; null in one process. */

@@ -135,12 +135,17 @@ export function buildProgram(): Command {
     .option('--data <path>', 'data set (same as --set data.path=...)')
     .option('--processes <n>', 'for one of so many processes, with what they send each other')
     .option('--bandwidth <rate>', 'of their network, in gigabits a second; default: some usual ones')
+    .option(
+      '--device <kind>',
+      'for a device that need not be there, such as nvidia or amd-rdna3; a wrong name lists them',
+    )
     .addOption(json())
     .addHelpText(
       'after',
       examples(
         'deit plan --recipe deit-ti-imagenet --data imagenet --memory 8GiB',
         'deit plan --recipe deit-ti-imagenet --processes 8 --bandwidth 25',
+        'deit plan --recipe deit-ti-imagenet --device nvidia --memory 24GiB',
       ),
     )
     .action(async (_options, command: Command) => (await import('./plan.ts')).plan({ ...command.optsWithGlobals() }));

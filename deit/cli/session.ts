@@ -1,6 +1,6 @@
-import { createEngine } from '../../engine/node.ts';
-import type { Engine } from '../../engine/node.ts';
-import { DeitError } from '../../engine/index.ts';
+import { createDryEngine, createEngine, deviceProfiles } from '../../engine/node.ts';
+import type { DeviceProfileName, Engine } from '../../engine/node.ts';
+import { DeitError, nearestName } from '../../engine/index.ts';
 import { endProgress, tell } from './progress.ts';
 import { styled } from './style.ts';
 
@@ -17,11 +17,7 @@ export async function withEngine<Result>(
   work: (engine: Engine, say: (line: string) => void) => Promise<Result>,
 ): Promise<Result> {
   const say = options.quiet ? (): void => undefined : tell;
-  const engine = await createEngine({
-    adapter: options.adapter,
-    seed: options.seed,
-    memoryBudget: options.memory === undefined ? undefined : parseBytes(options.memory),
-  });
+  const engine = await createEngine({ adapter: options.adapter, ...engineOptions(options) });
   try {
     const { name, software, advice } = engine.adapter;
     say(`adapter: ${name}${software ? ' (software)' : ''}`);
@@ -32,6 +28,38 @@ export async function withEngine<Result>(
     engine.close();
   }
 }
+
+/** As `withEngine`, for a device that need not be there: nothing runs. */
+export async function withDryEngine<Result>(
+  device: string,
+  options: GlobalOptions & { seed?: number },
+  work: (engine: Engine, say: (line: string) => void) => Promise<Result>,
+): Promise<Result> {
+  if (!Object.hasOwn(deviceProfiles, device)) {
+    const names = Object.keys(deviceProfiles);
+    const near = nearestName(device, names);
+    throw new DeitError('unknown-name', 'No device of this name is known.', {
+      where: '--device',
+      expected: names.join(', '),
+      found: device,
+      fix: near && `did you mean ${near}?`,
+    });
+  }
+  const profile = deviceProfiles[device as DeviceProfileName];
+  const { engine } = createDryEngine(profile, engineOptions(options));
+  try {
+    tell(`device: ${device}, by what is known of such; nothing runs on it`);
+    return await work(engine, tell);
+  } finally {
+    endProgress();
+    engine.close();
+  }
+}
+
+const engineOptions = ({ seed, memory }: GlobalOptions & { seed?: number }) => ({
+  seed,
+  memoryBudget: memory === undefined ? undefined : parseBytes(memory),
+});
 
 /** `2GiB`, `500MB`, or a plain number of bytes. */
 export function parseBytes(text: string): number {

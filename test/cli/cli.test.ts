@@ -168,6 +168,7 @@ describe('deit doctor', () => {
 
 describe('bad input', () => {
   const cases: [string, string[], RegExp][] = [
+    ['an unknown device', ['plan', '--device', 'nvidi'], /unknown-name[\s\S]*did you mean nvidia\?/],
     ['an unknown model', ['summary', 'deit_tiny_patch16_242'], /unknown-name[\s\S]*did you mean deit_tiny_patch16_224/],
     ['an unknown model option', ['summary', 'deit_tiny_patch16_224', 'img_sice=32'], /img_size/],
     ['an image size that patches do not divide', ['summary', 'deit_tiny_patch16_224', 'img_size=225'], /multiple/],

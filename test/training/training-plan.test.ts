@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { RunFolder, nestRecipe, resolveRecipe, trainRecipe } from '../../deit/node.ts';
 import { planTraining } from '../../deit/train/training-plan.ts';
-import { createEngine } from '../../engine/node.ts';
+import { createDryEngine, createEngine } from '../../engine/node.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'deit-plan-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -58,6 +58,17 @@ it('predicts the measured peak of a training within 10 %, before anything runs',
     // 4 moments and averages more than there are weights, 4 bytes each.
     expect(plan.parts.optimizer).toBeGreaterThan(2 * plan.parts.weights);
   }
+});
+
+it('plans the same for a device of these limits that is not there', async () => {
+  const engine = await createEngine({ debug: false, memoryBudget: 2 ** 30 });
+  const dry = createDryEngine(engine.profile, { memoryBudget: 2 ** 30 });
+  const plans = [engine, dry.engine].map((one) => planTraining(one, recipe(32), 10, { search: true }));
+  const [here, there] = await Promise.all(plans);
+  expect(there).toEqual(here);
+  expect(here.largestBatch).toBeGreaterThan(32);
+  engine.close();
+  dry.engine.close();
 });
 
 it('refuses what does not fit, and names a setting with which it does', async () => {
