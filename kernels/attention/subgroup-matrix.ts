@@ -21,7 +21,7 @@ import type { AttentionPart, AttentionProblem, PartSpec } from './problem.ts';
  * keys for their gradients), each of its subgroups as many of them as a matrix has. The rows' operands and the sums for
  * them stay in registers as matrices, one for each `side` elements of the head.
  *
- * The tokens that the rows meet pass through workgroup memory, TILE at a time, those past the end as zeros. The product of
+ * The tokens that the rows meet pass through workgroup memory, TILE at a time, past the end the last one again. The product of
  * rows and tokens is laid out in `scores`, where each row is minded by the same few lanes throughout: they mask, take
  * exponentials and sums in f32, and put what the next product takes, rounded to f16, in `probabilities`. Scores of tokens past
  * the end are as good as minus infinity; rows past the end are computed and not stored.

@@ -11,10 +11,15 @@ const CARD = 'navi31';
 
 /**
  * What Mesa 25.0 makes of the kernels that take most of a step, on RDNA3, less a little for other versions of it: waves that fit
- * on a SIMD, and percent of the innermost loop's issue slots that multiply and add. A change that falls below a floor costs speed
+ * on a SIMD, and percent of the innermost loop's issue slots that multiply and add, or of its vector cycles that multiply matrices. A change that falls below a floor costs speed
  * on a GPU, whatever it gains on a processor.
  */
-const FLOORS: readonly { readonly kernel: RegExp; readonly waves: number; readonly fma: number }[] = [
+const FLOORS: readonly {
+  readonly kernel: RegExp;
+  readonly waves: number;
+  readonly fma?: number;
+  readonly wmma?: number;
+}[] = [
   { kernel: /^matmul\/workgroup_.._128x128/, waves: 8, fma: 80 },
   { kernel: /^matmul\/workgroup_.._64x64/, waves: 4, fma: 80 },
   { kernel: /^conv2d\.(forward|input_gradient|weight_gradient)\/implicit_128x128$/, waves: 8, fma: 80 },
@@ -22,6 +27,9 @@ const FLOORS: readonly { readonly kernel: RegExp; readonly waves: number; readon
   { kernel: /^attention\.forward\/workgroup_pairs/, waves: 8, fma: 58 },
   { kernel: /^attention\.value_gradient\/workgroup_pairs/, waves: 8, fma: 60 },
   { kernel: /^attention\.(query|key)_gradient\/workgroup_pairs/, waves: 6, fma: 58 },
+  { kernel: /^matmul\/subgroup_matrix_.._128x128/, waves: 8, wmma: 85 },
+  { kernel: /^attention\.(forward|query_gradient)\/subgroup_matrix/, waves: 4, wmma: 75 },
+  { kernel: /^attention\.key_value_gradient\/subgroup_matrix/, waves: 3, wmma: 80 },
 ];
 
 const toolchain = (() => {
@@ -58,13 +66,14 @@ describe.skipIf(typeof toolchain === 'string')(
       expect(wrong).toEqual([]);
     });
 
-    it.each(FLOORS)('$kernel: $waves waves, $fma % of issue', ({ kernel, waves, fma }) => {
+    it.each(FLOORS)('$kernel: waves and arithmetic', ({ kernel, waves, fma = 0, wmma = 0 }) => {
       const own = programs.filter(({ name }) => kernel.test(name));
       expect(own.length).toBeGreaterThan(0);
       for (const { id, name } of own) {
         const { code } = compiled.get(id)!;
         expect(code!.occupancy, `${name}: waves`).toBeGreaterThanOrEqual(waves);
         expect(100 * fmaOfIssue(code!.loop), `${name}: multiply-adds`).toBeGreaterThanOrEqual(fma);
+        expect(100 * wmmaOfVector(code!.loop), `${name}: matrix products`).toBeGreaterThanOrEqual(wmma);
       }
     });
   },
