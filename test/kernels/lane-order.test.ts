@@ -24,7 +24,7 @@ const PROBLEMS: Readonly<Record<string, object>> = {
   argmax: { outer: 8, reduce: 1000 },
   sum: { outer: 8, reduce: 1000 },
   amax: { outer: 8, reduce: 1000 },
-  cross_entropy: { rows: 8, width: 200 },
+  cross_entropy: { rows: 200, width: 200 },
   soft_target_cross_entropy: { rows: 8, width: 200 },
   kl_distillation: { rows: 8, width: 200 },
   distilled_cross_entropy: { rows: 8, width: 200 },

@@ -56,6 +56,7 @@ it('full, and random numbers', async () => {
 const EMPTY: readonly (readonly [name: string, y: (x: Tensor) => Tensor])[] = [
   ['to f16', (x) => ops.to(x, 'f16')],
   ['exp', (x) => ops.exp(x)],
+  ['add', (x) => ops.add(x, x)],
   ['mul', (x) => ops.mul(x, x)],
   ['gelu', (x) => ops.gelu(x)],
   ['softmax', (x) => ops.softmax(x)],

@@ -3,7 +3,10 @@ import { resolveRecipe } from '../../deit/recipe/resolve.ts';
 import { parseStudy } from '../../deit/study/definition.ts';
 import { planStudy } from '../../deit/study/node/plan.ts';
 import { studyResults } from '../../deit/study/results.ts';
-import type { Outcome } from '../../deit/study/results.ts';
+import type { Outcome, StudyResults } from '../../deit/study/results.ts';
+import type { StudyPlan } from '../../deit/study/node/plan.ts';
+import type { StudyRecord } from '../../deit/study/record.ts';
+import { resultTable } from '../../deit/study/tables.ts';
 
 const entry = (value: string) => ({ name: value, value, weak: false });
 const study = parseStudy(
@@ -96,6 +99,19 @@ describe('results of a study', () => {
     expect(difference!.low).toBeCloseTo(0.06 - (4.302653 * 0.01) / Math.sqrt(3), 7);
     expect({ verdict, baseline, teacherAccuracy: teacherAccuracy!.toFixed(3) }).toEqual({ verdict: 'higher', baseline: 'plain', teacherAccuracy: '0.800' }); // prettier-ignore
     expect(line('distilled', 'class').verdict).toBe('no difference shown');
+  });
+
+  it('are told as means with deviations over seeds, or as they are of one seed', () => {
+    const cells = (of: StudyPlan, own: StudyResults): string[] =>
+      resultTable({ plan: of, study, results: own } as StudyRecord).rows.flatMap((row) =>
+        row.filter((cell) => /%/.test(cell)),
+      );
+    expect(cells(three, results)).toEqual(expect.arrayContaining(['50.0 ± 2.0 % (3)', '56.0 ± 3.0 % (3)']));
+    const one = plan([0]);
+    const single = new Map(
+      one.runs.filter(({ label }) => label === 'plain').map(({ key }) => [key, plainOutcome(0.5)]),
+    );
+    expect(cells(one, studyResults(study, one, single))).toEqual(['50.0 %']);
   });
 
   it('judge the claims', () => {
