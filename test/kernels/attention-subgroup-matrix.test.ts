@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import type { Kernel, Launch } from '../../engine/node.ts';
 import { attentionForward, attentionKeyValueGradient, attentionQueryGradient } from '../../kernels/attention/index.ts';
 import type { AttentionProblem } from '../../kernels/attention/index.ts';
@@ -8,7 +8,14 @@ import { attentionReference } from '../../kernels/attention/reference.ts';
 import { expectClose, uniform } from '../support/close.ts';
 import { useEngine } from '../support/engine.ts';
 import { HALF_UNIT, f16Tensor, numbers, rounded } from '../support/f16.ts';
-import { emulated, expectCompiles, matricesOf, MATRIX_GPU, nullDevice } from '../support/subgroup-matrix.ts';
+import {
+  emulated,
+  expectCompiles,
+  matricesOf,
+  MATRIX_GPU,
+  nullDevice,
+  skipUnlessEmulated,
+} from '../support/subgroup-matrix.ts';
 
 const engine = useEngine();
 
@@ -153,26 +160,25 @@ describe('its arithmetic, with the matrix functions emulated', () => {
     expectClose(y, expected.y, Y_UNITS * HALF_UNIT, 'y');
     expectClose(dqkv, expected.dqkv, GRADIENT_UNITS * HALF_UNIT, 'dqkv');
   };
-  const able = (): boolean => engine().profile.f16 && engine().profile.subgroupSize === 8;
+  beforeEach(({ skip }) => skipUnlessEmulated(engine(), skip));
 
   it.each([1, 31, 32, 37, 66])('%i tokens, two lanes a row', async (tokens) => {
-    if (able()) await check({ batch: 2, tokens, heads: 2, width: 8 }, 4);
+    await check({ batch: 2, tokens, heads: 2, width: 8 }, 4);
   });
 
   it('one lane a row', async () => {
-    if (able()) await check({ batch: 1, tokens: 35, heads: 2, width: 8 }, 8, ['subgroup_matrix', 'subgroup']);
+    await check({ batch: 1, tokens: 35, heads: 2, width: 8 }, 8, ['subgroup_matrix', 'subgroup']);
   });
 
   it('scores so large that the running max grows', async () => {
-    if (able()) await check({ batch: 1, tokens: 131, heads: 2, width: 8, scale: 6 }, 4);
+    await check({ batch: 1, tokens: 131, heads: 2, width: 8, scale: 6 }, 4);
   });
 
   it('scores that are all far below zero', async () => {
-    if (able()) await check({ batch: 1, tokens: 37, heads: 2, width: 8, sunk: true }, 4);
+    await check({ batch: 1, tokens: 37, heads: 2, width: 8, sunk: true }, 4);
   });
 
   it('keeps the statistics that the other variants keep', async () => {
-    if (!able()) return;
     const problem = { batch: 1, tokens: 45, heads: 2, width: 8, scale: 4 };
     await check(problem, 4, ['subgroup_matrix', 'subgroup']);
     await check(problem, 4, ['subgroup', 'subgroup_matrix']);

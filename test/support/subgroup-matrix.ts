@@ -1,5 +1,7 @@
 import { create } from 'webgpu';
 import { expect } from 'vitest';
+import type { TestContext } from 'vitest';
+import type { Engine } from '../../engine/node.ts';
 import { deviceProfiles } from '../../kernels/lib/device-profiles.ts';
 import type { DeviceProfile } from '../../kernels/lib/device.ts';
 import type { Launch } from '../../kernels/lib/kernel.ts';
@@ -49,6 +51,11 @@ function mover(name: string, array: string, order: string, side: number): string
     return name.startsWith('load') ? `${inside} = f32(${outside});` : `${outside} = ${inside};`;
   });
   return `fn ${name}(matrix: ptr<function, Matrix>, column: u32, first: u32, stride: u32) {\n${moves.join('\n')}\n}`;
+}
+
+/** Skips a test where matrices of f16 cannot be emulated, and says why: the lanes of a subgroup are a matrix's columns. */
+export function skipUnlessEmulated({ profile: { f16, subgroupSize } }: Engine, skip: TestContext['skip']): void {
+  skip(!f16 || subgroupSize !== 8, `wants f16 and subgroups of 8 lanes; here: f16 ${f16}, ${subgroupSize} lanes`);
 }
 
 /**
