@@ -1,3 +1,4 @@
+/** @module-tag slow */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { compileFor, findToolchain } from '../../bench/isa/toolchain.ts';
 import type { Compiled } from '../../bench/isa/toolchain.ts';

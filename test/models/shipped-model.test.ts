@@ -1,3 +1,4 @@
+/** @module-tag slow */
 /** The pretrained model that ships, against timm in float64 with the same f16 weights. */
 import { describe, expect, it } from 'vitest';
 import { buildModel } from '../../deit/train/node/open-model.ts';
