@@ -2,9 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { add, createEngine, defineOp, f32, input, launch, mul, output, sum } from '../../engine/node.ts';
 import type { Engine, ErrorCode, Kernel, Tensor } from '../../engine/node.ts';
-import { createDryEngine } from '../../engine/dry-engine.ts';
 import { accumulate } from '../../engine/tape.ts';
-import { deviceProfiles } from '../../kernels/lib/device-profiles.ts';
 import { AdamW, BatchNorm2d, Linear } from '../../nn/index.ts';
 import { brokenKernel } from '../support/broken-kernel.ts';
 import { useEngine } from '../support/engine.ts';
@@ -399,13 +397,4 @@ it('an engine that is closed inside a scope ends that', async () => {
     });
   expect(scope).toThrow(/engine-closed/);
   await turn();
-});
-
-it('a tensor that a binding cannot hold is refused by the name of the kernel and the binding, to the last byte', () => {
-  const { engine: dry } = createDryEngine({ ...deviceProfiles.any, maxBindingSize: MiB });
-  const bound = (elements: number) => () =>
-    dry.run('big', plain(['x'], 1), {}, { x: dry.empty([elements]), out: dry.empty([1]) });
-  expect(bound(MiB / 4)).not.toThrow();
-  expect(bound(MiB / 4 + 1)).toThrow(/limit-exceeded[\s\S]*kernel plain, binding x[\s\S]*at most 1048576 bytes/);
-  dry.close();
 });
