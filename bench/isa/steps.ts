@@ -3,8 +3,8 @@ import type { DryRun, Engine } from '../../engine/index.ts';
 import type { DeviceProfile } from '../../kernels/lib/device.ts';
 import { createModel } from '../../deit/models/registry.ts';
 import type { Classifier, Precision } from '../../deit/models/classifier.ts';
-import { TrainStep } from '../../deit/train/step.ts';
-import { AdamW, Ema, GradScaler, decayGroups } from '../../nn/index.ts';
+import { resolveRecipe } from '../../deit/recipe/resolve.ts';
+import { emptyTraining } from '../../deit/train/training-plan.ts';
 
 type DryCommand = DryRun['commands'][number];
 
@@ -25,12 +25,12 @@ const CLASSES = 1000;
 /** The commands that `work` hands over, after what `prepare` has. */
 async function listed<Prepared>(
   profile: DeviceProfile,
-  prepare: (engine: Engine) => Prepared,
+  prepare: (engine: Engine) => Prepared | Promise<Prepared>,
   work: (engine: Engine, prepared: Prepared) => unknown,
 ): Promise<DryCommand[]> {
   const { engine, commands } = createDryEngine(profile);
   try {
-    const prepared = prepare(engine);
+    const prepared = await prepare(engine);
     await engine.idle();
     const before = commands.length;
     await work(engine, prepared);
@@ -43,33 +43,22 @@ async function listed<Prepared>(
 
 /** A training step as DeiT's recipe for hard distillation has it, but for the teacher's part: its logits are given. */
 async function training(profile: DeviceProfile, name: StudentName, precision: Precision, batch: number): Promise<Step> {
-  const prepare = (engine: Engine): TrainStep => {
-    const student = createModel(engine, `${STUDENTS[name]}_distilled_patch16_224`, { dropPath: 0.1 });
-    student.precision = precision;
-    const optimizer = new AdamW(decayGroups(student.namedParameters(), 0.05, 'timm'), {
-      skipNonFinite: true,
-      scaler: precision === 'f16' ? new GradScaler(engine) : null,
-    });
-    const ema = new Ema(student, optimizer, 0.99996);
-    student.train(true);
-    const cls = engine.zeros([batch, CLASSES]).keep('input');
-    return new TrainStep({
-      engine,
-      student,
-      teacher: { heads: () => ({ cls, dist: null }) } as unknown as Classifier,
-      optimizer,
-      ema,
-      distillation: { type: 'hard', alpha: 0.5, tau: 3, scaling: 'all' },
-      smoothing: 0.1,
-      mixing: { mixupAlpha: 0.8, cutmixAlpha: 1, probability: 1, switchProbability: 0.5 },
-      batchSize: batch,
-      accumulate: 1,
-      imageSize: IMAGE,
-    });
-  };
-  const images = new Float32Array(batch * 3 * IMAGE ** 2);
-  const micro = { epoch: 0, number: 0, size: batch, images, labels: new Int32Array(batch) };
-  const commands = await listed(profile, prepare, (_engine, step) => step.run([micro], 0, 0));
+  const recipe = resolveRecipe({
+    'model.name': `${STUDENTS[name]}_distilled_patch16_224`,
+    'model.precision': precision,
+    'data.batchSize': batch,
+    'distillation.type': 'hard',
+    'optim.ema': 0.99996,
+  });
+  const commands = await listed(
+    profile,
+    (engine) => {
+      const cls = engine.zeros([batch, CLASSES]).keep('input');
+      const teacher = { heads: () => ({ cls, dist: null }) } as unknown as Classifier;
+      return emptyTraining(engine, recipe, CLASSES, { teacher });
+    },
+    (_engine, { step }) => step(0),
+  );
   return { name, precision, batch, commands };
 }
 

@@ -139,7 +139,8 @@ async function recordTraining(
   batch: number,
   processes: number,
 ): Promise<Needs> {
-  const { trainStep, evaluator, teacherBytes, step } = await emptyTraining(engine, recipe, classes, batch, processes);
+  const training = await emptyTraining(engine, recipe, classes, { batch, processes });
+  const { trainStep, evaluator, teacherBytes, step } = training;
   for (let number = 0; number < 2; number++) await step(number);
   await evaluator.run();
   await engine.idle();
@@ -163,13 +164,21 @@ export interface EmptyTraining {
   readonly step: (number: number) => Promise<unknown>;
 }
 
-/** The models are new: how long a step takes does not depend on their weights. Micro-batches have `batch` images. */
+export interface EmptyTrainingOptions {
+  /** Images of a micro-batch; default: the recipe's. */
+  readonly batch?: number;
+  /** As one rank of so many; default: 1. */
+  readonly processes?: number;
+  /** Instead of the recipe's teacher. */
+  readonly teacher?: Classifier;
+}
+
+/** The models are new: how long a step takes does not depend on their weights. */
 export async function emptyTraining(
   engine: Engine,
   recipe: Recipe,
   classes: number,
-  batch = microBatch(recipe),
-  processes = 1,
+  { batch = microBatch(recipe), processes = 1, teacher: given }: EmptyTrainingOptions = {},
 ): Promise<EmptyTraining> {
   const { imageSize } = describeModel(recipe['model.name']);
   const bytes = 3 * batch * imageSize * imageSize;
@@ -185,7 +194,7 @@ export async function emptyTraining(
     const { imageSize: own } = describeModel(name);
     return describeModel(name, own === imageSize ? { classes } : { classes, imageSize }).spec;
   };
-  const teacher = await dryTeacher(engine, recipe, specOf);
+  const teacher = given ?? (await dryTeacher(engine, recipe, specOf));
   const teacherBytes = engine.memory().keptBytes;
   const student = studentOf(engine, recipe, specOf(recipe['model.name']));
   const optimizer = optimizerOf(recipe, 'student', student);
