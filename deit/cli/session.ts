@@ -18,15 +18,10 @@ export async function withEngine<Result>(
 ): Promise<Result> {
   const say = options.quiet ? (): void => undefined : tell;
   const engine = await createEngine({ adapter: options.adapter, ...engineOptions(options) });
-  try {
-    const { name, software, advice } = engine.adapter;
-    say(`adapter: ${name}${software ? ' (software)' : ''}`);
-    if (advice) say(styled('dim', `  faster: ${advice}`));
-    return await work(engine, say);
-  } finally {
-    endProgress();
-    engine.close();
-  }
+  const { name, software, advice } = engine.adapter;
+  say(`adapter: ${name}${software ? ' (software)' : ''}`);
+  if (advice) say(styled('dim', `  faster: ${advice}`));
+  return closing(engine, () => work(engine, say));
 }
 
 /** As `withEngine`, for a device that need not be there: nothing runs. */
@@ -47,9 +42,13 @@ export async function withDryEngine<Result>(
   }
   const profile = deviceProfiles[device as DeviceProfileName];
   const { engine } = createDryEngine(profile, engineOptions(options));
+  tell(`device: ${device}, by what is known of such; nothing runs on it`);
+  return closing(engine, () => work(engine, tell));
+}
+
+async function closing<Result>(engine: Engine, work: () => Promise<Result>): Promise<Result> {
   try {
-    tell(`device: ${device}, by what is known of such; nothing runs on it`);
-    return await work(engine, tell);
+    return await work();
   } finally {
     endProgress();
     engine.close();

@@ -5,7 +5,7 @@
  * ../jpeg.ts, other JPEG, PNG, WebP, TIFF and GIF by `sharp`, the rest as formats/ says; what would decode to other pixels is refused by name. AVIF is
  * such: libheif repeats chroma samples where Pillow's libavif interpolates. Node only.
  */
-import { closeSync, constants, fstatSync, openSync, readSync, realpathSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, realpathSync } from 'node:fs';
 import { isAbsolute, relative } from 'node:path';
 import sharp from 'sharp';
 import type { Sharp } from 'sharp';
@@ -20,6 +20,7 @@ import { READ_FORMATS } from './file-names.ts';
 import { decodeBmp, readBmpHeader } from './formats/bmp.ts';
 import { decodeNetpbm, readNetpbmHeader } from './formats/netpbm.ts';
 import { isDeepGreyTiff, oddTiff, readTiffTags } from './formats/tiff.ts';
+import { readAt } from './read-at.ts';
 
 const DEEP_GREY = '16-bit grey, of which the high byte is taken (Pillow cuts values at 255)';
 
@@ -60,16 +61,8 @@ function readSmallFile(path: string): Uint8Array {
   try {
     const info = fstatSync(file);
     if (!info.isFile()) throw new DeitError('file-unreadable', 'This is not a regular file.', { where: path });
-    const { size } = info;
-    checkFileBytes(path, size);
-    const bytes = Buffer.allocUnsafeSlow(size);
-    let read = 0;
-    while (read < size) {
-      const got = readSync(file, bytes, read, size - read, null);
-      if (got === 0) break;
-      read += got;
-    }
-    return bytes.subarray(0, read);
+    checkFileBytes(path, info.size);
+    return readAt(file, 0, info.size);
   } finally {
     closeSync(file);
   }

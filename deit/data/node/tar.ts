@@ -2,11 +2,12 @@
  * What a tar archive holds and where, from its headers alone: the data between them are passed over, so that an archive of many
  * gigabytes is listed in a moment. POSIX ustar and pax, and GNU's long names (source: POSIX.1-2017, pax). Node only.
  */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import type { Pack } from 'tar-stream';
 import { DeitError } from '../../../engine/index.ts';
 import type { FileRange } from '../dataset.ts';
 import { checkFileBytes } from '../image-limits.ts';
+import { readAt } from './read-at.ts';
 
 export interface TarMember extends Pick<FileRange, 'offset' | 'bytes'> {
   readonly name: string;
@@ -101,17 +102,6 @@ function open(file: string): number {
       cause,
     });
   }
-}
-
-function readAt(handle: number, offset: number, length: number): Buffer {
-  const bytes = Buffer.allocUnsafeSlow(length);
-  let read = 0;
-  while (read < length) {
-    const got = readSync(handle, bytes, read, length - read, offset + read);
-    if (got === 0) break;
-    read += got;
-  }
-  return bytes.subarray(0, read);
 }
 
 const text = (bytes: Buffer): string => bytes.toString('utf8').replace(/\0[^]*$/, '');

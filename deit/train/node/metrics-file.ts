@@ -2,8 +2,9 @@
  * Node only. The figures of a run as it goes, one JSON object a line. A run of weeks has millions of lines, so that the file
  * is never in memory as a whole: it is read in pieces, and cut where it is, from its end.
  */
-import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { readAt } from '../../data/node/read-at.ts';
 
 export const METRICS = 'metrics.jsonl';
 const CHUNK = 2 ** 20;
@@ -65,10 +66,9 @@ function* linesBackward(fd: number): Generator<{ text: string; end: number }> {
     }
     if (begin === 0) return;
     if (bytes.length > LONGEST) bytes = Buffer.alloc(0);
-    const chunk = Buffer.alloc(Math.min(CHUNK, begin));
-    begin -= chunk.length;
-    for (let at = 0; at < chunk.length;) at += readSync(fd, chunk, at, chunk.length - at, begin + at);
-    bytes = Buffer.concat([chunk, bytes]);
+    const length = Math.min(CHUNK, begin);
+    begin -= length;
+    bytes = Buffer.concat([readAt(fd, begin, length), bytes]);
   }
 }
 
