@@ -40,7 +40,7 @@ export function reducePlain(
       functions: op === 'amax' ? isNanWgsl : '',
       count: outer * inner,
       body: `let first = i / params.inner * params.reduce * params.inner + i % params.inner;${op === 'sum' ? sum : maximum}`,
-      cost: { flops: outer * reduce * inner, bytes: 4 * outer * inner * (reduce + 1) },
+      cost: { flops: outer * reduce * inner, bytes: outer * inner * ((f16 ? 2 : 4) * reduce + 4) },
     },
     device,
   );

@@ -67,7 +67,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   if (lane == 0u) { ${to}[result] = ${monoid.store('total', false)}; }
 }`,
       grid: foldGrid(rows * segments, device),
-      cost: { flops: rows * length, bytes: 4 * rows * (length + segments) },
+      cost: { flops: rows * length, bytes: rows * (bytes[from] + bytes[to]) },
     }),
   );
   return inF16(launches, f16 ? [from] : undefined);

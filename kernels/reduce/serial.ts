@@ -106,7 +106,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   ${to}[result + params.first_result] = ${monoid.store(total, vectorOut)};
 }`,
         grid: foldGrid(ceilDiv(results, WORKGROUP), device),
-        cost: { flops: elements, bytes: 4 * (elements + results * neighbours) },
+        cost: { flops: elements, bytes: (f16 ? 2 : 4) * elements + 4 * results * neighbours },
       });
     },
   );

@@ -193,10 +193,16 @@ describe('details of reductions', () => {
   });
 });
 
-it('a reduction reads every element and writes every result once, and counts that', () => {
-  const [{ cost }] = reducePlain({ op: 'sum', outer: 3, reduce: 5, inner: 7 }, deviceProfiles.gpu);
-  expect(cost.bytes).toBe(4 * (3 * 5 * 7 + 3 * 7));
-  const [rows] = reduce({ op: 'sum', outer: 3, reduce: 512, inner: 1 }, deviceProfiles.gpu);
-  expect(rows.name).toMatch(/^sum.reduce\/(subgroup|workgroup)$/);
-  expect(rows.cost.bytes).toBe(4 * (3 * 512 + 3));
+it.each([
+  { f16: false, bytes: 4 },
+  { f16: true, bytes: 2 },
+])('a reduction reads every element and writes every result once, and counts that (f16: $f16)', ({ f16, bytes }) => {
+  const [{ cost }] = reducePlain({ op: 'sum', outer: 3, reduce: 5, inner: 7, f16 }, deviceProfiles.gpu);
+  expect(cost.bytes).toBe(bytes * 3 * 5 * 7 + 4 * 3 * 7);
+  const [rows] = reduce({ op: 'sum', outer: 3, reduce: 512, inner: 1, f16 }, deviceProfiles.gpu);
+  expect(rows.name).toMatch(/^sum.reduce\/(subgroup|workgroup)/);
+  expect(rows.cost.bytes).toBe(bytes * 3 * 512 + 4 * 3);
+  const [columns] = reduce({ op: 'sum', outer: 1, reduce: 16, inner: 65_536, f16 }, deviceProfiles.gpu);
+  expect(columns.name).toMatch(/^sum.reduce\/columns/);
+  expect(columns.cost.bytes).toBe((bytes * 16 + 4) * 65_536);
 });
