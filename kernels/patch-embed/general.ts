@@ -98,7 +98,7 @@ fn main(${invocation}) {
   }
 }`,
       grid: foldGrid(ceilDiv(groups * problem.width, WORKGROUP), device),
-      cost: patchEmbedCost(problem, 'x', 'w'),
+      cost: patchEmbedCost(problem, 'forward'),
     }),
   ];
 }
@@ -170,7 +170,7 @@ fn main(${invocation}) {
   }
 }`,
     grid: foldGrid(ceilDiv(columns * features * parts, WORKGROUP), device),
-    cost: patchEmbedCost(problem, 'x', 'partials'),
+    cost: patchEmbedCost(problem, 'weight'),
   });
   if (parts === 1) return bind([sums], { partials: 'dw' });
   const elements = width * channels * patch * patch;
@@ -216,7 +216,7 @@ fn main(${invocation}) {
   }
 }`,
       grid: foldGrid(ceilDiv(columns * ceilDiv(batch * gridHeight * gridWidth, PATCHES), WORKGROUP), device),
-      cost: patchEmbedCost(problem, 'dx', 'w'),
+      cost: patchEmbedCost(problem, 'image'),
     }),
   ];
 }

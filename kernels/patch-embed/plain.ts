@@ -49,7 +49,7 @@ export const forwardPlain = (problem: PatchEmbedProblem, device: DeviceProfile):
     }
   }
   y[i] = sum;`,
-      cost: patchEmbedCost(problem, 'x', 'w'),
+      cost: patchEmbedCost(problem, 'forward'),
     },
     device,
   ),
@@ -79,7 +79,7 @@ export const weightGradientPlain = (problem: PatchEmbedProblem, device: DevicePr
     sum += part;
   }
   dw[i] = sum;`,
-      cost: patchEmbedCost(problem, 'x', 'partials'),
+      cost: patchEmbedCost(problem, 'weight'),
     },
     device,
   ),
@@ -103,7 +103,7 @@ export const imageGradientPlain = (problem: PatchEmbedProblem, device: DevicePro
     sum += dy[n * params.width + d] * w[((d * params.channels + c) * params.side + row) * params.side + column];
   }
   dx[pixel_of(n, c, row, column)] = sum;`,
-      cost: patchEmbedCost(problem, 'dx', 'w'),
+      cost: patchEmbedCost(problem, 'image'),
     },
     device,
   ),

@@ -12,16 +12,25 @@ export interface PatchEmbedProblem {
   readonly patch: number;
   readonly width: number;
   /** Bindings that are f16 in memory; sums are f32 all the same. */
-  readonly f16?: readonly ('x' | 'w' | 'dx')[];
+  readonly f16?: readonly ('x' | 'w' | 'dx' | 'dy')[];
 }
 
-/** Of a pass over an image (x or dx), tokens, and a weight or the gradient of one. */
-export function patchEmbedCost(problem: PatchEmbedProblem, image: 'x' | 'dx', weight: 'w' | 'partials'): Cost {
+/** What a pass reads and writes: an image, tokens, and a weight or its gradient, which may be written in parts. */
+const PASSES = {
+  forward: ['x', 'y', 'w'],
+  weight: ['x', 'dy', 'partials'],
+  image: ['dx', 'dy', 'w'],
+} as const;
+
+export type PatchEmbedPass = keyof typeof PASSES;
+
+export function patchEmbedCost(problem: PatchEmbedProblem, pass: PatchEmbedPass): Cost {
   const { batch, gridHeight, gridWidth, channels, patch, width, f16 } = problem;
   const patches = batch * gridHeight * gridWidth;
   const depth = channels * patch ** 2;
-  const bytes = bytesOfElement(f16, image) * patches * depth + bytesOfElement(f16, weight) * width * depth;
-  return { flops: 2 * patches * depth * width, bytes: bytes + 4 * patches * width };
+  const [image, tokens, weight] = PASSES[pass].map((binding) => bytesOfElement(f16, binding));
+  const bytes = image * patches * depth + tokens * patches * width + weight * width * depth;
+  return { flops: 2 * patches * depth * width, bytes };
 }
 
 /** The problem itself, if it is one. */

@@ -11,7 +11,7 @@ import { lines } from '../lib/unroll.ts';
 import type { Use, Variant } from '../lib/variant.ts';
 import { reduce } from '../reduce/index.ts';
 import { patchEmbedCost } from './problem.ts';
-import type { PatchEmbedProblem } from './problem.ts';
+import type { PatchEmbedPass, PatchEmbedProblem } from './problem.ts';
 
 /*
  * For GPUs: the formulas of index.ts as products of matrices in the tiles of lib/product-schemes.ts. Pixels of a patch never lie
@@ -131,7 +131,7 @@ function loadVectors(
 function product(
   problem: PatchEmbedProblem,
   scheme: Scheme,
-  pass: { name: string; bindings: Binding[]; rows: number; columns: number; parts?: number },
+  pass: { name: PatchEmbedPass; bindings: Binding[]; rows: number; columns: number; parts?: number },
   code: Omit<ProductCode, 'declare'>,
   uniforms: Uniforms,
   device: DeviceProfile,
@@ -151,7 +151,7 @@ function product(
     },
     wgsl: functions + scheme.wgsl({ ...code, declare: (i) => `var from_${i} = vec4u();` }),
     grid: foldGrid(workgroups, device),
-    cost: patchEmbedCost(problem, pass.name === 'image' ? 'dx' : 'x', pass.name === 'weight' ? 'partials' : 'w'),
+    cost: patchEmbedCost(problem, pass.name),
   });
 }
 
@@ -215,7 +215,7 @@ function forward(problem: PatchEmbedProblem, scheme: Scheme, device: DeviceProfi
   }`,
   };
   const bindings = [input('x', 'vec4f'), input('w', 'vec4f'), input('bias', 'vec4f'), output('y', 'vec4f')];
-  const pass = { name: 'forward', bindings, rows: patches, columns: width };
+  const pass = { name: 'forward' as const, bindings, rows: patches, columns: width };
   const uniforms = { ...nestedUniforms(pixels), blocks: u32(ceilDiv(depth, block)) };
   return [product(problem, scheme, pass, code, uniforms, device)];
 }
@@ -268,7 +268,7 @@ function weightGradient(problem: PatchEmbedProblem, scheme: Scheme, device: Devi
   }`,
   };
   const bindings = [input('x', 'vec4f'), input('dy', 'vec4f'), output('partials', 'vec4f')];
-  const pass = { name: 'weight', bindings, rows: width, columns: depth, parts };
+  const pass = { name: 'weight' as const, bindings, rows: width, columns: depth, parts };
   const uniforms = { ...nestedUniforms(starts), part_patches: u32(perPart) };
   const sums = [product(problem, scheme, pass, code, uniforms, device)];
   if (parts === 1) return bind(sums, { partials: 'dw' });
@@ -324,11 +324,10 @@ function imageGradient(problem: PatchEmbedProblem, scheme: Scheme, device: Devic
   }`,
   };
   const bindings = [input('w', 'vec4f'), input('dy', 'vec4f'), output('dx', 'vec4f')];
-  const pass = { name: 'image', bindings, rows: patches, columns: depth };
+  const pass = { name: 'image' as const, bindings, rows: patches, columns: depth };
   return [product(problem, scheme, pass, code, { blocks: u32(ceilDiv(width, block)) }, device)];
 }
 
-// Gradients of tokens are f32, hence no matrix units for what multiplies them.
 export const forwardProducts = variantsOf({
   extent: ({ patches, width, depth }) => ({ rows: patches, columns: width, k: depth }),
   isF16: ({ f16 = [] }) => f16.includes('x') && f16.includes('w'),
@@ -337,13 +336,13 @@ export const forwardProducts = variantsOf({
 });
 export const weightProducts = variantsOf({
   extent: ({ patches, width, depth }) => ({ rows: width, columns: depth, k: patches }),
-  isF16: () => false,
+  isF16: ({ f16 = [] }) => f16.includes('x') && f16.includes('dy'),
   isCut: true,
   launches: weightGradient,
 });
 export const imageProducts = variantsOf({
   extent: ({ patches, width, depth }) => ({ rows: patches, columns: depth, k: width }),
-  isF16: () => false,
+  isF16: ({ f16 = [] }) => f16.includes('w') && f16.includes('dy'),
   isCut: false,
   launches: imageGradient,
 });

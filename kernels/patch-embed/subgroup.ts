@@ -103,7 +103,7 @@ if (patch_index < params.patches) { y[patch_index * params.width / 4 + column] =
 )}
 }`,
       grid: foldGrid(tiles, device),
-      cost: patchEmbedCost(problem, 'x', 'w'),
+      cost: patchEmbedCost(problem, 'forward'),
     }),
   ];
 }
@@ -178,7 +178,7 @@ ${lines(
 }
 }`,
       grid: foldGrid(tiles, device),
-      cost: patchEmbedCost(problem, 'x', 'partials'),
+      cost: patchEmbedCost(problem, 'weight'),
     }),
   ];
 }

@@ -29,6 +29,9 @@ const FLOORS: readonly {
   { kernel: /^attention\.value_gradient\/workgroup_pairs/, waves: 8, fma: 60 },
   { kernel: /^attention\.(query|key)_gradient\/workgroup_pairs/, waves: 6, fma: 58 },
   { kernel: /^matmul\/subgroup_matrix_.._128x128/, waves: 8, wmma: 85 },
+  { kernel: /^patch_embed\.(forward|weight)\/implicit_matrix_128x128/, waves: 8, wmma: 78 },
+  { kernel: /^conv2d\.(forward|input_gradient)\/implicit_matrix_128x128_/, waves: 8, wmma: 80 },
+  { kernel: /^conv2d\.weight_gradient\/implicit_matrix_128x128_/, waves: 8, wmma: 70 },
   { kernel: /^attention\.(forward|query_gradient)\/subgroup_matrix/, waves: 4, wmma: 75 },
   { kernel: /^attention\.key_value_gradient\/subgroup_matrix/, waves: 3, wmma: 80 },
 ];
