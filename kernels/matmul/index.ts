@@ -42,11 +42,12 @@ const whole = ({ name, fits, use = () => 'default', launches }: Variant<MatmulPr
     ),
 });
 
-const tiles = [...subgroupMatrices, workgroupLarge, workgroup].map(whole);
+const inTiles = [...subgroupMatrices, workgroupLarge, workgroup];
+const tiles = inTiles.map(whole);
 const rows = whole(subgroupRows());
 const otherRows = [8, 4, 6, 2].map((count) => whole(subgroupRows(count)));
 const slowest = whole(general);
-const inParts = splitK([...tiles, rows, slowest]);
+const inParts = splitK(inTiles);
 
 /** In order of preference. */
 const VARIANTS: readonly Variant<ProductPlan>[] = [

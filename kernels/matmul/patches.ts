@@ -23,7 +23,7 @@ export interface PatchedOperand {
   readonly alongK: boolean;
   /** Rows and starts of rows are whole vectors, so that vectors are loaded. */
   readonly vector: boolean;
-  /** Uniform: elements across (m or n). */
+  /** Uniform: elements across (m or n). Along k they end at `k_end`. */
   readonly across: 'm' | 'n';
   /** Patches past its end are moved back to the last one. */
   readonly moved: boolean;
@@ -87,7 +87,7 @@ export function loadPatch(operand: PatchedOperand, i: number): string {
   const isTurned = alongK && type === 'vec4f';
   const scalar = type === 'vec4h' ? 'f16' : 'f32';
   const ofAcross = { at: `across_${i}`, end: `params.${across}`, isRagged: raggedAcross };
-  const ofK = { at: `k_${i}`, end: 'params.k', isRagged: raggedK };
+  const ofK = { at: `k_${i}`, end: 'k_end', isRagged: raggedK };
   const [outer, inner] = alongK ? [ofAcross, ofK] : [ofK, ofAcross];
   const guarded = (load: string, ...guards: { isRagged: boolean; inside: string }[]): string => {
     const asked = guards.flatMap(({ isRagged, inside }) => (isRagged ? [inside] : []));

@@ -73,6 +73,12 @@ export interface BatchAxis {
   readonly y: number;
 }
 
+/** A product as tiles compute it: the indices of its one batch axis may be parts of the sum over k (split-k.ts). */
+export interface TiledProblem extends MatmulProblem {
+  /** Steps of k in a part; the last one has what is left. */
+  readonly part?: number;
+}
+
 /** Bindings in the order of the WGSL; `elements` are the element types of the arrays. */
 export function matmulBindings(problem: MatmulProblem, elements: { a: string; b: string; y: string }): Binding[] {
   return [
@@ -104,14 +110,15 @@ export const tileGrid = (tiles: Tiling, device: DeviceProfile) => foldGrid(tiles
 const NO_AXIS: BatchAxis = { size: 1, a: 0, b: 0, y: 0 };
 
 /** Uniforms that every variant shares; at most two batch axes (see product-plan.ts). Strides are in elements. */
-export function matmulUniforms(problem: MatmulProblem, tiles: Tiling): Uniforms {
-  const { a, b, y, batch = [] } = problem;
+export function matmulUniforms(problem: TiledProblem, tiles: Tiling): Uniforms {
+  const { a, b, y, batch = [], part } = problem;
   const inner = batch.at(-1) ?? NO_AXIS;
   const outer = batch.at(-2) ?? NO_AXIS;
   return {
     m: u32(problem.m),
     n: u32(problem.n),
     k: u32(problem.k),
+    ...(part !== undefined && { part: u32(part) }),
     tiles: u32(tiles.tiles),
     tiles_m: u32(tiles.tilesM),
     tiles_n: u32(tiles.tilesN),
@@ -135,25 +142,34 @@ export function matmulUniforms(problem: MatmulProblem, tiles: Tiling): Uniforms 
 /** Where a workgroup's tile lies: its tile row and column, and the first elements of its batch in each operand. */
 export const placeWgsl = /* wgsl */ `
 ${linearWorkgroupWgsl}
-struct Place { row: u32, column: u32, a: u32, b: u32, y: u32 }
+struct Place { row: u32, column: u32, batch: u32, a: u32, b: u32, y: u32 }
 fn place(tile: u32) -> Place {
   let t = tile / params.tiles_n;
   let z = t / params.tiles_m;
   let outer = z / params.batch_inner;
   let inner = z % params.batch_inner;
   return Place(
-    t % params.tiles_m, tile % params.tiles_n,
+    t % params.tiles_m, tile % params.tiles_n, z,
     params.a_offset + outer * params.a_outer + inner * params.a_inner,
     params.b_offset + outer * params.b_outer + inner * params.b_inner,
     params.y_offset + outer * params.y_outer + inner * params.y_inner);
 }
 `;
 
-export function matmulCost(problem: MatmulProblem): Cost {
-  const { m, n, k, f16 } = problem;
-  const batch = batchSize(problem);
-  const bytes = bytesOfElement(f16, 'a') * m * k + bytesOfElement(f16, 'b') * k * n + bytesOfElement(f16, 'y') * m * n;
-  return { flops: 2 * m * n * k * batch, bytes: batch * bytes };
+/** WGSL: declares `k_end`, the steps of k that a tile at place `at` sums over. */
+export const endOfK = ({ part }: TiledProblem): string =>
+  `let k_end = ${part === undefined ? 'params.k' : 'min(params.part, params.k - at.batch * params.part)'};`;
+
+export function matmulCost(problem: TiledProblem): Cost {
+  const { m, n, k, f16, part } = problem;
+  const results = batchSize(problem);
+  // Parts of a sum share its operands out.
+  const products = part === undefined ? results : 1;
+  const operands = bytesOfElement(f16, 'a') * m * k + bytesOfElement(f16, 'b') * k * n;
+  return {
+    flops: 2 * m * n * k * products,
+    bytes: products * operands + results * bytesOfElement(f16, 'y') * m * n,
+  };
 }
 
 export function checkMatmul(problem: MatmulProblem): void {

@@ -1,18 +1,18 @@
-import { ceilDiv } from '../lib/device.ts';
+import { ceilDiv, foldGrid, linearWorkgroupWgsl } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { bind } from '../lib/kernel.ts';
+import { inF16 } from '../lib/f16-storage.ts';
+import { bind, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
+import { BUSY_INVOCATIONS, invocations, SMALL_TILE } from '../lib/product-tile.ts';
 import { choose } from '../lib/variant.ts';
 import type { Variant } from '../lib/variant.ts';
-import { reduce } from '../reduce/index.ts';
 import { tiling } from './problem.ts';
-import type { MatmulProblem } from './problem.ts';
-import { ProductPlan } from './product-plan.ts';
-import { BUSY_INVOCATIONS, invocations, SMALL_TILE } from '../lib/product-tile.ts';
+import type { MatmulProblem, TiledProblem } from './problem.ts';
+import type { ProductPlan } from './product-plan.ts';
 
 /*
- * Split K: the sum over k is taken in parts, as a batch of products, and the partial results are added in f32. For the
- * gradients of weights on GPUs, which are few results of long sums: without it, most of the device would be idle.
+ * Split K, for GPUs: the sum over k is taken in parts, by one launch of tiles, and another one adds the partial results in f32.
+ * For the gradients of weights, which are few results of long sums: without it, most of the device would be idle.
  */
 
 /** Shortest part that is worth a workgroup of its own. */
@@ -37,62 +37,89 @@ function bestParts(problem: MatmulProblem): number {
   );
 }
 
-/** The variant in as many parts as `partsOf` makes of the best number; the products are computed by one of `variants`. */
+/** The variant in as many parts as `partsOf` makes of the best number; the products are computed by one of `tiles`. */
 const splitInto = (
   name: string,
   partsOf: (best: number) => number,
-  variants: readonly Variant<ProductPlan>[],
+  tiles: readonly Variant<TiledProblem>[],
 ): Variant<ProductPlan> => ({
   name,
   fits: (plan, device) => {
-    if (!canBeSplit(plan)) return false;
+    // Tiles are not for processors.
+    if (device.cpu || !canBeSplit(plan)) return false;
     const { m, n, k } = plan.problem;
     const parts = partsOf(bestParts(plan.problem));
     // Partial results are bound whole.
     return parts > 1 && parts * 2 * STEPS <= k && 4 * parts * m * n <= device.maxBindingSize;
   },
-  use: (_plan, device) => (device.cpu ? 'named' : name === 'split_k' ? 'default' : 'tuned'),
-  launches: ({ problem }, device) => split(problem, partsOf(bestParts(problem)), variants, device),
+  use: () => (name === 'split_k' ? 'default' : 'tuned'),
+  launches: ({ problem }, device) => split(problem, partsOf(bestParts(problem)), tiles, device),
 });
 
-export const splitK = (variants: readonly Variant<ProductPlan>[]): Variant<ProductPlan>[] => [
-  splitInto('split_k', (best) => best, variants),
-  splitInto('split_k_half', (best) => best >> 1, variants),
-  splitInto('split_k_double', (best) => 2 * best, variants),
-  splitInto('split_k_4', () => 4, variants),
+export const splitK = (tiles: readonly Variant<TiledProblem>[]): Variant<ProductPlan>[] => [
+  splitInto('split_k', (best) => best, tiles),
+  splitInto('split_k_half', (best) => best >> 1, tiles),
+  splitInto('split_k_double', (best) => 2 * best, tiles),
+  splitInto('split_k_4', () => 4, tiles),
 ];
 
 function split(
   problem: MatmulProblem,
-  parts: number,
-  variants: readonly Variant<ProductPlan>[],
+  wanted: number,
+  tiles: readonly Variant<TiledProblem>[],
   device: DeviceProfile,
 ): Launch[] {
-  const { m, n, k, a, b } = problem;
-  const depth = ceilDiv(ceilDiv(k, parts), STEPS) * STEPS;
-  const whole = Math.floor(k / depth);
-  const rest = k - whole * depth;
-  const count = whole + Math.min(rest, 1);
-  const stepA = a.transposed ? a.ld : 1;
-  const stepB = b.transposed ? 1 : b.ld;
-  const from = (offset = 0, step: number): number => offset + whole * depth * step;
-  const axis = { size: whole, a: depth * stepA, b: depth * stepB, y: m * n };
-  const products: MatmulProblem[] = [{ ...problem, k: depth, y: { ld: n }, batch: [axis] }];
-  if (rest > 0) {
-    products.push({
-      ...problem,
-      k: rest,
-      a: { ...a, offset: from(a.offset, stepA) },
-      b: { ...b, offset: from(b.offset, stepB) },
-      y: { ld: n, offset: whole * m * n },
-    });
-  }
-  const launches = products.flatMap((product) => {
-    const plan = new ProductPlan(product, device);
-    return choose(variants, plan, device).launches(plan, device);
-  });
+  const { m, n, k, a, b, f16 } = problem;
+  const part = ceilDiv(ceilDiv(k, wanted), STEPS) * STEPS;
+  const parts = ceilDiv(k, part);
+  const axis = { size: parts, a: part * (a.transposed ? a.ld : 1), b: part * (b.transposed ? 1 : b.ld), y: m * n };
+  const cut: TiledProblem = { ...problem, y: { ld: n }, batch: [axis], part };
+  const products = inF16(choose(tiles, cut, device).launches(cut, device), f16);
   return [
-    ...bind(launches, { y: 'partials' }, { partials: { elements: count * m * n } }),
-    ...bind(reduce({ op: 'sum', outer: 1, reduce: count, inner: m * n }, device), { x: 'partials' }),
+    ...bind(products, { y: 'partials' }, { partials: { elements: parts * m * n } }),
+    total(problem, parts, device),
   ];
+}
+
+const WORKGROUP = 64;
+/** Partial results that an invocation adds, where there are not too many for a workgroup. */
+const FEW = 8;
+/** Most invocations that add those of one result. */
+const MOST_SLICES = 16;
+
+/** Adds the partial results, in an order that depends on their number alone. */
+function total({ m, n }: MatmulProblem, parts: number, device: DeviceProfile): Launch {
+  const width = (m * n) % 4 === 0 ? 4 : 1;
+  const element = width === 4 ? 'vec4f' : 'f32';
+  let slices = 1;
+  while (slices < MOST_SLICES && FEW * slices < parts) slices *= 2;
+  // Neighbours add neighbouring results, and then come the slices of these.
+  const own = WORKGROUP / slices;
+  const results = (m * n) / width;
+  return launch({
+    name: `matmul.split_k/total_${slices}`,
+    bindings: [input('partials', element), output('y', element)],
+    uniforms: { parts: u32(parts), results: u32(results) },
+    wgsl: /* wgsl */ `
+${linearWorkgroupWgsl}
+var<workgroup> totals: array<${element}, ${WORKGROUP}>;
+@compute @workgroup_size(${WORKGROUP})
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+  let i = linear_workgroup(workgroup, workgroups) * ${own}u + lane % ${own}u;
+  let slice = lane / ${own}u;
+  var total = ${element}();
+  if (i < params.results) {
+    for (var part = slice; part < params.parts; part += ${slices}u) { total += partials[part * params.results + i]; }
+  }
+  totals[lane] = total;
+  workgroupBarrier();
+  if (slice == 0u && i < params.results) {
+    for (var s = 1u; s < ${slices}u; s++) { total += totals[lane + s * ${own}u]; }
+    y[i] = total;
+  }
+}`,
+    grid: foldGrid(ceilDiv(results, own), device),
+    cost: { flops: parts * m * n, bytes: 4 * (parts + 1) * m * n },
+  });
 }

@@ -19,8 +19,8 @@ import { BUSY_INVOCATIONS } from '../lib/product-tile.ts';
 import type { Variant } from '../lib/variant.ts';
 import { epilogueFunctions, storeFour } from './epilogue.ts';
 import { declarePatch, fetchPatch, loadPatch, locatePatch, patchedOperands } from './patches.ts';
-import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
-import type { MatmulProblem } from './problem.ts';
+import { endOfK, matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
+import type { TiledProblem } from './problem.ts';
 
 /*
  * For GPUs with subgroup matrices (tensor cores), f16 operands and f32 sums: the tiles of lib/matrix-tile.ts, their patches
@@ -31,14 +31,14 @@ import type { MatmulProblem } from './problem.ts';
  */
 
 /** Elements that the tiles compute, those past the edges included. */
-const computed = (problem: MatmulProblem, { rows, columns }: MatrixTile): number =>
+const computed = (problem: TiledProblem, { rows, columns }: MatrixTile): number =>
   tiling(problem, rows, columns).tiles * rows * columns;
 
 /** Part of its work that a larger tile may lose to what lies past the edges, where a smaller one would not. */
 const WASTE = 1 / 8;
 
 /** The variant of one tile, of as many fragments down and across. */
-const tiled = (name: string, down: 4 | 8, across: 4 | 8): Variant<MatmulProblem> => ({
+const tiled = (name: string, down: 4 | 8, across: 4 | 8): Variant<TiledProblem> => ({
   name,
   fits: ({ rowSums, f16 = [] }, device) =>
     !rowSums && f16.includes('a') && f16.includes('b') && matrixTile(down, across, device) !== null,
@@ -63,7 +63,7 @@ export const subgroupMatrices = [
   tiled('subgroup_matrix', 4, 4),
 ];
 
-function launches(problem: MatmulProblem, tile: MatrixTile, device: DeviceProfile): Launch[] {
+function launches(problem: TiledProblem, tile: MatrixTile, device: DeviceProfile): Launch[] {
   const { a, b, epilogue = {} } = problem;
   const { rows, columns } = tile;
   const operands = patchedOperands(problem, { rows, columns, block: BLOCK_K, type: 'vec4h' });
@@ -102,11 +102,12 @@ ${matrixEntryWgsl(tile, device)} {
   let tile = linear_workgroup(workgroup, workgroups);
   if (tile >= params.tiles) { return; }
   let at = place(tile);
+  ${endOfK(problem)}
   let origin_a = at.row * ${rows}u;
   let origin_b = at.column * ${columns}u;
   ${matrixPlacesWgsl(tile)}
   ${places.join('\n')}
-  ${matrixSumsWgsl(tile, alongK, `(params.k + ${BLOCK_K - 1}u) / ${BLOCK_K}u`, fetch.join('\n'))}
+  ${matrixSumsWgsl(tile, alongK, `(k_end + ${BLOCK_K - 1}u) / ${BLOCK_K}u`, fetch.join('\n'))}
   ${matrixStoreWgsl(tile, store)}
 }`,
       grid: tileGrid(tiles, device),

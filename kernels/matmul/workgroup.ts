@@ -19,15 +19,15 @@ import {
 import type { Variant } from '../lib/variant.ts';
 import { epilogueFunctions, storeFour } from './epilogue.ts';
 import { declarePatch, fetchPatch, loadPatch, locatePatch, patchedOperands } from './patches.ts';
-import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
-import type { MatmulProblem } from './problem.ts';
+import { endOfK, matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
+import type { TiledProblem } from './problem.ts';
 
 /*
  * For GPUs: the tiles of lib/product-tile.ts, their patches loaded from matrices (patches.ts).
  */
 
 /** The variant of one tile. */
-const tiled = (name: string, tile: number): Variant<MatmulProblem> => ({
+const tiled = (name: string, tile: number): Variant<TiledProblem> => ({
   name,
   // Row sums are not this variant's.
   fits: ({ rowSums }, device) =>
@@ -45,7 +45,7 @@ const tiled = (name: string, tile: number): Variant<MatmulProblem> => ({
 export const workgroupLarge = tiled('workgroup_large', LARGE_TILE);
 export const workgroup = tiled('workgroup', SMALL_TILE);
 
-function launches(problem: MatmulProblem, tile: number, device: DeviceProfile): Launch[] {
+function launches(problem: TiledProblem, tile: number, device: DeviceProfile): Launch[] {
   const { a, b, epilogue = {} } = problem;
   const operands = patchedOperands(problem, { rows: tile, columns: tile, block: BLOCK_K, type: 'vec4f' });
   const { vectorY, wholeY } = operands;
@@ -91,11 +91,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let tile = linear_workgroup(workgroup, workgroups);
   if (tile >= params.tiles) { return; }
   let at = place(tile);
+  ${endOfK(problem)}
   let origin_a = at.row * ${tile}u;
   let origin_b = at.column * ${tile}u;
   ${placesWgsl(tile)}
   ${places.join('\n')}
-  ${sumsWgsl(tile, `(params.k + ${BLOCK_K - 1}u) / ${BLOCK_K}u`, fetch.join('\n'))}
+  ${sumsWgsl(tile, `(k_end + ${BLOCK_K - 1}u) / ${BLOCK_K}u`, fetch.join('\n'))}
   ${stores.join('\n')}
 }`,
       grid: tileGrid(tiles, device),
