@@ -19,7 +19,7 @@ export class DeviceWatch {
       if (this.ended) return;
       this.lossError = new DeitError('device-lost', 'The GPU device was lost.', {
         found: `${info.reason}: ${info.message}`,
-        fix: 'open a new engine and resume from the last checkpoint',
+        fix: 'open a new engine and resume from the last checkpoint; if it is lost again and again, use smaller batches: systems take a GPU away that one kernel keeps busy for seconds',
       });
       onError(this.lossError);
     });
