@@ -7,7 +7,7 @@ import { toF16 } from './autocast.ts';
 import { operandType } from './precision.ts';
 import type { Precision } from './precision.ts';
 import type { Shape } from './tensor-shape.ts';
-import type { Differentiable, TapeNode } from './tape.ts';
+import type { Differentiable, Kept, TapeNode } from './tape.ts';
 import { withoutBackward } from './tape.ts';
 import { Tensor } from './tensor.ts';
 import type { TensorEngine } from './tensor.ts';
@@ -41,6 +41,8 @@ export interface OpDefinition<Attributes extends object> extends Differentiable<
 /** What an operator's forward pass works with. */
 export class ForwardContext<Attributes extends object> implements Workspace {
   readonly saved: Tensor[] = [];
+  /** See `scaleGradient`. */
+  rowScale: Tensor | null = null;
   /** Element type of the result, by what the operator declares: see `Precision`. */
   resultType: 'f32' | 'f16' = 'f32';
 
@@ -78,6 +80,12 @@ export class ForwardContext<Attributes extends object> implements Workspace {
   /** Saves tensors for the backward pass. */
   save(...tensors: Tensor[]): void {
     if (this.differentiable) this.saved.push(...tensors);
+  }
+
+  /** Saves one number for each row of the only result, by which `BackwardContext.forProducts` multiplies its gradient. */
+  scaleGradient(rowScale: Tensor): void {
+    this.save(rowScale);
+    this.rowScale = rowScale;
   }
 }
 
@@ -155,7 +163,7 @@ function apply<Attributes extends object>(
   if (differentiable && !definition.backward) throw withoutBackward(name);
   const { path } = engine;
   const isMixed = engine.f16Copies !== null;
-  const kept: TapeNode['kept'] = { saved: [], savedVersions: [] };
+  const kept: Kept = { saved: [], savedVersions: [], rowScale: null };
   const record = (consumer: 'f32' | 'f16'): Tensor[] => {
     const ctx = new ForwardContext(engine, name, attributes, differentiable, needed);
     const outputs = engine.noGrad(() => {
@@ -168,6 +176,7 @@ function apply<Attributes extends object>(
     });
     engine.checks?.check(name, outputs);
     kept.saved = ctx.saved;
+    kept.rowScale = ctx.rowScale;
     kept.savedVersions = ctx.saved.map((tensor) => tensor.storage.version);
     return outputs;
   };

@@ -1,9 +1,11 @@
-import { accumulate as accumulateKernel, sumOf } from '../kernels/accumulate/index.ts';
 import { cast } from '../kernels/cast/index.ts';
 import { DeitError } from '../kernels/lib/errors.ts';
 import type { Kernel } from '../kernels/lib/kernel.ts';
+import { scaleChannelsForward } from '../kernels/scale-channels/index.ts';
 import { toF16 } from './autocast.ts';
 import type { DType } from './dtype.ts';
+import { GradientTable, accumulate } from './gradient-table.ts';
+import type { Gradient } from './gradient-table.ts';
 import type { Precision } from './precision.ts';
 import { expectShape } from './tensor-shape.ts';
 import type { Shape } from './tensor-shape.ts';
@@ -50,16 +52,16 @@ export interface TapeNode {
   readonly outputShapes: readonly Shape[];
   /** Whether backward rounds the gradient of its only result to f16. */
   readonly roundsGradient: boolean;
-  /** What forward saved for backward, and at which versions. Empty until forward has been recorded. */
-  readonly kept: { saved: readonly Tensor[]; savedVersions: readonly number[] };
+  /** What forward saved for backward. Empty until forward has been recorded. */
+  readonly kept: Kept;
 }
 
-/** A gradient on its way to a tensor. An owned one was written for it alone and may be added to in place. */
-interface Gradient {
-  tensor: Tensor;
-  owned: boolean;
-  /** The same in f16, until something is added. */
-  rounded?: Tensor;
+export interface Kept {
+  saved: readonly Tensor[];
+  /** At which versions. */
+  savedVersions: readonly number[];
+  /** By what backward multiplies the rows of the gradient of its only result, if anything. */
+  rowScale: Tensor | null;
 }
 
 /** What an operator's backward pass works with. */
@@ -100,29 +102,40 @@ export class BackwardContext<Attributes extends object> implements Workspace {
   }
 
   /**
-   * As `gradient`. If the operator that made the input will round this gradient to f16, there is a second destination for
-   * the same in f16, which saves that operator the conversion.
+   * As `gradient`. If the operator that made the input takes this gradient in f16, or its rows scaled (`forProducts`), there
+   * is a second destination for that, and what to scale its rows by; which saves that operator a pass.
    */
-  gradientAndRounded(input: number): { dx: Tensor; rounded: Tensor | null } {
+  gradientAndOperand(input: number): { dx: Tensor; operand: Tensor | null; rowScale: Tensor | null } {
     const target = this.target(input);
     const { node, dtype, shape } = target;
-    if (dtype !== 'f32' || !node?.roundsGradient) {
-      return { dx: this.destination(target), rounded: null };
+    const rowScale = node?.kept.rowScale ?? null;
+    if (dtype !== 'f32' || !(node?.roundsGradient || rowScale)) {
+      return { dx: this.destination(target), operand: null, rowScale: null };
     }
-    const rounded = this.engine.empty(shape, 'f16', 'gradient');
-    return { dx: this.destination(target, rounded), rounded };
+    const operand = this.engine.empty(shape, node?.roundsGradient ? 'f16' : 'f32', 'gradient');
+    return { dx: this.destination(target, operand), operand, rowScale };
   }
 
-  /** `dy`, the gradient of the only result, for products: in f16 if the operator declares that and was under `autocast`. */
+  /**
+   * `dy`, the gradient of the only result, for products: its rows scaled if forward said so (`scaleGradient`), and in f16 if
+   * the operator declares that and was under `autocast`.
+   */
   forProducts(dy: Tensor): Tensor {
-    if (!this.node.roundsGradient) return dy;
-    return this.outputs[0]?.rounded ?? toF16(this, dy);
+    const { roundsGradient, kept } = this.node;
+    const operand = this.outputs[0]?.operand;
+    if (operand) return operand;
+    if (!kept.rowScale) return roundsGradient ? toF16(this, dy) : dy;
+    const batch = kept.rowScale.size;
+    const shape = { batch, channels: 1, plane: dy.size / batch, ...(roundsGradient && { f16: ['y'] }) };
+    const y = this.empty(dy.shape, roundsGradient ? 'f16' : 'f32');
+    this.run(scaleChannelsForward, shape, { x: dy, gate: kept.rowScale, y });
+    return y;
   }
 
-  private destination(target: Tensor, rounded?: Tensor): Tensor {
+  private destination(target: Tensor, operand?: Tensor): Tensor {
     const home = this.gradients.homeFor(target);
     const tensor = home ?? this.engine.empty(target.shape, target.dtype, 'gradient');
-    this.add(target, { tensor, owned: true, rounded });
+    this.add(target, { tensor, owned: true, operand });
     this.written.push(tensor);
     return tensor;
   }
@@ -177,64 +190,6 @@ export class BackwardContext<Attributes extends object> implements Workspace {
       });
     }
     return target;
-  }
-}
-
-/** Gradients gathered so far. Results of an operator are keyed by node and output, leaves by themselves. */
-class GradientTable {
-  private readonly table = new Map<TapeNode | Tensor, (Gradient | undefined)[]>();
-
-  constructor(readonly engine: TensorEngine) {}
-
-  private slots(target: Tensor): (Gradient | undefined)[] {
-    const key = target.node ?? target;
-    let slots = this.table.get(key);
-    if (!slots) this.table.set(key, (slots = []));
-    return slots;
-  }
-
-  has(target: Tensor): boolean {
-    return this.slots(target)[target.outputIndex] !== undefined;
-  }
-
-  add(target: Tensor, incoming: Gradient): void {
-    const slots = this.slots(target);
-    const present = slots[target.outputIndex];
-    if (!present) slots[target.outputIndex] = incoming;
-    else if (present.owned) {
-      accumulate(present.tensor, incoming.tensor);
-      present.rounded = undefined;
-    } else if (incoming.owned) {
-      accumulate(incoming.tensor, present.tensor);
-      slots[target.outputIndex] = { tensor: incoming.tensor, owned: true };
-    } else {
-      const sum = sumOfGradients(present.tensor, incoming.tensor);
-      slots[target.outputIndex] = { tensor: sum, owned: true };
-    }
-  }
-
-  take(target: Tensor): Gradient | null {
-    const slots = this.slots(target);
-    const present = slots[target.outputIndex];
-    slots[target.outputIndex] = undefined;
-    return present ?? null;
-  }
-
-  /** A leaf's own place for its gradient, if it has one and nothing has been written there in this or an earlier pass. */
-  homeFor(target: Tensor): Tensor | null {
-    if (target.node || !target.gradHome || target.grad) return null;
-    return this.slots(target)[0] ? null : target.gradHome;
-  }
-
-  ofNode(node: TapeNode): (Gradient | undefined)[] | null {
-    const slots = this.table.get(node);
-    if (!slots) return null;
-    this.table.delete(node);
-    return slots;
-  }
-
-  ofLeaf(leaf: Tensor): Gradient | undefined {
-    return this.table.get(leaf)?.[0];
   }
 }
 
@@ -384,17 +339,3 @@ export const withoutBackward = (name: string): DeitError =>
     where: name,
     fix: 'call it on detach()ed tensors or inside engine.noGrad(...)',
   });
-
-/** total += source, of one shape and dtype. */
-export function accumulate(total: Tensor, source: Tensor): void {
-  if (total.size === 0) return;
-  const problem = { n: total.size, f16: total.dtype === 'f16' };
-  total.engine.run('accumulate', accumulateKernel, problem, { total, source });
-}
-
-/** A new tensor a + b, both of one shape and dtype. */
-export function sumOfGradients(a: Tensor, b: Tensor): Tensor {
-  const sum = a.engine.empty(a.shape, a.dtype, 'gradient');
-  if (sum.size > 0) a.engine.run('sum', sumOf, { n: a.size, f16: a.dtype === 'f16' }, { a, b, sum });
-  return sum;
-}

@@ -7,7 +7,7 @@ import {
   mlp,
   scaledDotProductAttention,
 } from '../../engine/index.ts';
-import type { Engine, Shape, Tensor } from '../../engine/index.ts';
+import type { BranchDrop, Engine, Shape, Tensor } from '../../engine/index.ts';
 import { LayerNorm, Linear, Module } from '../../nn/index.ts';
 import type { LayerShapes } from '../../nn/index.ts';
 import { dropPathRate } from './deit-config.ts';
@@ -18,6 +18,12 @@ export const INIT_STD = 0.02;
 
 /** Streams of dropout in one block, so that no two places draw the same mask. */
 const DROPOUTS_PER_BLOCK = 3;
+
+/** What the last layer of a branch adds to it, if anything: the residual, once stochastic depth has passed. */
+interface Ending {
+  readonly residual: Tensor | null;
+  readonly drop: BranchDrop | null;
+}
 
 class Attention extends Module {
   private readonly qkv: Linear;
@@ -31,11 +37,10 @@ class Attention extends Module {
     this.proj = new Linear(engine, width, width, { std: INIT_STD });
   }
 
-  /** The branch, plus `residual` unless that is null. */
-  forward(x: Tensor, residual: Tensor | null): Tensor {
+  forward(x: Tensor, { residual, drop }: Ending): Tensor {
     const attended = scaledDotProductAttention(this.qkv.forward(x), this.heads);
     if (!residual) return this.proj.forward(attended);
-    return linearAdd(attended, this.proj.weight, this.proj.bias, residual);
+    return linearAdd(attended, this.proj.weight, this.proj.bias, residual, drop);
   }
 
   probabilities(x: Tensor): Tensor {
@@ -65,11 +70,11 @@ class Mlp extends Module {
     this.fc2 = new Linear(engine, dFf, width, { std: INIT_STD });
   }
 
-  /** The branch, plus `residual` unless that is null; `drop` is what happens to the hidden layer, if anything. */
-  forward(x: Tensor, residual: Tensor | null, drop: ((hidden: Tensor) => Tensor) | null): Tensor {
+  /** `dropHidden` is what happens to the hidden layer, if anything: then nothing is added. */
+  forward(x: Tensor, { residual, drop }: Ending, dropHidden: ((hidden: Tensor) => Tensor) | null): Tensor {
     const { fc1, fc2 } = this;
-    if (drop) return fc2.forward(drop(gelu(fc1.forward(x))));
-    return mlp(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, residual);
+    if (dropHidden) return fc2.forward(dropHidden(gelu(fc1.forward(x))));
+    return mlp(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, residual, drop);
   }
 
   describe(x: Shape): LayerShapes {
@@ -103,9 +108,9 @@ export class Block extends Module {
   /** x [B, N, D] -> the same shape. */
   forward(x: Tensor): Tensor {
     const dropped = this.training && this.config.dropout > 0;
-    const y = this.residual(x, 0, (residual) => this.attn.forward(this.norm1.forward(x), residual));
+    const y = this.residual(x, 0, (ending) => this.attn.forward(this.norm1.forward(x), ending));
     const drop = dropped ? (hidden: Tensor): Tensor => this.drop(hidden, 1) : null;
-    return this.residual(y, 1, (residual) => this.mlp.forward(this.norm2.forward(y), residual, drop));
+    return this.residual(y, 1, (ending) => this.mlp.forward(this.norm2.forward(y), ending, drop));
   }
 
   describe(x: Shape): LayerShapes {
@@ -118,11 +123,14 @@ export class Block extends Module {
     return this.attn.probabilities(this.norm1.forward(x));
   }
 
-  /** x plus a branch. The branch's last layer adds x itself, unless something random comes in between. */
-  private residual(x: Tensor, which: 0 | 1, branch: (residual: Tensor | null) => Tensor): Tensor {
+  /** x plus a branch. The branch's last layer adds x itself, unless there is a dropout in between. */
+  private residual(x: Tensor, which: 0 | 1, branch: (ending: Ending) => Tensor): Tensor {
     const { training, dropPath, index, config } = this;
-    if (!training || (dropPath === 0 && config.dropout === 0)) return branch(x);
-    return dropPathAdd(x, this.drop(branch(null), 2 * which), dropPath, 2 * index + which, training);
+    const stream = 2 * index + which;
+    if (!training || config.dropout === 0) {
+      return branch({ residual: x, drop: training ? { rate: dropPath, stream } : null });
+    }
+    return dropPathAdd(x, this.drop(branch({ residual: null, drop: null }), 2 * which), dropPath, stream);
   }
 
   private drop(x: Tensor, place: number): Tensor {

@@ -1,10 +1,12 @@
-import { dropPath as dropPathKernel } from '../../kernels/drop-path/index.ts';
+import { dropPath as dropPathKernel, dropPathScales } from '../../kernels/drop-path/index.ts';
 import type { DropPathProblem } from '../../kernels/drop-path/index.ts';
 import { Purpose } from '../../kernels/lib/philox.ts';
 import { expectFloat } from '../autocast.ts';
 import { defineOp } from '../op.ts';
+import type { ForwardContext } from '../op.ts';
 import type { Tensor } from '../tensor.ts';
 import { expectShape, numel } from '../tensor-shape.ts';
+import type { Shape } from '../tensor-shape.ts';
 import { add } from './binary.ts';
 import { to } from './cast.ts';
 import { expectRate } from './dropout.ts';
@@ -48,15 +50,34 @@ const dropPathAddOp = defineOp<DropPathProblem>({
   },
 });
 
-const pathProblem = (x: Tensor, rate: number, stream: number, add: boolean): DropPathProblem => ({
-  samples: x.shape[0] ?? 1,
-  inner: numel(x.shape.slice(1)),
+const pathProblem = (
+  { engine, shape }: Pick<Tensor, 'engine' | 'shape'>,
+  rate: number,
+  stream: number,
+  add: boolean,
+) => ({
+  samples: shape[0] ?? 1,
+  inner: numel(shape.slice(1)),
   rate,
-  seed: x.engine.seed,
+  seed: engine.seed,
   purpose: Purpose.dropPath,
   stream,
   add,
 });
+
+/** Stochastic depth of a branch that an operator adds to a residual: see `dropPath`. */
+export interface BranchDrop {
+  readonly rate: number;
+  readonly stream: number;
+}
+
+/** The numbers by which `dropPath` would multiply the rows [samples, ...rest] of a branch, f32. */
+export function drawScales(ctx: ForwardContext<object>, rows: Shape, { rate, stream }: BranchDrop): Tensor {
+  const { engine } = ctx;
+  const y = ctx.empty(rows);
+  ctx.run(dropPathScales, pathProblem({ engine, shape: rows }, rate, stream, false), { y, step: engine.step });
+  return y;
+}
 
 /**
  * Stochastic depth: zeroes each sample (index of the first dimension) with probability `rate` and divides the others by

@@ -33,22 +33,33 @@ const layerNormOp = defineOp<LayerNormAttributes>({
     const f16 = dy!.dtype === 'f16';
     const affine = ctx.needs(1) || ctx.needs(2);
     const pending = ctx.needs(0) ? ctx.takePending(0) : null;
-    const { dx, rounded } = ctx.needs(0) ? ctx.gradientAndRounded(0) : { dx: null, rounded: null };
+    const none = { dx: null, operand: null, rowScale: null };
+    const { dx, operand, rowScale } = ctx.needs(0) ? ctx.gradientAndOperand(0) : none;
     if (rows * width === 0) {
       for (const i of [1, 2]) if (ctx.needs(i)) zero(ctx, i);
       return;
     }
-    const problem = { rows, width, f16, weight: weight !== undefined, pending: pending !== null, rounded: !!rounded };
+    const problem = {
+      rows,
+      width,
+      f16,
+      weight: weight !== undefined,
+      pending: pending !== null,
+      dx: dx !== null,
+      affine,
+    };
+    const copy = operand && { copy: operand.dtype as 'f16' | 'f32', rowScale: rowScale !== null };
     const column = (i: number): Tensor => (ctx.needs(i) ? ctx.gradient(i) : ctx.empty([width]));
     ctx.run(
       layerNormBackward,
-      { ...problem, dx: dx !== null, affine },
+      { ...problem, ...copy },
       {
         ...{ x, stats, dy: dy! },
         ...(weight && { weight }),
         ...(dx && { dx }),
         ...(pending && { pending }),
-        ...(rounded && { rounded }),
+        ...(operand && { copy: operand }),
+        ...(rowScale && { row_scale: rowScale }),
         ...(affine && { dweight: column(1), dbias: column(2) }),
       },
     );

@@ -9,6 +9,9 @@ import { expectShape, formatShape, numel } from '../tensor-shape.ts';
 import type { Shape } from '../tensor-shape.ts';
 import type { BackwardContext } from '../tape.ts';
 import { Tensor } from '../tensor.ts';
+import { drawScales } from './drop-path.ts';
+import type { BranchDrop } from './drop-path.ts';
+import { expectRate } from './dropout.ts';
 import { product } from './product.ts';
 import type { ProductTensors } from './product.ts';
 
@@ -114,13 +117,32 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
   return linearOp([x, weight, bias], linearSizes('linear', x, weight, bias))[0];
 }
 
-const linearAddOp = defineOp<Sizes>({
+/** An operator's last product, whose rows stochastic depth may drop. */
+interface Branch extends Sizes {
+  readonly drop: BranchDrop | null;
+}
+
+/** `project`, added to a residual if there is one, once stochastic depth has passed. */
+function projectBranch(
+  ctx: ForwardContext<object>,
+  { drop, ...sizes }: Branch,
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null,
+  residual: Tensor | null,
+): { y: Tensor; row_scale: Tensor | null } {
+  const row_scale = drop && drawScales(ctx, x.shape.slice(0, -1), drop);
+  const epilogue = { bias: bias !== null, rowScale: row_scale !== null, residual: residual !== null };
+  return { y: project(ctx, sizes, x, weight, epilogue, { bias, row_scale, residual }), row_scale };
+}
+
+const linearAddOp = defineOp<Branch>({
   name: 'linearAdd',
   precision: { operands: ['f16', 'weight'], gradient: 'f16' },
   forward(ctx, [x, weight, bias, residual]) {
-    const epilogue = { bias: bias !== null, residual: true };
-    const y = project(ctx, ctx.attributes, x!, weight!, epilogue, { bias, residual });
+    const { y, row_scale } = projectBranch(ctx, ctx.attributes, x!, weight!, bias, residual);
     ctx.save(x!, weight!);
+    if (row_scale) ctx.scaleGradient(row_scale);
     return [y];
   },
   backward(ctx, [dy]) {
@@ -132,17 +154,26 @@ const linearAddOp = defineOp<Sizes>({
   },
 });
 
-/** residual + linear(x, weight, bias) in one pass; residual [..., out] has the shape of the result. */
-export function linearAdd(x: Tensor, weight: Tensor, bias: Tensor | null, residual: Tensor): Tensor {
+/**
+ * residual + linear(x, weight, bias) in one pass; residual [..., out] has the shape of the result. With `drop`, residual +
+ * dropPath(linear(x, weight, bias), drop.rate, drop.stream), in the same pass.
+ */
+export function linearAdd(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null,
+  residual: Tensor,
+  drop: BranchDrop | null = null,
+): Tensor {
   const sizes = linearSizes('linearAdd', x, weight, bias);
   expectFloat(residual, 'linearAdd');
   expectShape(residual.shape, [...x.shape.slice(0, -1), sizes.n], 'linearAdd', 'the residual');
-  return linearAddOp([x, weight, bias, residual], sizes)[0];
+  return linearAddOp([x, weight, bias, residual], { ...sizes, drop: checkedDrop('linearAdd', x, residual, drop) })[0];
 }
 
 interface MlpSizes {
   readonly first: Sizes;
-  readonly second: Sizes;
+  readonly second: Branch;
 }
 
 /** Inputs: x, weight1, bias1, weight2, bias2, residual. */
@@ -157,10 +188,10 @@ const mlpOp = defineOp<MlpSizes>({
     const hidden = ctx.empty([...x.shape.slice(0, -1), first.n], x.dtype);
     const epilogue1 = { bias: bias1 !== null, gelu: true };
     const pre = project(ctx, first, x, weight1, epilogue1, { bias: bias1, activated: hidden });
-    const epilogue2 = { bias: bias2 !== null, residual: residual !== null };
-    const y = project(ctx, second, hidden, weight2, epilogue2, { bias: bias2, residual });
+    const { y, row_scale } = projectBranch(ctx, second, hidden, weight2, bias2, residual);
     // gelu(pre) is as large as pre and cheap: a third of what a block would keep is computed again instead.
     ctx.save(x, weight1, weight2, pre);
+    if (row_scale) ctx.scaleGradient(row_scale);
     return [y];
   },
   backward(ctx, [dy]) {
@@ -184,7 +215,8 @@ const mlpOp = defineOp<MlpSizes>({
 
 /**
  * A transformer's feed-forward part: linear(gelu(linear(x, weight1, bias1)), weight2, bias2), plus residual unless that
- * is null. GELU (exact), its derivative, biases and the addition cost no passes of their own.
+ * is null; with `drop`, stochastic depth before that, as of `linearAdd`. GELU (exact), its derivative, biases and the addition
+ * cost no passes of their own.
  */
 export function mlp(
   x: Tensor,
@@ -193,6 +225,7 @@ export function mlp(
   weight2: Tensor,
   bias2: Tensor | null,
   residual: Tensor | null = null,
+  drop: BranchDrop | null = null,
 ): Tensor {
   const first = linearSizes('mlp', x, weight1, bias1);
   const lead = x.shape.slice(0, -1);
@@ -201,7 +234,22 @@ export function mlp(
     expectFloat(residual, 'mlp');
     expectShape(residual.shape, [...lead, second.n], 'mlp', 'the residual');
   }
-  return mlpOp([x, weight1, bias1, weight2, bias2, residual], { first, second })[0];
+  const branch = { ...second, drop: checkedDrop('mlp', x, residual, drop) };
+  return mlpOp([x, weight1, bias1, weight2, bias2, residual], { first, second: branch })[0];
+}
+
+/** What there is to drop: null at rate 0. */
+function checkedDrop(where: string, x: Tensor, residual: Tensor | null, drop: BranchDrop | null): BranchDrop | null {
+  if (!drop) return null;
+  expectRate(drop.rate, where);
+  if (!residual || x.rank < 2) {
+    throw new DeitError('bad-argument', 'Stochastic depth drops the branches of samples, beside a residual.', {
+      where,
+      expected: 'x [samples, ..., in], and a residual',
+      found: `x ${formatShape(x.shape)}, ${residual ? 'a' : 'no'} residual`,
+    });
+  }
+  return drop.rate > 0 ? drop : null;
 }
 
 function linearSizes(where: string, x: Tensor | Shape, weight: Tensor, bias: Tensor | null): Sizes {

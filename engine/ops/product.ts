@@ -9,6 +9,7 @@ export interface ProductTensors {
   readonly b: Tensor;
   readonly y: Tensor;
   readonly bias?: Tensor | null;
+  readonly row_scale?: Tensor | null;
   readonly residual?: Tensor | null;
   readonly pre?: Tensor | null;
   readonly activated?: Tensor;

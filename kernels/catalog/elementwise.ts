@@ -4,7 +4,7 @@ import { binaryForward, binaryFormulas, binaryGradient } from '../binary/index.t
 import type { BinaryName } from '../binary/index.ts';
 import { cast } from '../cast/index.ts';
 import type { CastType } from '../cast/index.ts';
-import { dropPath } from '../drop-path/index.ts';
+import { dropPath, dropPathScales } from '../drop-path/index.ts';
 import { dropout } from '../dropout/index.ts';
 import { fill } from '../fill/index.ts';
 import { geluBackward, geluForward } from '../gelu/index.ts';
@@ -71,7 +71,7 @@ export const elementwiseOperators: Readonly<Record<string, Operator>> = {
     folder: 'drop-path',
     sizes: { samples: 8, inner: 37824 },
     options: { rate: 0.1, add: true, f16: false, ...draw },
-    forward: (p) => [of(dropPath, p)],
+    forward: (p) => [of(dropPath, p), of(dropPathScales, p)],
     backward: (p) => [of(dropPath, { ...p, add: false })],
   }),
   random_uniform: operator({

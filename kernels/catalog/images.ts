@@ -26,10 +26,19 @@ export const imageOperators = {
   matmul: operator({
     folder: 'matmul',
     sizes: { m: 197, n: 192, k: 192 },
-    options: { transposeA: false, transposeB: false, bias: false, gelu: false, residual: false, scale: 1, f16: false },
-    forward: ({ m, n, k, transposeA, transposeB, bias, gelu, residual, scale, f16 }) => [
+    options: {
+      transposeA: false,
+      transposeB: false,
+      bias: false,
+      rowScale: false,
+      gelu: false,
+      residual: false,
+      scale: 1,
+      f16: false,
+    },
+    forward: ({ m, n, k, transposeA, transposeB, bias, rowScale, gelu, residual, scale, f16 }) => [
       of(matmul, {
-        ...{ m, n, k, scale, epilogue: { bias, gelu, residual }, y: { ld: n } },
+        ...{ m, n, k, scale, epilogue: { bias, rowScale, gelu, residual }, y: { ld: n } },
         a: stored(k, m, transposeA),
         b: stored(n, k, transposeB),
         f16: f16 ? ['a', 'b', 'y'] : undefined,

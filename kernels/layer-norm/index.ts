@@ -10,7 +10,8 @@
  *     dweight = sum over rows of dy h,  dbias = sum over rows of dy
  *
  * All gradients are written. `pending` is a gradient that reached x along another path (the residual connection); adding
- * it here saves a pass. For products of f16, y and dy can be f16 in memory, and dx is written in f16 as well (`rounded`).
+ * it here saves a pass. For products of f16, y and dy can be f16 in memory. The products that made x take dx in f16 or with its
+ * rows scaled (stochastic depth): that is a second result, copy = row_scale dx.
  * Cost: 8 FLOP per element forward, 15 backward; memory traffic decides.
  * `deit kernel layer_norm` shows the kernels.
  */
@@ -30,7 +31,7 @@ export const layerNormForward = kernelOf<LayerNormProblem>('layer_norm.forward',
   plain(largestTensor, forwardPlain),
 ]);
 
-/** Bindings: x, stats (vec2f), dy; dx, weight, pending and rounded if the problem has them; dweight and dbias if `affine`. */
+/** Bindings: x, stats (vec2f), dy; dx, weight, pending, copy and row_scale if the problem has them; dweight and dbias if `affine`. */
 export const layerNormBackward = kernelOf<LayerNormBackwardProblem>('layer_norm.backward', checked, [
   ...rowVariants(shapeOf, 'cpu', backwardOverRows),
   plain(largestTensor, backwardPlain),

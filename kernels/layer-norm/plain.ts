@@ -3,7 +3,7 @@ import { inF16 } from '../lib/f16-storage.ts';
 import { f32, input, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { perInvocation } from '../lib/plain.ts';
-import { backwardBindings, backwardCost, f16OfBackward, forwardBindings, forwardCost } from './problem.ts';
+import { backwardBindings, backwardCost, f16OfBackward, forwardBindings, forwardCost, resultsOf } from './problem.ts';
 import type { LayerNormBackwardProblem, LayerNormProblem } from './problem.ts';
 
 /** One invocation per row. */
@@ -40,7 +40,7 @@ export function forwardPlain(problem: LayerNormProblem, device: DeviceProfile): 
 
 /** One invocation per row for dx, then one a column for dweight and dbias. */
 export function backwardPlain(problem: LayerNormBackwardProblem, device: DeviceProfile): Launch[] {
-  const { rows, width, weight, pending, rounded } = problem;
+  const { rows, width, weight, pending } = problem;
   const launches: Launch[] = [];
   if (problem.dx) {
     launches.push(
@@ -67,8 +67,9 @@ export function backwardPlain(problem: LayerNormBackwardProblem, device: DeviceP
     let h = (x[first + c] - mean) * rstd;
     let g = dy[first + c]${weight ? ' * weight[c]' : ''};
     let result = rstd * (g - g_sum / n - h * (gh_sum / n))${pending ? ' + pending[first + c]' : ''};
-    dx[first + c] = result;
-    ${rounded ? 'rounded[first + c] = result;' : ''}
+    ${Object.entries(resultsOf(problem, 'i'))
+      .map(([name, value]) => `${name}[first + c] = ${value};`)
+      .join(' ')}
   }`,
           cost: backwardCost(problem, rows),
         },

@@ -23,8 +23,10 @@ export interface LayerNormBackwardProblem {
   readonly affine: boolean;
   /** dy is f16 in memory. */
   readonly f16?: boolean;
-  /** dx is written in f16 too. */
-  readonly rounded?: boolean;
+  /** dx is written once more, in this type, */
+  readonly copy?: 'f16' | 'f32';
+  /** and there times row_scale [rows], if there is one. */
+  readonly rowScale?: boolean;
 }
 
 /** The problem itself, if it is one. */
@@ -44,7 +46,7 @@ export const forwardBindings = ({ weight, bias }: LayerNormProblem, element: str
 
 /** Of the kernel that writes dx. */
 export const backwardBindings = (
-  { weight, pending, rounded }: LayerNormBackwardProblem,
+  { weight, pending, copy, rowScale }: LayerNormBackwardProblem,
   element: string,
 ): Binding[] => [
   input('x', element),
@@ -53,13 +55,23 @@ export const backwardBindings = (
   output('dx', element),
   ...(weight ? [input('weight', element)] : []),
   ...(pending ? [input('pending', element)] : []),
-  ...(rounded ? [output('rounded', element)] : []),
+  ...(copy ? [output('copy', element)] : []),
+  ...(copy && rowScale ? [input('row_scale')] : []),
 ];
 
+/** WGSL: what is written of `result`, an element of row `row` of dx, by binding. */
+export const resultsOf = ({ copy, rowScale }: LayerNormBackwardProblem, row: string): Record<string, string> => ({
+  dx: 'result',
+  ...(copy && { copy: rowScale ? `result * row_scale[${row}]` : 'result' }),
+});
+
+/** Bytes that an element takes in the copy of dx. */
+export const copyBytes = ({ copy }: LayerNormBackwardProblem): number => ({ f16: 2, f32: 4, none: 0 })[copy ?? 'none'];
+
 /** Bindings of the backward pass that are f16 in memory. */
-export const f16OfBackward = ({ f16, rounded }: LayerNormBackwardProblem): string[] => [
+export const f16OfBackward = ({ f16, copy }: LayerNormBackwardProblem): string[] => [
   ...(f16 ? ['dy'] : []),
-  ...(rounded ? ['rounded'] : []),
+  ...(copy === 'f16' ? ['copy'] : []),
 ];
 
 export const forwardCost = ({ width, f16 }: LayerNormProblem, rows: number): Cost => ({
@@ -67,13 +79,9 @@ export const forwardCost = ({ width, f16 }: LayerNormProblem, rows: number): Cos
   bytes: (f16 ? 6 : 8) * rows * width,
 });
 
-export const backwardCost = (
-  { width, pending, f16, rounded }: LayerNormBackwardProblem,
-  rows: number,
-  withColumns = false,
-): Cost => ({
-  flops: (withColumns ? 15 : 12) * rows * width,
-  bytes: ((pending ? 16 : 12) - (f16 ? 2 : 0) + (rounded ? 2 : 0)) * rows * width,
+export const backwardCost = (problem: LayerNormBackwardProblem, rows: number, withColumns = false): Cost => ({
+  flops: (withColumns ? 15 : 12) * rows * problem.width,
+  bytes: ((problem.pending ? 16 : 12) - (problem.f16 ? 2 : 0) + copyBytes(problem)) * rows * problem.width,
 });
 
 /** Bytes of the largest tensor. */

@@ -2,7 +2,7 @@ import { eachRow, sum } from '../lib/reference-math.ts';
 
 type Numbers = ArrayLike<number>;
 
-/** Layer norm in float64, and the gradients for the gradient dy of y. Without weight or bias these are null. */
+/** Layer norm in float64, with mean and rstd of each row, and the gradients for the gradient dy of y. Without weight or bias these are null. */
 export function layerNormReference(
   { rows, width, eps }: { rows: number; width: number; eps: number },
   { x, dy, weight, bias }: { x: Numbers; dy: Numbers; weight: Numbers | null; bias: Numbers | null },
@@ -11,9 +11,11 @@ export function layerNormReference(
   const dx = new Float64Array(x.length);
   const dweight = new Float64Array(width);
   const dbias = new Float64Array(width);
+  const stats: number[] = [];
   eachRow({ outer: rows, width, inner: 1 }, (row) => {
     const mean = sum(row.map((i) => x[i])) / width;
     const rstd = 1 / Math.sqrt(sum(row.map((i) => (x[i] - mean) ** 2)) / width + eps);
+    stats.push(mean, rstd);
     const h = row.map((i) => (x[i] - mean) * rstd);
     const g = row.map((i, c) => dy[i] * (weight ? weight[c] : 1));
     const gMean = sum(g) / width;
@@ -25,5 +27,5 @@ export function layerNormReference(
       dbias[c] += dy[i];
     });
   });
-  return { y, dx, dweight, dbias };
+  return { y, stats, dx, dweight, dbias };
 }

@@ -16,7 +16,15 @@ import {
   workgroupsOf,
 } from '../lib/rows.ts';
 import { addBlocks, columnGradients } from './columns.ts';
-import { backwardBindings, backwardCost, f16OfBackward, forwardBindings, forwardCost } from './problem.ts';
+import {
+  backwardBindings,
+  backwardCost,
+  copyBytes,
+  f16OfBackward,
+  forwardBindings,
+  forwardCost,
+  resultsOf,
+} from './problem.ts';
 import type { LayerNormBackwardProblem, LayerNormProblem } from './problem.ts';
 
 /*
@@ -55,7 +63,7 @@ export function forwardOverRows(problem: LayerNormProblem, plan: RowPlan, device
   let rstd = 1.0 / sqrt(row_sum(part) / f32(params.width) + params.eps);
   ${store(
     plan,
-    ['y'],
+    { y: 'result' },
     `(${x} - mean) * rstd${weight ? ` * ${columnOf(plan, 'weight')}` : ''}${bias ? ` + ${columnOf(plan, 'bias')}` : ''}`,
     'x',
   )}
@@ -83,7 +91,7 @@ function inputGradient(
   columns: boolean,
   device: DeviceProfile,
 ): Launch[] {
-  const { rows, width, weight, pending, f16, rounded } = problem;
+  const { rows, width, weight, pending, f16 } = problem;
   const element = elementOf(plan);
   const bindings = backwardBindings(problem, element);
   const groups = columns ? workgroupsOf(plan, rows) : 1;
@@ -105,7 +113,8 @@ function inputGradient(
         dx: 4 * width,
         stats: 8,
         ...(pending ? { pending: 4 * width } : {}),
-        ...(rounded ? { rounded: 2 * width } : {}),
+        ...(problem.copy ? { copy: copyBytes(problem) * width } : {}),
+        ...(problem.rowScale ? { row_scale: 4 } : {}),
       },
       before: columns
         ? `var dweight_cached: array<V, ${plan.cached}>; var dbias_cached: array<V, ${plan.cached}>;`
@@ -127,7 +136,7 @@ function inputGradient(
   )}
   let g_mean = row_sum(part) / f32(params.width);
   let gh_mean = row_sum(part_h) / f32(params.width);
-  ${store(plan, rounded ? ['dx', 'rounded'] : ['dx'], `rstd * (${g} - g_mean - ${h} * gh_mean)`, 'dy', pending ? ' + pending[i]' : '')}`,
+  ${store(plan, resultsOf(problem, 'row'), `rstd * (${g} - g_mean - ${h} * gh_mean)`, 'dy', pending ? ' + pending[i]' : '')}`,
       after: columns ? `{ let base = 0u; ${eachColumn(plan, columnSums(groups))} }` : '',
       cost: backwardCost(problem, rows, columns),
       workspace: groups > 1 ? { partials: { elements: groups * 2 * width } } : {},

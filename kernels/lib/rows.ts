@@ -74,14 +74,17 @@ export const valueOf = ({ cached }: RowPlan, name: string): string => (cached > 
 export const columnOf = ({ rowsPerWorkgroup }: RowPlan, name: string): string =>
   rowsPerWorkgroup > 0 ? `${name}_cached[k]` : `${name}[c]`;
 
+/** What `store` writes to a binding, by its name: WGSL of `result`. */
+type Targets = Readonly<Record<string, string>>;
+
 /**
- * WGSL: `target[i] = value` for the whole row and each target. Array `kept` may be overwritten on the way. `late` is what is
- * added that has to be loaded, such as ` + other[i]`.
+ * WGSL: `result`, which is `value`, to the whole row of each target; of an unaligned one as it is. Array `kept` may be
+ * overwritten on the way. `late` is what is added that has to be loaded, such as ` + other[i]`.
  */
-export function store(plan: RowPlan, targets: readonly string[], value: string, kept: string, late = ''): string {
-  if (plan.unaligned) return storeUnaligned(plan, targets, `${value}${late}`);
-  const write = (result: string): string =>
-    `let result = ${result}${late}; ${targets.map((target) => `${target}[i] = result;`).join(' ')}`;
+export function store(plan: RowPlan, targets: Targets, value: string, kept: string, late = ''): string {
+  const writes = Object.entries(targets).map(([name, result]) => `${name}[i] = ${result};`);
+  if (plan.unaligned) return storeUnaligned(plan, writes.join(' '), `${value}${late}`);
+  const write = (result: string): string => `let result = ${result}${late}; ${writes.join(' ')}`;
   if (plan.rowsPerWorkgroup === 0) return eachColumn(plan, write(value));
   if (plan.cached <= MAX_STRAIGHT) return eachCached(plan, write(value));
   return `${eachCached(plan, `${kept}_cached[k] = ${value};`)}
@@ -89,8 +92,7 @@ export function store(plan: RowPlan, targets: readonly string[], value: string, 
 }
 
 /** A vector that two rows share is stored with the second of them, with the first one's part from `carry`. */
-function storeUnaligned(plan: RowPlan, targets: readonly string[], value: string): string {
-  const write = targets.map((target) => `${target}[i] = result;`).join(' ');
+function storeUnaligned(plan: RowPlan, write: string, value: string): string {
   return `${straight(plan, (k) => {
     const result = k === 0 ? `select(carry, ${value}, in_first | vec4<bool>(lane > 0u))` : value;
     const ends = `if (c < row_stores) { ${write} } if (c + 1u == row_loads) { carry = result; }`;

@@ -26,7 +26,7 @@ function launches(problem: MatmulProblem, device: DeviceProfile): Launch[] {
   const { epilogue = {}, rowSums = false } = problem;
   const a = problem.a.transposed ? 'a[at.a + k * params.a_ld + rows[r]]' : 'a[at.a + rows[r] * params.a_ld + k]';
   const b = problem.b.transposed ? 'b[at.b + columns[c] * params.b_ld + k]' : 'b[at.b + k * params.b_ld + columns[c]]';
-  const operands = { vector: false, sum: 'sum[r][c]', index: 'index', column: '(column + c)' };
+  const operands = { vector: false, sum: 'sum[r][c]', row: '(row + r)', index: 'index', column: '(column + c)' };
   return [
     launch({
       name: 'matmul/general',

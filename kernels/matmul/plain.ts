@@ -38,7 +38,7 @@ export function matmulPlain(problem: MatmulProblem, device: DeviceProfile): Laun
     ${rowSums ? `row_sum += ${left};` : ''}
   }
   let index = at_y + row * params.y_ld + column;
-  ${epilogueWgsl(epilogue, { vector: false, sum: 'sum', index: 'index', column: 'column' })}
+  ${epilogueWgsl(epilogue, { vector: false, sum: 'sum', row: 'row', index: 'index', column: 'column' })}
   ${rowSums ? 'if (column == 0u) { row_sums[row] = row_sum; }' : ''}`,
         cost: matmulCost(problem),
       },

@@ -161,15 +161,16 @@ export const endOfK = ({ part }: TiledProblem): string =>
   `let k_end = ${part === undefined ? 'params.k' : 'min(params.part, params.k - at.batch * params.part)'};`;
 
 export function matmulCost(problem: TiledProblem): Cost {
-  const { m, n, k, f16, part } = problem;
+  const { m, n, k, f16, part, epilogue = {} } = problem;
   const results = batchSize(problem);
   // Parts of a sum share its operands out.
   const products = part === undefined ? results : 1;
   const operands = bytesOfElement(f16, 'a') * m * k + bytesOfElement(f16, 'b') * k * n;
-  return {
-    flops: 2 * m * n * k * products,
-    bytes: products * operands + results * bytesOfElement(f16, 'y') * m * n,
-  };
+  const { accumulate, residual, geluGradient, gelu } = epilogue;
+  // What lies like y and is read or written.
+  const like = ['y', accumulate && 'y', residual && 'residual', geluGradient && 'pre', gelu && 'activated'];
+  const result = like.reduce((sum, name) => sum + (name ? bytesOfElement(f16, name) : 0), 0);
+  return { flops: 2 * m * n * k * products, bytes: products * operands + results * result * m * n };
 }
 
 export function checkMatmul(problem: MatmulProblem): void {
@@ -180,9 +181,12 @@ export function checkMatmul(problem: MatmulProblem): void {
   require(y.ld >= n, 'matmul', 'rows of y that do not overlap', y);
   const sums = (problem.batch ?? []).some((axis) => axis.y === 0 && axis.size > 1);
   const { epilogue = {} } = problem;
-  const linear = !epilogue.bias && !epilogue.residual && !epilogue.gelu && !epilogue.geluGradient;
+  const { accumulate, ...others } = epilogue;
+  const linear = !Object.values(others).includes(true);
   require(!sums || linear, 'matmul', 'no epilogue where batches are summed', epilogue);
-  require(linear || !epilogue.accumulate, 'matmul', 'an epilogue of what is written, not added', epilogue);
-  const whole = !problem.rowSums || (batchSize(problem) === 1 && !epilogue.accumulate);
-  require(whole, 'matmul', 'row sums of one matrix', problem);
+  require(linear || !accumulate, 'matmul', 'an epilogue of what is written, not added', epilogue);
+  const one = batchSize(problem) === 1;
+  require(one || !epilogue.rowScale, 'matmul', 'scales of the rows of one matrix', problem);
+  const whole = !problem.rowSums || (one && !accumulate && !epilogue.rowScale);
+  require(whole, 'matmul', 'row sums of one matrix, and no scales of its rows', problem);
 }

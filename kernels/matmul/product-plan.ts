@@ -56,6 +56,7 @@ function planBindings(problem: MatmulProblem, device: DeviceProfile): MatmulProb
   if (batch.length > 0 || a.offset || b.offset || y.offset) return [problem];
   if (!a.transposed) {
     const bytes: Record<string, number> = { a: of('a', a.ld), y: of('y', y.ld) };
+    if (epilogue.rowScale) bytes.row_scale = 4;
     if (epilogue.residual) bytes.residual = of('residual', y.ld);
     if (epilogue.geluGradient) bytes.pre = of('pre', y.ld);
     if (epilogue.gelu) bytes.activated = of('activated', y.ld);

@@ -82,7 +82,7 @@ function launches(problem: TiledProblem, tile: MatrixTile, device: DeviceProfile
     let y_row = origin_a + row;
     let column = origin_b + ${matrixColumn(tile, c)};
     let index = at.y + y_row * params.y_ld + column;
-    ${inside} { ${storeFour(epilogue, vectorY)} }`;
+    ${inside} { ${storeFour(epilogue, vectorY, 'y_row')} }`;
   return [
     launch({
       name: `matmul/subgroup_matrix_${layout}_${rows}x${columns}`,

@@ -3,7 +3,8 @@ import type { DeviceProfile } from '../lib/device.ts';
 import { launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import type { Variant } from '../lib/variant.ts';
-import { EVERY_EPILOGUE, epilogueBindings, epilogueFunctions } from './epilogue.ts';
+import { EVERY_EPILOGUE, epilogueBindings, epilogueFunctions, scaledRow } from './epilogue.ts';
+import type { Epilogue } from './epilogue.ts';
 import { batchSize, matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulOperand, MatmulProblem } from './problem.ts';
 import { lines, range } from '../lib/unroll.ts';
@@ -55,8 +56,8 @@ const resultsInElements: typeof resultsInVectors = {
 /** Work below which the variant that compiles fastest is not much slower than this one. */
 const SMALL = 3e5;
 
-/** Storage buffers that every launch binds: operands, result, and all that an epilogue may need. */
-const BINDINGS = 7;
+/** Storage buffers that every launch binds: operands, result, all that an epilogue may need, and row sums for row scales. */
+const BINDINGS = 8;
 
 /** How tiles may be cut: blocks of whole vectors if one operand has vectors along k, rows in whole vectors of a. */
 function limitsOf(problem: MatmulProblem) {
@@ -68,7 +69,7 @@ function limitsOf(problem: MatmulProblem) {
 export const subgroupRows = (rows?: number): Variant<MatmulProblem> => ({
   name: rows === undefined ? 'subgroup_rows' : `subgroup_rows_${rows}`,
   fits: (problem, device) => {
-    if (!hasSubgroups(device) || device.maxStorageBuffers < BINDINGS + (problem.rowSums ? 1 : 0)) return false;
+    if (!hasSubgroups(device) || device.maxStorageBuffers < BINDINGS) return false;
     const { vectors, multiple } = limitsOf(problem);
     return rows === undefined || (rows % multiple === 0 && rows <= mostRows(problem.k, vectors));
   },
@@ -95,6 +96,8 @@ function launches(problem: MatmulProblem, device: DeviceProfile, wanted?: number
   const columns = columnsOfTile(problem.n, ceilDiv(problem.m, lanes * rows) * batchSize(problem));
   const tiles = tiling(problem, lanes * rows, columns);
   const { epilogue = {} } = problem;
+  // Row sums and row scales are never both asked for, and every device can bind so many.
+  const every: Epilogue = { ...EVERY_EPILOGUE, rowScale: !rowSums };
   const used = epilogueBindings(epilogue, 'f32').map(({ name }) => name);
   const flag = (on: boolean | undefined) => u32(on ? 1 : 0);
   const element = (vector: boolean): string => (vector ? 'vec4f' : 'f32');
@@ -113,7 +116,7 @@ function launches(problem: MatmulProblem, device: DeviceProfile, wanted?: number
       enables: ['subgroups'],
       bindings: [
         ...matmulBindings(
-          { ...problem, epilogue: EVERY_EPILOGUE },
+          { ...problem, epilogue: every },
           { a: element(vectors.rows), b: element(vectors.columns), y: element(vectors.results) },
         ),
         ...(rowSums ? [output('row_sums')] : []),
@@ -132,13 +135,14 @@ function launches(problem: MatmulProblem, device: DeviceProfile, wanted?: number
         rows: u32(rows),
         block_k: u32(blockK),
         add_bias: flag(epilogue.bias),
+        scale_rows: flag(epilogue.rowScale),
         add_residual: flag(epilogue.residual),
         gelu_gradient: flag(epilogue.geluGradient),
         add_y: flag(epilogue.accumulate),
         activate: flag(epilogue.gelu),
       },
       ranges: problem.ranges,
-      unused: ['bias', 'residual', 'pre', 'activated'].filter((name) => !used.includes(name)),
+      unused: ['bias', 'row_scale', 'residual', 'pre', 'activated'].filter((name) => !used.includes(name)),
       wgsl: /* wgsl */ `
 ${placeWgsl}
 ${epilogueFunctions(EVERY_EPILOGUE)}
@@ -186,6 +190,7 @@ if (params.add_bias != 0) { own_bias = ${results.load('bias', 'column')}; }`,
 if (row < params.m) {
   let index = at.y + row * params.y_ld + column;
   var value = params.scale * four + own_bias;
+  ${every.rowScale ? `if (params.scale_rows != 0) { value = ${scaledRow('value', 'row', 'vec4f')}; }` : ''}
   if (params.add_residual != 0) { value += ${results.load('residual', 'index')}; }
   var activating = value;
   if (params.gelu_gradient != 0) { activating = ${results.load('pre', 'index')}; value *= slope(activating); }

@@ -33,6 +33,7 @@ export const matmulTuning: Tuning<MatmulProblem> = {
       ...of('b', extent(problem, 'b', b.transposed ? n : k, b.transposed ? k : n)),
       ...of('y', size),
       ...(epilogue.bias && of('bias', n)),
+      ...(epilogue.rowScale && { row_scale: { elements: m } }),
       ...(epilogue.residual && of('residual', size)),
       ...(epilogue.geluGradient && of('pre', size)),
       ...(epilogue.gelu && of('activated', size)),

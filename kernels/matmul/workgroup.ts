@@ -66,7 +66,7 @@ function launches(problem: TiledProblem, tile: number, device: DeviceProfile): L
     wholeY ? `{ ${body} }` : `if (${condition}) { ${body} }`;
   const stores = resultRows(tile).map(({ row, vectors }) => {
     const columns = vectors.map((vector) => {
-      const body = `let value = ${vector.sum}; let index = at.y + row * params.y_ld + column; ${storeFour(epilogue, vectorY)}`;
+      const body = `let value = ${vector.sum}; let index = at.y + row * params.y_ld + column; ${storeFour(epilogue, vectorY, 'row')}`;
       return `{ let column = origin_b + ${vector.column}; ${inside('column < params.n', body)} }`;
     });
     return `{ let row = origin_a + ${row}; ${inside('row < params.m', columns.join('\n'))} }`;

@@ -29,7 +29,7 @@ export function forwardOverRows(problem: SoftmaxProblem, plan: RowPlan, device: 
   var sum = V(0);
   ${eachCached(plan, `let e = ${exp}(${value} - m); ${problem.log ? '' : cache(plan, 'x', 'e')} sum += ${own(plan, 'e', '0')};`)}
   ${problem.log ? 'let log_sum = accurate_log(row_sum(sum));' : 'let scale = 1.0 / row_sum(sum);'}
-  ${store(plan, ['y'], result, 'x')}`;
+  ${store(plan, { y: 'result' }, result, 'x')}`;
   return rowKernel(
     {
       name,
@@ -69,7 +69,7 @@ export function backwardOverRows(problem: SoftmaxProblem, plan: RowPlan, device:
     part += ${problem.log ? 'own_dy' : 'own_y * own_dy'};`,
   )}
   let sum = row_sum(part);
-  ${store(plan, ['dx'], problem.log ? `${dy} - ${accurateExp(plan.vector)}(${y}) * sum` : `${y} * (${dy} - sum)`, 'y')}`,
+  ${store(plan, { dx: 'result' }, problem.log ? `${dy} - ${accurateExp(plan.vector)}(${y}) * sum` : `${y} * (${dy} - sum)`, 'y')}`,
       cost: backwardCost(problem),
     },
     device,

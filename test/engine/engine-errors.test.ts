@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { add, createEngine, defineOp, f32, input, launch, mul, output, sum } from '../../engine/node.ts';
 import type { Engine, ErrorCode, Kernel, Tensor } from '../../engine/node.ts';
-import { accumulate } from '../../engine/tape.ts';
+import { accumulate } from '../../engine/gradient-table.ts';
 import { AdamW, BatchNorm2d, Linear } from '../../nn/index.ts';
 import { brokenKernel } from '../support/broken-kernel.ts';
 import { useEngine } from '../support/engine.ts';

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DeitError, add } from '../../engine/node.ts';
 import type { ErrorCode, Recording, Tensor } from '../../engine/node.ts';
-import { accumulate } from '../../engine/tape.ts';
+import { accumulate } from '../../engine/gradient-table.ts';
 import { brokenKernel } from '../support/broken-kernel.ts';
 import { useEngine } from '../support/engine.ts';
 

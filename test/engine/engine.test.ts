@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { add, createEngine, defineOp, elementwise, input, mul, output } from '../../engine/node.ts';
 import type { Engine, Kernel, Tensor } from '../../engine/node.ts';
-import { accumulate, sumOfGradients } from '../../engine/tape.ts';
+import { accumulate, sumOfGradients } from '../../engine/gradient-table.ts';
 import { fill } from '../../kernels/fill/index.ts';
 import { peakLiveBytes, planMemory } from '../../engine/gpu/memory-plan.ts';
 import { useEngine } from '../support/engine.ts';

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { add } from '../../engine/ops/binary.ts';
 import { layerNorm } from '../../engine/ops/layer-norm.ts';
+import { layerNormBackward } from '../../kernels/layer-norm/index.ts';
 import { layerNormReference } from '../../kernels/layer-norm/reference.ts';
 import { ROW_CASES } from '../cases/rows.ts';
 import type { RowCase } from '../cases/rows.ts';
 import { expectClose, uniform } from '../support/close.ts';
+import { HALF_UNIT, f16Tensor, f16Tests, numbers, rounded } from '../support/f16.ts';
 import { leaf } from '../support/engine.ts';
 import { expectCloseRows } from '../support/rows.ts';
 import { PROFILES, useEngineAs } from '../support/device-profiles.ts';
@@ -41,6 +43,82 @@ describe.each(PROFILES)('layerNorm on $name', ({ claims, variant }) => {
       await expectCloseRows(x.grad!, expected.dx, tolerance, `${c.name}, dx`, 1 / Math.sqrt(eps));
       expectClose(await weight.grad!.read(), expected.dweight, 2 * tolerance, `${c.name}, dweight`);
       expectClose(await bias.grad!.read(), expected.dbias, tolerance, `${c.name}, dbias`);
+    }
+  });
+});
+
+describe.each(PROFILES)('the kernel of its gradients on $name', ({ claims, variant }) => {
+  const engine = useEngineAs(claims, variant);
+  const withF16 = f16Tests(engine);
+
+  /** Runs it with all that it can do on random numbers, which also are the statistics. */
+  async function run(rows: number, width: number, copy: 'f16' | 'f32') {
+    const gpu = engine();
+    const [x, dy, weight] = [uniform(rows * width, 1), uniform(rows * width, 2), uniform(width, 3)];
+    const [pending, rowScale] = [uniform(rows * width, 4), uniform(rows, 5)];
+    const { stats } = layerNormReference({ rows, width, eps: 1e-6 }, { x, dy, weight, bias: null });
+    const results = {
+      dx: gpu.empty([rows, width]),
+      copy: gpu.empty([rows, width], copy),
+      dweight: gpu.empty([width]),
+      dbias: gpu.empty([width]),
+    };
+    const f16 = copy === 'f16';
+    gpu.run(
+      'layerNorm',
+      layerNormBackward,
+      { rows, width, weight: true, pending: true, dx: true, affine: true, f16, copy, rowScale: true },
+      {
+        x: gpu.tensor(x, [rows, width]),
+        dy: f16 ? f16Tensor(gpu, dy, [rows, width]) : gpu.tensor(dy, [rows, width]),
+        stats: gpu.tensor(Float32Array.from(stats)),
+        weight: gpu.tensor(weight),
+        pending: gpu.tensor(pending),
+        row_scale: gpu.tensor(rowScale),
+        ...results,
+      },
+    );
+    const found = {
+      dx: await numbers(results.dx),
+      copy: await numbers(results.copy),
+      dweight: await numbers(results.dweight),
+      dbias: await numbers(results.dbias),
+    };
+    const given = f16 ? rounded(dy) : dy;
+    const expected = layerNormReference({ rows, width, eps: 1e-6 }, { x, dy: given, weight, bias: null });
+    const dx = expected.dx.map((value, i) => value + pending[i]);
+    const scaled = dx.map((value, i) => value * rowScale[Math.floor(i / width)]);
+    return { found, expected: { ...expected, dx, copy: scaled } };
+  }
+
+  // Rows of one workgroup and of several, widths of one load a lane, of several, of no whole vectors, and of too many loads.
+  const sizes = [
+    [7, 12],
+    [37, 192],
+    [2051, 20],
+    [64, 67],
+    [64, 2052],
+  ] as const;
+  const fits = ([, width]: readonly [number, number]) => 4 * 64 * width <= (claims.maxBindingSize ?? Infinity);
+
+  it('adds what is pending, scales rows of the copy, and sums columns', async () => {
+    for (const [rows, width] of sizes.filter(fits)) {
+      const { found, expected } = await run(rows, width, 'f32');
+      expectClose(found.dx, expected.dx, TOLERANCE, `dx, ${rows} x ${width}`);
+      expectClose(found.copy, expected.copy, TOLERANCE, `copy, ${rows} x ${width}`);
+      expectClose(found.dweight, expected.dweight, 2 * TOLERANCE, `dweight, ${rows} x ${width}`);
+      expectClose(found.dbias, expected.dbias, TOLERANCE, `dbias, ${rows} x ${width}`);
+      const again = await run(rows, width, 'f32');
+      expect(again.found, `${rows} x ${width}, again`).toEqual(found);
+    }
+  });
+
+  withF16('and writes the copy in f16', async () => {
+    for (const [rows, width] of sizes.slice(1, 3)) {
+      const { found, expected } = await run(rows, width, 'f16');
+      expectClose(found.dx, expected.dx, TOLERANCE, `dx, ${rows} x ${width}`);
+      expectClose(found.copy, expected.copy, HALF_UNIT, `copy, ${rows} x ${width}`);
+      expectClose(found.dweight, expected.dweight, 2 * TOLERANCE, `dweight, ${rows} x ${width}`);
     }
   });
 });

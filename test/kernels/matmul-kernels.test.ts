@@ -55,6 +55,7 @@ const layoutsOf = (variant: VariantName) => LAYOUTS.slice(0, variant === 'workgr
 
 const EPILOGUES: [string, Epilogue, number][] = [
   ['adds bias and residual', { bias: true, residual: true }, 0.5],
+  ['scales rows before it adds the residual', { bias: true, rowScale: true, residual: true }, 0.5],
   ['keeps what GELU was applied to', { bias: true, gelu: true }, 0.25],
   ["multiplies by GELU's derivative", { geluGradient: true }, 1],
   ['applies GELU anew to what its derivative is taken of', { geluGradient: true, gelu: true }, 1],
@@ -62,7 +63,11 @@ const EPILOGUES: [string, Epilogue, number][] = [
 ];
 /** The same in three products: a software adapter compiles a large tile for ten seconds and more. */
 const JOINED: typeof EPILOGUES = [
-  ['adds bias and residual, and keeps what GELU was applied to', { bias: true, residual: true, gelu: true }, 0.5],
+  [
+    'adds bias, scales rows, adds residual, and keeps what GELU was applied to',
+    { bias: true, rowScale: true, residual: true, gelu: true },
+    0.5,
+  ],
   ["multiplies by GELU's derivative, and applies GELU anew", { geluGradient: true, gelu: true }, 0.25],
   ['adds to what y holds', { accumulate: true }, 1],
 ];
@@ -87,6 +92,9 @@ async function check(
   const size = batch * m * n;
   const a = uniform(batch * m * k, 1);
   const b = uniform(batch * n * k, 2);
+  // What is scaled by zero is not looked at.
+  const rowScale = uniform(m, 7).map((value, row) => (row % 3 === 1 ? 0 : value));
+  for (let row = 1; epilogue.rowScale && row < m; row += 3) a[transposeA ? row : row * k] = Infinity;
   const [bias, residual, pre, before] = [uniform(n, 3), uniform(size, 4), uniform(size, 5, 3), uniform(size, 6)];
   const problem = {
     m,
@@ -109,6 +117,7 @@ async function check(
     b: engine().tensor(b, shapes.b),
     y,
     bias: engine().tensor(bias),
+    row_scale: engine().tensor(rowScale),
     residual: engine().tensor(residual, [...lead, m, n]),
     pre: engine().tensor(pre, [...lead, m, n]),
     activated,
@@ -117,6 +126,8 @@ async function check(
   const expected = matmulReference({ ...shapes, transposeA, transposeB }, a, b).values.map((value, i) => {
     let v = scale * value;
     if (epilogue.bias) v += bias[i % n];
+    const factor = rowScale[Math.floor(i / n)];
+    if (epilogue.rowScale) v = factor === 0 ? 0 : v * factor;
     if (epilogue.residual) v += residual[i];
     if (epilogue.geluGradient) v *= geluGradient(pre[i]);
     if (epilogue.accumulate) v += before[i];
@@ -175,6 +186,25 @@ describe.each(Object.keys(VARIANTS) as VariantName[])('variant %s', (variant) =>
     expect(Math.max(...grid)).toBeLessThanOrEqual(most);
     expect(grid[0] * grid[1]).toBeGreaterThanOrEqual(flat[0]);
   });
+});
+
+it('counts what its epilogue reads and writes', () => {
+  const problem: MatmulProblem = {
+    ...{ m: 64, n: 32, k: 16 },
+    a: { ld: 16, transposed: false },
+    b: { ld: 16, transposed: true },
+    y: { ld: 32 },
+  };
+  const bytesOf = (more: Partial<MatmulProblem>): number => {
+    const launches = matmul({ ...problem, ...more, variant: 'general' }, engine().profile);
+    return launches.reduce((sum, { cost }) => sum + cost.bytes, 0);
+  };
+  const operands = 4 * (64 * 16 + 16 * 32);
+  expect(bytesOf({})).toBe(operands + 4 * 64 * 32);
+  expect(bytesOf({ epilogue: { bias: true, rowScale: true, residual: true } })).toBe(operands + 8 * 64 * 32);
+  expect(bytesOf({ epilogue: { accumulate: true } })).toBe(operands + 8 * 64 * 32);
+  const f16 = ['a', 'b', 'y', 'pre', 'activated'] as const;
+  expect(bytesOf({ epilogue: { geluGradient: true, gelu: true }, f16 })).toBe(operands / 2 + 6 * 64 * 32);
 });
 
 describe('a folded grid', () => {

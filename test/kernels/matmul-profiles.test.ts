@@ -41,6 +41,7 @@ describe('bindings that exceed the device', () => {
   it('are cut along the rows of a and y', async () => {
     const { m, k, n } = { m: 300, k: 12, n: 20 };
     const [a, b] = [uniform(m * k, 1), uniform(k * n, 2)];
+    const [rowScale, residual] = [uniform(m, 3), uniform(m * n, 4)];
     const problem: MatmulProblem = {
       m,
       n,
@@ -48,11 +49,20 @@ describe('bindings that exceed the device', () => {
       a: { ld: k, transposed: false },
       b: { ld: n, transposed: false },
       y: { ld: n },
+      epilogue: { rowScale: true, residual: true },
     };
     expect(matmul(problem, engine().profile).length).toBeGreaterThan(2);
     const y = engine().empty([m, n]);
-    engine().run('matmul', matmul, problem, { a: engine().tensor(a, [m, k]), b: engine().tensor(b, [k, n]), y });
-    expectClose(await y.read(), matmulReference({ a: [m, k], b: [k, n] }, a, b).values, 1e-6);
+    engine().run('matmul', matmul, problem, {
+      a: engine().tensor(a, [m, k]),
+      b: engine().tensor(b, [k, n]),
+      row_scale: engine().tensor(rowScale),
+      residual: engine().tensor(residual, [m, n]),
+      y,
+    });
+    const { values } = matmulReference({ a: [m, k], b: [k, n] }, a, b);
+    const expected = values.map((value, i) => rowScale[Math.floor(i / n)] * value + residual[i]);
+    expectClose(await y.read(), expected, 1e-6);
   });
 
   it('are cut along k, and the parts added', async () => {

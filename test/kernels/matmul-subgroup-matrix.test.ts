@@ -96,7 +96,7 @@ describe('its WGSL', () => {
       problemOf([4096, 64, 4096], [false, true], { epilogue: { bias: true, gelu: true } }),
       { ...problemOf([197, 65, 131], [true, false]), variant: 'subgroup_matrix_large' },
       { ...problemOf([256, 64, 192], [false, false]), variant: 'subgroup_matrix_tall' },
-      problemOf([197, 64, 192], [false, true], { epilogue: { bias: true, residual: true }, y: 'f32' }),
+      problemOf([197, 64, 192], [false, true], { epilogue: { bias: true, rowScale: true, residual: true }, y: 'f32' }),
       problemOf([197, 64, 192], [false, false], { epilogue: { geluGradient: true } }),
       problemOf([77, 63, 31], [false, true], { epilogue: { accumulate: true }, batch: 3 }),
     );
@@ -120,7 +120,7 @@ describe('its arithmetic, with the matrix functions emulated', () => {
     const [m, k, n] = size;
     const { epilogue = {}, y: dtype = 'f16', batch = 1, variant = 'subgroup_matrix' } = options;
     const [a, b] = [rounded(uniform(batch * m * k, 1)), rounded(uniform(batch * n * k, 2))];
-    const [bias, residual] = [uniform(n, 3), uniform(batch * m * n, 4)];
+    const [bias, rowScale, residual] = [uniform(n, 3), uniform(m, 5), uniform(batch * m * n, 4)];
     const shapes = {
       a: [batch, ...(layout[0] ? [k, m] : [m, k])],
       b: [batch, ...(layout[1] ? [n, k] : [k, n])],
@@ -137,12 +137,14 @@ describe('its arithmetic, with the matrix functions emulated', () => {
       b: f16Tensor(engine(), b, shapes.b),
       y,
       bias: engine().tensor(bias),
+      row_scale: engine().tensor(rowScale),
       residual: engine().tensor(residual, [batch, m, n]),
     });
     const { values } = matmulReference({ ...shapes, transposeA: layout[0], transposeB: layout[1] }, a, b);
-    const expected = values.map(
-      (value, i) => value + (epilogue.bias ? bias[i % n] : 0) + (epilogue.residual ? residual[i] : 0),
-    );
+    const expected = values.map((value, i) => {
+      const sum = value + (epilogue.bias ? bias[i % n] : 0);
+      return sum * (epilogue.rowScale ? rowScale[Math.floor(i / n)] : 1) + (epilogue.residual ? residual[i] : 0);
+    });
     const found = await numbers(y);
     expect(found.slice(batch * m * n)).toEqual(new Float32Array(n).fill(9));
     expectClose(
@@ -155,8 +157,13 @@ describe('its arithmetic, with the matrix functions emulated', () => {
 
   // Every way to load either operand, every tile, and what comes after the sums, in few kernels: they take long to compile.
   it.each([
-    ['ragged sizes', [37, 21, 43], [false, true], {}],
-    ['vectors, bias, residual', [36, 44, 68], [false, false], { epilogue: { bias: true, residual: true }, y: 'f32' }],
+    ['ragged sizes, scaled rows', [37, 21, 43], [false, true], { epilogue: { rowScale: true } }],
+    [
+      'vectors, bias, scaled rows, residual',
+      [36, 44, 68],
+      [false, false],
+      { epilogue: { bias: true, rowScale: true, residual: true }, y: 'f32' },
+    ],
     ['ragged sizes in batches', [37, 35, 9], [true, false], { batch: 3 }],
     ['vectors, tall tiles', [68, 44, 36], [true, true], { variant: 'subgroup_matrix_tall' }],
     ['large tiles', [65, 36, 67], [false, true], { variant: 'subgroup_matrix_large' }],

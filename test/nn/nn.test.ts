@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { DeitError, toFloat32 } from '../../engine/index.ts';
-import { accumulate } from '../../engine/tape.ts';
+import { accumulate } from '../../engine/gradient-table.ts';
 import type { Engine, Tensor } from '../../engine/index.ts';
 import {
   AdamW,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { add, gelu, linear, linearAdd, mlp } from '../../engine/node.ts';
+import { add, dropPathAdd, gelu, linear, linearAdd, mlp } from '../../engine/node.ts';
 import type { Tensor } from '../../engine/node.ts';
 import type { MATMUL_CASES } from '../cases/matmul.ts';
 import { expectClose, uniform } from '../support/close.ts';
@@ -143,6 +143,11 @@ describe('what is fused with linear', () => {
       'mlp with residual',
       (l) => mlp(l.x, l.w1, l.b1, l.w2, l.b2, l.r),
       (l) => add(l.r, linear(gelu(linear(l.x, l.w1, l.b1)), l.w2, l.b2)),
+    ],
+    [
+      'mlp with stochastic depth',
+      (l) => mlp(l.x, l.w1, l.b1, l.w2, l.b2, l.r, { rate: 0.5, stream: 3 }),
+      (l) => dropPathAdd(l.r, linear(gelu(linear(l.x, l.w1, l.b1)), l.w2, l.b2), 0.5, 3),
     ],
     [
       'mlp without biases',

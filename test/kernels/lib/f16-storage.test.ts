@@ -205,7 +205,7 @@ describe('other kernels on f16', () => {
           dx: true,
           affine: false,
           f16: true,
-          rounded: true,
+          copy: 'f16' as const,
         };
         const backward: Kernel<typeof problem> = (own, device) =>
           layerNormBackward(own, { ...device, cpu: false, subgroupSize });
@@ -218,7 +218,7 @@ describe('other kernels on f16', () => {
           stats: engine().tensor(stats, [rows, 2]),
           dy: f16Tensor(engine(), up, [rows, width]),
           dx,
-          rounded: half,
+          copy: half,
         });
         const expected = Float64Array.from(x, (value, i) => {
           const columns = Array.from({ length: width }, (_, c) => i - (i % width) + c);
