@@ -103,29 +103,42 @@ function columnsOf(width: number, device: DeviceProfile) {
   return { vector, element, columns: width / vector, workgroup: device.cpu ? CPU_LANES : WORKGROUP };
 }
 
-/** dweight and dbias as the sums of partials [blocks, 2, width], in this order. Bindings: partials, dweight, dbias. */
+/** On a GPU, columns of a workgroup that adds blocks: neighbours in memory; and its lanes for each. */
+const [COLUMNS, LANES] = [4, 64];
+
+/** dweight and dbias as the sums of partials [blocks, 2, width], in a fixed order. Bindings: partials, dweight, dbias. */
 export function addBlocks(blocks: number, width: number, device: DeviceProfile): Launch {
-  const { element, columns, workgroup } = columnsOf(width, device);
+  const { element, columns } = columnsOf(width, device);
+  // A processor has no use for lanes that wait for each other.
+  const lanes = device.cpu ? 1 : LANES;
+  const side = device.cpu ? CPU_LANES : COLUMNS;
+  const tree = /* wgsl */ `
+  sums[local] = sum;
+  for (var step = ${(side * lanes) / 2}u; step >= ${side}u; step >>= 1u) {
+    workgroupBarrier();
+    if (local < step) { sums[local] += sums[local + step]; }
+  }
+  sum = sums[local];`;
   return launch({
-    name: 'layer_norm.columns/blocks',
+    name: `layer_norm.columns/blocks${lanes > 1 ? '_workgroup' : ''}`,
     bindings: [input('partials', element), output('dweight', element), output('dbias', element)],
     uniforms: { blocks: u32(blocks), columns: u32(columns) },
     wgsl: /* wgsl */ `
-@compute @workgroup_size(${workgroup})
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let c = workgroup.x * ${workgroup}u + lane;
-  if (c >= params.columns) { return; }
-  var weight_sum = ${element}(0);
-  var bias_sum = ${element}(0);
-  for (var block = 0u; block < params.blocks; block++) {
-    let i = block * 2u * params.columns + c;
-    weight_sum += partials[i];
-    bias_sum += partials[i + params.columns];
+${lanes > 1 ? `var<workgroup> sums: array<${element}, ${side * lanes}>;` : ''}
+@compute @workgroup_size(${side * lanes})
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  // Columns of dweight, and then those of dbias.
+  let c = workgroup.x * ${side}u + local % ${side}u;
+  let end = 2u * params.columns;
+  var sum = ${element}(0);
+  for (var block = local / ${side}u; block < select(0u, params.blocks, c < end); block += ${lanes}u) {
+    sum += partials[block * end + c];
   }
-  dweight[c] = weight_sum;
-  dbias[c] = bias_sum;
+  ${lanes > 1 ? tree : ''}
+  if (local >= ${side}u || c >= end) { return; }
+  if (c < params.columns) { dweight[c] = sum; } else { dbias[c - params.columns] = sum; }
 }`,
-    grid: [ceilDiv(columns, workgroup), 1, 1],
-    cost: { flops: 2 * blocks * columns, bytes: 8 * blocks * columns },
+    grid: [ceilDiv(2 * columns, side), 1, 1],
+    cost: { flops: 2 * blocks * width, bytes: 8 * blocks * width },
   });
 }

@@ -2,6 +2,7 @@ import type { DeviceProfile } from '../lib/device.ts';
 import { inF16 } from '../lib/f16-storage.ts';
 import { f32, output } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
+import { rowAfterRow } from '../lib/row-plan.ts';
 import type { RowPlan, RowShape } from '../lib/row-plan.ts';
 import {
   cache,
@@ -28,9 +29,9 @@ import {
 import type { LayerNormBackwardProblem, LayerNormProblem } from './problem.ts';
 
 /*
- * The variants whose lanes share rows: see lib/row-plan.ts. The gradients of weight and bias have a kernel of their own
- * (columns.ts). Where lanes cache their part of a row, and workgroups take row after row, backward sums them on the way, for
- * each workgroup's rows; a second dispatch adds these up, if there are several workgroups.
+ * The variants whose lanes share rows: see lib/row-plan.ts. Backward sums the gradients of weight and bias on the way, for the
+ * rows of each workgroup, which it takes one after the other; a second dispatch adds these up, if there are several
+ * workgroups. Where lanes would have to keep too much, these gradients have a kernel of their own (columns.ts).
  */
 
 export const shapeOf = ({ rows, width }: { rows: number; width: number }): RowShape => ({
@@ -76,12 +77,21 @@ export function forwardOverRows(problem: LayerNormProblem, plan: RowPlan, device
 }
 
 export function backwardOverRows(problem: LayerNormBackwardProblem, plan: RowPlan, device: DeviceProfile): Launch[] {
-  const { rows, width, dx, affine } = problem;
-  const together = dx && affine && plan.rowsPerWorkgroup > 0 && 4 * rows * width <= device.maxBindingSize;
+  const { dx, affine } = problem;
+  const summing = dx && affine ? summingPlan(problem, plan, device) : null;
   return [
-    ...(dx ? inputGradient(problem, plan, together, device) : []),
-    ...(affine && !together ? columnGradients(problem, device) : []),
+    ...(dx ? inputGradient(problem, summing ?? plan, summing !== null, device) : []),
+    ...(affine && !summing ? columnGradients(problem, device) : []),
   ];
+}
+
+/** The plan in which one launch sums columns on the way, or null where there is none. */
+function summingPlan(problem: LayerNormBackwardProblem, plan: RowPlan, device: DeviceProfile): RowPlan | null {
+  const { rows, width } = problem;
+  const summing = rowAfterRow(plan, rows, device);
+  const fits = 4 * rows * width <= device.maxBindingSize;
+  const sums = summing && workgroupsOf(summing, rows) > 1 ? ['partials'] : ['dweight', 'dbias'];
+  return fits && backwardBindings(problem, 'f32').length + sums.length <= device.maxStorageBuffers ? summing : null;
 }
 
 /** dx, and with `columns` dweight and dbias too. */
@@ -97,6 +107,8 @@ function inputGradient(
   const groups = columns ? workgroupsOf(plan, rows) : 1;
   if (columns && groups > 1) bindings.push(output('partials', element));
   else if (columns) bindings.push(output('dweight', element), output('dbias', element));
+  // Straight loads are all under way at once; a processor adds it when it stores.
+  const early = pending && plan.straight;
   const [x, dy] = [valueOf(plan, 'x'), valueOf(plan, 'dy')];
   const g = `${dy}${weight ? ` * ${columnOf(plan, 'weight')}` : ''}`;
   const h = plan.cached > 0 ? x : '(x[i] - mean) * rstd';
@@ -124,7 +136,8 @@ function inputGradient(
   let rstd = stats[row].y;
   ${declareCached(plan, 'x')}
   ${declareCached(plan, 'dy')}
-  ${plan.cached > 0 ? eachColumn(plan, 'x_cached[k] = x[i]; dy_cached[k] = dy[i];') : ''}
+  ${early ? declareCached(plan, 'pending') : ''}
+  ${plan.cached > 0 ? eachColumn(plan, `x_cached[k] = x[i]; dy_cached[k] = dy[i]; ${early ? 'pending_cached[k] = pending[i];' : ''}`) : ''}
   var part = V(0);
   var part_h = V(0);
   ${eachCached(
@@ -136,7 +149,7 @@ function inputGradient(
   )}
   let g_mean = row_sum(part) / f32(params.width);
   let gh_mean = row_sum(part_h) / f32(params.width);
-  ${store(plan, resultsOf(problem, 'row'), `rstd * (${g} - g_mean - ${h} * gh_mean)`, 'dy', pending ? ' + pending[i]' : '')}`,
+  ${store(plan, resultsOf(problem, 'row'), `rstd * (${g} - g_mean - ${h} * gh_mean)`, 'dy', pending ? ` + pending${early ? '_cached[k]' : '[i]'}` : '')}`,
       after: columns ? `{ let base = 0u; ${eachColumn(plan, columnSums(groups))} }` : '',
       cost: backwardCost(problem, rows, columns),
       workspace: groups > 1 ? { partials: { elements: groups * 2 * width } } : {},

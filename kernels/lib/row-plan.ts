@@ -43,6 +43,8 @@ export interface RowPlan {
   readonly cached: number;
   /** Rows of a workgroup, one after another, where lanes keep what is the same for all rows (`perColumn`); else 0. */
   readonly rowsPerWorkgroup: number;
+  /** Whether loads and stores are straight code, one after the other, and no loops. */
+  readonly straight: boolean;
   /** Loads of the row; of an unaligned one, the most. */
   readonly columns: number;
   /** Whether rows begin and end within vectors. */
@@ -61,7 +63,7 @@ export const WORKGROUP = 64;
 const MAX_CACHED = 32;
 /** Most elements that a lane of a processor caches: the arithmetic on them is unrolled. */
 const MAX_CACHED_CPU = 96;
-/** Most loads, or stores, that are straight code on a processor. */
+/** Most loads, or stores, that are straight code. */
 export const MAX_STRAIGHT = 8;
 /**
  * Rows of a processor's workgroup, in fours: few enough to keep many cores busy, enough to make up for what comes before
@@ -87,7 +89,7 @@ function planCached(shape: RowShape, device: DeviceProfile, caching: Caching): R
   const cached = ceilDiv(columns, lanes);
   if (cached * vector > MAX_CACHED_CPU) return null;
   const rowsPerWorkgroup = Math.min(MAX_ROWS, Math.max(MIN_ROWS, 4 * ceilDiv(outer, 4 * CPU_WORKGROUPS)));
-  return { sharing: 'subgroup', lanes, vector, cached, rowsPerWorkgroup, columns, unaligned };
+  return { sharing: 'subgroup', lanes, vector, cached, rowsPerWorkgroup, straight: unaligned, columns, unaligned };
 }
 
 /** The plan of one of the other variants, or null where it does not fit. */
@@ -103,7 +105,21 @@ function planShared(
   const columns = shape.width / vector;
   const loads = ceilDiv(columns, lanes);
   const cached = caching !== false && caching !== 'cpu' && !device.cpu && lanes > 1 && loads <= MAX_CACHED ? loads : 0;
-  return { sharing, lanes, vector, cached, rowsPerWorkgroup: 0, columns, unaligned: false };
+  return { sharing, lanes, vector, cached, rowsPerWorkgroup: 0, straight: false, columns, unaligned: false };
+}
+
+/** Workgroups of a GPU that take row after row: a few for each scheduler of a large one; and their fewest rows. */
+const [GPU_WORKGROUPS, FEWEST_ROWS] = [2048, 8];
+
+/**
+ * The plan as one whose workgroups take row after row, to sum over rows on the way: what a lane keeps of a row and of the sums
+ * are registers. Null where that is too much. A processor's cached rows are such as they are.
+ */
+export function rowAfterRow(plan: RowPlan, rows: number, device: DeviceProfile): RowPlan | null {
+  if (plan.rowsPerWorkgroup > 0) return plan;
+  const cached = ceilDiv(plan.columns, plan.lanes);
+  if (device.cpu || plan.lanes === 1 || cached > MAX_STRAIGHT) return null;
+  return { ...plan, cached, straight: true, rowsPerWorkgroup: Math.max(FEWEST_ROWS, ceilDiv(rows, GPU_WORKGROUPS)) };
 }
 
 interface RowVariant {

@@ -15,8 +15,8 @@ import type { RowPlan, RowShape } from './row-plan.ts';
  * that keep it, `k` its place in the arrays. For bodies that load or store; see `eachCached`.
  */
 export function eachColumn(plan: RowPlan, body: string): string {
-  const { lanes, cached, rowsPerWorkgroup, columns, unaligned } = plan;
-  if (unaligned) return eachCached(plan, body);
+  const { lanes, cached, rowsPerWorkgroup, columns } = plan;
+  if (plan.straight) return eachCached(plan, body);
   const place = `let c = k * ${lanes}u + lane; let i = base + c * params.inner;`;
   if (rowsPerWorkgroup > 0) return `for (var k = 0u; k < loads; k++) { ${place} ${body} }`;
   if (cached === 0)
@@ -37,7 +37,7 @@ function straight(plan: RowPlan, body: (k: number) => string): string {
   return Array.from({ length: cached }, (_, k) => {
     const text = `{ const k = ${k}u; let c = ${k * lanes}u + lane; let i = base + c; ${unaligned ? insideOf(plan, k) : ''} ${body(k)} }`;
     const isPartial = unaligned ? mayEndAt(plan, k) : (k + 1) * lanes > columns;
-    return isPartial ? `if (${k * lanes}u + lane < ${unaligned ? 'row_loads' : `${columns}u`}) ${text}` : text;
+    return isPartial ? `if (${k * lanes}u + lane < ${unaligned ? 'row_loads' : 'params.columns'}) ${text}` : text;
   }).join('\n  ');
 }
 
@@ -168,7 +168,7 @@ ${spec.functions ?? ''}
 @compute @workgroup_size(${workgroup})
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(local_invocation_index) local: u32) {
-  ${rowsPerWorkgroup > 0 ? rowAfterRow(spec) : oneRow(spec, workgroup)}
+  ${rowsPerWorkgroup > 0 ? severalRows(spec) : oneRow(spec, workgroup)}
 }`,
       grid: foldGrid(ceilDiv(rows, rowsEach), device),
       cost: { flops: spec.cost.flops * share, bytes: spec.cost.bytes * share },
@@ -186,7 +186,7 @@ const oneRow = ({ plan, body }: RowKernelSpec, workgroup: number): string => /* 
   let base = (row / params.inner) * params.columns * params.inner + row % params.inner;
   ${body}`;
 
-const rowAfterRow = ({ plan, body, perColumn = [], before = '', after = '' }: RowKernelSpec): string => /* wgsl */ `
+const severalRows = ({ plan, body, perColumn = [], before = '', after = '' }: RowKernelSpec): string => /* wgsl */ `
   let group = linear_workgroup(workgroup, workgroups);
   lane = local;
   let first = group * params.rows_per_workgroup;
