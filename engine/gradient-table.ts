@@ -1,6 +1,8 @@
 import { accumulate as accumulateKernel, sumOf } from '../kernels/accumulate/index.ts';
-import type { TapeNode } from './tape.ts';
 import type { Tensor, TensorEngine } from './tensor.ts';
+
+/** The tape's record of an operator, which declares it. */
+type TapeNode = NonNullable<Tensor['node']>;
 
 /** A gradient on its way to a tensor. An owned one was written for it alone and may be added to in place. */
 export interface Gradient {
