@@ -80,7 +80,7 @@ export class RegisterRows {
   }
 
   /** The sum over the lanes that share a row. */
-  sum(x: string): string {
+  private sum(x: string): string {
     return this.shared === 2 ? `${x} + subgroupShuffleXor(${x}, 1u)` : x;
   }
 
@@ -120,32 +120,65 @@ for (var round = 0u; round < 0xffffffu; round++) {
 }`;
   }
 
-  /** let `into`_r_j = own row r . token j of the stage: four sums that do not wait for each other, or two of each row. */
+  /** let `into`_r_j = own row r . token j of the stage */
   dots(into: string, own: string, stage: string): string {
+    return this.tokens(
+      (j) => /* wgsl */ `
+${this.rows((r) => `var ${into}_${r}_${j} = 0.0;`)}
+{
+${this.products(
+  own,
+  (i, e) => `let vector_${i} = ${stage}[here + ${j}u][${e}];`,
+  (i) => `vector_${i}`,
+)}
+${this.rows((r) => `${into}_${r}_${j} = total_${r};`)}
+}`,
+    );
+  }
+
+  /** let `into`_r = own row r . another row in memory, to the bit what `dots` makes of the same. */
+  rowDots(into: string, own: string, from: (r: number) => string): string {
+    return /* wgsl */ `
+${this.rows((r) => `var ${into}_${r} = 0.0;`)}
+{
+${this.products(
+  own,
+  (i, e) => this.rows((r) => `let vector_${i}_${r} = ${from(r)} + ${e}];`),
+  (i, r) => `vector_${i}_${r}`,
+)}
+${this.rows((r) => `${into}_${r} = total_${r};`)}
+}`;
+  }
+
+  /**
+   * let total_r = own row r . the vectors that `load` declares by these names: four sums that do not wait for each other, or two of each row. The
+   * order is always the same: where one token has all the attention, dp - delta is then 0, and with it the gradient of
+   * scores, however large these are.
+   */
+  private products(
+    own: string,
+    load: (i: number, e: string) => string,
+    vector: (i: number, r: number) => string,
+  ): string {
     const { lanes } = this.head;
     const chains = lanes === 1 ? [''] : this.shared === 2 ? ['.xy', '.zw'] : ['.xyzw'];
     const total = (sum: string): string =>
       ({ 1: sum, 2: `${sum}.x + ${sum}.y`, 4: `(${sum}.x + ${sum}.y) + (${sum}.z + ${sum}.w)` })[
         lanes / chains.length
       ]!;
-    return this.tokens((j) => {
-      const sums = this.vectors((i, e) => {
-        const terms = chains.flatMap((chain, c) =>
-          range(this.shared).map((r) =>
-            i + c === 0
-              ? `var sum_${r} = ${own}_${r}_0${chain} * vector_0${chain};`
-              : `sum_${r} = fma(${own}_${r}_${i}${chain}, vector_${i}${chain}, sum_${r});`,
-          ),
-        );
-        return `let vector_${i} = ${stage}[here + ${j}u][${e}];\n${terms.join('\n')}`;
-      });
-      return /* wgsl */ `
-${this.rows((r) => `var ${into}_${r}_${j} = 0.0;`)}
-{
-${sums}
-${this.rows((r) => `let total_${r} = ${total(`sum_${r}`)}; ${into}_${r}_${j} = ${this.sum(`total_${r}`)};`)}
-}`;
+    const sums = this.vectors((i, e) => {
+      const terms = chains.flatMap((chain, c) =>
+        range(this.shared).map((r) =>
+          i + c === 0
+            ? `var sum_${r} = ${own}_${r}_0${chain} * ${vector(0, r)}${chain};`
+            : `sum_${r} = fma(${own}_${r}_${i}${chain}, ${vector(i, r)}${chain}, sum_${r});`,
+        ),
+      );
+      return `${load(i, e)}\n${terms.join('\n')}`;
     });
+    return /* wgsl */ `
+${sums}
+${this.rows((r) => `let part_${r} = ${total(`sum_${r}`)}; let total_${r} = ${this.sum(`part_${r}`)};`)}`;
   }
 
   /** Scores of what lies past the last token become ones that count for nothing. */

@@ -173,6 +173,10 @@ for (var r = 0u; r < params.rows; r++) {
   }
 }
 
+/** How the elements of a vector of a head are written. */
+const componentsOf = (problem: AttentionProblem): string[] =>
+  headVectors(problem).lanes === 4 ? ['[0]', '[1]', '[2]', '[3]'] : [''];
+
 interface Spec extends PartSpec {
   body(code: Unrolled): string;
 }
@@ -243,7 +247,10 @@ ${code.overRows(
 }
 
 function queryGradientSubgroup(problem: AttentionProblem, device: DeviceProfile, rows: number): Launch[] {
-  const { lanes } = headVectors(problem);
+  // In the order of dp below: where one token has all the attention, dp - delta is 0, and with it the gradient of scores.
+  const sums = componentsOf(problem)
+    .map((c) => `sum += dy_here${c} * y_here${c};`)
+    .join(' ');
   return launches(problem, device, rows, {
     ...PARTS.query,
     body: (code) => /* wgsl */ `
@@ -255,7 +262,8 @@ ${code.overRows(
   `let x = qkv[at.q + row * params.row_stride + e] * params.scale;
 let place = at.y + row * params.heads * params.parts + e;
 let dy_here = dy[place];
-sum += ${lanes === 4 ? 'dot(dy_here, y[place])' : 'dy_here * y[place]'};
+let y_here = y[place];
+${sums}
 deltas[r] = sum;
 ${code.fill('q', 'x')}
 ${code.fill('dy_row', 'dy_here')}`,

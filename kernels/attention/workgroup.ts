@@ -153,9 +153,8 @@ ${own.rows((r) => `if (wanted_${r} < tokens) { stats[at.stats + row_${r}] = vec2
     shared,
   );
 
-const queryGradient: Part = (problem, device, shared) => {
-  const product = headVectors(problem).lanes === 4 ? 'dot' : '';
-  return launches(
+const queryGradient: Part = (problem, device, shared) =>
+  launches(
     problem,
     device,
     {
@@ -164,13 +163,8 @@ const queryGradient: Part = (problem, device, shared) => {
 ${own.load('q', OWN.query, ' * params.scale')}
 ${own.load('dy_row', OWN.dy)}
 ${own.zeros('dq')}
-${own.rows(
-  (r) => /* wgsl */ `
-let stats_${r} = stats[at.stats + row_${r}];
-var part_${r} = 0.0;
-${own.vectors((i, e) => `part_${r} += ${product}(dy_row_${r}_${i}${product ? ',' : ' *'} ${OWN.y(r)} + ${e}]);`)}
-let delta_${r} = ${own.sum(`part_${r}`)};`,
-)}
+${own.rows((r) => `let stats_${r} = stats[at.stats + row_${r}];`)}
+${own.rowDots('delta', 'dy_row', OWN.y)}
 ${own.loop(
   STAGED.key,
   STAGED.value,
@@ -186,7 +180,6 @@ ${own.rows((r) => `if (wanted_${r} < tokens) { delta[at.stats + row_${r}] = delt
     },
     shared,
   );
-};
 
 /** WGSL: the stats of the queries that are met. */
 const queryStats = (own: RegisterRows): string =>
