@@ -1,5 +1,6 @@
 import { matrixSubgroup, squareMatrices } from './device.ts';
 import type { DeviceProfile } from './device.ts';
+import type { RowSums } from './product-tile.ts';
 import { lines, range } from './unroll.ts';
 
 /*
@@ -129,9 +130,43 @@ const fetchWgsl = (tile: MatrixTile, fetch: string): string => /* wgsl */ `
       ${eachVector(tile, (v) => `held${v} = bitcast<vec2u>(next${v});`)}`;
 
 /** WGSL: the patches to workgroup memory. */
-const putWgsl = (tile: MatrixTile, alongK: AlongK): string => /* wgsl */ `
+const putWgsl = (tile: MatrixTile, alongK: AlongK, rowSums: RowSums | null): string => /* wgsl */ `
     ${eachVector(tile, (v) => `let next${v} = bitcast<vec4h>(held${v});`)}
-    ${storesWgsl(tile, alongK)}`;
+    ${storesWgsl(tile, alongK)}
+    ${rowSums ? `if (${rowSums.when}) { ${addToRowsWgsl(tile, alongK)} }` : ''}`;
+
+/** WGSL: adds the patches of a, whose vectors are of one row where they lie along k, else of four. */
+const addToRowsWgsl = (tile: MatrixTile, alongK: AlongK): string =>
+  matrixPieces(tile)
+    .a.map((i) => {
+      const [p, q, r, s] = range(4).map((j) =>
+        alongK.a
+          ? `vec4f(${range(4)
+              .map((e) => `f32(next${i}_${e}[${j}])`)
+              .join(', ')})`
+          : `vec4f(next${i}_${j})`,
+      );
+      return `rows_${i} += (${p} + ${q}) + (${r} + ${s});`;
+    })
+    .join('\n');
+
+/** WGSL: adds up what invocations have of the same rows, through workgroup memory, a piece at a time. */
+const rowSumsWgsl = (tile: MatrixTile, { when, store }: RowSums): string => {
+  const fours = BLOCK_K / 4;
+  const rows = (4 * matrixThreads(tile)) / fours;
+  const piece = (i: number): string => /* wgsl */ `
+    workgroupBarrier();
+    ${lines(4, (e) => `results[4u * lane + ${e}u] = rows_${i}[${e}];`)}
+    workgroupBarrier();
+    if (lane < ${rows}u) {
+      let first = ${4 * fours}u * (lane / 4u) + lane % 4u;
+      let sum = ${range(fours)
+        .map((four) => `results[first + ${4 * four}u]`)
+        .join(' + ')};
+      ${store(`(${i * rows}u + lane)`, 'sum')}
+    }`;
+  return `if (${when}) { ${matrixPieces(tile).a.map(piece).join('\n')} }`;
+};
 
 const storesWgsl = (tile: MatrixTile, alongK: AlongK): string =>
   (['a', 'b'] as const)
@@ -159,8 +194,15 @@ function multiply(tile: MatrixTile): string {
   }`;
 }
 
-/** WGSL: the sums over `blocks` blocks of k; `fetch` loads the next one's patches. */
-export const matrixSumsWgsl = (tile: MatrixTile, alongK: AlongK, blocks: string, fetch: string): string => /* wgsl */ `
+/** WGSL: the sums over `blocks` blocks of k; `fetch` loads the next one's patches. And those of a's rows, if wanted. */
+export const matrixSumsWgsl = (
+  tile: MatrixTile,
+  alongK: AlongK,
+  blocks: string,
+  fetch: string,
+  rowSums: RowSums | null = null,
+): string => /* wgsl */ `
+  ${rowSums ? lines(matrixPieces(tile).a.length, (i) => `var rows_${i} = vec4f();`) : ''}
   let blocks = ${blocks};
   {
     ${fetchWgsl(tile, fetch)}
@@ -168,7 +210,7 @@ export const matrixSumsWgsl = (tile: MatrixTile, alongK: AlongK, blocks: string,
   for (var block = 0u; block < 0xffffffffu; block++) {
     if (block >= blocks) { break; }
     workgroupBarrier();
-    ${putWgsl(tile, alongK)}
+    ${putWgsl(tile, alongK, rowSums)}
     workgroupBarrier();
     if (block + 1u < blocks) {
       ${fetchWgsl(tile, fetch)}
@@ -178,7 +220,8 @@ export const matrixSumsWgsl = (tile: MatrixTile, alongK: AlongK, blocks: string,
       let step = s * ${tile.side}u;
       ${multiply(tile)}
     }
-  }`;
+  }
+  ${rowSums ? rowSumsWgsl(tile, rowSums) : ''}`;
 
 /** WGSL: first column in the tile of the four that an invocation stores of the fragments in column `c`. */
 export const matrixColumn = ({ side }: MatrixTile, c: number): string =>

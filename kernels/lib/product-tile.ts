@@ -1,3 +1,4 @@
+import { ceilDiv } from './device.ts';
 import { lines, range } from './unroll.ts';
 
 /*
@@ -71,16 +72,47 @@ export const placesWgsl = (tile: number): string => /* wgsl */ `
     .join('\n')}
   ${lines(2 * MICRO, (i) => `var sum${i} = vec4f();`)}`;
 
+/** Sums of a's rows beside the product. */
+export interface RowSums {
+  /** WGSL: whether a workgroup takes them. */
+  readonly when: string;
+  /** WGSL: writes one, of a row of the tile; rows past the end come too. */
+  readonly store: (row: string, sum: string) => string;
+}
+
+/** How many pieces, the first ones, have patches of a. */
+const piecesOfA = (tile: number): number => ceilDiv(patchesOf(tile), invocations(tile));
+
 /** WGSL: the patches to workgroup memory. */
-const putWgsl = (tile: number, buffer: string): string =>
-  pieces(tile)
-    .flatMap((i) =>
-      range(4).map((j) => {
-        const part = `min(${2 * FOURS}u * ${buffer} + to_${i}, ${4 * FOURS - 1}u)`;
-        return `stage[${part}][cell_${i} + ${(j * tile) / 4}u] = next${i}_${j};`;
-      }),
-    )
-    .join('\n');
+function putWgsl(tile: number, buffer: string, rowSums: RowSums | null): string {
+  const stores = pieces(tile).flatMap((i) =>
+    range(4).map((j) => {
+      const part = `min(${2 * FOURS}u * ${buffer} + to_${i}, ${4 * FOURS - 1}u)`;
+      return `stage[${part}][cell_${i} + ${(j * tile) / 4}u] = next${i}_${j};`;
+    }),
+  );
+  // Patches of b, which some invocations have in these pieces, are added in vain.
+  const add = (i: number): string => `rows_${i} += (next${i}_0 + next${i}_1) + (next${i}_2 + next${i}_3);`;
+  if (rowSums) stores.push(`if (${rowSums.when}) { ${lines(piecesOfA(tile), add)} }`);
+  return stores.join('\n');
+}
+
+/** WGSL: adds up what invocations have of the same rows, through workgroup memory. */
+const rowSumsWgsl = (tile: number, { when, store }: RowSums): string => /* wgsl */ `
+  if (${when}) {
+    workgroupBarrier();
+    ${lines(
+      piecesOfA(tile),
+      (i) => `if (is_a_${i}) { stage[patch_${i} % ${FOURS}u][patch_${i} / ${FOURS}u] = rows_${i}; }`,
+    )}
+    workgroupBarrier();
+    if (lane < ${tile / 4}u) {
+      let sums = ${range(FOURS)
+        .map((four) => `stage[${four}][lane]`)
+        .join(' + ')};
+      ${lines(4, (e) => store(`(4u * lane + ${e}u)`, `sums[${e}]`))}
+    }
+  }`;
 
 /** One step of k: two vectors of a column of a by two of a row of b. */
 function multiply(tile: number, step: number): string {
@@ -102,14 +134,15 @@ function multiply(tile: number, step: number): string {
       }`;
 }
 
-/** WGSL: the sums over `blocks` blocks of k; `fetch` loads the next one's patches. */
-export function sumsWgsl(tile: number, blocks: string, fetch: string): string {
+/** WGSL: the sums over `blocks` blocks of k; `fetch` loads the next one's patches. And those of a's rows, if wanted. */
+export function sumsWgsl(tile: number, blocks: string, fetch: string, rowSums: RowSums | null = null): string {
   const side = tile / MICRO;
   return /* wgsl */ `
   let fours = params.fours;
   let blocks = ${blocks};
+  ${rowSums ? lines(piecesOfA(tile), (i) => `var rows_${i} = vec4f();`) : ''}
   ${fetch}
-  ${putWgsl(tile, '0u')}
+  ${putWgsl(tile, '0u', rowSums)}
   workgroupBarrier();
   for (var block = 0u; block < 0xffffffffu; block++) {
     if (block >= blocks) { break; }
@@ -127,10 +160,11 @@ export function sumsWgsl(tile: number, blocks: string, fetch: string): string {
 ${lines(4, (step) => multiply(tile, step))}
     }
     if (more) {
-      ${putWgsl(tile, '(1u - buffer)')}
+      ${putWgsl(tile, '(1u - buffer)', rowSums)}
       workgroupBarrier();
     }
-  }`;
+  }
+  ${rowSums ? rowSumsWgsl(tile, rowSums) : ''}`;
 }
 
 /** A vector of four columns of a row of the result, in an invocation's registers. */

@@ -1,8 +1,8 @@
 import type { DeviceProfile } from '../lib/device.ts';
-import { launch, output } from '../lib/kernel.ts';
+import { launch } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { epilogueFunctions, epilogueWgsl } from './epilogue.ts';
-import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
+import { matmulBindings, matmulCost, matmulUniforms, placeWgsl, storeRowSum, tileGrid, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
 import type { Variant } from '../lib/variant.ts';
 
@@ -30,10 +30,7 @@ function launches(problem: MatmulProblem, device: DeviceProfile): Launch[] {
   return [
     launch({
       name: 'matmul/general',
-      bindings: [
-        ...matmulBindings(problem, { a: 'f32', b: 'f32', y: 'f32' }),
-        ...(rowSums ? [output('row_sums')] : []),
-      ],
+      bindings: matmulBindings(problem, { a: 'f32', b: 'f32', y: 'f32' }),
       uniforms: matmulUniforms(problem, tiles),
       ranges: problem.ranges,
       wgsl: /* wgsl */ `
@@ -69,7 +66,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
       let index = at.y + (row + r) * params.y_ld + column + c;
       ${epilogueWgsl(epilogue, operands)}
     }
-    ${rowSums ? 'if (column == 0) { row_sums[row + r] = row_sum[r]; }' : ''}
+    ${rowSums ? `if (column == 0) { ${storeRowSum(problem, 'row + r', 'row_sum[r]')} }` : ''}
   }
 }`,
       grid: tileGrid(tiles, device),

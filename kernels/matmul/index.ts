@@ -18,7 +18,6 @@ import { packed } from './pack.ts';
 import { matmulPlain } from './plain.ts';
 import type { MatmulProblem } from './problem.ts';
 import { ProductPlan } from './product-plan.ts';
-import { withRowSums } from './row-sums.ts';
 import { splitK } from './split-k.ts';
 import { subgroupMatrices } from './subgroup-matrix.ts';
 import { subgroupRows } from './subgroup-rows.ts';
@@ -32,8 +31,7 @@ export { packAlongK } from './pack.ts';
 /** A variant for one launch, for all launches of a product. */
 const whole = ({ name, fits, use = () => 'default', launches }: Variant<MatmulProblem>): Variant<ProductPlan> => ({
   name,
-  fits: ({ parts, problem }, device) =>
-    (!problem.rowSums || parts.length === 1) && parts.every((part) => fits(part, device)),
+  fits: ({ parts }, device) => parts.every((part) => fits(part, device)),
   use: ({ parts }, device) => use(parts[0], device),
   launches: ({ parts, problem }, device) =>
     inF16(
@@ -56,10 +54,8 @@ const VARIANTS: readonly Variant<ProductPlan>[] = [
   packed('b', rows),
   ...tiles,
   rows,
-  ...[inParts[0], ...tiles].map(withRowSums),
   slowest,
   ...otherRows,
-  ...[rows, slowest, ...otherRows, ...inParts.slice(1)].map(withRowSums),
   ...inParts.slice(1),
   ...otherRows.flatMap((variant) => [packed('ab', variant), packed('b', variant)]),
   // Its launches are cut to what can be bound.

@@ -1,9 +1,8 @@
 import type { DeviceProfile } from '../lib/device.ts';
-import { output } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { perInvocation } from '../lib/plain.ts';
 import { epilogueFunctions, epilogueWgsl } from './epilogue.ts';
-import { batchSize, matmulBindings, matmulCost, matmulUniforms, tiling } from './problem.ts';
+import { batchSize, matmulBindings, matmulCost, matmulUniforms, storeRowSum, tiling } from './problem.ts';
 import type { MatmulProblem } from './problem.ts';
 
 /** One invocation an element of y; that of the first column also sums its row of a. */
@@ -15,10 +14,7 @@ export function matmulPlain(problem: MatmulProblem, device: DeviceProfile): Laun
     perInvocation(
       {
         name: 'matmul/plain',
-        bindings: [
-          ...matmulBindings(problem, { a: 'f32', b: 'f32', y: 'f32' }),
-          ...(rowSums ? [output('row_sums')] : []),
-        ],
+        bindings: matmulBindings(problem, { a: 'f32', b: 'f32', y: 'f32' }),
         uniforms: matmulUniforms(problem, tiling(problem, 1, 1)),
         ranges: problem.ranges,
         functions: epilogueFunctions(epilogue),
@@ -39,7 +35,7 @@ export function matmulPlain(problem: MatmulProblem, device: DeviceProfile): Laun
   }
   let index = at_y + row * params.y_ld + column;
   ${epilogueWgsl(epilogue, { vector: false, sum: 'sum', row: 'row', index: 'index', column: 'column' })}
-  ${rowSums ? 'if (column == 0u) { row_sums[row] = row_sum; }' : ''}`,
+  ${rowSums ? `if (column == 0u) { ${storeRowSum(problem, 'row', 'row_sum')} }` : ''}`,
         cost: matmulCost(problem),
       },
       device,

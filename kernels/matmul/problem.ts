@@ -3,6 +3,7 @@ import type { DeviceProfile } from '../lib/device.ts';
 import { f32, input, output, require, u32 } from '../lib/kernel.ts';
 import type { Binding, BindingRange, Cost, Uniforms } from '../lib/kernel.ts';
 import { bytesOfElement } from '../lib/f16-storage.ts';
+import type { RowSums } from '../lib/product-tile.ts';
 import { epilogueBindings } from './epilogue.ts';
 import type { Epilogue } from './epilogue.ts';
 
@@ -19,7 +20,7 @@ export interface MatmulProblem {
   /** Factor of the sum; 1 if left out. */
   readonly scale?: number;
   readonly epilogue?: Epilogue;
-  /** Also writes row_sums[i] = sum_k a[i, k] (m elements): the bias gradient, where a is dy^T. One batch only. */
+  /** Also writes row_sums[i] = sum_k a[i, k] (m elements), or adds it as to y: the bias gradient, where a is dy^T. One batch only. */
   readonly rowSums?: boolean;
   /** Parts of the bindings, where one launch cannot bind them whole (see product-plan.ts). */
   readonly ranges?: Readonly<Record<string, BindingRange>>;
@@ -86,6 +87,7 @@ export function matmulBindings(problem: MatmulProblem, elements: { a: string; b:
     input('b', elements.b),
     output('y', elements.y),
     ...epilogueBindings(problem.epilogue ?? {}, elements.y),
+    ...(problem.rowSums ? [output('row_sums')] : []),
   ];
 }
 
@@ -160,8 +162,22 @@ fn place(tile: u32) -> Place {
 export const endOfK = ({ part }: TiledProblem): string =>
   `let k_end = ${part === undefined ? 'params.k' : 'min(params.part, params.k - at.batch * params.part)'};`;
 
+/** WGSL: the sum of a row of a to row_sums. */
+export const storeRowSum = ({ epilogue = {} }: MatmulProblem, at: string, sum: string): string =>
+  `row_sums[${at}] ${epilogue.accumulate ? '+=' : '='} ${sum};`;
+
+/** Row sums of a tile whose first row is `origin_a`: the tiles of the first column take them. */
+export const rowSumsOfTile = (problem: TiledProblem): RowSums | null =>
+  problem.rowSums
+    ? {
+        when: 'at.column == 0u',
+        store: (row, sum) =>
+          `if (origin_a + ${row} < params.m) { ${storeRowSum(problem, `at.batch * params.m + origin_a + ${row}`, sum)} }`,
+      }
+    : null;
+
 export function matmulCost(problem: TiledProblem): Cost {
-  const { m, n, k, f16, part, epilogue = {} } = problem;
+  const { m, n, k, f16, part, epilogue = {}, rowSums = false } = problem;
   const results = batchSize(problem);
   // Parts of a sum share its operands out.
   const products = part === undefined ? results : 1;
@@ -170,7 +186,10 @@ export function matmulCost(problem: TiledProblem): Cost {
   // What lies like y and is read or written.
   const like = ['y', accumulate && 'y', residual && 'residual', geluGradient && 'pre', gelu && 'activated'];
   const result = like.reduce((sum, name) => sum + (name ? bytesOfElement(f16, name) : 0), 0);
-  return { flops: 2 * m * n * k * products, bytes: products * operands + results * result * m * n };
+  return {
+    flops: 2 * m * n * k * products,
+    bytes: products * operands + results * (result * m * n + (rowSums ? 4 * m : 0)),
+  };
 }
 
 export function checkMatmul(problem: MatmulProblem): void {
@@ -187,6 +206,6 @@ export function checkMatmul(problem: MatmulProblem): void {
   require(linear || !accumulate, 'matmul', 'an epilogue of what is written, not added', epilogue);
   const one = batchSize(problem) === 1;
   require(one || !epilogue.rowScale, 'matmul', 'scales of the rows of one matrix', problem);
-  const whole = !problem.rowSums || (one && !accumulate && !epilogue.rowScale);
+  const whole = !problem.rowSums || (one && !epilogue.rowScale);
   require(whole, 'matmul', 'row sums of one matrix, and no scales of its rows', problem);
 }

@@ -11,7 +11,7 @@ import type { BatchAxis, MatmulProblem, Packed } from './problem.ts';
 export class ProductPlan {
   /** Problems of at most two batch axes, each for one launch, to be run one after the other. */
   readonly parts: readonly MatmulProblem[];
-  private readonly others = new Map<Packed | 'without row sums', ProductPlan>();
+  private readonly afterPacking = new Map<Packed, ProductPlan>();
 
   constructor(
     readonly problem: MatmulProblem,
@@ -28,16 +28,11 @@ export class ProductPlan {
 
   /** The product that is left once operands are packed. */
   packed(operands: Packed): ProductPlan {
-    return this.other(operands, () => packedProblem(this.problem, operands));
-  }
-
-  get withoutRowSums(): ProductPlan {
-    return this.other('without row sums', () => ({ ...this.problem, rowSums: false }));
-  }
-
-  private other(key: Packed | 'without row sums', problem: () => MatmulProblem): ProductPlan {
-    let plan = this.others.get(key);
-    if (!plan) this.others.set(key, (plan = new ProductPlan(problem(), this.device)));
+    let plan = this.afterPacking.get(operands);
+    if (!plan) {
+      plan = new ProductPlan(packedProblem(this.problem, operands), this.device);
+      this.afterPacking.set(operands, plan);
+    }
     return plan;
   }
 }
@@ -51,7 +46,7 @@ const planLaunches = (problem: MatmulProblem, device: DeviceProfile): MatmulProb
   planBatch(problem).flatMap((part) => planBindings(part, device));
 
 function planBindings(problem: MatmulProblem, device: DeviceProfile): MatmulProblem[] {
-  const { m, k, a, b, y, batch = [], epilogue = {}, f16 } = problem;
+  const { m, k, a, b, y, batch = [], epilogue = {}, rowSums = false, f16 } = problem;
   const of = (name: string, elements: number): number => bytesOfElement(f16, name) * elements;
   if (batch.length > 0 || a.offset || b.offset || y.offset) return [problem];
   if (!a.transposed) {
@@ -60,6 +55,7 @@ function planBindings(problem: MatmulProblem, device: DeviceProfile): MatmulProb
     if (epilogue.residual) bytes.residual = of('residual', y.ld);
     if (epilogue.geluGradient) bytes.pre = of('pre', y.ld);
     if (epilogue.gelu) bytes.activated = of('activated', y.ld);
+    if (rowSums) bytes.row_sums = 4;
     return splitRows(m, bytes, device, 'matmul').map(({ rows, ranges }) => ({ ...problem, m: rows, ranges }));
   }
   if (b.transposed || Object.values(epilogue).includes(true)) return [problem];

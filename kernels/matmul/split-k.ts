@@ -21,9 +21,8 @@ const LEAST_DEPTH = 256;
 const STEPS = 32;
 
 /** Whether it can be done: one matrix in one launch, in f32, and nothing comes after the sum. */
-const canBeSplit = ({ problem: { batch = [], epilogue = {}, rowSums, f16 }, single }: ProductPlan): boolean =>
+const canBeSplit = ({ problem: { batch = [], epilogue = {}, f16 }, single }: ProductPlan): boolean =>
   single !== null &&
-  !rowSums &&
   !f16?.includes('y') &&
   batch.every((axis) => axis.size <= 1) &&
   !Object.values(epilogue).includes(true);
@@ -69,14 +68,18 @@ function split(
   tiles: readonly Variant<TiledProblem>[],
   device: DeviceProfile,
 ): Launch[] {
-  const { m, n, k, a, b, f16 } = problem;
+  const { m, n, k, a, b, rowSums = false, f16 } = problem;
   const part = ceilDiv(ceilDiv(k, wanted), STEPS) * STEPS;
   const parts = ceilDiv(k, part);
   const axis = { size: parts, a: part * (a.transposed ? a.ld : 1), b: part * (b.transposed ? 1 : b.ld), y: m * n };
   const cut: TiledProblem = { ...problem, y: { ld: n }, batch: [axis], part };
   const products = inF16(choose(tiles, cut, device).launches(cut, device), f16);
   return [
-    ...bind(products, { y: 'partials' }, { partials: { elements: parts * m * n } }),
+    ...bind(
+      products,
+      { y: 'partials', row_sums: 'partial_sums' },
+      { partials: { elements: parts * m * n }, ...(rowSums && { partial_sums: { elements: parts * m } }) },
+    ),
     total(problem, parts, device),
   ];
 }
@@ -87,39 +90,54 @@ const FEW = 8;
 /** Most invocations that add those of one result. */
 const MOST_SLICES = 16;
 
-/** Adds the partial results, in an order that depends on their number alone. */
-function total({ m, n }: MatmulProblem, parts: number, device: DeviceProfile): Launch {
-  const width = (m * n) % 4 === 0 ? 4 : 1;
+/** Adds the partial results, and those of row sums after them, in an order that depends on the number of parts alone. */
+function total({ m, n, rowSums = false }: MatmulProblem, parts: number, device: DeviceProfile): Launch {
+  const width = (rowSums ? m : m * n) % 4 === 0 ? 4 : 1;
   const element = width === 4 ? 'vec4f' : 'f32';
   let slices = 1;
   while (slices < MOST_SLICES && FEW * slices < parts) slices *= 2;
   // Neighbours add neighbouring results, and then come the slices of these.
   const own = WORKGROUP / slices;
-  const results = (m * n) / width;
+  const [results, sums] = [(m * n) / width, rowSums ? m / width : 0];
+  const [groups, groupsOfSums] = [ceilDiv(results, own), ceilDiv(sums, own)];
+  /** For a workgroup of results, or of row sums. */
+  const either = (text: (from: string, to: string, size: string) => string): string => {
+    const ofResults = text('partials', 'y', 'params.results');
+    const ofSums = text('partial_sums', 'row_sums', 'params.sums');
+    return rowSums ? `if (number < params.groups) { ${ofResults} } else { ${ofSums} }` : ofResults;
+  };
   return launch({
     name: `matmul.split_k/total_${slices}`,
-    bindings: [input('partials', element), output('y', element)],
-    uniforms: { parts: u32(parts), results: u32(results) },
+    bindings: [
+      input('partials', element),
+      output('y', element),
+      ...(rowSums ? [input('partial_sums', element), output('row_sums', element)] : []),
+    ],
+    uniforms: { parts: u32(parts), results: u32(results), sums: u32(sums), groups: u32(groups) },
     wgsl: /* wgsl */ `
 ${linearWorkgroupWgsl}
 var<workgroup> totals: array<${element}, ${WORKGROUP}>;
 @compute @workgroup_size(${WORKGROUP})
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let i = linear_workgroup(workgroup, workgroups) * ${own}u + lane % ${own}u;
+  let number = linear_workgroup(workgroup, workgroups);
   let slice = lane / ${own}u;
+  ${rowSums ? 'let first = select(number - params.groups, number, number < params.groups);' : 'let first = number;'}
+  let i = first * ${own}u + lane % ${own}u;
   var total = ${element}();
-  if (i < params.results) {
-    for (var part = slice; part < params.parts; part += ${slices}u) { total += partials[part * params.results + i]; }
-  }
+  ${either(
+    (from, _to, size) => /* wgsl */ `
+  if (i < ${size}) {
+    for (var part = slice; part < params.parts; part += ${slices}u) { total += ${from}[part * ${size} + i]; }
+  }`,
+  )}
   totals[lane] = total;
   workgroupBarrier();
-  if (slice == 0u && i < params.results) {
-    for (var s = 1u; s < ${slices}u; s++) { total += totals[lane + s * ${own}u]; }
-    y[i] = total;
-  }
+  if (slice != 0u) { return; }
+  for (var s = 1u; s < ${slices}u; s++) { total += totals[lane + s * ${own}u]; }
+  ${either((_from, to, size) => `if (i < ${size}) { ${to}[i] = total; }`)}
 }`,
-    grid: foldGrid(ceilDiv(results, own), device),
-    cost: { flops: parts * m * n, bytes: 4 * (parts + 1) * m * n },
+    grid: foldGrid(groups + groupsOfSums, device),
+    cost: { flops: parts * (m * n + sums * width), bytes: 4 * (parts + 1) * (m * n + sums * width) },
   });
 }

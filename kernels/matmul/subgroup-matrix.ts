@@ -19,7 +19,16 @@ import { BUSY_INVOCATIONS } from '../lib/product-tile.ts';
 import type { Variant } from '../lib/variant.ts';
 import { epilogueFunctions, storeFour } from './epilogue.ts';
 import { declarePatch, fetchPatch, loadPatch, locatePatch, patchedOperands } from './patches.ts';
-import { endOfK, matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
+import {
+  endOfK,
+  matmulBindings,
+  matmulCost,
+  matmulUniforms,
+  placeWgsl,
+  rowSumsOfTile,
+  tileGrid,
+  tiling,
+} from './problem.ts';
 import type { TiledProblem } from './problem.ts';
 
 /*
@@ -40,8 +49,7 @@ const WASTE = 1 / 8;
 /** The variant of one tile, of as many fragments down and across. */
 const tiled = (name: string, down: 4 | 8, across: 4 | 8): Variant<TiledProblem> => ({
   name,
-  fits: ({ rowSums, f16 = [] }, device) =>
-    !rowSums && f16.includes('a') && f16.includes('b') && matrixTile(down, across, device) !== null,
+  fits: ({ f16 = [] }, device) => f16.includes('a') && f16.includes('b') && matrixTile(down, across, device) !== null,
   use: (problem, device) => {
     const tile = matrixTile(down, across, device)!;
     const least = matrixTile(4, 4, device);
@@ -64,7 +72,7 @@ export const subgroupMatrices = [
 ];
 
 function launches(problem: TiledProblem, tile: MatrixTile, device: DeviceProfile): Launch[] {
-  const { a, b, epilogue = {} } = problem;
+  const { a, b, epilogue = {}, rowSums = false } = problem;
   const { rows, columns } = tile;
   const operands = patchedOperands(problem, { rows, columns, block: BLOCK_K, type: 'vec4h' });
   const { vectorY, wholeY } = operands;
@@ -85,7 +93,7 @@ function launches(problem: TiledProblem, tile: MatrixTile, device: DeviceProfile
     ${inside} { ${storeFour(epilogue, vectorY, 'y_row')} }`;
   return [
     launch({
-      name: `matmul/subgroup_matrix_${layout}_${rows}x${columns}`,
+      name: `matmul/subgroup_matrix_${layout}_${rows}x${columns}${rowSums ? '_sums' : ''}`,
       enables: matrixEnables(device),
       bindings: matmulBindings(problem, {
         a: element(operands.a.vector),
@@ -107,7 +115,7 @@ ${matrixEntryWgsl(tile, device)} {
   let origin_b = at.column * ${columns}u;
   ${matrixPlacesWgsl(tile)}
   ${places.join('\n')}
-  ${matrixSumsWgsl(tile, alongK, `(k_end + ${BLOCK_K - 1}u) / ${BLOCK_K}u`, fetch.join('\n'))}
+  ${matrixSumsWgsl(tile, alongK, `(k_end + ${BLOCK_K - 1}u) / ${BLOCK_K}u`, fetch.join('\n'), rowSumsOfTile(problem))}
   ${matrixStoreWgsl(tile, store)}
 }`,
       grid: tileGrid(tiles, device),

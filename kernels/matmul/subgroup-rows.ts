@@ -1,6 +1,6 @@
 import { ceilDiv, hasSubgroups } from '../lib/device.ts';
 import type { DeviceProfile } from '../lib/device.ts';
-import { launch, output, u32 } from '../lib/kernel.ts';
+import { launch, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import type { Variant } from '../lib/variant.ts';
 import { EVERY_EPILOGUE, epilogueBindings, epilogueFunctions, scaledRow } from './epilogue.ts';
@@ -114,13 +114,10 @@ function launches(problem: MatmulProblem, device: DeviceProfile, wanted?: number
     launch({
       name: `matmul/subgroup_rows_${layout}_${lanes * rows}x${blockK}`,
       enables: ['subgroups'],
-      bindings: [
-        ...matmulBindings(
-          { ...problem, epilogue: every },
-          { a: element(vectors.rows), b: element(vectors.columns), y: element(vectors.results) },
-        ),
-        ...(rowSums ? [output('row_sums')] : []),
-      ],
+      bindings: matmulBindings(
+        { ...problem, epilogue: every },
+        { a: element(vectors.rows), b: element(vectors.columns), y: element(vectors.results) },
+      ),
       uniforms: {
         ...matmulUniforms(problem, tiles),
         a_row: u32(a.transposed ? 1 : a.ld),
@@ -177,7 +174,7 @@ ${
   rowSums
     ? `if (at.column == 0) { for (var r = 0u; r < params.rows; r++) {
   let row = ${rowOf('r')};
-  if (row < params.m) { row_sums[row] = row_sum[r]; }
+  if (row < params.m) { row_sums[row] = row_sum[r] + select(0.0, row_sums[row], params.add_y != 0); }
 } }`
     : ''
 }

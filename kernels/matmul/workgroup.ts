@@ -19,7 +19,16 @@ import {
 import type { Variant } from '../lib/variant.ts';
 import { epilogueFunctions, storeFour } from './epilogue.ts';
 import { declarePatch, fetchPatch, loadPatch, locatePatch, patchedOperands } from './patches.ts';
-import { endOfK, matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
+import {
+  endOfK,
+  matmulBindings,
+  matmulCost,
+  matmulUniforms,
+  placeWgsl,
+  rowSumsOfTile,
+  tileGrid,
+  tiling,
+} from './problem.ts';
 import type { TiledProblem } from './problem.ts';
 
 /*
@@ -29,9 +38,8 @@ import type { TiledProblem } from './problem.ts';
 /** The variant of one tile. */
 const tiled = (name: string, tile: number): Variant<TiledProblem> => ({
   name,
-  // Row sums are not this variant's.
-  fits: ({ rowSums }, device) =>
-    !rowSums && tileBytes(tile) <= device.maxWorkgroupStorage && invocations(tile) <= device.maxInvocationsPerWorkgroup,
+  fits: (_problem, device) =>
+    tileBytes(tile) <= device.maxWorkgroupStorage && invocations(tile) <= device.maxInvocationsPerWorkgroup,
   use: (problem, device) => {
     // On a processor, barriers between lanes are hopeless, and slow to compile.
     if (device.cpu) return 'named';
@@ -46,7 +54,7 @@ export const workgroupLarge = tiled('workgroup_large', LARGE_TILE);
 export const workgroup = tiled('workgroup', SMALL_TILE);
 
 function launches(problem: TiledProblem, tile: number, device: DeviceProfile): Launch[] {
-  const { a, b, epilogue = {} } = problem;
+  const { a, b, epilogue = {}, rowSums = false } = problem;
   const operands = patchedOperands(problem, { rows: tile, columns: tile, block: BLOCK_K, type: 'vec4f' });
   const { vectorY, wholeY } = operands;
   const element = (vector: boolean): string => (vector ? 'vec4f' : 'f32');
@@ -73,7 +81,7 @@ function launches(problem: TiledProblem, tile: number, device: DeviceProfile): L
   });
   return [
     launch({
-      name: `matmul/workgroup_${layout}_${tile}x${tile}`,
+      name: `matmul/workgroup_${layout}_${tile}x${tile}${rowSums ? '_sums' : ''}`,
       bindings: matmulBindings(problem, {
         a: element(operands.a.vector),
         b: element(operands.b.vector),
@@ -96,7 +104,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgr
   let origin_b = at.column * ${tile}u;
   ${placesWgsl(tile)}
   ${places.join('\n')}
-  ${sumsWgsl(tile, `(k_end + ${BLOCK_K - 1}u) / ${BLOCK_K}u`, fetch.join('\n'))}
+  ${sumsWgsl(tile, `(k_end + ${BLOCK_K - 1}u) / ${BLOCK_K}u`, fetch.join('\n'), rowSumsOfTile(problem))}
   ${stores.join('\n')}
 }`,
       grid: tileGrid(tiles, device),

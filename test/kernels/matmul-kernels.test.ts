@@ -96,6 +96,7 @@ async function check(
   const rowScale = uniform(m, 7).map((value, row) => (row % 3 === 1 ? 0 : value));
   for (let row = 1; epilogue.rowScale && row < m; row += 3) a[transposeA ? row : row * k] = Infinity;
   const [bias, residual, pre, before] = [uniform(n, 3), uniform(size, 4), uniform(size, 5, 3), uniform(size, 6)];
+  const sumsBefore = uniform(m, 7);
   const problem = {
     m,
     n,
@@ -111,7 +112,7 @@ async function check(
   };
   const y = engine().tensor(before, [...lead, m, n]);
   const activated = engine().zeros([...lead, m, n]);
-  const sums = engine().zeros([m]);
+  const sums = engine().tensor(sumsBefore);
   engine().run('matmul', matmul, problem, {
     a: engine().tensor(a, shapes.a),
     b: engine().tensor(b, shapes.b),
@@ -138,7 +139,7 @@ async function check(
   const given = epilogue.geluGradient ? pre : expected;
   if (epilogue.gelu) expectClose(await activated.read(), Float64Array.from(given, gelu), 2e-6, 'activated');
   if (rowSums) {
-    const row = new Float64Array(m);
+    const row = Float64Array.from(sumsBefore, (value) => (epilogue.accumulate ? value : 0));
     for (let i = 0; i < m; i++) for (let l = 0; l < k; l++) row[i] += a[transposeA ? l * m + i : i * k + l];
     // A sum of numbers of both signs may cancel: the error is relative to the terms, of which sqrt(k) remain.
     expectClose(await sums.read(), row, 1e-5, 'row sums');
@@ -149,7 +150,9 @@ describe.each(Object.keys(VARIANTS) as VariantName[])('variant %s', (variant) =>
   for (const layout of layoutsOf(variant)) {
     const name = `transposed ${Number(layout[0])}${Number(layout[1])}`;
     it(`takes all sizes, ${name}`, async () => {
-      for (const size of VARIANTS[variant]) await check(variant, size, layout);
+      // Of large tiles there is but this test.
+      const rowSums = variant === 'workgroup_large';
+      for (const size of VARIANTS[variant]) await check(variant, size, layout, { rowSums });
     });
   }
 
@@ -158,12 +161,16 @@ describe.each(Object.keys(VARIANTS) as VariantName[])('variant %s', (variant) =>
   it.each(variant === 'workgroup' ? JOINED : EPILOGUES)('%s', async (_name, epilogue, scale) => {
     for (const size of several) await check(variant, size, [false, true], { epilogue, scale });
   });
-  it('sums the rows of a', async () => {
-    // Tiles do not: a kernel beside them sums, where a is stored as [k, m].
-    const [name, layouts] = variant === 'workgroup' ? ['row_sums+workgroup', LAYOUTS.slice(2)] : [variant, LAYOUTS];
-    for (const layout of layouts) {
-      for (const size of several) await check(name, size, layout, { rowSums: true });
+  // Tiles: the gradient of a linear layer's weight, and rows along k.
+  const layoutsOfSums = variant === 'workgroup' ? LAYOUTS.slice(1, 3) : LAYOUTS;
+  it.each(layoutsOfSums)('sums the rows of a, transposed %s %s', async (...layout) => {
+    for (const size of variant === 'workgroup' ? [VARIANTS.workgroup[0]] : several) {
+      await check(variant, size, layout, { rowSums: true });
     }
+  });
+  it('adds the sums of rows to row sums', async () => {
+    const epilogue = { accumulate: true };
+    for (const size of several) await check(variant, size, [true, false], { epilogue, rowSums: true });
   });
   it('takes batches', async () => {
     for (const size of several) await check(variant, size, [false, true], { batch: 3 });

@@ -25,32 +25,39 @@ const problemOf = ([m, k, n]: Size, [transposeA, transposeB]: Layout = [true, fa
 /** The kernel as a GPU has it. */
 const onGpu = (problem: MatmulProblem, device: DeviceProfile) => matmul(problem, { ...device, cpu: false });
 
-async function check(size: Size, layout: Layout, variant: string, parts: number): Promise<void> {
+async function check(size: Size, layout: Layout, variant: string, parts: number, rowSums = false): Promise<void> {
   const [m, k, n] = size;
   const shapes = { a: layout[0] ? [k, m] : [m, k], b: layout[1] ? [n, k] : [k, n] };
   const [a, b] = [uniform(m * k, 1), uniform(k * n, 2)];
-  const problem = { ...problemOf(size, layout), variant };
+  const problem = { ...problemOf(size, layout), rowSums, variant };
   const launches = onGpu(problem, engine().profile);
   expect(launches.map(({ name }) => name)).toEqual([
     expect.stringMatching(/^matmul\/workgroup/),
     expect.stringMatching(/^matmul.split_k\/total/),
   ]);
   expect(launches[0].workspace.partials.elements).toBe(parts * m * n);
-  const y = engine().full([m, n], 9);
-  engine().run('matmul', onGpu, problem, { a: engine().tensor(a, shapes.a), b: engine().tensor(b, shapes.b), y });
+  const [y, row_sums] = [engine().full([m, n], 9), engine().full([m], 9)];
+  const operands = { a: engine().tensor(a, shapes.a), b: engine().tensor(b, shapes.b) };
+  engine().run('matmul', onGpu, problem, { ...operands, y, row_sums });
   const { values } = matmulReference({ ...shapes, transposeA: layout[0], transposeB: layout[1] }, a, b);
   // f32 sums of k products: some 2^-24 times the square root of k, relative to the norm.
-  expectClose(await y.read(), values, 2 ** -24 * (4 + Math.sqrt(k)), `${variant} ${size.join('x')}`);
+  const tolerance = 2 ** -24 * (4 + Math.sqrt(k));
+  expectClose(await y.read(), values, tolerance, `${variant} ${size.join('x')}`);
+  if (!rowSums) return;
+  const rows = new Float64Array(m);
+  a.forEach((value, i) => (rows[layout[0] ? i % m : Math.floor(i / k)] += value));
+  expectClose(await row_sums.read(), rows, tolerance, `${variant} ${size.join('x')}, row sums`);
 }
 
 describe('the sum over k in parts', () => {
-  // Parts of 288 but for the last, which ends within a vector, within a block, and with one.
+  // Parts of 288 but for the last, which ends within a vector, within a block, and with one. Results and row sums are added one by
+  // one, then in vectors, then in more than one workgroup each.
   it.each([
     { size: [33, 1031, 35], layout: [true, false], parts: 4 },
     { size: [36, 1036, 44], layout: [false, true], parts: 4 },
-    { size: [36, 1152, 44], layout: [true, false], parts: 4 },
-  ] as const)('of $size, transposed $layout', async ({ size, layout, parts }) => {
-    await check(size, layout, 'split_k', parts);
+    { size: [524, 1152, 4], layout: [true, false], parts: 4 },
+  ] as const)('of $size, transposed $layout, with row sums', async ({ size, layout, parts }) => {
+    await check(size, layout, 'split_k', parts, true);
   });
 
   // As many as one, eight and sixteen invocations add, a result.
