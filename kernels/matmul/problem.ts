@@ -107,6 +107,17 @@ export function tiling(problem: MatmulProblem, rows: number, columns: number): T
 export const batchSize = (problem: MatmulProblem): number =>
   (problem.batch ?? []).reduce((product, axis) => product * axis.size, 1);
 
+/** Part of its work that a larger tile may lose to what lies past the edges, where a smaller one would not. */
+const WASTE = 1 / 8;
+
+type TileSize = Readonly<Record<'rows' | 'columns', number>>;
+
+/** Whether larger tiles compute little more than smaller ones do, what lies past the edges included. */
+export function fills(problem: MatmulProblem, large: TileSize, small: TileSize): boolean {
+  const computed = ({ rows, columns }: TileSize): number => tiling(problem, rows, columns).tiles * rows * columns;
+  return computed(large) <= (1 + WASTE) * computed(small);
+}
+
 export const tileGrid = (tiles: Tiling, device: DeviceProfile) => foldGrid(tiles.tiles, device);
 
 const NO_AXIS: BatchAxis = { size: 1, a: 0, b: 0, y: 0 };

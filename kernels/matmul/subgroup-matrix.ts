@@ -21,6 +21,7 @@ import { epilogueFunctions, storeFour } from './epilogue.ts';
 import { declarePatch, fetchPatch, loadPatch, locatePatch, patchedOperands } from './patches.ts';
 import {
   endOfK,
+  fills,
   matmulBindings,
   matmulCost,
   matmulUniforms,
@@ -39,13 +40,6 @@ import type { TiledProblem } from './problem.ts';
  * them.
  */
 
-/** Elements that the tiles compute, those past the edges included. */
-const computed = (problem: TiledProblem, { rows, columns }: MatrixTile): number =>
-  tiling(problem, rows, columns).tiles * rows * columns;
-
-/** Part of its work that a larger tile may lose to what lies past the edges, where a smaller one would not. */
-const WASTE = 1 / 8;
-
 /** The variant of one tile, of as many fragments down and across. */
 const tiled = (name: string, down: 4 | 8, across: 4 | 8): Variant<TiledProblem> => ({
   name,
@@ -55,7 +49,7 @@ const tiled = (name: string, down: 4 | 8, across: 4 | 8): Variant<TiledProblem> 
     const least = matrixTile(4, 4, device);
     if (!least || down + across === 8) return 'default';
     const isBusy = tiling(problem, tile.rows, tile.columns).tiles * matrixThreads(tile) >= BUSY_INVOCATIONS;
-    return isBusy && computed(problem, tile) <= (1 + WASTE) * computed(problem, least) ? 'default' : 'tuned';
+    return isBusy && fills(problem, tile, least) ? 'default' : 'tuned';
   },
   launches: (problem, device) => {
     const tile = matrixTile(down, across, device);

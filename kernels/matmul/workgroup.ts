@@ -21,6 +21,7 @@ import { epilogueFunctions, storeFour } from './epilogue.ts';
 import { declarePatch, fetchPatch, loadPatch, locatePatch, patchedOperands } from './patches.ts';
 import {
   endOfK,
+  fills,
   matmulBindings,
   matmulCost,
   matmulUniforms,
@@ -43,9 +44,10 @@ const tiled = (name: string, tile: number): Variant<TiledProblem> => ({
   use: (problem, device) => {
     // On a processor, barriers between lanes are hopeless, and slow to compile.
     if (device.cpu) return 'named';
-    return tile === SMALL_TILE || tiling(problem, tile, tile).tiles * invocations(tile) >= BUSY_INVOCATIONS
-      ? 'default'
-      : 'tuned';
+    if (tile === SMALL_TILE) return 'default';
+    const isBusy = tiling(problem, tile, tile).tiles * invocations(tile) >= BUSY_INVOCATIONS;
+    const square = (side: number) => ({ rows: side, columns: side });
+    return isBusy && fills(problem, square(tile), square(SMALL_TILE)) ? 'default' : 'tuned';
   },
   launches: (problem, device) => launches(problem, tile, device),
 });

@@ -65,6 +65,10 @@ describe('the choice of the subgroup-matrix variant', () => {
     expect(large(192)).toMatch(/^matmul\/subgroup_matrix_nt_64x64/);
     expect(nameOf(problemOf([16384, 64, 192], [false, true]), MATRIX_GPU)).toMatch(/_128x64/);
     expect(large(576)).toMatch(/_128x128/);
+    // In f32 too.
+    const inF32 = (n: number): string => nameOf({ ...problemOf([8192, 64, n], [false, true]), f16: [] }, MATRIX_GPU);
+    expect(inF32(192)).toMatch(/^matmul\/workgroup_nt_64x64/);
+    expect(inF32(576)).toMatch(/_128x128/);
     expect(nameOf({ ...square, f16: ['a'] }, MATRIX_GPU)).toMatch(/workgroup/);
     expect(nameOf(square, { ...MATRIX_GPU, subgroupMatrix: [] })).toMatch(/workgroup/);
     const [matrices] = matricesOf(16);
