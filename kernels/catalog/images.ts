@@ -44,20 +44,27 @@ export const imageOperators = {
         f16: f16 ? ['a', 'b', 'y'] : undefined,
       }),
     ],
-    backward: ({ m, n, k, transposeA, transposeB, f16 }) => [
-      // da = dy b^T, db = a^T dy.
+    backward: ({ m, n, k, transposeA, transposeB, bias, f16 }) => [
+      // da = dy b^T, db = a^T dy or, where b is stored as [n, k], dy^T a, with the gradient of the bias.
       of(matmul, {
         ...{ m, n: k, k: n, y: { ld: k } },
         a: stored(n, m, false),
         b: stored(k, n, !transposeB),
         f16: f16 ? ['a', 'b', 'y'] : undefined,
       }),
-      of(matmul, {
-        ...{ m: k, n, k: m, y: { ld: n } },
-        a: stored(m, k, !transposeA),
-        b: stored(n, m, false),
-        f16: f16 ? ['a', 'b', 'y'] : undefined,
-      }),
+      transposeB
+        ? of(matmul, {
+            ...{ m: n, n: k, k: m, y: { ld: k }, rowSums: bias },
+            a: stored(m, n, true),
+            b: stored(k, m, transposeA),
+            f16: f16 ? ['a', 'b'] : undefined,
+          })
+        : of(matmul, {
+            ...{ m: k, n, k: m, y: { ld: n } },
+            a: stored(m, k, !transposeA),
+            b: stored(n, m, false),
+            f16: f16 ? ['a', 'b', 'y'] : undefined,
+          }),
     ],
   }),
   attention: operator({

@@ -75,6 +75,10 @@ describe('deit kernel', () => {
     expect(gpu).not.toContain('subgroupMatrixMultiplyAccumulate');
     expect((await ran(...cores)).out).toContain('subgroupMatrixMultiplyAccumulate');
     expect((await ran('kernel', 'layer_norm', '--backward')).out).toContain('binding 3: dx, read_write');
+    const linear = '{"m":4096,"n":192,"k":96,"transposeB":true,"bias":true}';
+    const backward = (await ran('kernel', 'matmul', '--backward', '--problem', linear)).out;
+    expect(backward).toMatch(/^\/\/ matmul\/workgroup_tn_64x64_sums$/m);
+    expect(backward).toContain('binding 3: row_sums, read_write');
   });
 
   it('shows the plain variant, which needs no feature of a device', async () => {
