@@ -3,8 +3,8 @@ import type { DeviceProfile } from '../lib/device.ts';
 import { inF16 } from '../lib/f16-storage.ts';
 import { bind, i32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
-import { BUSY_INVOCATIONS, FOURS, SMALL_TILE } from '../lib/product-tile.ts';
-import { productSchemes } from '../lib/product-schemes.ts';
+import { FOURS, SMALL_TILE } from '../lib/product-tile.ts';
+import { productSchemes, useOfTiles } from '../lib/product-schemes.ts';
 import type { ProductCode, Scheme, SchemeChoice } from '../lib/product-schemes.ts';
 import type { Variant } from '../lib/variant.ts';
 import {
@@ -62,12 +62,11 @@ const variantOf = ({ name, schemeOf }: SchemeChoice): Variant<Pass> => ({
     );
   },
   use: ({ products: [p] }, device) => {
-    const { tile, threads } = schemeOf(device)!;
     if (device.cpu) return 'named';
     // Few channels or pixels would leave most of a tile empty.
-    if (p.rows <= SMALL_TILE / 2 || positionsOf(p) <= 2 * SMALL_TILE) return 'named';
-    const isBusy = tilesOf(p, tile) * threads >= BUSY_INVOCATIONS;
-    return tile <= SMALL_TILE || (p.rows > SMALL_TILE && isBusy) ? 'default' : 'tuned';
+    const columns = positionsOf(p);
+    if (p.rows <= SMALL_TILE / 2 || columns <= 2 * SMALL_TILE) return 'named';
+    return useOfTiles(schemeOf(device)!, { rows: p.rows, columns }, p.groups);
   },
   launches: ({ products }, device) =>
     products.flatMap((product) => implicitProduct(product, schemeOf(device)!, device)),

@@ -7,7 +7,7 @@ import { bind, i32, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Launch } from '../lib/kernel.ts';
 import { advanceNested, nestedUniforms, startNested } from '../lib/nested-index.ts';
 import type { NestedIndex, Strides } from '../lib/nested-index.ts';
-import { productSchemes } from '../lib/product-schemes.ts';
+import { productSchemes, useOfTiles } from '../lib/product-schemes.ts';
 import type { ProductCode, Scheme, SchemeChoice } from '../lib/product-schemes.ts';
 import { BUSY_INVOCATIONS, FOURS, SMALL_TILE } from '../lib/product-tile.ts';
 import { lines, range } from '../lib/unroll.ts';
@@ -79,14 +79,11 @@ const variantOf = ({ name, schemeOf }: SchemeChoice): Variant<ConvProblem> => ({
   },
   use: (p, device) => {
     if (device.cpu) return 'named';
-    const { tile, threads } = schemeOf(device)!;
-    const geometry = geometryOf(p);
-    const { rows, columns, outHeight, outWidth, rowFours } = geometry;
+    const { rows, columns, outHeight, outWidth, rowFours } = geometryOf(p);
     // Few channels would leave most of a tile empty, and narrow rows most of their fours.
     if (Math.min(rows, columns) <= SMALL_TILE / 2 || 2 * rowFours >= outWidth) return 'named';
     const mostChunks = ceilDiv(p.batch * outHeight * rowFours, LEAST_FOURS);
-    const isBusy = tilesOf(p, geometry, tile) * mostChunks * threads >= BUSY_INVOCATIONS;
-    return tile <= SMALL_TILE || (Math.min(rows, columns) > SMALL_TILE && isBusy) ? 'default' : 'tuned';
+    return useOfTiles(schemeOf(device)!, { rows, columns }, p.groups * mostChunks);
   },
   launches: (p, device) => weightProduct(p, schemeOf(device)!, device),
 });

@@ -1,4 +1,4 @@
-import { linearWorkgroupWgsl } from './device.ts';
+import { ceilDiv, linearWorkgroupWgsl } from './device.ts';
 import type { DeviceProfile } from './device.ts';
 import {
   BLOCK_K as MATRIX_BLOCK_K,
@@ -16,18 +16,23 @@ import {
 import type { AlongK, MatrixTile } from './matrix-tile.ts';
 import {
   BLOCK_K,
+  BUSY_INVOCATIONS,
   LARGE_TILE,
   SMALL_TILE,
+  fills,
   invocations,
   ofOperand,
   pieces,
   placesWgsl,
   resultRows,
+  square,
   stageWgsl,
   sumsWgsl,
   tileBytes,
 } from './product-tile.ts';
+import type { TileSize } from './product-tile.ts';
 import { range } from './unroll.ts';
+import type { Use } from './variant.ts';
 
 /*
  * The tiles in which convolutions are computed as products of matrices on GPUs: those of product-tile.ts, or of
@@ -73,6 +78,14 @@ export interface Scheme {
 export interface SchemeChoice {
   readonly name: string;
   readonly schemeOf: (device: DeviceProfile) => Scheme | null;
+}
+
+/** How the tiles of a scheme are used, by themselves, for `count` results of this size. */
+export function useOfTiles({ tile, threads }: Scheme, result: TileSize, count: number): Use {
+  if (tile <= SMALL_TILE) return 'default';
+  const tiles = count * ceilDiv(result.rows, tile) * ceilDiv(result.columns, tile);
+  const isBusy = tiles * threads >= BUSY_INVOCATIONS;
+  return isBusy && fills(result, square(tile), square(SMALL_TILE)) ? 'default' : 'tuned';
 }
 
 const registers = (tile: number): SchemeChoice => ({

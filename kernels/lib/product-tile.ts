@@ -27,6 +27,19 @@ export const SMALL_TILE = 64;
 /** Invocations that keep a large GPU busy: two waves of 32 for each of its 500 schedulers. With fewer, smaller tiles are taken. */
 export const BUSY_INVOCATIONS = 32_000;
 
+export type TileSize = Readonly<Record<'rows' | 'columns', number>>;
+export const square = (side: number): TileSize => ({ rows: side, columns: side });
+
+/** Part of its work that a larger tile may lose to what lies past the edges, where a smaller one would not. */
+const WASTE = 1 / 8;
+
+/** Whether larger tiles compute little more of a result than smaller ones do, what lies past the edges included. */
+export function fills(result: TileSize, large: TileSize, small: TileSize): boolean {
+  const along = (tile: TileSize, side: keyof TileSize): number => ceilDiv(result[side], tile[side]) * tile[side];
+  const computed = (tile: TileSize): number => along(tile, 'rows') * along(tile, 'columns');
+  return computed(large) <= (1 + WASTE) * computed(small);
+}
+
 /** Of a tile. */
 export const invocations = (tile: number): number => (tile / MICRO) ** 2;
 

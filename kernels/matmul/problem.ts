@@ -3,7 +3,7 @@ import type { DeviceProfile } from '../lib/device.ts';
 import { f32, input, output, require, u32 } from '../lib/kernel.ts';
 import type { Binding, BindingRange, Cost, Uniforms } from '../lib/kernel.ts';
 import { bytesOfElement } from '../lib/f16-storage.ts';
-import type { RowSums } from '../lib/product-tile.ts';
+import type { RowSums, TileSize } from '../lib/product-tile.ts';
 import { epilogueBindings } from './epilogue.ts';
 import type { Epilogue } from './epilogue.ts';
 
@@ -107,16 +107,7 @@ export function tiling(problem: MatmulProblem, rows: number, columns: number): T
 export const batchSize = (problem: MatmulProblem): number =>
   (problem.batch ?? []).reduce((product, axis) => product * axis.size, 1);
 
-/** Part of its work that a larger tile may lose to what lies past the edges, where a smaller one would not. */
-const WASTE = 1 / 8;
-
-type TileSize = Readonly<Record<'rows' | 'columns', number>>;
-
-/** Whether larger tiles compute little more than smaller ones do, what lies past the edges included. */
-export function fills(problem: MatmulProblem, large: TileSize, small: TileSize): boolean {
-  const computed = ({ rows, columns }: TileSize): number => tiling(problem, rows, columns).tiles * rows * columns;
-  return computed(large) <= (1 + WASTE) * computed(small);
-}
+export const resultOf = ({ m, n }: MatmulProblem): TileSize => ({ rows: m, columns: n });
 
 export const tileGrid = (tiles: Tiling, device: DeviceProfile) => foldGrid(tiles.tiles, device);
 

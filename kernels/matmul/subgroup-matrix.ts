@@ -15,17 +15,17 @@ import {
   matrixTile,
 } from '../lib/matrix-tile.ts';
 import type { MatrixTile } from '../lib/matrix-tile.ts';
-import { BUSY_INVOCATIONS } from '../lib/product-tile.ts';
+import { BUSY_INVOCATIONS, fills } from '../lib/product-tile.ts';
 import type { Variant } from '../lib/variant.ts';
 import { epilogueFunctions, storeFour } from './epilogue.ts';
 import { declarePatch, fetchPatch, loadPatch, locatePatch, patchedOperands } from './patches.ts';
 import {
   endOfK,
-  fills,
   matmulBindings,
   matmulCost,
   matmulUniforms,
   placeWgsl,
+  resultOf,
   rowSumsOfTile,
   tileGrid,
   tiling,
@@ -49,7 +49,7 @@ const tiled = (name: string, down: 4 | 8, across: 4 | 8): Variant<TiledProblem> 
     const least = matrixTile(4, 4, device);
     if (!least || down + across === 8) return 'default';
     const isBusy = tiling(problem, tile.rows, tile.columns).tiles * matrixThreads(tile) >= BUSY_INVOCATIONS;
-    return isBusy && fills(problem, tile, least) ? 'default' : 'tuned';
+    return isBusy && fills(resultOf(problem), tile, least) ? 'default' : 'tuned';
   },
   launches: (problem, device) => {
     const tile = matrixTile(down, across, device);

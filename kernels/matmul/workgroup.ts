@@ -4,6 +4,7 @@ import type { Launch } from '../lib/kernel.ts';
 import {
   BLOCK_K,
   BUSY_INVOCATIONS,
+  fills,
   FOURS,
   invocations,
   LARGE_TILE,
@@ -12,6 +13,7 @@ import {
   placesWgsl,
   resultRows,
   SMALL_TILE,
+  square,
   stageWgsl,
   sumsWgsl,
   tileBytes,
@@ -21,11 +23,11 @@ import { epilogueFunctions, storeFour } from './epilogue.ts';
 import { declarePatch, fetchPatch, loadPatch, locatePatch, patchedOperands } from './patches.ts';
 import {
   endOfK,
-  fills,
   matmulBindings,
   matmulCost,
   matmulUniforms,
   placeWgsl,
+  resultOf,
   rowSumsOfTile,
   tileGrid,
   tiling,
@@ -46,8 +48,7 @@ const tiled = (name: string, tile: number): Variant<TiledProblem> => ({
     if (device.cpu) return 'named';
     if (tile === SMALL_TILE) return 'default';
     const isBusy = tiling(problem, tile, tile).tiles * invocations(tile) >= BUSY_INVOCATIONS;
-    const square = (side: number) => ({ rows: side, columns: side });
-    return isBusy && fills(problem, square(tile), square(SMALL_TILE)) ? 'default' : 'tuned';
+    return isBusy && fills(resultOf(problem), square(tile), square(SMALL_TILE)) ? 'default' : 'tuned';
   },
   launches: (problem, device) => launches(problem, tile, device),
 });

@@ -4,7 +4,7 @@ import { bind, input, launch, output, u32 } from '../lib/kernel.ts';
 import type { Binding, Launch, Uniforms } from '../lib/kernel.ts';
 import { advanceNested, nestedUniforms, startNested } from '../lib/nested-index.ts';
 import type { NestedIndex } from '../lib/nested-index.ts';
-import { productSchemes } from '../lib/product-schemes.ts';
+import { productSchemes, useOfTiles } from '../lib/product-schemes.ts';
 import type { ProductCode, Scheme, SchemeChoice } from '../lib/product-schemes.ts';
 import { BUSY_INVOCATIONS, FOURS, SMALL_TILE } from '../lib/product-tile.ts';
 import { lines } from '../lib/unroll.ts';
@@ -57,12 +57,9 @@ const variantsOf = ({ extent, isF16, isCut, launches }: Pass): Variant<PatchEmbe
     },
     use: (problem, device): Use => {
       if (device.cpu) return 'named';
-      const { tile, threads } = schemeOf(device)!;
       const { rows, columns, k } = extent(sizesOf(problem));
       if (Math.min(rows, columns) <= SMALL_TILE / 2) return 'named';
-      const parts = isCut ? ceilDiv(k, LEAST_PATCHES) : 1;
-      const isBusy = ceilDiv(rows, tile) * ceilDiv(columns, tile) * parts * threads >= BUSY_INVOCATIONS;
-      return tile <= SMALL_TILE || (Math.min(rows, columns) > SMALL_TILE && isBusy) ? 'default' : 'tuned';
+      return useOfTiles(schemeOf(device)!, { rows, columns }, isCut ? ceilDiv(k, LEAST_PATCHES) : 1);
     },
     launches: (problem, device) => launches(problem, schemeOf(device)!, device),
   }));
