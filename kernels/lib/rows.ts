@@ -191,7 +191,7 @@ const severalRows = ({ plan, body, perColumn = [], before = '', after = '' }: Ro
   lane = local;
   let first = group * params.rows_per_workgroup;
   if (first >= params.rows) { return; }
-  let loads = (params.columns - lane + ${plan.lanes - 1}u) / ${plan.lanes}u;
+  ${plan.straight ? '' : `let loads = (params.columns - lane + ${plan.lanes - 1}u) / ${plan.lanes}u;`}
   ${perColumn.map((name) => `var ${name}_cached: array<V, ${plan.cached}>;`).join(' ')}
   ${perColumn.length > 0 ? `{ let base = 0u; ${eachColumn(plan, perColumn.map((name) => `${name}_cached[k] = ${name}[c];`).join(' '))} }` : ''}
   ${before}

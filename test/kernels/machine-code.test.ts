@@ -35,6 +35,8 @@ const FLOORS: readonly {
   { kernel: /^conv2d\.weight_gradient\/implicit_matrix_128x128_/, waves: 8, wmma: 70 },
   { kernel: /^attention\.(forward|query_gradient)\/subgroup_matrix/, waves: 4, wmma: 75 },
   { kernel: /^attention\.key_value_gradient\/subgroup_matrix/, waves: 3, wmma: 80 },
+  // Bound by memory: sums of columns and rows of all tensors are in registers.
+  { kernel: /^layer_norm\.backward_add_columns/, waves: 24 },
 ];
 
 const toolchain = (() => {
