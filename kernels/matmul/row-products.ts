@@ -6,11 +6,10 @@ import { lines, range } from '../lib/unroll.ts';
  * k of its rows in `left`; `column` after column is loaded by all lanes together and multiplied with all rows.
  */
 
-/** Multiplications in the unrolled code, beyond which it falls out of the instruction cache. */
-const MAX_UNROLLED = 832;
-/** Longest block of k; with 8 rows, what the first-level data cache holds beside the sums. */
-const MAX_BLOCK_K = 104;
-const MAX_ROWS = 8;
+/** Longest block of k: with 8 rows half of the first-level data cache, and a turn's code fits that for instructions. */
+const MAX_BLOCK_K = 64;
+/** Most rows a lane: their sums take half of a processor's vector registers. */
+export const MAX_ROWS = 8;
 /** What loading a column for all lanes costs, in rows' worth of arithmetic. */
 const COLUMN_COST = 3;
 /** Most columns of a tile. */
@@ -37,10 +36,6 @@ function blockOf(k: number, vectors: boolean): number {
   return unit * ceilDiv(k, unit * ceilDiv(k, MAX_BLOCK_K));
 }
 
-/** The most rows that a lane can own of matrices with k elements in a row. */
-export const mostRows = (k: number, vectors = true): number =>
-  Math.min(MAX_ROWS, Math.floor(MAX_UNROLLED / blockOf(k, vectors)));
-
 export interface RowTileProblem {
   readonly m: number;
   readonly k: number;
@@ -57,7 +52,7 @@ export function rowTile({ m, k, lanes, vectors = true, multiple = 1 }: RowTilePr
   if (wanted !== undefined) return { rows: wanted, blockK };
   let rows = multiple;
   let least = Infinity;
-  for (let candidate = multiple; candidate <= mostRows(k, vectors); candidate += multiple) {
+  for (let candidate = multiple; candidate <= MAX_ROWS; candidate += multiple) {
     const work = ceilDiv(m, lanes * candidate) * (candidate + COLUMN_COST);
     if (work <= least) [rows, least] = [candidate, work];
   }
@@ -65,18 +60,18 @@ export function rowTile({ m, k, lanes, vectors = true, multiple = 1 }: RowTilePr
 }
 
 export interface RowProducts {
-  /** Arrays that cache a block of each row and the row's sums, by column, and this lane's parts of a column's block. */
+  /** Arrays that cache a block of the rows, their sums, by column, and this lane's parts of a column's block. */
   readonly declarations: string;
   /**
-   * Caches the block that starts at `k`: `load(r)` is WGSL for what row (or vector of rows) `r` has `e` elements into it;
-   * `step` follows each.
+   * Caches the block that starts at `k`: `load` is WGSL for what row (or vector of rows) `r` has `e` elements into it;
+   * `start` begins a row, `step` follows each load.
    */
-  cacheRows(load: (r: number) => string, step?: string): string;
+  cacheRows(load: string, around?: { readonly start?: string; readonly step?: string }): string;
   /** Adds what is cached of each row to its element of the array `sums`. */
   sumRows(sums: string): string;
   /**
    * For the block that starts at `k`: a loop over `width` columns that adds to sums. `load(part)` is WGSL for what lies
-   * `part` vectors (or elements) into the block of the current `column`.
+   * `part` vectors (or elements) into the block of `column`.
    */
   multiply(load: (part: string) => string): string;
   /** A loop over the columns c ... c + 3 and the rows r of the results, whose sums are `four`. */
@@ -94,7 +89,7 @@ export interface RowProductsOptions {
 }
 
 /**
- * The code for a tile. Each row has arrays of its own, since arrays begin as zeros: the software adapter writes these one
+ * The code for a tile. Each row has sums of its own, since arrays begin as zeros: the software adapter writes these one
  * by one, and compiling that takes time with the square of their number in an array.
  */
 export function rowProducts(
@@ -104,48 +99,61 @@ export function rowProducts(
 ): RowProducts {
   const parts = vectors.columns ? blockK / 4 : blockK;
   const loads = ceilDiv(parts, lanes);
+  const wide = vectors.columns ? 4 : 1;
   const element = (k: number): string => {
-    const part = vectors.columns ? Math.floor(k / 4) : k;
-    return `subgroupBroadcast(own${Math.floor(part / lanes)}${vectors.columns ? `[${k % 4}]` : ''}, ${part % lanes}u)`;
+    const part = Math.floor(k / wide);
+    return `subgroupShuffle(own[${Math.floor(part / lanes) * wide + (k % wide)}], ${part % lanes}u)`;
   };
   const each = (text: (r: number) => string): string => range(rows).map(text).join(' ');
-  const keep = (load: (r: number) => string): string => {
-    if (vectors.rows === 'none') return lines(rows, (r) => `left${r}[e] = ${load(r)};`);
-    const place = (i: number, r: number): string =>
-      vectors.rows === 'along' ? `left${r}[e + ${i}]` : `left${4 * r + i}[e]`;
-    return lines(vectors.rows === 'along' ? rows : rows / 4, (r) => {
-      const parts = range(4).map((i) => `${place(i, r)} = value[${i}];`);
-      return `{ let value = ${load(r)}; ${parts.join(' ')} }`;
-    });
+  // Rows, or vectors of four of them, which are loaded together.
+  const across = vectors.rows === 'across';
+  const keep = (value: string): string => {
+    if (vectors.rows === 'none') return `left[r * ${blockK} + e] = ${value};`;
+    const place = (i: number): string => (across ? `(4 * r + ${i}) * ${blockK} + e` : `r * ${blockK} + e + ${i}`);
+    return `let value = ${value}; ${lines(4, (i) => `left[${place(i)}] = value[${i}];`)}`;
   };
   return {
     declarations: /* wgsl */ `
-${lines(rows, (r) => `var left${r}: array<f32, ${blockK}>; var sums${r}: array<f32, ${columns}>;`)}
+var left: array<f32, ${rows * blockK}>;
+${lines(rows, (r) => `var sums${r}: array<f32, ${columns + 1}>;`)}
+// Written at an index that the compiler does not know, so that it stays in memory: one instruction loads and broadcasts.
+var own: array<f32, ${loads * wide}>;
+own[params.block_k / ${blockK + 1}u] = 0.0;
 ${lines(loads, (g) => `let part${g} = min(${g * lanes}u + lane, ${parts - 1}u);`)}`,
-    cacheRows: (load, step = '') => /* wgsl */ `
+    cacheRows: (load, { start = '', step = '' } = {}) => /* wgsl */ `
+for (var r = 0u; r < params.rows${across ? ' / 4' : ''}; r++) {
+${start}
 for (var e = 0u; e < params.block_k; e += ${vectors.rows === 'along' ? 4 : 1}) {
 ${keep(load)}
 ${step}
+}
 }`,
     sumRows: (sums) => /* wgsl */ `
-${lines(rows, (r) => `var part_sum${r} = 0.0;`)}
-for (var e = 0u; e < params.block_k; e++) { ${each((r) => `part_sum${r} += left${r}[e];`)} }
-${each((r) => `${sums}[${r}] += part_sum${r};`)}`,
+for (var r = 0u; r < params.rows; r++) {
+var part_sum = 0.0;
+for (var e = 0u; e < params.block_k; e++) { part_sum += left[r * ${blockK} + e]; }
+${sums}[r] += part_sum;
+}`,
+    // A turn multiplies the column that the turn before loaded. What the first one adds to the sums is not used.
     multiply: (load) => /* wgsl */ `
-for (var column = 0u; column < width; column++) {
-${lines(loads, (g) => `let own${g} = ${load(`part${g}`)};`)}
+for (var turn = 0u; turn <= width; turn++) {
 ${each((r) => `var sum${r} = 0.0;`)}
-${lines(blockK, (k) => `let b${k} = ${element(k)}; ${each((r) => `sum${r} += left${r}[${k}] * b${k};`)}`)}
+${lines(blockK, (k) => `let b${k} = ${element(k)}; ${each((r) => `sum${r} += left[${r * blockK + k}] * b${k};`)}`)}
 // Two branches: with one addition the compiler computes the sums one after the other, waiting for each product.
-if (k == 0) { ${each((r) => `sums${r}[column] = sum${r};`)} }
-else { ${each((r) => `sums${r}[column] += sum${r};`)} }
+if (k == 0) { ${each((r) => `sums${r}[turn] = sum${r};`)} }
+else { ${each((r) => `sums${r}[turn] += sum${r};`)} }
+let column = min(turn, width - 1);
+${lines(loads, (g) => {
+  const place = (i: number): string => `own[${g * wide + i}] = value${vectors.columns ? `[${i}]` : ''};`;
+  return `{ let value = ${load(`part${g}`)}; ${range(wide).map(place).join(' ')} }`;
+})}
 }`,
     // Columns outside, rows inside: the other way round takes three times as long to compile.
     results: (column, row) => /* wgsl */ `
 var block: array<vec4f, ${rows}>;
 for (var c = 0u; c < width; c += 4) {
 ${column}
-${lines(rows, (r) => `block[${r}] = vec4f(sums${r}[c], sums${r}[c + 1], sums${r}[c + 2], sums${r}[c + 3]);`)}
+${lines(rows, (r) => `block[${r}] = vec4f(sums${r}[c + 1], sums${r}[c + 2], sums${r}[c + 3], sums${r}[c + 4]);`)}
 for (var r = 0u; r < params.rows; r++) {
 let four = block[r];
 ${row}

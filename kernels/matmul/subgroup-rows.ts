@@ -8,14 +8,14 @@ import type { Epilogue } from './epilogue.ts';
 import { batchSize, matmulBindings, matmulCost, matmulUniforms, placeWgsl, tileGrid, tiling } from './problem.ts';
 import type { MatmulOperand, MatmulProblem } from './problem.ts';
 import { lines, range } from '../lib/unroll.ts';
-import { columnsOfTile, MAX_COLUMNS, mostRows, rowProducts, rowTile } from './row-products.ts';
+import { columnsOfTile, MAX_COLUMNS, MAX_ROWS, rowProducts, rowTile } from './row-products.ts';
 
 /*
  * The variant for software adapters, whose lanes are those of a processor's vector unit: all layouts, sizes and strides. A
  * load costs 7 to 12 instructions an element and lane there, workgroup memory and barriers cost more, and every value that
  * a loop carries is blended with the lane mask at every turn. Hence one subgroup a workgroup. A lane owns a few rows, of
- * which it caches a block of k in private arrays; column after column of b is then loaded by all lanes together, handed
- * round with subgroupBroadcast, and multiplied with all rows in straight code, in which no sum is carried around a loop.
+ * which it caches a block of k in a private array; column after column of b is then loaded by all lanes together, handed
+ * round with subgroupShuffle, and multiplied with all rows in straight code, in which no sum is carried around a loop.
  * Sums over the blocks of k gather in private arrays too. Columns are loaded in vectors where b is transposed (linear
  * layers), else element by element; large operands that do not lie well are packed first (pack.ts).
  *
@@ -70,8 +70,7 @@ export const subgroupRows = (rows?: number): Variant<MatmulProblem> => ({
   name: rows === undefined ? 'subgroup_rows' : `subgroup_rows_${rows}`,
   fits: (problem, device) => {
     if (!hasSubgroups(device) || device.maxStorageBuffers < BINDINGS) return false;
-    const { vectors, multiple } = limitsOf(problem);
-    return rows === undefined || (rows % multiple === 0 && rows <= mostRows(problem.k, vectors));
+    return rows === undefined || (rows % limitsOf(problem).multiple === 0 && rows <= MAX_ROWS);
   },
   use: (problem, device) => {
     if (rows === undefined) return device.cpu && matmulCost(problem).flops >= SMALL ? 'default' : 'tuned';
@@ -153,17 +152,13 @@ let first_row = at.row * ${lanes * rows} + lane${quads ? ' * 4' : ''};
 let first = at.column * params.columns;
 let width = min(params.columns, params.n - first);
 ${code.declarations}
-${lines(quads ? rows / 4 : rows, (q) => {
-  const row = rowOf(String(quads ? 4 * q : q));
-  return `let row${q} = at.a + min(${row}, params.m - ${quads ? 4 : 1}) * params.a_row;`;
-})}
 ${rowSums ? `var row_sum: array<f32, ${rows}>;` : ''}
 for (var k = 0u; k < params.k; k += params.block_k) {
   // Past the end of k, zeros meet whatever b holds there.
-  ${code.cacheRows((q) => {
-    const along = `min(k + e, params.end_a - ${quads ? 1 : wideA}) * params.a_k`;
-    return `select(${zero}, a[${units(`row${q} + ${along}`, vectors.rows)}], k + e < params.k)`;
-  })}
+  ${code.cacheRows(
+    `select(${zero}, a[${units(`row + min(k + e, params.end_a - ${quads ? 1 : wideA}) * params.a_k`, vectors.rows)}], k + e < params.k)`,
+    { start: `let row = at.a + min(${rowOf(quads ? '4 * r' : 'r')}, params.m - ${quads ? 4 : 1}) * params.a_row;` },
+  )}
   ${rowSums ? `if (at.column == 0) { ${code.sumRows('row_sum')} }` : ''}
   ${code.multiply((part) => {
     const along = `min(k + ${part} * ${wideB}, params.end_b - ${wideB}) * params.b_k`;

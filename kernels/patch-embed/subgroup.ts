@@ -78,21 +78,22 @@ let first_patch = tile / params.tiles_n * params.rows * ${lanes} + lane;
 let first = tile % params.tiles_n * params.tile_columns;
 let width = min(params.tile_columns, params.width - first);
 ${code.declarations}
-${lines(tile.rows, (r) => `let start${r} = start_of(first_patch + ${r * lanes});`)}
+var starts: array<u32, ${tile.rows}>;
+for (var r = 0u; r < params.rows; r++) { starts[r] = start_of(first_patch + r * ${lanes}); }
 for (var k = 0u; k < params.depth; k += params.block_k) {
   // Where element k of a patch lies: its column, its row, its channel.
-  var dx = k / 4 % params.columns;
-  var dy = k / 4 / params.columns % params.side;
-  var at = k / 4 / params.columns / params.side * params.plane + dy * params.image_row + dx;
-  ${code.cacheRows(
-    (r) => `select(vec4f(), x[start${r} + at], k + e < params.depth)`,
-    `let row_ends = dx + 1 == params.columns;
+  let first_dx = k / 4 % params.columns;
+  let first_dy = k / 4 / params.columns % params.side;
+  let first_at = k / 4 / params.columns / params.side * params.plane + first_dy * params.image_row + first_dx;
+  ${code.cacheRows('select(vec4f(), x[starts[r] + at], k + e < params.depth)', {
+    start: 'var dx = first_dx; var dy = first_dy; var at = first_at;',
+    step: `let row_ends = dx + 1 == params.columns;
 let channel_ends = row_ends && dy + 1 == params.side;
 at += 1 + select(0u, params.image_row - params.columns, row_ends)
         + select(0u, params.plane - params.side * params.image_row, channel_ends);
 dx = select(dx + 1, 0u, row_ends);
 dy = select(select(dy, dy + 1, row_ends), 0u, channel_ends);`,
-  )}
+  })}
   ${code.multiply((part) => `w[((first + column) * params.depth + min(k + ${part} * 4, params.depth - 4)) / 4]`)}
 }
 ${code.results(
