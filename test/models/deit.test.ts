@@ -1,6 +1,6 @@
 /** @module-tag slow */
 import { describe, expect, it } from 'vitest';
-import { DeitError, add, crossEntropy, indexSelect, slice } from '../../engine/index.ts';
+import { DeitError, add, crossEntropy, indexSelect, mul, slice, sum } from '../../engine/index.ts';
 import type { Engine, Tensor } from '../../engine/index.ts';
 import { distillationLoss } from '../../deit/distillation.ts';
 import { VisionTransformer } from '../../deit/models/deit.ts';
@@ -199,16 +199,41 @@ describe('DeiT', () => {
     expect(() => model.forward(engine().zeros([3, 4, 4]))).toThrow(/batch, channels, height, width/);
   });
 
+  /** Whose second block drops half of its branches. */
+  function dropping(): VisionTransformer {
+    const name = 'deit_tiny_patch16_224 img_size=8 patch_size=4 embed_dim=12 depth=2 num_heads=2';
+    const model = createModel(engine(), name, { classes: 3, dropPath: 0.5 }) as VisionTransformer;
+    load(model, (parameter, size) => uniform(parameter, size, 0, 0.5));
+    return model;
+  }
+
+  it('has the slope that its gradients say where branches are dropped', async () => {
+    const model = dropping().train();
+    const images = engine().tensor(uniform('images', 16 * 192), [16, 3, 8, 8]);
+    const upstream = engine().tensor(uniform('upstream', 16 * 3), [16, 3]);
+    engine().setStep(3);
+    const loss = () => sum(mul(model.heads(images).cls, upstream));
+    loss().backward();
+    const parameters = [...model.namedParameters()];
+    const directions = parameters.map(([name, { size }]) => uniform(`${name}, direction`, size));
+    const gradients = await Promise.all(parameters.map(([, { grad }]) => grad!.read()));
+    let expected = 0;
+    gradients.forEach((own, i) => Array.from(own).forEach((value, j) => (expected += value * directions[i][j])));
+    const values = await Promise.all(parameters.map(([, parameter]) => parameter.read()));
+    const lossAt = async (distance: number): Promise<number> => {
+      parameters.forEach(([, parameter], i) =>
+        parameter.write(Float32Array.from(values[i], (value, j) => value + distance * directions[i][j])),
+      );
+      return (await loss().read())[0];
+    };
+    const h = 2 ** -9;
+    const slope = ((await lossAt(h)) - (await lossAt(-h))) / (2 * h);
+    // A loss of the order of 1, off by some 1e-6, over a distance of 2 h: 3e-4 of a slope of 5 is four times that.
+    expect(Math.abs(slope - expected)).toBeLessThan(3e-4 * Math.abs(expected));
+  });
+
   it('drops whole branches of samples in training, never those of the first block, and nothing in evaluation', async () => {
-    const model = createModel(
-      engine(),
-      'deit_tiny_patch16_224 img_size=8 patch_size=4 embed_dim=12 depth=2 num_heads=2',
-      {
-        classes: 3,
-        dropPath: 0.5,
-      },
-    ) as VisionTransformer;
-    load(model, (name, size) => uniform(name, size, 0, 0.5));
+    const model = dropping();
     const image = uniform('image', 192);
     const batch = 64;
     const images = engine().tensor(
