@@ -102,7 +102,7 @@ export function rowProducts(
   const wide = vectors.columns ? 4 : 1;
   const element = (k: number): string => {
     const part = Math.floor(k / wide);
-    return `subgroupShuffle(own[${Math.floor(part / lanes) * wide + (k % wide)}], ${part % lanes}u)`;
+    return `subgroupBroadcast(own[${Math.floor(part / lanes) * wide + (k % wide)}], ${part % lanes}u)`;
   };
   const each = (text: (r: number) => string): string => range(rows).map(text).join(' ');
   // Rows, or vectors of four of them, which are loaded together.

@@ -15,7 +15,7 @@ import { columnsOfTile, MAX_COLUMNS, MAX_ROWS, rowProducts, rowTile } from './ro
  * load costs 7 to 12 instructions an element and lane there, workgroup memory and barriers cost more, and every value that
  * a loop carries is blended with the lane mask at every turn. Hence one subgroup a workgroup. A lane owns a few rows, of
  * which it caches a block of k in a private array; column after column of b is then loaded by all lanes together, handed
- * round with subgroupShuffle, and multiplied with all rows in straight code, in which no sum is carried around a loop.
+ * round with subgroupBroadcast, and multiplied with all rows in straight code, in which no sum is carried around a loop.
  * Sums over the blocks of k gather in private arrays too. Columns are loaded in vectors where b is transposed (linear
  * layers), else element by element; large operands that do not lie well are packed first (pack.ts).
  *
