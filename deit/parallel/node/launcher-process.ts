@@ -1,7 +1,6 @@
 /** Node only. The launcher's own process, among the ancestors of this one. */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
-import { startThread } from '../../thread.ts';
 
 /** mpirun, or what it starts on every machine to start the ranks there: of Open MPI, of MPICH and Intel MPI. */
 const LAUNCHERS = /^(orterun|mpirun|mpiexec|orted|prted|prterun|hydra_pmi_proxy|hydra_bstrap_proxy|mpiexec\.hydra)$/;
@@ -36,21 +35,4 @@ export function processStatus(pid: number): string[] {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   // After the name in parentheses, which may hold anything.
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-}
-
-/** What the thread that watches is told. */
-export interface Watched {
-  readonly parent: number;
-  /** Null where the launcher was not found: the parent alone is watched. */
-  readonly launcher: number | null;
-}
-
-/**
- * Ends this process, within a second or two, when its parent or launcher is gone: nobody would pass on its output, nor end it when
- * others fail. Open MPI does so itself once it is initialized; ranks of MPICH would stay, and spin where they initialize. A thread
- * watches, since this one is inside of MPI meanwhile.
- */
-export function endWithLauncher(): void {
-  const watched: Watched = { parent: process.ppid, launcher: launcherProcess()?.pid ?? null };
-  startThread(import.meta.url, 'launcher-watch', { workerData: watched }).unref();
 }

@@ -1,7 +1,7 @@
-/** Body of the thread that watches this process's launcher. Started by launcher-process.ts; Node only. */
+/** Body of the thread that watches this process's launcher. Started by end-with-launcher.ts; Node only. */
 import { workerData } from 'node:worker_threads';
+import type { Watched } from './end-with-launcher.ts';
 import { launcherProcess } from './launcher-process.ts';
-import type { Watched } from './launcher-process.ts';
 
 const EVERY_MS = 500;
 /** Looks in a row that have to miss it: a process may end while it is read. */

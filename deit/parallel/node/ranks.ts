@@ -2,7 +2,7 @@
 import { DeitError } from '../../../engine/index.ts';
 import { oneProcess } from '../communicator.ts';
 import type { Communicator } from '../communicator.ts';
-import { endWithLauncher } from './launcher-process.ts';
+import { endWithLauncher } from './end-with-launcher.ts';
 import { detectLaunch, libraryCandidates } from './launcher.ts';
 import type { Launch } from './launcher.ts';
 import { loadMpi } from './library.ts';
