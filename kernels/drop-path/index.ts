@@ -5,7 +5,8 @@
  *   dropPath      y = x / (1 - rate) where word number (sample), as a uniform number, is at least rate, else 0
  *   dropPathAdd   y = residual + dropPath(x)
  *
- * Where the branch ends in a product, that adds it to the residual itself, and asks for the factors alone (scales.ts). Nothing is kept for the backward pass: dx is dropPath of dy, the gradient of the residual is dy.
+ * Where the branch ends in a product, that adds it to the residual itself, and asks for the factors alone (scales.ts).
+ * Nothing is kept for the backward pass: dx is dropPath of dy, the gradient of the residual is dy.
  * Cost: one multiplication per element, one addition more with a residual; memory traffic decides.
  * `deit kernel drop_path` shows the kernels.
  */

@@ -38,10 +38,29 @@ describe.each(PROFILES)('linear on $name', ({ claims }) => {
 describe('bindings that exceed the device', () => {
   const engine = useEngineAs({ maxBindingSize: 8192 });
 
-  const rowSumsOf = (a: Float32Array, m: number, rowOf: (i: number) => number): Float64Array => {
+  /** The product and its row sums, in several launches, of a stored as [m, k] or, transposed, as [k, m]. */
+  const expectWithRowSums = async (m: number, k: number, n: number, transposed: boolean): Promise<void> => {
+    const [a, b] = [uniform(m * k, 1), uniform(k * n, 2)];
+    const problem: MatmulProblem = {
+      ...{ m, n, k, rowSums: true },
+      a: { ld: transposed ? m : k, transposed },
+      b: { ld: n, transposed: false },
+      y: { ld: n },
+    };
+    expect(matmul(problem, engine().profile).length).toBeGreaterThan(2);
+    const [y, row_sums] = [engine().empty([m, n]), engine().empty([m])];
+    const shape = transposed ? [k, m] : [m, k];
+    engine().run('matmul', matmul, problem, {
+      a: engine().tensor(a, shape),
+      b: engine().tensor(b, [k, n]),
+      y,
+      row_sums,
+    });
+    const expected = matmulReference({ a: shape, b: [k, n], transposeA: transposed }, a, b);
     const sums = new Float64Array(m);
-    a.forEach((value, i) => (sums[rowOf(i)] += value));
-    return sums;
+    a.forEach((value, i) => (sums[transposed ? i % m : Math.floor(i / k)] += value));
+    expectClose(await y.read(), expected.values, 1e-6, 'y');
+    expectClose(await row_sums.read(), sums, 1e-6, 'row sums');
   };
 
   it('are cut along the rows of a and y', async () => {
@@ -71,52 +90,7 @@ describe('bindings that exceed the device', () => {
     expectClose(await y.read(), expected, 1e-6);
   });
 
-  it('are cut along the rows of a and row sums', async () => {
-    const { m, k, n } = { m: 300, k: 12, n: 20 };
-    const [a, b] = [uniform(m * k, 1), uniform(k * n, 2)];
-    const problem: MatmulProblem = {
-      m,
-      n,
-      k,
-      a: { ld: k, transposed: false },
-      b: { ld: n, transposed: false },
-      y: { ld: n },
-      rowSums: true,
-    };
-    expect(matmul(problem, engine().profile).length).toBeGreaterThan(2);
-    const [y, row_sums] = [engine().empty([m, n]), engine().empty([m])];
-    const operands = { a: engine().tensor(a, [m, k]), b: engine().tensor(b, [k, n]) };
-    engine().run('matmul', matmul, problem, { ...operands, y, row_sums });
-    expectClose(await y.read(), matmulReference({ a: [m, k], b: [k, n] }, a, b).values, 1e-6);
-    expectClose(
-      await row_sums.read(),
-      rowSumsOf(a, m, (i) => Math.floor(i / k)),
-      1e-6,
-    );
-  });
+  it('are cut along the rows of a and row sums', () => expectWithRowSums(300, 12, 20, false));
 
-  it('are cut along k, and the parts added', async () => {
-    const { m, k, n } = { m: 8, k: 700, n: 12 };
-    const [a, b] = [uniform(m * k, 1), uniform(k * n, 2)];
-    const problem: MatmulProblem = {
-      m,
-      n,
-      k,
-      a: { ld: m, transposed: true },
-      b: { ld: n, transposed: false },
-      y: { ld: n },
-      rowSums: true,
-    };
-    expect(matmul(problem, engine().profile).length).toBeGreaterThan(2);
-    const [y, row_sums] = [engine().empty([m, n]), engine().empty([m])];
-    const operands = { a: engine().tensor(a, [k, m]), b: engine().tensor(b, [k, n]) };
-    engine().run('matmul', matmul, problem, { ...operands, y, row_sums });
-    const expected = matmulReference({ a: [k, m], b: [k, n], transposeA: true }, a, b);
-    expectClose(await y.read(), expected.values, 1e-6);
-    expectClose(
-      await row_sums.read(),
-      rowSumsOf(a, m, (i) => i % m),
-      1e-6,
-    );
-  });
+  it('are cut along k, and the parts added', () => expectWithRowSums(8, 700, 12, true));
 });
